@@ -1,0 +1,1 @@
+"""QUANTIZE: from patch tokens to a codebook, and the linear probe beside it."""

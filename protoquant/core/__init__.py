@@ -1,0 +1,1 @@
+"""What every stage stands on: sections, errors, artifacts, paths, events, seeds."""

@@ -1,0 +1,266 @@
+"""The folder a stage writes: atomic, described by a manifest, checked by digest.
+
+Same inputs give the same bytes, so nothing here writes a time, a host or an absolute path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protoquant.core.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+_PACKAGES = ("numpy", "pandas", "pillow", "pyarrow", "safetensors", "scikit-learn", "scipy", "timm", "torch")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says of a folder.
+
+    Attributes:
+        kind: What the folder holds, such as ``codebook``.
+        inputs: Digest of each input artifact by name.
+        files: Relative POSIX path of each file to its ``sha256`` and ``bytes``.
+        packages: Version of each package that can change the bytes.
+        extra: What the stage adds.
+    """
+
+    kind: str
+    inputs: Mapping[str, str]
+    files: Mapping[str, Mapping[str, Any]]
+    packages: Mapping[str, str]
+    extra: Mapping[str, Any]
+
+
+@contextmanager
+def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **extra: Any) -> Iterator[Path]:
+    """Write an artifact aside and put it in place when it is whole.
+
+    Args:
+        out: The folder; an older one is replaced.
+        kind: What the folder holds.
+        inputs: Digest of each input artifact by name.
+        extra: Plain values for the manifest.
+
+    Yields:
+        A temporary folder beside ``out``; it disappears if the block raises.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        aside.chmod(0o755)
+        yield aside
+        manifest = {
+            "schema": SCHEMA,
+            "kind": kind,
+            "inputs": dict(inputs or {}),
+            "files": {name: _entry(aside / name) for name in _files(aside)},
+            "packages": _versions(),
+            "extra": extra,
+        }
+        write_json(aside / MANIFEST, manifest)
+        _sync(aside)
+        if out.exists():
+            shutil.rmtree(out)
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Manifest:
+    """Read a folder's manifest and check the folder against it.
+
+    Args:
+        path: The folder.
+        kind: What it must hold.
+        verify: Also compare the digest of every file; sizes are always compared.
+
+    Raises:
+        ArtifactError: It is missing, of another kind or schema, incomplete or damaged.
+    """
+    if not (path / MANIFEST).is_file():
+        raise ArtifactError(f"no {kind} at {path}: {MANIFEST} is missing; run the stage that writes it (dvc repro)")
+    raw = read_json(path / MANIFEST)
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA or raw.get("kind") != kind:
+        found = f"{raw.get('kind')!r}, schema {raw.get('schema')}" if isinstance(raw, dict) else "no manifest"
+        raise ArtifactError(f"{path} must hold {kind!r}, schema {SCHEMA}; it holds {found}")
+    try:
+        manifest = Manifest(raw["kind"], raw["inputs"], raw["files"], raw["packages"], raw["extra"])
+    except KeyError as error:
+        raise ArtifactError(f"{path / MANIFEST} is damaged: {error} is missing; run the stage again") from error
+    for name, entry in manifest.files.items():
+        _check(path, name, entry, verify=verify)
+    return manifest
+
+
+def artifact_digest(path: Path) -> str:
+    """The digest that names an artifact's content: that of its manifest, which names every file's.
+
+    Raises:
+        ArtifactError: There is no manifest.
+    """
+    if not (path / MANIFEST).is_file():
+        raise ArtifactError(f"no artifact at {path}: {MANIFEST} is missing; run the stage that writes it (dvc repro)")
+    return digest_file(path / MANIFEST)
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_bytes(data: bytes) -> str:
+    """SHA-256 of bytes, as hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of a plain value, whatever the order of its keys."""
+    return digest_bytes(json.dumps(value, sort_keys=True, allow_nan=False).encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a plain value with sorted keys.
+
+    Raises:
+        ArtifactError: A number is NaN or infinite.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path.name} would hold a number that is not finite; this is a defect, report it"
+        ) from error
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a plain value.
+
+    Raises:
+        ArtifactError: The file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing; run the stage that writes it (dvc repro)") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged: not JSON; run the stage again") from error
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table as parquet without an index."""
+    frame.reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a parquet table.
+
+    Raises:
+        ArtifactError: The file is missing or not parquet.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing; run the stage that writes it (dvc repro)") from error
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path} is damaged: not parquet; run the stage again") from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors as safetensors; metadata belongs in JSON, since safetensors does not order it."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read all tensors of a safetensors file by memory map.
+
+    Raises:
+        ArtifactError: The file is missing or not safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing; run the stage that writes it (dvc repro)") from error
+    except SafetensorError as error:
+        raise ArtifactError(f"{path} is damaged: not safetensors; run the stage again") from error
+    return tensors
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Round every float inside a plain value, and refuse none: NaN becomes None.
+
+    Args:
+        value: Numbers, text, lists and mappings, nested.
+        digits: Decimal places kept.
+    """
+    if isinstance(value, float):
+        return round(value, digits) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: rounded(inner, digits) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(inner, digits) for inner in value]
+    return value
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"sha256": digest_file(path), "bytes": path.stat().st_size}
+
+
+def _check(folder: Path, name: str, entry: Mapping[str, Any], *, verify: bool) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ArtifactError(f"{folder / MANIFEST} names a file outside its folder: {name}")
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; run the stage that writes it again")
+    if path.stat().st_size != entry["bytes"] or (verify and digest_file(path) != entry["sha256"]):
+        raise ArtifactError(f"{path} is damaged: its bytes are not the ones that were written; restore or rewrite it")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _sync(folder: Path) -> None:
+    """Force files and folder entries to disk before the rename makes them visible."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

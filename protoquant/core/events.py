@@ -1,0 +1,61 @@
+"""How a step tells of its progress without knowing who listens."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """``done`` of ``total`` units of the work called ``label`` are finished."""
+
+    label: str
+    done: int
+    total: int
+    unit: str = "images"
+
+
+@dataclass(frozen=True)
+class EpochEvent:
+    """The values measured at the end of an epoch (or of a point of a path), counted from 1."""
+
+    label: str
+    epoch: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MessageEvent:
+    """One sentence for the user."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+Event = ProgressEvent | EpochEvent | MessageEvent
+OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Listen to nothing."""
+
+
+def track(items: Iterable[T], label: str, total: int, unit: str, on_event: OnEvent) -> Iterator[T]:
+    """Pass items through and report after each how many are done.
+
+    Args:
+        items: What is worked on.
+        label: Name of the work.
+        total: Number of units expected.
+        unit: What one item is, in the plural.
+        on_event: Who listens.
+
+    Yields:
+        The items, unchanged.
+    """
+    on_event(ProgressEvent(label, 0, total, unit))
+    for done, item in enumerate(items, start=1):
+        yield item
+        on_event(ProgressEvent(label, done, total, unit))

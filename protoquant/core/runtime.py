@@ -1,0 +1,64 @@
+"""What must not change a result: device and workers, read from the environment in this one place."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from protoquant.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Runtime(BaseSettings):
+    """The machine's side of a run: ``PROTOQUANT_DEVICE`` and ``PROTOQUANT_WORKERS``."""
+
+    model_config = SettingsConfigDict(env_prefix="PROTOQUANT_", frozen=True)
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads that decode images")
+
+    @classmethod
+    def from_environment(cls) -> Runtime:
+        """Read the environment.
+
+        Raises:
+            UsageError: A variable holds an impossible value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            detail = error.errors()[0]
+            name = f"PROTOQUANT_{str(detail['loc'][0]).upper()}"
+            raise UsageError(f"{name}: {detail['msg']}, got {detail['input']!r}") from error
+
+    def torch_device(self, threads: int) -> torch.device:
+        """Choose the device and fix what would make its results vary.
+
+        Args:
+            threads: CPU threads of one operation; other counts round differently, so params.yaml holds it.
+
+        Raises:
+            UsageError: The named device is not there.
+        """
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(self.device)
+        there = {
+            "cpu": True,
+            "cuda": (device.index or 0) < torch.cuda.device_count(),
+            "mps": torch.backends.mps.is_available(),
+        }
+        if not there[device.type]:
+            raise UsageError(f"PROTOQUANT_DEVICE: {self.device} is not there; unset it or set it to cpu")
+        return device

@@ -1,0 +1,71 @@
+"""The path of every artifact, relative to a workspace; dvc.yaml's outs are equal to them."""
+
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder that holds params.yaml and, after a run, ``artifacts/``."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        """Every number that changes a result."""
+        return self.root / "params.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """DVC's record of the last run of each stage."""
+        return self.root / "dvc.lock"
+
+    @property
+    def images(self) -> Path:
+        """Written by prepare: the table of images, classes and splits."""
+        return self.root / "artifacts" / "images"
+
+    @property
+    def features(self) -> Path:
+        """Written by extract: one feature store per split."""
+        return self.root / "artifacts" / "features"
+
+    @property
+    def codebook(self) -> Path:
+        """Written by quantize: the codes and the linear probe."""
+        return self.root / "artifacts" / "codebook"
+
+    @property
+    def bundle(self) -> Path:
+        """Written by train: the model."""
+        return self.root / "artifacts" / "bundle"
+
+    @property
+    def evaluation(self) -> Path:
+        """Written by evaluate: test predictions, contributions and curves."""
+        return self.root / "artifacts" / "evaluation"
+
+    @property
+    def metrics(self) -> Path:
+        """Written by evaluate: the test numbers, kept by Git."""
+        return self.root / "artifacts" / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """Written by visualize: the report."""
+        return self.root / "artifacts" / "report"
+
+    @cached_property
+    def feature_cache(self) -> Path:
+        """Finished feature shards, shared by all worktrees of the repository.
+
+        Below the git common directory, or ``.protoquant/`` where there is no repository.
+        """
+        call = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
+        try:
+            answer = subprocess.run(call, cwd=self.root, capture_output=True, text=True, check=True)
+        except (FileNotFoundError, subprocess.CalledProcessError):
+            return self.root / ".protoquant" / "features"
+        return Path(answer.stdout.strip()) / "protoquant" / "features"

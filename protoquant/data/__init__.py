@@ -1,0 +1,1 @@
+"""PREPARE: from image files to one checked table of images and splits."""

@@ -1,0 +1,1 @@
+"""VISUALIZE: pictures of evidence and the self-contained report."""

@@ -1,0 +1,1 @@
+"""EXTRACT: from images to the stored patch tokens of a frozen backbone."""

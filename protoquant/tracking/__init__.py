@@ -1,0 +1,1 @@
+"""REGISTER: MLflow runs and registered model versions; the only mlflow imports."""
