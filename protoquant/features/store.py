@@ -1,0 +1,236 @@
+"""The feature store: shards of patch tokens on disk, read by memory map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from protoquant.core.artifacts import (
+    MANIFEST,
+    Manifest,
+    artifact_digest,
+    digest_file,
+    load_tensors,
+    open_artifact,
+    read_table,
+    save_tensors,
+    write_table,
+    writing,
+)
+from protoquant.core.errors import ArtifactError, ShapeError
+from protoquant.features.spec import BackboneSpec
+
+KIND = "feature-store"
+INDEX = "index.parquet"
+TOKENS = "tokens"
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard, counted from 0."""
+    return f"shard-{number:05d}.safetensors"
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Patch tokens of one split, in the order of the image ids; opening it reads no token.
+
+    Attributes:
+        path: The folder.
+        n: Images.
+        t: Patch tokens of an image, h * w, row by row.
+        d: Numbers in a token.
+        grid: (h, w), in cells.
+        shard: Images per file; the last file may hold fewer.
+        dtype: Of the tokens as stored.
+        image_ids: Relative POSIX path of each image.
+        labels: Class of each image (n,), int64.
+        backbone: What made the tokens.
+        inputs: Digest of each artifact that the store was made from.
+    """
+
+    path: Path
+    n: int
+    t: int
+    d: int
+    grid: tuple[int, int]
+    shard: int
+    dtype: torch.dtype
+    image_ids: tuple[str, ...]
+    labels: Int64[Tensor, " n"]
+    backbone: BackboneSpec
+    inputs: Mapping[str, str]
+    _files: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    _verified: set[int] = field(default_factory=set, repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> FeatureStore:
+        """Open a store.
+
+        Args:
+            path: Folder of one split.
+
+        Raises:
+            ArtifactError: It is missing, of another kind, incomplete or inconsistent.
+        """
+        manifest = open_artifact(path, KIND, verify=False)
+        try:
+            if digest_file(path / INDEX) != manifest.files[INDEX]["sha256"]:
+                raise ArtifactError(f"{path / INDEX} is damaged: its digest differs from the manifest's; run extract")
+            return cls._from_manifest(path, manifest, read_table(path / INDEX))
+        except KeyError as error:
+            raise ArtifactError(f"{path / MANIFEST} is damaged: {error} is missing; run extract") from error
+
+    @classmethod
+    def _from_manifest(cls, path: Path, manifest: Manifest, index: pd.DataFrame) -> FeatureStore:
+        extra = manifest.extra
+        rows, cols = extra["grid"]
+        if len(index) != extra["n"]:
+            raise ArtifactError(f"{path} must hold {extra['n']} images, its index holds {len(index)}; run extract")
+        return cls(
+            path=path,
+            n=extra["n"],
+            t=rows * cols,
+            d=extra["d"],
+            grid=(rows, cols),
+            shard=extra["shard"],
+            dtype=DTYPES[extra["dtype"]],
+            image_ids=tuple(index["image_id"]),
+            labels=torch.tensor(index["label"].to_numpy(copy=True), dtype=torch.int64),
+            backbone=BackboneSpec.from_dict(extra["backbone"]),
+            inputs=manifest.inputs,
+            _files=manifest.files,
+        )
+
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def digest(self) -> str:
+        """Names the store's content."""
+        return artifact_digest(self.path)
+
+    def shards(self) -> Iterator[tuple[slice, Float[Tensor, "n t d"]]]:
+        """Pass over the store, one memory-mapped shard at a time.
+
+        Yields:
+            The shard's range of images, and its tokens in the stored dtype; do not write to them.
+
+        Raises:
+            ArtifactError: A shard is missing or damaged.
+        """
+        for start in range(0, self.n, self.shard):
+            yield slice(start, min(start + self.shard, self.n)), self._shard(start // self.shard)
+
+    def tokens(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> Float[Tensor, "m t d"]:
+        """Read the tokens of chosen images.
+
+        Args:
+            indices: Positions in [0, n), in any order, repeated or not.
+
+        Returns:
+            Tokens in the order of the indices, in the stored dtype.
+
+        Raises:
+            ShapeError: An index lies outside. ArtifactError: A shard is missing or damaged.
+        """
+        wanted = torch.as_tensor(indices, dtype=torch.int64)
+        if wanted.numel() and (int(wanted.min()) < 0 or int(wanted.max()) >= self.n):
+            raise ShapeError(
+                f"image positions must lie in [0, {self.n}), got {int(wanted.min())} to {int(wanted.max())}"
+            )
+        found = torch.empty((wanted.numel(), self.t, self.d), dtype=self.dtype)
+        for number in torch.unique(wanted // self.shard).tolist():
+            here = wanted // self.shard == number
+            found[here] = self._shard(number)[wanted[here] - number * self.shard]
+        return found
+
+    def _shard(self, number: int) -> Float[Tensor, "n t d"]:
+        name = shard_name(number)
+        file = self.path / name
+        if name not in self._files:
+            raise ArtifactError(f"{self.path} names no {name}; run extract")
+        if number not in self._verified:
+            if not file.is_file():
+                raise ArtifactError(f"{file} is missing; run extract")
+            if digest_file(file) != self._files[name]["sha256"]:
+                raise ArtifactError(f"{file} is damaged: its digest differs from the manifest's; run extract")
+            self._verified.add(number)
+        tokens = load_tensors(file)[TOKENS]
+        expected = (min(self.shard, self.n - number * self.shard), self.t, self.d)
+        if tuple(tokens.shape) != expected:
+            raise ArtifactError(f"{file} must hold tokens {expected}, it holds {tuple(tokens.shape)}; run extract")
+        return tokens
+
+
+@dataclass(frozen=True)
+class StoreHeader:
+    """What a store says of itself before any token: see FeatureStore."""
+
+    grid: tuple[int, int]
+    d: int
+    dtype: str
+    shard: int
+    backbone: BackboneSpec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return {
+            "grid": list(self.grid),
+            "d": self.d,
+            "dtype": self.dtype,
+            "shard": self.shard,
+            "backbone": self.backbone.to_dict(),
+        }
+
+
+def index_table(image_ids: Sequence[str], labels: Sequence[int] | Int64[Tensor, " n"]) -> pd.DataFrame:
+    """The table beside the shards: image_id and label of each image, in the order of the tokens."""
+    classes = torch.as_tensor(labels, dtype=torch.int64).numpy()
+    return pd.DataFrame({"image_id": pd.array(list(image_ids), dtype="str"), "label": classes})
+
+
+def write_store(  # noqa: PLR0917
+    out: Path,
+    tokens: Float[Tensor, "n t d"],
+    labels: Int64[Tensor, " n"] | Sequence[int],
+    image_ids: Sequence[str],
+    grid: tuple[int, int],
+    backbone: BackboneSpec,
+    shard: int = 512,
+    inputs: Mapping[str, str] | None = None,
+) -> None:
+    """Write a store from tokens that fit into memory.
+
+    Args:
+        out: The folder; an older store is replaced.
+        tokens: Patch tokens, float16 or float32.
+        labels: Class of each image.
+        image_ids: Relative POSIX path of each image.
+        grid: (h, w) with h * w == t.
+        backbone: What made the tokens.
+        shard: Images per file, at least 1.
+        inputs: Digest of each artifact that the tokens were made from.
+
+    Raises:
+        ShapeError: Tokens, labels, ids and grid do not fit.
+    """
+    n, t, d = tokens.shape
+    if grid[0] * grid[1] != t or len(labels) != n or len(image_ids) != n:
+        raise ShapeError(
+            f"tokens {tuple(tokens.shape)} need a grid of {t} cells, {n} labels and {n} ids; "
+            f"got grid {grid}, {len(labels)} labels, {len(image_ids)} ids"
+        )
+    dtype = str(tokens.dtype).removeprefix("torch.")
+    header = StoreHeader(grid, d, dtype, shard, backbone)
+    with writing(out, KIND, inputs, n=n, **header.to_dict()) as folder:
+        for start in range(0, n, shard):
+            save_tensors(folder / shard_name(start // shard), {TOKENS: tokens[start : start + shard].clone()})
+        write_table(folder / INDEX, index_table(image_ids, labels))

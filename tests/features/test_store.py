@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from protoquant.core.artifacts import load_tensors, open_artifact
+from protoquant.core.errors import ArtifactError, ShapeError
+from protoquant.features.preprocessing import Preprocessing
+from protoquant.features.spec import BackboneSpec, WeightsSpec
+from protoquant.features.store import FeatureStore, write_store
+
+PREPROCESSING = Preprocessing((256, 256), (224, 224), "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SPEC = BackboneSpec("test_resnet", WeightsSpec("file", "ab" * 32, "weights.safetensors"), PREPROCESSING)
+TOKENS = torch.arange(7 * 6 * 4, dtype=torch.float16).reshape(7, 6, 4)
+LABELS = [0, 1, 2, 0, 1, 2, 0]
+IDS = [f"class/{number}.png" for number in range(7)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_store(tmp_path / "train", TOKENS, LABELS, IDS, (2, 3), SPEC, shard=3, inputs={"images": "cd"})
+    return tmp_path / "train"
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_store_gives_back_what_was_written(path):
+    store = FeatureStore.open(path)
+    assert (len(store), store.n, store.t, store.d, store.grid, store.shard) == (7, 7, 6, 4, (2, 3), 3)
+    assert store.image_ids == tuple(IDS)
+    assert store.labels.dtype == torch.int64
+    assert store.labels.tolist() == LABELS
+    assert store.backbone == SPEC
+    assert store.inputs == {"images": "cd"}
+    assert store.dtype == torch.float16
+
+
+def test_shards_cover_the_store_in_order(path):
+    parts = list(FeatureStore.open(path).shards())
+    assert [(where.start, where.stop) for where, _ in parts] == [(0, 3), (3, 6), (6, 7)]
+    assert torch.equal(torch.cat([tokens for _, tokens in parts]), TOKENS)
+
+
+@pytest.mark.parametrize("indices", [[], [6], [5, 0, 5, 3], torch.tensor([1, 4])])
+def test_tokens_come_in_the_order_of_the_indices(path, indices):
+    assert torch.equal(FeatureStore.open(path).tokens(indices), TOKENS[torch.as_tensor(indices, dtype=torch.int64)])
+
+
+@pytest.mark.parametrize("index", [-1, 7])
+def test_an_index_outside_the_store_is_an_error(path, index):
+    with pytest.raises(ShapeError, match=r"must lie in \[0, 7\)"):
+        FeatureStore.open(path).tokens([0, index])
+
+
+def test_the_same_tokens_give_the_same_digest_and_others_another(path, tmp_path):
+    write_store(tmp_path / "again", TOKENS, LABELS, IDS, (2, 3), SPEC, shard=3, inputs={"images": "cd"})
+    write_store(tmp_path / "other", TOKENS + 1, LABELS, IDS, (2, 3), SPEC, shard=3, inputs={"images": "cd"})
+    digest = FeatureStore.open(path).digest
+    assert FeatureStore.open(tmp_path / "again").digest == digest
+    assert FeatureStore.open(tmp_path / "other").digest != digest
+
+
+def test_a_flipped_bit_in_a_shard_is_found_on_first_read(path):
+    damage(path / "shard-00001.safetensors")
+    store = FeatureStore.open(path)
+    assert store.tokens([0, 6]).shape == (2, 6, 4)
+    with pytest.raises(ArtifactError, match=r"shard-00001\.safetensors is damaged.*run extract"):
+        store.tokens([3])
+
+
+def test_a_flipped_bit_in_the_index_is_found_on_opening(path):
+    damage(path / "index.parquet")
+    with pytest.raises(ArtifactError, match=r"index\.parquet is damaged"):
+        FeatureStore.open(path)
+
+
+def test_a_missing_shard_is_found_on_opening(path):
+    (path / "shard-00002.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=r"shard-00002\.safetensors is missing"):
+        FeatureStore.open(path)
+
+
+@pytest.mark.parametrize(("grid", "labels", "ids"), [((2, 2), LABELS, IDS), ((2, 3), [0], IDS), ((2, 3), LABELS, [])])
+def test_parts_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path, grid, labels, ids):
+    with pytest.raises(ShapeError, match="need a grid of 6 cells, 7 labels and 7 ids"):
+        write_store(tmp_path / "out", TOKENS, labels, ids, grid, SPEC)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_format_on_disk_is_the_one_of_the_design(path):
+    assert sorted(file.name for file in path.iterdir()) == [
+        "index.parquet",
+        "manifest.json",
+        "shard-00000.safetensors",
+        "shard-00001.safetensors",
+        "shard-00002.safetensors",
+    ]
+    assert torch.equal(load_tensors(path / "shard-00000.safetensors")["tokens"], TOKENS[:3])
+    extra = open_artifact(path, "feature-store").extra
+    assert extra["grid"] == [2, 3]
+    assert extra["backbone"]["weights"] == {"source": "file", "digest": "ab" * 32, "file": "weights.safetensors"}
+
+
+def test_a_manifest_without_a_key_is_named_damaged(path):
+    manifest = path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"shard": 3', '"shards": 3'))
+    with pytest.raises(ArtifactError, match="'shard' is missing"):
+        FeatureStore.open(path)
