@@ -1,0 +1,188 @@
+"""The codebook: unit codes, their feature space, and the matching of tokens to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from protoquant.codebook.config import FeatureNormName
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.core.artifacts import load_tensors, open_artifact, read_json, save_tensors, write_json
+from protoquant.core.errors import ArtifactError, ShapeError
+
+KIND = "codebook"
+_TENSORS, _DESCRIPTION = "codebook.safetensors", "codebook.json"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The nearest code of every token.
+
+    Attributes:
+        indices: Code indices (n, t) in [0, k).
+        similarities: Cosine with that code (n, t) in [-1, 1].
+    """
+
+    indices: Int64[Tensor, "n t"]
+    similarities: Float[Tensor, "n t"]
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Codes and the feature space they live in.
+
+    Attributes:
+        codes: Unit vectors (k, d), float32.
+        norm: Map from patch tokens into the space of the codes.
+        class_of_code: For class-aware seeding the label each code was seeded from (k), else None.
+    """
+
+    codes: Float[Tensor, "k d"]
+    norm: FeatureNorm
+    class_of_code: tuple[int, ...] | None = None
+
+    @property
+    def feature_norm(self) -> FeatureNormName:
+        """Name of the feature space."""
+        return self.norm.name
+
+    @property
+    def k(self) -> int:
+        """Number of codes."""
+        return int(self.codes.shape[0])
+
+    @property
+    def d(self) -> int:
+        """Dimension of tokens and codes."""
+        return int(self.codes.shape[1])
+
+    def similarity(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t k"]:
+        """Cosine of every patch token with every code.
+
+        Args:
+            tokens: Patch tokens without prefix tokens, any scale, float16 or float32.
+
+        Returns:
+            Similarities in [-1, 1]; 0 for a zero token.
+
+        Raises:
+            ShapeError: d differs from the codebook's.
+            DataError: A token holds NaN or infinity.
+        """
+        n, t, d = tokens.shape
+        if d != self.d:
+            raise ShapeError(f"tokens have {d} dimensions, the codebook has {self.d}; quantize these features first")
+        units = self.norm.apply(tokens.reshape(n * t, d))
+        return (units @ self.codes.T).clamp_(-1.0, 1.0).reshape(n, t, self.k)
+
+    def assign(self, tokens: Float[Tensor, "n t d"]) -> Assignment:
+        """Match every patch token to its nearest code by cosine similarity.
+
+        Ties go to the lower code index. A zero token has no direction: code 0, similarity 0.
+
+        Args:
+            tokens: Patch tokens without prefix tokens, any scale, float16 or float32.
+
+        Returns:
+            Code indices (n, t) in [0, k) and similarities (n, t) in [-1, 1].
+
+        Raises:
+            ShapeError: d differs from the codebook's.
+            DataError: A token holds NaN or infinity.
+
+        Source:
+            van den Oord et al. 2017, eq. 1, with cosine in place of Euclidean distance.
+        """
+        similarities, indices = self.similarity(tokens).max(dim=-1)
+        return Assignment(indices, similarities)
+
+    def to(self, device: torch.device) -> "Codebook":
+        """Copy to a device."""
+        return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors a file must keep: ``codes`` and, where the feature space has one, ``norm_mean``."""
+        mean = {} if self.norm.mean is None else {"norm_mean": self.norm.mean}
+        return {"codes": self.codes, **mean}
+
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: Mapping[str, Tensor],
+        feature_norm: str,
+        class_of_code: tuple[int, ...] | None = None,
+        where: str = "the codebook",
+    ) -> "Codebook":
+        """Rebuild a codebook from what :meth:`tensors` gave.
+
+        Args:
+            tensors: ``codes`` (k, d) and, for ``center_l2`` alone, ``norm_mean`` (d); no other name.
+            feature_norm: Name of the feature space.
+            class_of_code: Label of each code, or None.
+            where: What an error calls the source.
+
+        Raises:
+            ArtifactError: A tensor is missing, left over, of a wrong shape or type, or not of unit rows.
+        """
+        names = get_args(FeatureNormName)
+        expected = {"codes", "norm_mean"} if feature_norm == "center_l2" else {"codes"}
+        if feature_norm not in names or set(tensors) != expected:
+            raise ArtifactError(
+                f"{where}: feature_norm {feature_norm!r} with tensors {sorted(tensors)}; known: {', '.join(names)}, "
+                f"with codes, and norm_mean for center_l2; run quantize again"
+            )
+        codes, mean = tensors["codes"], tensors.get("norm_mean")
+        _check_tensors(codes, mean, class_of_code, where)
+        name: FeatureNormName = "center_l2" if feature_norm == "center_l2" else "l2"
+        return cls(codes, FeatureNorm(name, mean), class_of_code)
+
+    def save(self, folder: Path) -> None:
+        """Write the codebook's two files into a folder that :func:`core.artifacts.writing` opened."""
+        save_tensors(folder / _TENSORS, self.tensors())
+        classes = None if self.class_of_code is None else list(self.class_of_code)
+        description = {"class_of_code": classes, "d": self.d, "feature_norm": self.feature_norm, "k": self.k}
+        write_json(folder / _DESCRIPTION, description)
+
+    @classmethod
+    def open(cls, path: Path, *, verify: bool = True) -> "Codebook":
+        """Read the codebook of a quantize output.
+
+        Args:
+            path: The output folder of quantize.
+            verify: Also compare the digest of every file.
+
+        Raises:
+            ArtifactError: The folder is missing, damaged, or holds something else.
+        """
+        open_artifact(path, KIND, verify=verify)
+        described = read_json(path / _DESCRIPTION)
+        classes = described["class_of_code"]
+        codebook = cls.from_tensors(
+            load_tensors(path / _TENSORS),
+            described["feature_norm"],
+            None if classes is None else tuple(classes),
+            where=str(path / _TENSORS),
+        )
+        if (codebook.k, codebook.d) != (described["k"], described["d"]):
+            raise ArtifactError(
+                f"{path / _TENSORS} holds {codebook.k} codes of {codebook.d} dimensions, {_DESCRIPTION} says "
+                f"{described['k']} of {described['d']}; run quantize again"
+            )
+        return codebook
+
+
+def _check_tensors(codes: Tensor, mean: Tensor | None, class_of_code: tuple[int, ...] | None, where: str) -> None:
+    """Refuse tensors that cannot be a codebook."""
+    again = "run quantize again"
+    if codes.ndim != 2 or codes.dtype != torch.float32 or 0 in codes.shape:
+        raise ArtifactError(f"{where}: codes must be float32 (k, d), got {codes.dtype} {tuple(codes.shape)}; {again}")
+    if not torch.allclose(torch.linalg.vector_norm(codes, dim=1), torch.ones(1, device=codes.device), atol=1e-3):
+        raise ArtifactError(f"{where}: every code must have norm 1; {again}")
+    if mean is not None and (mean.dtype != torch.float32 or mean.shape != codes.shape[1:] or not mean.isfinite().all()):
+        raise ArtifactError(f"{where}: norm_mean must be finite float32 of {codes.shape[1]} numbers; {again}")
+    if class_of_code is not None and len(class_of_code) != len(codes):
+        raise ArtifactError(f"{where}: class_of_code has {len(class_of_code)} entries for {len(codes)} codes; {again}")

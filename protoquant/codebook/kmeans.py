@@ -1,0 +1,145 @@
+"""Mini-batch spherical k-means: full passes over the tokens, dead codes revived."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.stream import TokenSource, token_batches
+from protoquant.codebook.usage import CodebookHealth, UsageCounter
+
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One full pass.
+
+    Attributes:
+        codes: Codes after the pass (k, d).
+        health: Usage and error met during the pass, before its last update.
+        revived: Dead codes that were given a new place.
+    """
+
+    codes: Float[Tensor, "k d"]
+    health: CodebookHealth
+    revived: int
+
+
+def nearest(units: Float[Tensor, "b d"], codes: Float[Tensor, "k d"]) -> tuple[Tensor, Tensor]:
+    """Find the nearest code of every unit token.
+
+    Returns:
+        Cosines (b) in [-1, 1] and code indices (b); ties go to the lower index.
+    """
+    similarities, indices = (units @ codes.T).max(dim=1)
+    return similarities.clamp_(-1.0, 1.0), indices
+
+
+def spherical_kmeans(
+    source: TokenSource,
+    codes: Float[Tensor, "k d"],
+    norm: FeatureNorm,
+    *,
+    epochs: int,
+    batch: int,
+    update: Literal["epoch", "batch"],
+    tolerance: float,
+    generator: torch.Generator,
+) -> Iterator[Epoch]:
+    """Move unit codes to the mean directions of the tokens nearest to them.
+
+    With ``update="epoch"`` (Lloyd) the mean of 1 - cosine never rises from pass to pass. With ``"batch"``
+    codes move after every batch of randomly drawn images; at the start of a pass what they have learned
+    weighs as much as one batch. A code that no token was nearest to in a pass is revived: it takes the
+    place of the token that its own code represents worst.
+
+    Args:
+        source: Train tokens.
+        codes: Where to start, unit rows.
+        norm: Map from tokens to unit vectors.
+        epochs: Most passes.
+        batch: Tokens of one step, rounded down to whole images.
+        update: When codes move.
+        tolerance: Stop after a pass that lowered the error by less than this share and revived nothing.
+        generator: Order of the images for ``update="batch"``.
+
+    Yields:
+        One record per pass; the last holds the result.
+
+    Source:
+        Dhillon and Modha 2001 (spherical k-means); Sculley 2010 (mini-batches, per-code learning rates).
+    """
+    before = float("inf")
+    counts = torch.zeros(len(codes), dtype=codes.dtype, device=codes.device)
+    steps = max(1, -(-source.n // max(1, batch // source.t)))
+    for _ in range(epochs):
+        shuffle = generator if update == "batch" else None
+        learned = _Pass(codes, counts / steps if update == "batch" else torch.zeros_like(counts))
+        for tokens in token_batches(source, batch, shuffle):
+            learned.add(norm.apply(tokens.to(codes.device)))
+            if update == "batch":
+                learned.move()
+        learned.move()
+        counts = learned.usage.counts.to(codes)
+        codes, revived = _revive(learned.codes, counts == 0, learned.worst_error, learned.worst)
+        health = learned.usage.health()
+        yield Epoch(codes, health, revived)
+        if revived == 0 and before - health.quantization_error <= tolerance * health.quantization_error:
+            return
+        before = health.quantization_error
+
+
+class _Pass:
+    """Sums of one pass over the tokens."""
+
+    def __init__(self, codes: Float[Tensor, "k d"], weights: Float[Tensor, "k"]) -> None:
+        self.codes = codes
+        self.usage = UsageCounter(len(codes))
+        self.worst_error = torch.zeros_like(weights)
+        self.worst = codes.clone()
+        self._sums = codes * weights[:, None]
+
+    def add(self, units: Float[Tensor, "b d"]) -> None:
+        """Assign a batch and add its tokens to the sums of their codes."""
+        similarities, indices = nearest(units, self.codes)
+        self.usage.add(indices, similarities)
+        self._sums.index_add_(0, indices, units)
+        self._remember_worst(units, indices, (1.0 - similarities) * units.any(dim=1))
+
+    def move(self) -> None:
+        """Turn sums into unit codes; a code without tokens, or whose tokens cancel, stays."""
+        norms = torch.linalg.vector_norm(self._sums, dim=1, keepdim=True)
+        self.codes = torch.where(norms > _SAME, self._sums / norms.clamp_min(_SAME), self.codes)
+
+    def _remember_worst(self, units: Tensor, indices: Int64[Tensor, "b"], errors: Float[Tensor, "b"]) -> None:
+        """Keep for every code the token that it represents worst."""
+        largest = torch.zeros_like(self.worst_error).scatter_reduce(0, indices, errors, "amax")
+        candidates = torch.nonzero(errors >= largest[indices]).flatten()
+        row = torch.zeros_like(self.worst_error, dtype=torch.int64)
+        row = row.scatter_reduce(0, indices[candidates], candidates, "amin", include_self=False)
+        better = largest > self.worst_error
+        self.worst[better] = units[row[better]]
+        self.worst_error = torch.maximum(self.worst_error, largest)
+
+
+def _revive(
+    codes: Float[Tensor, "k d"], dead: Bool[Tensor, "k"], errors: Float[Tensor, "k"], worst: Float[Tensor, "k d"]
+) -> tuple[Float[Tensor, "k d"], int]:
+    """Give dead codes the worst represented tokens, each a token of another code and unlike the others."""
+    waiting = torch.nonzero(dead).flatten().tolist()
+    if not waiting:
+        return codes, 0
+    codes, given = codes.clone(), 0
+    for donor in torch.argsort(errors, descending=True, stable=True).tolist():
+        if given == len(waiting) or float(errors[donor]) <= _SAME:
+            break
+        if given and float((codes[waiting[:given]] @ worst[donor]).max()) > 1.0 - _SAME:
+            continue
+        codes[waiting[given]] = worst[donor]
+        given += 1
+    return codes, given

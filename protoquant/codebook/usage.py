@@ -1,0 +1,114 @@
+"""How well a codebook covers tokens: usage, perplexity, and the error of replacing tokens by codes."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CodebookHealth:
+    """Numbers over a set of tokens.
+
+    Attributes:
+        tokens: Number of tokens.
+        usage: Share of codes that at least one token is nearest to, in [0, 1].
+        dead_share: The rest, 1 - usage.
+        perplexity: exp of the entropy of the tokens' distribution over codes, in [1, k].
+        normalised_perplexity: perplexity / k, in (0, 1].
+        gini: 0 where all codes are used alike, (k - 1) / k where one has all.
+        quantization_error: Mean of 1 - cosine with the nearest code, in [0, 2].
+        relative_error: Share of the tokens' energy that no scaling of their code explains: mean of
+            1 - cosine squared, in [0, 1].
+    """
+
+    tokens: int
+    usage: float
+    dead_share: float
+    perplexity: float
+    normalised_perplexity: float
+    gini: float
+    quantization_error: float
+    relative_error: float
+
+    def numbers(self) -> dict[str, float]:
+        """All numbers by name."""
+        return asdict(self)
+
+
+class UsageCounter:
+    """Adds up assignments, batch by batch, in memory of k numbers."""
+
+    def __init__(self, k: int) -> None:
+        self._counts = torch.zeros(k, dtype=torch.int64)
+        self._error = 0.0
+        self._residual = 0.0
+
+    @property
+    def counts(self) -> Int64[Tensor, "k"]:
+        """Tokens of each code so far."""
+        return self._counts.clone()
+
+    def add(self, indices: Int64[Tensor, "*any"], similarities: Float[Tensor, "*any"]) -> None:
+        """Count one batch of assignments.
+
+        Args:
+            indices: Nearest code of each token, in [0, k).
+            similarities: Cosine with it, of the same shape.
+        """
+        self._counts += torch.bincount(indices.flatten(), minlength=len(self._counts)).cpu()
+        cosine = similarities.to(torch.float64)
+        self._error += float((1.0 - cosine).sum())
+        self._residual += float((1.0 - cosine.square()).sum())
+
+    def health(self) -> CodebookHealth:
+        """Turn the counts into numbers.
+
+        Raises:
+            ValueError: Nothing was counted.
+        """
+        total = int(self._counts.sum())
+        if total == 0:
+            raise ValueError("usage of no tokens is not defined; add a batch first")
+        k = len(self._counts)
+        usage = int((self._counts > 0).sum()) / k
+        perplexity = perplexity_of(self._counts)
+        return CodebookHealth(
+            tokens=total,
+            usage=usage,
+            dead_share=1.0 - usage,
+            perplexity=perplexity,
+            normalised_perplexity=perplexity / k,
+            gini=gini_of(self._counts),
+            quantization_error=self._error / total,
+            relative_error=self._residual / total,
+        )
+
+
+def perplexity_of(counts: Int64[Tensor, "k"]) -> float:
+    """Effective number of codes in use: exp of the entropy of the counts.
+
+    Args:
+        counts: Tokens of each code, not all zero.
+
+    Returns:
+        k where all counts are equal, 1 where one code has all tokens.
+    """
+    shares = counts[counts > 0].to(torch.float64) / float(counts.sum())
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def gini_of(counts: Int64[Tensor, "k"]) -> float:
+    """Inequality of the counts: 1 minus twice the area under their Lorenz curve.
+
+    Args:
+        counts: Tokens of each code, not all zero.
+
+    Returns:
+        0 where all counts are equal, (k - 1) / k where one code has all tokens.
+    """
+    k = len(counts)
+    ordered = counts.sort().values.to(torch.float64)
+    ranks = torch.arange(1, k + 1, dtype=torch.float64, device=counts.device)
+    return float(2.0 * (ranks * ordered).sum() / (k * ordered.sum()) - (k + 1) / k)
