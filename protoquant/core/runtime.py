@@ -36,18 +36,20 @@ class Runtime(BaseSettings):
             name = f"PROTOQUANT_{str(detail['loc'][0]).upper()}"
             raise UsageError(f"{name}: {detail['msg']}, got {detail['input']!r}") from error
 
-    def torch_device(self, threads: int) -> torch.device:
+    def torch_device(self, threads: int | None = None) -> torch.device:
         """Choose the device and fix what would make its results vary.
 
         Args:
-            threads: CPU threads of one operation; other counts round differently, so params.yaml holds it.
+            threads: CPU threads of one operation; another count rounds differently, so stages take it
+                from params.yaml. None leaves torch's own choice.
 
         Raises:
             UsageError: The named device is not there.
         """
         import torch
 
-        torch.set_num_threads(threads)
+        if threads is not None:
+            torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False

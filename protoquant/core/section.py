@@ -1,14 +1,15 @@
 """The base of every params section, and the one place where its errors become sentences."""
 
 import json
-import types
-import typing
-from typing import Any, Literal, Self, get_args, get_origin
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from protoquant.core.errors import ConfigError, suggest
+
+Schema = Mapping[str, Any]
 
 
 class Section(BaseModel):
@@ -24,83 +25,99 @@ class Section(BaseModel):
         """Validate plain values, as read from YAML or JSON.
 
         Args:
-            values: A mapping of keys to values.
+            values: A mapping of keys to values; lists become tuples.
             where: Dotted name of the section, put before each key in an error.
             source: The file that an error names.
 
-        Returns:
-            The validated section; lists become tuples.
-
         Raises:
-            ConfigError: One line for each problem: key, value, allowed values, nearest name.
+            ConfigError: One line for each problem: key, allowed values, value, nearest name.
         """
         if not isinstance(values, dict):
-            raise ConfigError(f"{where or 'the whole'} must be a mapping of keys to values, got {values!r} ({source})")
+            raise ConfigError(f"{where or 'the file'} must be a mapping of keys to values, got {values!r} ({source})")
         try:
             return cls.model_validate_json(json.dumps(values, default=str))
         except ValidationError as error:
-            lines = [_sentence(cls, detail, where, source) for detail in error.errors()]
+            schema = cls.model_json_schema()
+            lines = [_sentence(schema, detail, where, source) for detail in error.errors()]
             raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
+    @classmethod
+    def allowed(cls) -> dict[str, str]:
+        """Say in words what each key may hold, such as ``an integer >= 1``."""
+        schema = cls.model_json_schema()
+        return {name: _allowed(_resolve(schema, field)) for name, field in schema["properties"].items()}
 
-def _sentence(section: type[BaseModel], detail: ErrorDetails, where: str, source: str) -> str:
-    """Turn one pydantic error into a line that names key, value, range and nearest name."""
-    location = [str(part) for part in detail["loc"]]
+
+def _sentence(schema: Schema, detail: ErrorDetails, where: str, source: str) -> str:
+    """Turn one pydantic error into a line that names key, allowed values, value and nearest name."""
+    path, field = _locate(schema, [str(part) for part in detail["loc"]])
+    key = ".".join(filter(None, [where, *path])) or "the file"
+    value = detail["input"]
     if detail["type"] == "extra_forbidden":
-        owner = _owner(section, location[:-1])
-        key = ".".join(filter(None, [where, *location]))
-        near = suggest(location[-1], owner.model_fields)
-        names = ", ".join(owner.model_fields)
-        return f"unknown key {key!r}{near} ({source}); known here: {names}"
-    names_of_fields = [part for part in location if not part.startswith("function-")]
-    key = ".".join(filter(None, [where, *_without_union_tags(section, names_of_fields)])) or "the whole"
+        names, unknown = list(field["properties"]), str(detail["loc"][-1])
+        full = ".".join(filter(None, [where, *path, unknown]))
+        return f"unknown key {full!r}{suggest(unknown, names)} ({source}); known here: {', '.join(names)}"
     if detail["type"] == "missing":
         return f"{key} is missing ({source})"
     if detail["type"] == "value_error":
         return f"{key}: {detail['ctx']['error']} ({source})"
-    value = detail["input"]
-    near = ""
-    if detail["type"] == "literal_error" and isinstance(value, str):
-        near = suggest(value, _literals(section, location))
-    reason = detail["msg"].removeprefix("Input ")
-    return f"{key} {reason[0].lower()}{reason[1:]}, got {value!r}{near} ({source})"
+    near = suggest(value, _words(field)) if isinstance(value, str) else ""
+    return f"{key} must be {_allowed(field)}, got {value!r}{near} ({source})"
 
 
-def _owner(section: type[BaseModel], path: list[str]) -> type[BaseModel]:
-    """The model that holds the key at the end of a path."""
-    for name in path:
-        field = section.model_fields.get(name)
-        inner = [kind for kind in _flat(field.annotation) if _is_model(kind)] if field else []
-        if not inner:
-            return section
-        section = inner[0]
-    return section
+def _locate(schema: Schema, location: list[str]) -> tuple[list[str], Schema]:
+    """Follow a pydantic location as far as the schema knows it.
+
+    Returns:
+        The keys that exist, and the schema of what stands there. Tags that pydantic adds to tell the
+        members of a union apart are passed over.
+    """
+    path, field = [], schema
+    for part in location:
+        if part in field.get("properties", {}):
+            field = _resolve(schema, field["properties"][part])
+        elif part.isdigit() and "items" in field:
+            field = _resolve(schema, field["items"])
+        else:
+            continue
+        path.append(part)
+    return path, field
 
 
-def _without_union_tags(section: type[BaseModel], path: list[str]) -> list[str]:
-    """Drop what pydantic adds to a location to tell the members of a union apart."""
-    kept: list[str] = []
-    for part in path:
-        owner = _owner(section, kept)
-        if not kept or part.isdigit() or part in owner.model_fields:
-            kept.append(part)
-    return kept
+def _resolve(schema: Schema, field: Schema) -> Schema:
+    """Replace a reference to another model by that model's schema."""
+    if "$ref" in field:
+        found: Schema = schema["$defs"][field["$ref"].rsplit("/", 1)[1]]
+        return found
+    if "anyOf" in field:
+        return {**field, "anyOf": [_resolve(schema, member) for member in field["anyOf"]]}
+    return field
 
 
-def _literals(section: type[BaseModel], path: list[str]) -> list[str]:
-    """The allowed words of the field at a path."""
-    field = _owner(section, path[:-1]).model_fields.get(path[-1])
-    if field is None:
-        return []
-    return [str(word) for kind in _flat(field.annotation) if get_origin(kind) is Literal for word in get_args(kind)]
+def _words(field: Schema) -> Iterator[str]:
+    """The words a field allows."""
+    yield from (word for word in [*field.get("enum", []), field.get("const")] if isinstance(word, str))
+    for member in field.get("anyOf", []):
+        yield from _words(member)
 
 
-def _flat(annotation: Any) -> list[Any]:
-    """The members of a union, or the annotation itself."""
-    if get_origin(annotation) in (typing.Union, types.UnionType):
-        return [kind for member in get_args(annotation) for kind in _flat(member)]
-    return [annotation]
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _allowed(field: Schema) -> str:
+    """Say in words what a field may hold."""
+    if "anyOf" in field:
+        return " or ".join(_allowed(member) for member in field["anyOf"])
+    if "enum" in field:
+        return "one of " + ", ".join(map(str, field["enum"]))
+    if "const" in field:
+        return repr(field["const"])
+    if field.get("type") == "array":
+        return "a list, each item " + _allowed(field["items"]) if "items" in field else "a list"
+    noun = {
+        "integer": "an integer",
+        "number": "a number",
+        "string": "a text",
+        "boolean": "true or false",
+        "null": "empty (null)",
+    }.get(field.get("type", ""), "a mapping of keys to values")
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<", "pattern": "matching"}
+    said = [f"{sign} {field[name]}" for name, sign in bounds.items() if name in field]
+    return " ".join([noun, " and ".join(said)]).strip()

@@ -1,0 +1,50 @@
+# The commands of this project. `make` lists them.
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+UV := $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench constraints clean preflight
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## set up and run the whole job: images to a registered model and its report
+	@protoquant config check
+	@dvc repro
+	@git diff --quiet -- dvc.lock || echo "note: dvc.lock changed: other sources, values or versions than committed, or another machine's rounding"
+
+test: $(VENV)/.installed-dev lint ## set up, then lint, types, import contracts and the whole test suite
+	@python -m pytest
+
+lint: $(VENV)/.installed-dev ## formatting, lint, types, import contracts, spelling
+	@ruff format --check .
+	@ruff check .
+	@mypy
+	@lint-imports --no-logo
+	@git ls-files -z | xargs -0 codespell
+
+bench: $(VENV)/.installed-dev ## the measurements of benchmarks/, each printed as a table of ratios
+	@for file in benchmarks/[a-z]*.py; do python -m benchmarks.$$(basename $$file .py) || exit 1; done
+
+constraints: $(VENV)/.installed-dev ## resolve constraints.txt anew within the versions it names
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml -c constraints.txt -o constraints.txt
+
+clean: ## remove the virtual environment and every cache, keep artifacts and models
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+
+preflight:
+	@$(PYTHON) infra/preflight.py
+
+# pip brings uv, uv installs the pinned set: much faster, and it compiles bytecode.
+$(VENV)/.installed: pyproject.toml constraints.txt | preflight
+	@test -x $(VENV)/bin/uv || { $(PYTHON) -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet -c constraints.txt uv; }
+	@$(UV) --editable ".[all]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(UV) --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,5 @@
+"""``python -m protoquant``."""
+
+from protoquant.cli.main import main
+
+main()

@@ -1,0 +1,50 @@
+"""``protoquant config``: look at params.yaml and check it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from protoquant.core.workspace import Workspace
+
+app = typer.Typer(help="Look at params.yaml and check it.", no_args_is_help=True)
+
+
+@app.command()
+def check() -> None:
+    """Say whether every key and value of params.yaml is possible."""
+    from protoquant.settings import Settings
+
+    path = Workspace(Path.cwd()).params
+    Settings.load(path)
+    Console().print(f"{path.name} is valid", highlight=False)
+
+
+@app.command()
+def show(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the values as JSON.")] = False,
+) -> None:
+    """Show every value in force, what it may be, and what it means."""
+    from protoquant.core.section import Section
+    from protoquant.settings import Settings
+
+    settings = Settings.load(Workspace(Path.cwd()).params)
+    if as_json:
+        typer.echo(json.dumps(settings.model_dump(mode="json", by_alias=True), indent=2))
+        return
+    table = Table("key", "value", "may be", "meaning")
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if not isinstance(value, Section):
+            table.add_row(name, repr(value), Settings.allowed()[name], field.description or "")
+            continue
+        table.add_section()
+        allowed = type(value).allowed()
+        for key, inner in type(value).model_fields.items():
+            said = json.dumps(value.model_dump(mode="json")[key])
+            table.add_row(f"{field.alias or name}.{key}", said, allowed[key], inner.description or "")
+    Console().print(table, highlight=False, markup=False)

@@ -1,0 +1,62 @@
+"""The application: every verb, in the order of the data flow, then those that read and manage."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from protoquant.cli import backbones, cache, config, reading, stages
+from protoquant.core.errors import ProtoQuantError
+
+_STAGES, _READ, _MANAGE = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model", "Look and manage"
+
+
+class _OneLineErrors(TyperGroup):
+    """Ends an expected error as one line and its exit code; ``-v`` adds the trace."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except ProtoQuantError as error:
+            if ctx.params.get("verbose"):
+                raise
+            Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+            sys.exit(error.exit_code)
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    *,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more, and show the trace of an error.")] = False,
+) -> None:
+    """Image classifiers that explain themselves with parts: this region looks like that training patch."""
+    from protoquant.core.log import configure
+
+    configure(Console(stderr=True), verbose=verbose)
+
+
+for _stage in stages.VERBS:
+    app.command(rich_help_panel=_STAGES)(_stage)
+app.command(rich_help_panel=_READ)(reading.predict)
+app.command(rich_help_panel=_READ)(reading.explain)
+app.command(rich_help_panel=_READ)(reading.verify)
+app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
+app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)
+app.add_typer(cache.app, name="cache", rich_help_panel=_MANAGE)
+
+
+def main() -> None:
+    """Entry point of the ``protoquant`` command."""
+    app()

@@ -1,0 +1,168 @@
+"""One verb for each stage of dvc.yaml. They take no options: every number is in params.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from protoquant.core.events import OnEvent
+from protoquant.core.log import listening
+from protoquant.core.runtime import Runtime
+from protoquant.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
+
+    from protoquant.settings import Settings
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every stage verb needs: validated settings, paths, machine, listener."""
+
+    settings: Settings
+    workspace: Workspace
+    runtime: Runtime
+    on_event: OnEvent
+
+    @property
+    def image_root(self) -> Path:
+        return self.workspace.root / self.settings.prepare.root
+
+    def device(self) -> torch.device:
+        return self.runtime.torch_device(self.settings.threads)
+
+
+@contextmanager
+def _run() -> Iterator[_Run]:
+    """Read params.yaml of the current folder, whole, before any work, and listen to the step."""
+    from protoquant.settings import Settings
+
+    workspace = Workspace(Path.cwd())
+    settings = Settings.load(workspace.params)
+    runtime = Runtime.from_environment()
+    with listening(Console(stderr=True)) as on_event:
+        yield _Run(settings, workspace, runtime, on_event)
+
+
+def prepare() -> None:
+    """Check every image once and settle the splits."""
+    with _run() as run:
+        from protoquant.data.prepare import prepare as step
+
+        step(
+            run.settings.prepare,
+            root=run.image_root,
+            out=run.workspace.images,
+            seed=run.settings.seed,
+            on_event=run.on_event,
+        )
+
+
+def extract() -> None:
+    """Run the frozen backbone once and store its patch features."""
+    with _run() as run:
+        from protoquant.features.extract import extract as step
+
+        step(
+            run.settings.extract,
+            images=run.workspace.images,
+            root=run.image_root,
+            out=run.workspace.features,
+            cache=run.workspace.feature_cache,
+            device=run.device(),
+            workers=run.runtime.workers,
+            on_event=run.on_event,
+        )
+
+
+def quantize() -> None:
+    """Learn the codebook, and the linear probe beside it."""
+    with _run() as run:
+        from protoquant.codebook.quantize import quantize as step
+
+        step(
+            run.settings.quantize,
+            features=run.workspace.features,
+            out=run.workspace.codebook,
+            device=run.device(),
+            seed=run.settings.seed,
+            on_event=run.on_event,
+        )
+
+
+def train() -> None:
+    """Fit the sparse non-negative head and write the bundle."""
+    with _run() as run:
+        from protoquant.head.train import train as step
+
+        step(
+            run.settings.train,
+            images=run.workspace.images,
+            root=run.image_root,
+            features=run.workspace.features,
+            codebook=run.workspace.codebook,
+            out=run.workspace.bundle,
+            device=run.device(),
+            seed=run.settings.seed,
+            on_event=run.on_event,
+        )
+
+
+def evaluate() -> None:
+    """Measure the bundle on the test split, once, changing nothing."""
+    with _run() as run:
+        from protoquant.evaluation.evaluate import evaluate as step
+
+        step(
+            run.settings.evaluate,
+            images=run.workspace.images,
+            features=run.workspace.features,
+            codebook=run.workspace.codebook,
+            bundle=run.workspace.bundle,
+            out=run.workspace.evaluation,
+            metrics=run.workspace.metrics,
+            device=run.device(),
+            seed=run.settings.seed,
+            on_event=run.on_event,
+        )
+
+
+def visualize() -> None:
+    """Draw the report: one HTML file that opens from disk."""
+    with _run() as run:
+        from protoquant.explain.visualize import visualize as step
+
+        step(
+            run.settings.visualize,
+            images=run.workspace.images,
+            root=run.image_root,
+            features=run.workspace.features,
+            bundle=run.workspace.bundle,
+            evaluation=run.workspace.evaluation,
+            metrics=run.workspace.metrics,
+            out=run.workspace.report,
+            on_event=run.on_event,
+        )
+
+
+def register() -> None:
+    """Log the run and register the model in MLflow, once for each bundle."""
+    with _run() as run:
+        from protoquant.settings import read_params
+        from protoquant.tracking.register import register as step
+
+        step(
+            run.settings.register_,
+            workspace=run.workspace,
+            params=read_params(run.workspace.params),
+            on_event=run.on_event,
+        )
+
+
+VERBS: tuple[Callable[[], None], ...] = (prepare, extract, quantize, train, evaluate, visualize, register)

@@ -1,0 +1,112 @@
+"""Where events and log records become text: a bar on a terminal, a line per tenth elsewhere.
+
+Everything goes to standard error, so that standard output holds results alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from protoquant.core.events import EpochEvent, Event, MessageEvent, OnEvent, ProgressEvent
+
+_FIRST_LINE_AFTER = 2.0  # seconds: shorter work needs no line of progress
+
+
+def configure(console: Console, *, verbose: bool) -> None:
+    """Send the library's log records to a console; called by the edges (CLI, flows), never by steps."""
+    handler = RichHandler(console=console, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+    logging.getLogger("protoquant").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+@contextmanager
+def listening(console: Console) -> Iterator[OnEvent]:
+    """Show the events of a step while the block runs.
+
+    Args:
+        console: Where to write.
+
+    Yields:
+        The callback to hand to a step.
+    """
+    if console.is_terminal:
+        with _bars(console) as progress:
+            yield _Bars(progress)
+    else:
+        yield Lines(console)
+
+
+def _bars(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)
+
+
+class _Bars:
+    """One bar for each label."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, ProgressEvent):
+            self._progress.console.print(_line(event), highlight=False, markup=False)
+            return
+        if event.done == 0 or event.label not in self._tasks:
+            self._tasks[event.label] = self._progress.add_task(event.label, total=event.total, rate="")
+            self._started[event.label] = time.monotonic()
+        rate = _rate(event.done, time.monotonic() - self._started[event.label], event.unit)
+        self._progress.update(self._tasks[event.label], completed=event.done, rate=rate)
+
+
+class Lines:
+    """One line for each tenth of the work, with its rate and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started: dict[str, float] = {}
+        self._tenth: dict[str, int] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Print what is worth a line."""
+        text = self._progress(event) if isinstance(event, ProgressEvent) else _line(event)
+        if text:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _progress(self, event: ProgressEvent) -> str:
+        now = time.monotonic()
+        if event.done == 0 or event.label not in self._started:
+            self._started[event.label], self._tenth[event.label] = now, 0
+        tenth = 10 * event.done // max(1, event.total)
+        seconds = now - self._started[event.label]
+        if tenth <= self._tenth[event.label] or seconds < _FIRST_LINE_AFTER:
+            return ""
+        self._tenth[event.label] = tenth
+        left = seconds / event.done * (event.total - event.done)
+        rate = _rate(event.done, seconds, event.unit)
+        return f"{event.label}: {event.done}/{event.total} {event.unit}, {rate}, {left:.0f} s left"
+
+
+def _rate(done: int, seconds: float, unit: str) -> str:
+    return f"{done / seconds:.1f} {unit}/s" if done and seconds > 0 else ""
+
+
+def _line(event: EpochEvent | MessageEvent) -> str:
+    if isinstance(event, EpochEvent):
+        values = ", ".join(f"{name} {value:.4g}" for name, value in event.values.items())
+        return f"{event.label} {event.epoch}: {values}"
+    return f"warning: {event.text}" if event.level == "warning" else event.text
