@@ -1,1 +1,1 @@
-"""EVALUATE: the numbers of a bundle on the test split, which only this package opens."""
+"""EVALUATE: the one stage that reads the test split; it measures and changes nothing."""

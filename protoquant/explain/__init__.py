@@ -1,1 +1,1 @@
-"""VISUALIZE: pictures of evidence and the self-contained report."""
+"""VISUALIZE: pictures and the report, drawn from what the other stages measured."""
