@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from protoquant.core.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **ext
         A temporary folder beside ``out``; it disappears if the block raises.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    _sweep(out)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-{os.getpid()}-", dir=out.parent))
     try:
         aside.chmod(0o755)
         yield aside
@@ -226,6 +229,14 @@ def rounded(value: Any, digits: int = 6) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(inner, digits) for inner in value]
     return value
+
+
+def _sweep(out: Path) -> None:
+    """Remove the temporary folders that killed processes left beside ``out``."""
+    for left in out.parent.glob(f".{out.name}-*-*"):
+        owner = left.name.removeprefix(f".{out.name}-").split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,0 +1,58 @@
+"""Device and workers come from the environment, seeds and paths from the workspace."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from protoquant.core.errors import UsageError, suggest
+from protoquant.core.runtime import Runtime
+from protoquant.core.seeding import derive_seed, numpy_generator, torch_generator
+from protoquant.core.workspace import Workspace
+
+
+def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROTOQUANT_DEVICE", "cuda:99")
+    with pytest.raises(UsageError, match="PROTOQUANT_DEVICE: cuda:99 is not there"):
+        Runtime.from_environment().torch_device(1)
+
+
+def test_an_impossible_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROTOQUANT_WORKERS", "0")
+    with pytest.raises(UsageError, match=r"PROTOQUANT_WORKERS: .* greater than or equal to 1, got '0'"):
+        Runtime.from_environment()
+
+
+def test_threads_are_set_for_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROTOQUANT_DEVICE", "cpu")
+    before = torch.get_num_threads()
+    try:
+        assert Runtime.from_environment().torch_device(3) == torch.device("cpu")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_streams_are_named_and_independent() -> None:
+    assert derive_seed(0, "a", 1) == derive_seed(0, "a", 1)
+    assert len({derive_seed(seed, *names) for seed in (0, 1) for names in [("a",), ("b",), ("a", 1), ("a1",)]}) == 8
+    assert numpy_generator(0, "x").random() == numpy_generator(0, "x").random()
+    assert torch.rand(1, generator=torch_generator(0, "x")) == torch.rand(1, generator=torch_generator(0, "x"))
+
+
+def test_the_feature_cache_is_shared_by_worktrees(tmp_path: Path) -> None:
+    assert Workspace(tmp_path).feature_cache == tmp_path / ".protoquant" / "features"
+    for call in (
+        ["git", "init", "-q", "main"],
+        ["git", "-C", "main", "-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "--allow-empty", "-m", "m"],
+        ["git", "-C", "main", "worktree", "add", "-q", "../other"],
+    ):
+        subprocess.run(call, cwd=tmp_path, check=True)
+    shared = tmp_path / "main" / ".git" / "protoquant" / "features"
+    assert Workspace(tmp_path / "main").feature_cache == Workspace(tmp_path / "other").feature_cache == shared
+
+
+def test_the_nearest_name_is_suggested_only_when_near() -> None:
+    assert suggest("quantise", ["quantize", "train"]) == "; did you mean 'quantize'?"
+    assert suggest("zzz", ["quantize", "train"]) == ""
