@@ -1,0 +1,141 @@
+"""Open every image once, and find those that must not stand beside each other."""
+
+import hashlib
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from protoquant.core.artifacts import digest_bytes
+from protoquant.data.images import decode_image, read_bytes
+from protoquant.data.quarantine import ImageError, Reason, Rejected
+from protoquant.data.splits import SplitName
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_KEEPING_ORDER = ("test", "validation", "train")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image as the reader lists it; ``split`` is None where the data has no splits."""
+
+    image_id: str
+    class_name: str
+    split: SplitName | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An image that decodes.
+
+    Attributes:
+        entry: What the reader says of it.
+        digest: SHA-256 of the file.
+        pixels: Digest of the decoded, upright RGB pixels and their shape.
+        width: Pixels after EXIF rotation.
+        height: Pixels after EXIF rotation.
+    """
+
+    entry: Entry
+    digest: str
+    pixels: bytes
+    width: int
+    height: int
+
+
+def check_image(entry: Entry, root: Path, min_side: int) -> Checked | Rejected:
+    """Read and decode one image in full.
+
+    Args:
+        entry: The image.
+        root: The folder that its id is relative to.
+        min_side: Pixels that its shorter side must have.
+    """
+    name = entry.image_id
+    try:
+        data = read_bytes(root / name, name)
+        image = decode_image(data, name=name)
+    except ImageError as error:
+        return Rejected(name, error.reason, error.detail)
+    width, height = image.size
+    if min(width, height) < min_side:
+        detail = f"has {width} x {height} pixels; prepare.min_side is {min_side}"
+        return Rejected(name, Reason.TOO_SMALL, detail)
+    pixels = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=16)
+    pixels.update(image.tobytes())
+    return Checked(entry, digest_bytes(data), pixels.digest(), width, height)
+
+
+def check_images(entries: Iterable[Entry], root: Path, min_side: int, workers: int) -> Iterator[Checked | Rejected]:
+    """Check images in parallel threads; the results come in the order given, whatever the number of threads."""
+    return _in_order(lambda entry: check_image(entry, root, min_side), entries, workers)
+
+
+def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]:
+    """Leave out images whose pixels another image has too.
+
+    Within a split (or where there are no splits, within the data): with one label, the copy with the smallest id
+    stays; with several labels, none stays. Of what is left, across splits: the copy in test stays before the one in
+    validation before the one in train.
+
+    Args:
+        images: Images that decode, in any order.
+
+    Returns:
+        The images that stay, sorted by id, and the others.
+    """
+    alike: dict[bytes, list[Checked]] = defaultdict(list)
+    for image in sorted(images, key=lambda image: image.entry.image_id):
+        alike[image.pixels].append(image)
+    kept: list[Checked] = []
+    rejected: list[Rejected] = []
+    for copies in alike.values():
+        stay, leave = (copies, []) if len(copies) == 1 else _choose(copies)
+        kept += stay
+        rejected += leave
+    return sorted(kept, key=lambda image: image.entry.image_id), rejected
+
+
+def _choose(copies: list[Checked]) -> tuple[list[Checked], list[Rejected]]:
+    """Choose the one of several images with equal pixels, sorted by id, that stays, if any does."""
+    by_split: dict[str | None, list[Entry]] = defaultdict(list)
+    for copy in copies:
+        by_split[copy.entry.split].append(copy.entry)
+    rejected: list[Rejected] = []
+    firsts: dict[str | None, Entry] = {}
+    for split, entries in by_split.items():
+        first = entries[0]
+        if any(entry.class_name != first.class_name for entry in entries):
+            rejected += [_conflict(entry, entries) for entry in entries]
+            continue
+        firsts[split] = first
+        detail = f"has the pixels of {first.image_id}; the first by name stays"
+        rejected += [Rejected(entry.image_id, Reason.DUPLICATE, detail) for entry in entries[1:]]
+    winner = next((firsts[split] for split in (*_KEEPING_ORDER, None) if split in firsts), None)
+    for split, entry in firsts.items():
+        if winner is not None and entry is not winner:
+            detail = f"is in {split} and has the pixels of {winner.image_id} in {winner.split}, which stays"
+            rejected.append(Rejected(entry.image_id, Reason.LEAK, detail))
+    return [copy for copy in copies if copy.entry is winner], rejected
+
+
+def _conflict(entry: Entry, entries: list[Entry]) -> Rejected:
+    other = next(other for other in entries if other.class_name != entry.class_name)
+    detail = f"is {entry.class_name!r} and has the pixels of {other.image_id}, which is {other.class_name!r}"
+    return Rejected(entry.image_id, Reason.CONFLICTING_LABELS, f"{detail}; keep one")
+
+
+def _in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Map in threads, never more than a few items ahead, so that memory does not grow with the number of items."""
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,60 @@
+"""The ``prepare`` section of params.yaml."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from protoquant.core.section import Section
+
+
+class TableConfig(Section):
+    """What the reader ``table`` must know of its table."""
+
+    file: str = Field(
+        "images.csv",
+        pattern=r"^[^/\\]+\.(csv|parquet)$",
+        description="Table in prepare.root, comma-separated UTF-8 or parquet; its paths are relative to prepare.root.",
+    )
+    path: str = Field("path", min_length=1, description="Column with the relative path of each image.")
+    label: str = Field("label", min_length=1, description="Column with the class name of each image.")
+    split: str = Field(
+        "split",
+        min_length=1,
+        description="Column with train, validation or test; where a column called split is absent, splits are cut.",
+    )
+
+
+class PrepareConfig(Section):
+    """Which images there are, and what is cut from those that come without splits."""
+
+    reader: Literal["partbirds", "image_folder", "table"] = Field(
+        "partbirds",
+        description="How the images lie: partbirds (drawn from a spec), image_folder (class-named folders, also below "
+        "train/ validation/ test/), table (CSV or parquet with path, label and perhaps split).",
+    )
+    root: str = Field(
+        "data/partbirds.yaml",
+        min_length=1,
+        description="Folder of the images, or the spec file of partbirds; relative to the folder of params.yaml.",
+    )
+    test_share: float = Field(
+        0.2, gt=0, le=0.5, description="Share of each class cut for test where the data has no test split."
+    )
+    validation_share: float = Field(
+        0.2,
+        gt=0,
+        le=0.5,
+        description="Share of what is then left of each class, cut for validation where the data has no such split.",
+    )
+    min_side: int = Field(
+        32, ge=1, le=4096, description="Pixels; an image whose shorter side is below this is left out."
+    )
+    table: TableConfig | None = Field(
+        None, description="Names used by the table; empty (null) for the defaults, and with any other reader."
+    )
+
+    @model_validator(mode="after")
+    def _no_idle_values(self) -> Self:
+        if self.table is not None and self.reader != "table":
+            raise ValueError(f"table has no effect with reader {self.reader!r}; remove it or set reader: table")
+        return self

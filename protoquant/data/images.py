@@ -1,0 +1,177 @@
+"""Open one image file, or say in one line why it cannot be used."""
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from protoquant.data.pixels import to_rgb, upright
+from protoquant.data.quarantine import ImageError, Reason
+
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+SUFFIXES: Mapping[str, str] = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    NotImplementedError,
+)
+
+Image.init()  # loads Pillow's decoders now: its lazy loading is not made for threads
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like one of the formats that are read."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def open_image(path: Path, *, at_least: int | None = None) -> Image.Image:
+    """Decode an image file to upright 8-bit RGB.
+
+    EXIF rotation is applied; CMYK, 16-bit, palette and grey images are converted; transparency is composited on
+    white; of an animation the first frame is taken.
+
+    Args:
+        path: The file; a suffix, where there is one, must be that of the content.
+        at_least: Pixels that the shorter side needs. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, which
+            is faster; the result is never smaller than asked unless the file is.
+
+    Returns:
+        An image of mode RGB.
+
+    Raises:
+        ImageError: The file is missing, empty, truncated, undecodable, not an image, of another format than its name
+            says, or too large; ``reason`` says which.
+    """
+    return decode_image(read_bytes(path), name=str(path), at_least=at_least)
+
+
+def read_bytes(path: Path, name: str | None = None) -> bytes:
+    """Read a file, with the errors of ``open_image``.
+
+    Args:
+        path: The file.
+        name: What an error calls it; the path where not given.
+    """
+    name = name or str(path)
+    if not path.is_file():
+        found = "is not a file" if path.exists() else "is missing"
+        raise ImageError(name, Reason.MISSING, f"{found}; give the path of an image file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(name, Reason.MISSING, f"cannot be read ({error.strerror}); check its permissions") from error
+
+
+def decode_image(data: bytes, *, name: str = "image", at_least: int | None = None) -> Image.Image:
+    """Decode the bytes of an image file as ``open_image`` does.
+
+    Args:
+        data: The whole file.
+        name: What an error calls the image; its suffix, where there is one, must be that of the content.
+        at_least: As in ``open_image``.
+
+    Returns:
+        An image of mode RGB.
+
+    Raises:
+        ImageError: As in ``open_image``.
+    """
+    kind = _recognise(data, name)
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+            _check_size(image.size, name)
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))
+            image.load()
+            return to_rgb(upright(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(name, f"more than {MAX_PIXELS:,} pixels") from error
+    except _DECODE_ERRORS as error:
+        raise _undecodable(name, kind, data, error) from error
+
+
+def _recognise(data: bytes, name: str) -> str:
+    """Name the format by the first bytes and hold it against the file name."""
+    if not data:
+        raise ImageError(name, Reason.ZERO_BYTES, "is empty (0 bytes); copy it again or remove it")
+    kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        kind = "WEBP"
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        kind = "PPM"
+    if kind is None:
+        known = ", ".join(FORMATS)
+        raise ImageError(name, Reason.NOT_AN_IMAGE, f"is not an image ({known}): it starts with {data[:8]!r}")
+    suffix = Path(name).suffix.lower()
+    if suffix and SUFFIXES.get(suffix) != kind:
+        detail = f"is named {suffix} but holds {kind}; rename it to {FORMATS[kind][0]}"
+        raise ImageError(name, Reason.WRONG_EXTENSION, detail)
+    return kind
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{width} x {height} pixels, more than {MAX_PIXELS:,}")
+
+
+def _too_large(name: str, found: str) -> ImageError:
+    return ImageError(name, Reason.TOO_LARGE, f"has {found}; scale it down")
+
+
+def _undecodable(name: str, kind: str, data: bytes, error: Exception) -> ImageError:
+    """Tell a file that ends early from one that is damaged."""
+    said = " ".join(str(error).split())
+    if _ends_early(kind, data) or "truncated" in said.lower() or isinstance(error, EOFError):
+        return ImageError(name, Reason.TRUNCATED, f"is a {kind} that ends early ({len(data):,} bytes); copy it again")
+    # The message of UnidentifiedImageError holds a memory address, which differs from run to run.
+    why = "its header is damaged" if isinstance(error, UnidentifiedImageError) else said or type(error).__name__
+    return ImageError(name, Reason.UNDECODABLE, f"is a {kind} that cannot be decoded ({why}); replace or remove it")
+
+
+def _ends_early(kind: str, data: bytes) -> bool:
+    """Whether the end that the format demands is not there."""
+    if kind == "JPEG":
+        return b"\xff\xd9" not in data[-4096:]
+    if kind == "PNG":
+        return b"IEND" not in data[-4096:]
+    if kind == "GIF":
+        return b";" not in data[-2:]
+    if kind == "WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if kind == "BMP":
+        return int.from_bytes(data[2:6], "little") > len(data)
+    return False

@@ -1,0 +1,187 @@
+"""PREPARE: from image files to one checked table of images and splits."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from protoquant.core.artifacts import write_json, write_table, writing
+from protoquant.core.errors import DataError
+from protoquant.core.events import MessageEvent, OnEvent, track
+from protoquant.data.checks import Checked, Entry, check_images, set_apart
+from protoquant.data.config import PrepareConfig
+from protoquant.data.quarantine import Rejected, count_reasons, in_words
+from protoquant.data.readers.listing import Listing
+from protoquant.data.readers.registry import reader
+from protoquant.data.splits import SPLITS, SplitName, cut
+from protoquant.data.table import DTYPES, KIND
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """What was prepared.
+
+    Attributes:
+        out: The artifact.
+        classes: Number of classes.
+        images: Images by split.
+        quarantined: Images left out, by reason.
+    """
+
+    out: Path
+    classes: int
+    images: Mapping[str, int]
+    quarantined: Mapping[str, int]
+
+
+def prepare(
+    config: PrepareConfig, *, root: Path, out: Path, seed: int, on_event: OnEvent, workers: int = 1
+) -> PrepareResult:
+    """List the images, open each once, leave out what cannot be used, and cut the splits that are missing.
+
+    Args:
+        config: The ``prepare`` section.
+        root: ``prepare.root`` as a path.
+        out: The artifact: ``images.parquet``, ``classes.json``, ``quarantine.parquet``, ``summary.json``, and
+            ``images/`` where the reader draws them.
+        seed: The seed of params.yaml.
+        on_event: Hears of progress and, at the end, of the counts.
+        workers: Threads that decode images; the result does not depend on them.
+
+    Returns:
+        The counts.
+
+    Raises:
+        DataError: The root is missing or wrong, fewer than two classes, a class without a training image, a split
+            without an image, or nothing left.
+    """
+    with writing(out, KIND, reader=config.reader) as folder:
+        read = reader(config.reader)
+        listing = read(root, into=folder / "images", config=config, seed=seed, on_event=on_event)
+        classes = listing.class_names()
+        _check_listing(listing, classes, root)
+        kept, rejected = _check(listing, config.min_side, workers, on_event)
+        given = set(listing.frame["split"].dropna())
+        splits = _split(kept, given, config, seed, on_event)
+        _check_kept(kept, splits, classes, rejected)
+        frame = _frame(kept, splits, classes)
+        counts = Counter(splits)
+        result = PrepareResult(out, len(classes), {name: counts[name] for name in SPLITS}, count_reasons(rejected))
+        write_table(folder / "images.parquet", frame)
+        write_table(folder / "quarantine.parquet", _quarantine(rejected))
+        write_json(folder / "classes.json", list(classes))
+        write_json(
+            folder / "summary.json",
+            {"classes": len(classes), "images": result.images, "quarantined": result.quarantined},
+        )
+    on_event(MessageEvent(_sentence(result)))
+    return result
+
+
+def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None:
+    if listing.frame.empty:
+        raise DataError(f"no images under {root}; put them into class-named folders there, or correct prepare.root")
+    if len(classes) < 2:
+        inner = {Path(path).parts[1] for path in listing.frame["path"] if len(Path(path).parts) > 2}
+        hint = f"; if {', '.join(sorted(inner)[:3])} are the classes, set prepare.root to the folder of these"
+        found = f"at least two classes are needed, {root} holds {len(classes)}: {', '.join(classes)}"
+        raise DataError(found + (hint if inner else "; add a second class"))
+
+
+def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> tuple[list[Checked], list[Rejected]]:
+    """Open every image and set apart what cannot be used."""
+    rows = zip(listing.frame["path"], listing.frame["class_name"], listing.frame["split"], strict=True)
+    entries = [Entry(path, name, None if pd.isna(split) else split) for path, name, split in sorted(rows, key=_path)]
+    checked = check_images(entries, listing.image_root, min_side, workers)
+    decoded: list[Checked] = []
+    rejected = list(listing.rejected)
+    for one in track(checked, "prepare", len(entries), "images", on_event):
+        if isinstance(one, Rejected):
+            rejected.append(one)
+        else:
+            decoded.append(one)
+    kept, alike = set_apart(decoded)
+    return kept, rejected + alike
+
+
+def _path(row: tuple[str, str, str | None]) -> str:
+    return row[0]
+
+
+def _split(
+    images: Sequence[Checked], given: set[str], config: PrepareConfig, seed: int, on_event: OnEvent
+) -> list[SplitName]:
+    """Give each image its split: its own, or one cut from train in the order test, validation.
+
+    A split that is given stays as it is, even if no image of it could be used.
+    """
+    splits: dict[str, SplitName] = {image.entry.image_id: image.entry.split or "train" for image in images}
+    shares: dict[SplitName, float] = {"test": config.test_share, "validation": config.validation_share}
+    for name, share in shares.items():
+        if name in given:
+            on_event(MessageEvent(f"the data has its own {name} split; prepare.{name}_share is not used"))
+            continue
+        pool: dict[str, list[str]] = {}
+        for image in images:
+            if splits[image.entry.image_id] == "train":
+                pool.setdefault(image.entry.class_name, []).append(image.entry.image_id)
+        drawn = cut(pool, share, seed, name)
+        splits.update(dict.fromkeys(drawn.chosen, name))
+        if drawn.bare:
+            text = f"no {name} image of {_few(drawn.bare)}: one image in train, which stays there; add images"
+            on_event(MessageEvent(text, level="warning"))
+    return [splits[image.entry.image_id] for image in images]
+
+
+def _check_kept(
+    images: Sequence[Checked], splits: Sequence[str], classes: Sequence[str], rejected: Sequence[Rejected]
+) -> None:
+    """Refuse to go on where a stage after this one could not."""
+    left_out = f"left out: {in_words(count_reasons(rejected)) or 'none'}"
+    first = f", such as {rejected[0].image_id}, which {rejected[0].detail}" if rejected else ""
+    if not images:
+        raise DataError(f"none of the images can be used ({left_out}{first}); repair the files")
+    trained = {image.entry.class_name for image, split in zip(images, splits, strict=True) if split == "train"}
+    without = [name for name in classes if name not in trained]
+    if without:
+        raise DataError(f"no training image of {_few(without)} ({left_out}{first}); add images or remove the class")
+    for name in SPLITS:
+        if name not in splits:
+            raise DataError(f"no image is left for the split {name} ({left_out}); add images")
+
+
+def _few(names: Sequence[str]) -> str:
+    """Name up to five classes."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{'class' if len(names) == 1 else 'classes'} {', '.join(map(repr, names[:5]))}{more}"
+
+
+def _frame(images: Sequence[Checked], splits: Sequence[str], classes: Sequence[str]) -> pd.DataFrame:
+    labels = {name: label for label, name in enumerate(classes)}
+    rows = [
+        (
+            one.entry.image_id,
+            labels[one.entry.class_name],
+            one.entry.class_name,
+            split,
+            one.digest,
+            one.width,
+            one.height,
+        )
+        for one, split in zip(images, splits, strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=list(DTYPES)).astype(DTYPES)
+    return frame.sort_values(["split", "image_id"], ignore_index=True)
+
+
+def _quarantine(rejected: Iterable[Rejected]) -> pd.DataFrame:
+    rows = sorted((asdict(row) for row in rejected), key=lambda row: (row["image_id"], row["reason"]))
+    return pd.DataFrame(rows, columns=["image_id", "reason", "detail"]).astype("str")
+
+
+def _sentence(result: PrepareResult) -> str:
+    images = ", ".join(f"{count:,} {name}" for name, count in result.images.items())
+    out = f"; left out {in_words(dict(result.quarantined))} (quarantine.parquet)" if result.quarantined else ""
+    return f"{sum(result.images.values()):,} images of {result.classes} classes: {images}{out}"

@@ -1,0 +1,1 @@
+"""Readers: each turns one layout of images on disk into the same listing."""

@@ -1,0 +1,133 @@
+"""Class-named folders of images, directly below the root or below train/, validation/ and test/.
+
+The class is the first folder (below the split), however deep the image lies in it. The root has splits if it holds a
+folder ``train``, or nothing but folders named like splits (``validation`` is also spelt ``val`` or ``valid``, in
+small letters or capitals). Hidden files and folders, and what operating systems leave behind, are passed over.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from protoquant.core.errors import DataError, suggest
+from protoquant.data.images import SUFFIXES, is_image_name
+from protoquant.data.quarantine import Reason, Rejected
+from protoquant.data.readers.listing import Listing, natural_order
+from protoquant.data.splits import ALIASES, SplitName
+
+_LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+
+
+def read(root: Path, **_: object) -> Listing:
+    """List the images of class-named folders.
+
+    A file in a class folder whose name is not that of an image, and an image in no class folder, are left out by name.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The images; every class folder is a class, also an empty one.
+
+    Raises:
+        DataError: The root is missing or no folder, a split folder is spelt twice or wrongly, or there is no train.
+    """
+    if not root.is_dir():
+        found = "is a file" if root.exists() else "does not exist"
+        raise DataError(
+            f"prepare.root must be a folder of class-named folders; {root} {found} (params.yaml); correct it"
+        )
+    folders = _subfolders(root)
+    splits = _split_folders(root, folders)
+    strays = [folder for folder in folders if splits and folder not in splits]
+    rows: list[tuple[str, str, str | None]] = []
+    rejected = _outside(root, [*_top_files(root), *(path for folder in strays for path in _files(folder))])
+    classes: set[str] = set()
+    for base, split in splits.items() if splits else [(root, None)]:
+        if splits:
+            rejected += _outside(root, _top_files(base))
+        for folder in _subfolders(base):
+            classes.add(folder.name)
+            for path in _files(folder):
+                name = path.relative_to(root).as_posix()
+                fault = _fault(name)
+                if fault is None:
+                    rows.append((name, folder.name, split))
+                else:
+                    rejected.append(fault)
+    _check_strays(root, strays, classes)
+    frame = pd.DataFrame(rows, columns=["path", "class_name", "split"])
+    return Listing(frame, root, natural_order(classes), tuple(rejected))
+
+
+def _split_folders(root: Path, folders: list[Path]) -> dict[Path, SplitName]:
+    """The folders that hold a split each, in the order of their names; empty where classes lie in the root."""
+    found = {folder: ALIASES[folder.name.lower()] for folder in folders if folder.name.lower() in ALIASES}
+    if "train" not in found.values():
+        if found and len(found) == len(folders):
+            names = ", ".join(folder.name for folder in found)
+            raise DataError(f"{root} holds {names} but no folder train; add it, or put class folders in the root")
+        return {}
+    for split in found.values():
+        same = [folder.name for folder in found if found[folder] == split]
+        if len(same) > 1:
+            raise DataError(f"{root} holds the {split} split more than once ({', '.join(same)}); keep one of them")
+    return found
+
+
+def _check_strays(root: Path, strays: list[Path], classes: set[str]) -> None:
+    """Refuse a folder beside the splits that is a misspelt split itself."""
+    for folder in strays:
+        near = suggest(folder.name.lower(), ALIASES)
+        if near and classes & {inner.name for inner in _subfolders(folder)}:
+            raise DataError(f"{root} holds class folders below {folder.name!r}, which is no split{near}; rename it")
+
+
+def _outside(root: Path, paths: Iterable[Path]) -> list[Rejected]:
+    """The images among files that lie in no class folder."""
+    detail = "lies in no class folder; move it into one, or remove it"
+    names = (path.relative_to(root).as_posix() for path in paths if is_image_name(path.name))
+    return [Rejected(_writable(name), Reason.OUTSIDE_CLASS_FOLDER, detail) for name in names]
+
+
+def _fault(name: str) -> Rejected | None:
+    """What is wrong with a file's name, if anything."""
+    if _writable(name) != name:
+        return Rejected(_writable(name), Reason.BAD_NAME, "has a name that is not UTF-8; rename it")
+    if not is_image_name(name):
+        ending = Path(name).suffix or "nothing"
+        detail = f"is not named like an image: it ends in {ending}, images in {' '.join(SUFFIXES)}"
+        return Rejected(name, Reason.NOT_AN_IMAGE, detail)
+    return None
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name not in _LEFT_BEHIND
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and _visible(path.name))
+
+
+def _top_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.is_dir() and _visible(path.name))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All visible files below a folder in a fixed order; links are followed, each folder once."""
+    seen: set[tuple[int, int]] = set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        status = Path(place).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        inner[:] = sorted(filter(_visible, inner))
+        yield from (Path(place, name) for name in sorted(filter(_visible, names)))
+
+
+def _writable(name: str) -> str:
+    """Escape what is not UTF-8 in a name."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,53 @@
+"""What every reader returns."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from protoquant.core.events import OnEvent
+from protoquant.data.config import PrepareConfig
+from protoquant.data.quarantine import Rejected
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images a reader found, before any of them is opened.
+
+    Attributes:
+        frame: One row for each image: ``path`` (POSIX, relative to ``image_root``, unique), ``class_name``, and
+            ``split``: train, validation or test in every row, or None in every row where the data has no splits.
+        image_root: The folder that the paths are relative to.
+        classes: All class names, index = label, also of classes without an image; where empty, the names in the
+            frame in natural order.
+        rejected: Files that the reader itself left out.
+    """
+
+    frame: pd.DataFrame
+    image_root: Path
+    classes: tuple[str, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+    def class_names(self) -> tuple[str, ...]:
+        """All class names, index = label."""
+        return self.classes or natural_order(self.frame["class_name"].unique())
+
+
+class Reader(Protocol):
+    """A function that lists images; it may write images of its own below ``into``."""
+
+    def __call__(self, root: Path, *, into: Path, config: PrepareConfig, seed: int, on_event: OnEvent) -> Listing:
+        """List the images below ``root``."""
+
+
+def natural_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort names so that ``2`` stands before ``10``, capitals beside small letters."""
+    return tuple(sorted(names, key=_natural_key))
+
+
+def _natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    parts = [part for part in re.split(r"(\d+)", name.casefold()) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name

@@ -1,0 +1,52 @@
+"""Seeded stratified splits of what comes without them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from protoquant.core.seeding import derive_seed
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+ALIASES: Mapping[str, SplitName] = {**{name: name for name in SPLITS}, "val": "validation", "valid": "validation"}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut from a pool of images.
+
+    Attributes:
+        chosen: Ids of the images that leave the pool.
+        bare: Classes with too few images to give one away.
+    """
+
+    chosen: frozenset[str]
+    bare: tuple[str, ...]
+
+
+def cut(classes: Mapping[str, Sequence[str]], share: float, seed: int, name: str) -> Cut:
+    """Choose a share of each class.
+
+    Each class gives its share rounded, at least one image, and keeps at least one. An image's place in the draw
+    depends on the seed, the name of the split and the image's id alone: neither the order of the files nor images of
+    other classes matter, and a new image moves few old ones.
+
+    Args:
+        classes: Image ids by class.
+        share: Share of each class, in (0, 1).
+        seed: The seed of params.yaml.
+        name: The split that the images are for; each name draws anew.
+
+    Returns:
+        The chosen ids and the classes that gave none.
+    """
+    chosen: set[str] = set()
+    bare: list[str] = []
+    for class_name, ids in classes.items():
+        count = min(max(1, int(share * len(ids) + 0.5)), len(ids) - 1)
+        if count < 1:
+            bare.append(class_name)
+            continue
+        drawn = sorted(ids, key=lambda image_id: (derive_seed(seed, "split", name, image_id), image_id))
+        chosen.update(drawn[:count])
+    return Cut(frozenset(chosen), tuple(bare))
