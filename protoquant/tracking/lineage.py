@@ -1,0 +1,138 @@
+"""Where a model comes from: code, data, weights and the pipeline's own record of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from protoquant.core.artifacts import artifact_digest, digest_file, digest_json
+from protoquant.core.errors import ArtifactError
+from protoquant.core.workspace import Workspace
+
+NONE = "none"
+_RECORDED = ("numpy", "pillow", "protoquant", "safetensors", "scikit-learn", "scipy", "timm", "torch")
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a run and a model version are tagged with; digests are SHA-256, ``none`` where there is nothing.
+
+    Attributes:
+        git_commit: Commit of the workspace.
+        git_dirty: ``true`` where a tracked file differs from that commit, else ``false``.
+        data_digest: Digest of the manifest of ``artifacts/images``.
+        weight_digest: Digest of the backbone's weights.
+        bundle_digest: Digest of the bundle's manifest; it names the model.
+        evaluation_digest: Digest of the test numbers.
+        lock_digest: Digest of the upstream entries of dvc.lock.
+        packages: Version of each package that a result depends on.
+    """
+
+    git_commit: str
+    git_dirty: str
+    data_digest: str
+    weight_digest: str
+    bundle_digest: str
+    evaluation_digest: str
+    lock_digest: str
+    packages: Mapping[str, str]
+
+    def tags(self) -> dict[str, str]:
+        """The lineage as MLflow tags, without the packages."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, str)}
+
+
+def lineage(workspace: Workspace, *, weight_digest: str) -> Lineage:
+    """Collect the lineage of the model in a workspace.
+
+    Args:
+        workspace: A workspace in which the six stages before ``register`` have run.
+        weight_digest: Digest of the backbone's weights, as the bundle records it.
+
+    Raises:
+        ArtifactError: An artifact is missing, or dvc.lock is damaged.
+    """
+    if not workspace.metrics.is_file():
+        raise ArtifactError(f"{workspace.metrics} is missing; run the stage that writes it (dvc repro)")
+    commit, dirty = git_state(workspace.root)
+    return Lineage(
+        git_commit=commit,
+        git_dirty=dirty,
+        data_digest=artifact_digest(workspace.images),
+        weight_digest=weight_digest,
+        bundle_digest=artifact_digest(workspace.bundle),
+        evaluation_digest=digest_file(workspace.metrics),
+        lock_digest=lock_digest(workspace.lock),
+        packages=package_versions(_RECORDED),
+    )
+
+
+def git_state(root: Path) -> tuple[str, str]:
+    """Find the commit of a folder and whether a tracked file was changed since.
+
+    Untracked files do not count, as with ``git describe --dirty``.
+
+    Returns:
+        The commit and ``true`` or ``false``; ``none`` twice outside git and before the first commit.
+    """
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    if commit is None or status is None:
+        return NONE, NONE
+    return commit.strip(), "true" if status.strip() else "false"
+
+
+def lock_digest(lock: Path) -> str:
+    """Digest what dvc.lock records of every stage but ``register``.
+
+    Only the content counts, not the order or layout of the file.
+
+    Returns:
+        A digest, or ``none`` where there is no dvc.lock: the steps ran without DVC.
+
+    Raises:
+        ArtifactError: The file is not the YAML that DVC writes.
+    """
+    if not lock.is_file():
+        return NONE
+    try:
+        content = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))
+        stages = dict(content["stages"])
+    except (YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{lock} is damaged: no stages in it; restore it from git or run dvc repro") from error
+    stages.pop("register", None)
+    return digest_json(stages) if stages else NONE
+
+
+def package_versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Read the versions of installed packages, without local parts such as ``+cpu``.
+
+    Args:
+        names: Names of distributions; one that is not installed is left out.
+    """
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # Without the optional locks, a status never disturbs a git command of the user.
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, env=environment
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout

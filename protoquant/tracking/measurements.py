@@ -1,0 +1,192 @@
+"""What the stages measured, as flat names and numbers; knows no tracker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from protoquant.core.artifacts import read_json
+from protoquant.core.errors import ArtifactError
+from protoquant.core.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One measured quantity along the epochs of a fit or the points of a path.
+
+    Attributes:
+        name: Dotted name.
+        points: Pairs of step and value, without the values that were not measured.
+    """
+
+    name: str
+    points: tuple[tuple[int, float], ...]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested values dotted names.
+
+    Args:
+        values: Nested mappings; anything else is a value.
+        prefix: Put before each name.
+
+    Returns:
+        Names such as ``train.temperature``, in the order of the mapping.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, name))
+        else:
+            flat[name] = value
+    return flat
+
+
+def parameters(params: Mapping[str, Any]) -> dict[str, str]:
+    """Flatten params.yaml into text, lists as JSON."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        for name, value in flatten(params).items()
+    }
+
+
+def metrics(workspace: Workspace) -> dict[str, float]:
+    """Collect the final numbers of all stages; the first part of a name is the stage.
+
+    Text and lists stay in the files.
+
+    Raises:
+        ArtifactError: A file is missing or damaged.
+    """
+    found: dict[str, float] = {}
+    for stage, path in metric_files(workspace).items():
+        values = read_json(path)
+        if not isinstance(values, dict):
+            message = f"{path} is damaged: not a mapping of names to numbers; run the stage again"
+            raise ArtifactError(message)
+        found.update(
+            (name, float(value))
+            for name, value in flatten(values, stage).items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        )
+    return found
+
+
+def metric_files(workspace: Workspace) -> dict[str, Path]:
+    """The JSON file of each stage that measures something."""
+    return {
+        "quantize": workspace.codebook / "metrics.json",
+        "train": workspace.bundle / "metrics.json",
+        "evaluate": workspace.metrics,
+    }
+
+
+def curve_files(workspace: Workspace) -> dict[str, Path]:
+    """The tables that hold curves, by the first parts of their names."""
+    return {
+        "quantize.history": workspace.codebook / "history.csv",
+        "train.path": workspace.bundle / "path.csv",
+    }
+
+
+def curves(workspace: Workspace) -> list[Curve]:
+    """Read each numeric column as a curve; the step is the column ``epoch``, else the number of the row.
+
+    Raises:
+        ArtifactError: A table is missing or damaged.
+    """
+    found = []
+    for name, path in curve_files(workspace).items():
+        table = _read_csv(path)
+        steps = table["epoch"] if "epoch" in table.columns else table.index.to_series()
+        for column in table.select_dtypes("number").columns:
+            pairs = zip(steps, table[column], strict=True)
+            points = tuple((int(step), float(value)) for step, value in pairs if pd.notna(value))
+            if column != "epoch" and points:
+                found.append(Curve(f"{name}.{column}", points))
+    return found
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError as error:
+        message = f"{path} is missing; run the stage that writes it (dvc repro)"
+        raise ArtifactError(message) from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        message = f"{path} is damaged: not CSV; run the stage again"
+        raise ArtifactError(message) from error
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The numbers that a version in the registry is judged by at first sight; fractions.
+
+    Attributes:
+        prototypes: Number of prototypes.
+        class_size: Mean number of prototypes per class.
+        validation_top1: Accuracy on validation, by which the head was chosen.
+        test_top1: Accuracy on test.
+        test_low: Lower end of its interval.
+        test_high: Upper end.
+        test_n: Number of test images.
+        probe_top1: Accuracy of the linear probe on test.
+    """
+
+    prototypes: int
+    class_size: float
+    validation_top1: float
+    test_top1: float
+    test_low: float
+    test_high: float
+    test_n: int
+    probe_top1: float
+
+    def tags(self) -> dict[str, str]:
+        """The accuracies as MLflow tags."""
+        return {
+            "validation_accuracy": f"{self.validation_top1:.4f}",
+            "test_accuracy": f"{self.test_top1:.4f}",
+            "probe_test_accuracy": f"{self.probe_top1:.4f}",
+        }
+
+    def sentence(self) -> str:
+        """The description of a version."""
+        return (
+            f"{self.prototypes} prototypes, {self.class_size:.1f} per class. "
+            f"Top-1 accuracy on test {self.test_top1:.4f} [{self.test_low:.4f}, {self.test_high:.4f}] "
+            f"(n = {self.test_n}), linear probe {self.probe_top1:.4f}; on validation {self.validation_top1:.4f}."
+        )
+
+
+def headline(workspace: Workspace) -> Headline:
+    """Pick the numbers of the registry out of all metrics.
+
+    Raises:
+        ArtifactError: A file is missing or damaged, or lacks one of them.
+    """
+    found = metrics(workspace)
+    names = {
+        "prototypes": "evaluate.size.global_size",
+        "class_size": "evaluate.size.class_size",
+        "validation_top1": "train.validation.top1",
+        "test_top1": "evaluate.test.top1.value",
+        "test_low": "evaluate.test.top1.low",
+        "test_high": "evaluate.test.top1.high",
+        "test_n": "evaluate.test.top1.n",
+        "probe_top1": "evaluate.test.probe.top1.value",
+    }
+    if missing := [name for name in names.values() if name not in found]:
+        message = f"the metrics of the stages lack {', '.join(missing)}; run the pipeline again (dvc repro)"
+        raise ArtifactError(message)
+    return Headline(
+        prototypes=int(found[names["prototypes"]]),
+        test_n=int(found[names["test_n"]]),
+        **{field: found[name] for field, name in names.items() if field not in ("prototypes", "test_n")},
+    )

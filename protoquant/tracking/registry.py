@@ -1,0 +1,186 @@
+"""Registered models: find the version of a bundle, make one, and fetch the bundle behind an MLflow URI."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from protoquant.core.artifacts import MANIFEST
+from protoquant.core.errors import UsageError, suggest
+from protoquant.core.workspace import Workspace
+from protoquant.tracking.flavor import MODEL
+from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, ModelVersion, mlflow
+from protoquant.tracking.store import Store, open_store
+
+_BUNDLE = "artifacts/bundle"
+_WEIGHTS = "artifacts/weights"
+_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model"
+_ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+_MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+_RUN_URI = re.compile(r"runs:/(?P<run>[^/]+)(/(?P<model>[^/]+))?/?")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What an MLflow URI leads to.
+
+    Attributes:
+        bundle: Folder of the bundle.
+        weights: File of backbone weights where the model carries its own, else None.
+    """
+
+    bundle: Path
+    weights: Path | None
+
+
+def find_version(client: MlflowClient, name: str, bundle_digest: str) -> ModelVersion | None:
+    """Find the newest version that holds a bundle and whose files are still there.
+
+    Args:
+        client: An open client.
+        name: Name of the registered model.
+        bundle_digest: Digest of the bundle.
+    """
+    query = f"name = '{name}' and tags.bundle_digest = '{bundle_digest}'"
+    versions = sorted(client.search_model_versions(query), key=lambda version: -int(version.version))
+    return next((version for version in versions if holds_bundle(f"models:/{name}/{version.version}")), None)
+
+
+def holds_bundle(model_uri: str) -> bool:
+    """Tell whether the files of a model are where MLflow believes them to be."""
+    try:
+        files = mlflow.artifacts.list_artifacts(artifact_uri=f"{model_uri}/{_BUNDLE}")
+    except (MlflowException, OSError):
+        return False
+    return any(Path(file.path).name == MANIFEST for file in files)
+
+
+def create_version(
+    client: MlflowClient, name: str, *, model_id: str, run_id: str, tags: Mapping[str, str], description: str
+) -> ModelVersion:
+    """Register a logged model; version, tags and description come into being in one step.
+
+    Args:
+        client: An open client.
+        name: Name of the registered model; made if it is new.
+        model_id: The logged model.
+        run_id: Its run.
+        tags: Tags of the version, among them ``bundle_digest``.
+        description: A sentence for people.
+    """
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in _ALREADY:
+            raise
+    source = f"models:/{model_id}"
+    return client.create_model_version(
+        name, source, run_id=run_id, tags=dict(tags), description=description, model_id=model_id
+    )
+
+
+def point_alias(client: MlflowClient, name: str, alias: str, version: int) -> bool:
+    """Let an alias point to a version.
+
+    Returns:
+        Whether it pointed elsewhere, or nowhere, before.
+    """
+    aliases = client.get_registered_model(name).aliases
+    if int(aliases.get(alias, 0)) == version:
+        return False
+    client.set_registered_model_alias(name, alias, str(version))
+    return True
+
+
+def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) -> Fetched:
+    """Get the bundle behind an MLflow URI.
+
+    Args:
+        uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN_ID/model``.
+        workspace: Its own store is asked where ``MLFLOW_TRACKING_URI`` is unset.
+        into: Folder for what has to be downloaded; without it, one that lasts as long as the process.
+
+    Raises:
+        UsageError: The URI is malformed, or names nothing; the text names what there is.
+        ProtoQuantError: There is no store, or it cannot be reached.
+    """
+    with open_store(workspace, create=False) as store:
+        model_uri = _resolved(store, uri)
+        if not holds_bundle(model_uri):
+            message = f"{uri} holds no ProtoQuant bundle, or its files are gone from the store at {store.place}"
+            raise UsageError(message)
+        folder = into or _folder_of_process()
+        bundle = _download(f"{model_uri}/{_BUNDLE}", folder)
+        inside = {
+            Path(file.path).name for file in mlflow.artifacts.list_artifacts(artifact_uri=f"{model_uri}/artifacts")
+        }
+        weights = _download(f"{model_uri}/{_WEIGHTS}", folder) if "weights" in inside else None
+    return Fetched(bundle, weights)
+
+
+def _download(uri: str, into: Path) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
+
+
+def _folder_of_process() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="protoquant-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _resolved(store: Store, uri: str) -> str:
+    """Turn an alias into a version and check that the named thing exists."""
+    if match := _MODEL_URI.fullmatch(uri):
+        name = match["name"]
+        versions = _versions(store, name)
+        version = _aliased(store, name, match["alias"]) if match["alias"] else int(match["version"])
+        if version not in versions:
+            known = ", ".join(map(str, versions)) or "none"
+            message = f"the model {name!r} has no version {version} in {store.place}; versions: {known}"
+            raise UsageError(message)
+        return f"models:/{name}/{version}"
+    if match := _RUN_URI.fullmatch(uri):
+        return _model_of_run(store, match["run"], match["model"] or MODEL)
+    message = f"expected {_FORMS}, got {uri!r}"
+    raise UsageError(message)
+
+
+def _versions(store: Store, name: str) -> list[int]:
+    models = sorted(model.name for model in store.client.search_registered_models())
+    if name not in models:
+        known = ", ".join(models) or "none"
+        message = f"no registered model {name!r} in {store.place}{suggest(name, models)}; registered: {known}"
+        raise UsageError(message)
+    return sorted(int(version.version) for version in store.client.search_model_versions(f"name = '{name}'"))
+
+
+def _aliased(store: Store, name: str, alias: str) -> int:
+    aliases = store.client.get_registered_model(name).aliases
+    if alias not in aliases:
+        known = ", ".join(f"{each} (version {number})" for each, number in sorted(aliases.items())) or "none"
+        message = (
+            f"the model {name!r} has no alias {alias!r} in {store.place}{suggest(alias, aliases)}; aliases: {known}"
+        )
+        raise UsageError(message)
+    return int(aliases[alias])
+
+
+def _model_of_run(store: Store, run_id: str, name: str) -> str:
+    try:
+        run = store.client.get_run(run_id)
+    except MlflowException as error:
+        message = f"no run {run_id!r} in {store.place}; the run's page in MLflow shows its id"
+        raise UsageError(message) from error
+    outputs = run.outputs.model_outputs if run.outputs else []
+    logged = [store.client.get_logged_model(output.model_id) for output in outputs]
+    named = [model.model_id for model in logged if model.name == name]
+    if not named:
+        known = ", ".join(sorted({model.name for model in logged})) or "none"
+        message = f"the run {run_id} has no model {name!r} in {store.place}; models: {known}"
+        raise UsageError(message)
+    return f"models:/{named[-1]}"
