@@ -1,5 +1,6 @@
 """PREPARE: from image files to one checked table of images and splits."""
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from protoquant.data.quarantine import Rejected, count_reasons, in_words
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.registry import reader
 from protoquant.data.splits import SPLITS, SplitName, cut
-from protoquant.data.table import DTYPES, KIND
+from protoquant.data.table import CLASSES, DTYPES, KIND, TABLE
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def prepare(
     Args:
         config: The ``prepare`` section.
         root: ``prepare.root`` as a path.
-        out: The artifact: ``images.parquet``, ``classes.json``, ``quarantine.parquet``, ``summary.json``, and
-            ``images/`` where the reader draws them.
+        out: The artifact: ``classes.json``, ``quarantine.parquet``, ``summary.json`` and a folder for each split, whole
+            in itself: its ``images.parquet``, and its images where the reader draws them.
         seed: The seed of params.yaml.
         on_event: Hears of progress and, at the end, of the counts.
         workers: Threads that decode images; the result does not depend on them.
@@ -58,26 +59,36 @@ def prepare(
             without an image, or nothing left.
     """
     with writing(out, KIND, reader=config.reader) as folder:
-        read = reader(config.reader)
-        listing = read(root, into=folder / "images", config=config, seed=seed, on_event=on_event)
+        drawn = folder / "drawn"
+        listing = reader(config.reader)(root, into=drawn, config=config, seed=seed, on_event=on_event)
         classes = listing.class_names()
         _check_listing(listing, classes, root)
         kept, rejected = _check(listing, config.min_side, workers, on_event)
-        given = set(listing.frame["split"].dropna())
-        splits = _split(kept, given, config, seed, on_event)
+        splits = _split(kept, set(listing.frame["split"].dropna()), config, seed, on_event)
         _check_kept(kept, splits, classes, rejected)
-        frame = _frame(kept, splits, classes)
         counts = Counter(splits)
         result = PrepareResult(out, len(classes), {name: counts[name] for name in SPLITS}, count_reasons(rejected))
-        write_table(folder / "images.parquet", frame)
-        write_table(folder / "quarantine.parquet", _quarantine(rejected))
-        write_json(folder / "classes.json", list(classes))
-        write_json(
-            folder / "summary.json",
-            {"classes": len(classes), "images": result.images, "quarantined": result.quarantined},
-        )
+        _write(folder, result, _frame(kept, splits, classes), classes, rejected)
     on_event(MessageEvent(_sentence(result)))
     return result
+
+
+def _write(
+    folder: Path, result: PrepareResult, frame: pd.DataFrame, classes: Sequence[str], rejected: Sequence[Rejected]
+) -> None:
+    """Write the tables, and move drawn images below their split."""
+    drawn = folder / "drawn"
+    for name in SPLITS:
+        with writing(folder / name, KIND, drawn=drawn.is_dir()) as part:
+            write_table(part / TABLE, frame[frame["split"] == name])
+            for path in sorted((drawn / name).iterdir()) if drawn.is_dir() else []:
+                path.rename(part / path.name)
+    if drawn.is_dir():
+        shutil.rmtree(drawn)
+    write_table(folder / "quarantine.parquet", _quarantine(rejected))
+    write_json(folder / CLASSES, list(classes))
+    summary = {"classes": result.classes, "images": result.images, "quarantined": result.quarantined}
+    write_json(folder / "summary.json", summary)
 
 
 def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None:

@@ -1,6 +1,8 @@
-"""The table that ``prepare`` writes: every image that is used, with its class and split."""
+"""The tables that ``prepare`` writes: every image that is used, with its class, one table for each split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +13,8 @@ from protoquant.core.errors import ArtifactError, DataError, suggest
 from protoquant.data.splits import SPLITS
 
 KIND = "images"
+TABLE = "images.parquet"
+CLASSES = "classes.json"
 DTYPES = {
     "image_id": "str",
     "label": "int64",
@@ -26,17 +30,19 @@ DTYPES = {
 class ImageTable:
     """The images of one or of all splits.
 
+    Nothing of a split is read before it is asked for, so a fit that names train and validation never opens test.
+
     Attributes:
-        frame: ``image_id`` (POSIX path relative to ``folder``), ``label`` (index into ``classes``), ``class_name``,
-            ``split``, ``digest`` (SHA-256 of the file), ``width`` and ``height`` (pixels, after EXIF rotation);
-            sorted by split and id.
-        classes: Class names, index = label.
-        folder: Where the image files are.
+        images: The artifact of ``prepare``.
+        root: ``prepare.root``.
+        splits: The splits that the table covers.
+        verify: Whether every file of a split is held against its digest on opening.
     """
 
-    frame: pd.DataFrame
-    classes: tuple[str, ...]
-    folder: Path
+    images: Path
+    root: Path
+    splits: Sequence[str] = SPLITS
+    verify: bool = True
 
     @classmethod
     def open(cls, images: Path, root: Path, *, verify: bool = True) -> Self:
@@ -45,17 +51,16 @@ class ImageTable:
         Args:
             images: The artifact.
             root: ``prepare.root``, where the image files are unless the reader drew them into the artifact.
-            verify: Also compare the digest of every file of the artifact.
+            verify: Also compare the digest of every file of a split that is read.
 
         Raises:
-            ArtifactError: The artifact is missing or damaged.
+            ArtifactError: There is no such artifact. Reading a split raises it where that split is damaged.
         """
-        open_artifact(images, KIND, verify=verify)
-        frame = read_table(images / "images.parquet")
-        if {name: str(dtype) for name, dtype in frame.dtypes.items()} != DTYPES:
-            raise ArtifactError(f"{images / 'images.parquet'} must have the columns {', '.join(DTYPES)}; run prepare")
-        drawn = images / "images"
-        return cls(frame, tuple(read_json(images / "classes.json")), drawn if drawn.is_dir() else root)
+        if not (images / CLASSES).is_file():
+            raise ArtifactError(
+                f"no {KIND} at {images}: {CLASSES} is missing; run the stage that writes it (dvc repro)"
+            )
+        return cls(images, root, verify=verify)
 
     def split(self, name: str) -> Self:
         """The images of one split.
@@ -68,7 +73,27 @@ class ImageTable:
         """
         if name not in SPLITS:
             raise DataError(f"unknown split {name!r}{suggest(name, SPLITS)}; splits: {', '.join(SPLITS)}")
-        return replace(self, frame=self.frame[self.frame["split"] == name].reset_index(drop=True))
+        return replace(self, splits=(name,))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, index = label."""
+        return tuple(read_json(self.images / CLASSES))
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The images, sorted by split and id.
+
+        Columns: ``image_id`` (POSIX path relative to ``folder``), ``label`` (index into ``classes``), ``class_name``,
+        ``split``, ``digest`` (SHA-256 of the file), ``width`` and ``height`` (pixels, after EXIF rotation).
+        """
+        return pd.concat([self._part(name) for name in sorted(self.splits)], ignore_index=True)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the image files are: the root, or the artifact itself where the reader drew them."""
+        manifest = open_artifact(self.images / self.splits[0], KIND, verify=False)
+        return self.images if manifest.extra["drawn"] else self.root
 
     def path(self, image_id: str) -> Path:
         """The file of an image."""
@@ -76,3 +101,11 @@ class ImageTable:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def _part(self, name: str) -> pd.DataFrame:
+        folder = self.images / name
+        open_artifact(folder, KIND, verify=self.verify)
+        frame = read_table(folder / TABLE)
+        if {column: str(dtype) for column, dtype in frame.dtypes.items()} != DTYPES:
+            raise ArtifactError(f"{folder / TABLE} must have the columns {', '.join(DTYPES)}; run prepare again")
+        return frame

@@ -37,7 +37,11 @@ class Listing:
 
 
 class Reader(Protocol):
-    """A function that lists images; it may write images of its own below ``into``."""
+    """A function that lists images.
+
+    One that draws its images writes them below ``into``, each split in a folder of its name: the image
+    ``train/robin/3.png`` goes to ``into / "train/robin/3.png"``, and ``image_root`` is ``into``.
+    """
 
     def __call__(self, root: Path, *, into: Path, config: PrepareConfig, seed: int, on_event: OnEvent) -> Listing:
         """List the images below ``root``."""

@@ -1,0 +1,76 @@
+"""The embedded data set partbirds: rendered below `into` from a small spec file."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from protoquant.core.events import OnEvent, track
+from protoquant.core.runtime import Runtime
+from protoquant.data.config import PrepareConfig
+from protoquant.data.partbirds.render import render
+from protoquant.data.partbirds.scene import sample_scene
+from protoquant.data.partbirds.spec import PartBirdsSpec, bird_classes, load_spec
+from protoquant.data.readers.listing import Listing
+from protoquant.data.splits import SPLITS, SplitName
+
+_CHUNK = 8
+"""Images that a worker process takes at a time."""
+
+
+def read(root: Path, *, into: Path, config: PrepareConfig, seed: int, on_event: OnEvent) -> Listing:  # noqa: ARG001 (Reader)
+    """Render the images of a spec as PNG files `<split>/<class name>/<index>.png`.
+
+    The spec has a seed of its own, so `seed` changes nothing here. Each image comes from its own seed, so the
+    bytes do not depend on the number of worker processes.
+
+    Args:
+        root: The spec, a YAML file such as `data/partbirds.yaml`.
+        into: Where the images are written.
+        config: The `prepare` section.
+        seed: The seed of params.yaml.
+        on_event: Hears how many images are rendered.
+
+    Returns:
+        All images, with the split of each.
+
+    Raises:
+        UsageError: There is no spec file.
+        ConfigError: The spec is wrong.
+    """
+    spec = load_spec(root)
+    names = tuple(bird.name for bird in bird_classes(spec))
+    orders: list[_Order] = []
+    rows: list[tuple[str, str, str]] = []
+    for split in SPLITS:
+        for class_index, name in enumerate(names):
+            (into / split / name).mkdir(parents=True)
+            for index in range(spec.images(split)):
+                path = f"{split}/{name}/{index:04d}.png"
+                orders.append((spec, class_index, split, index, into / path))
+                rows.append((path, name, split))
+    workers = min(Runtime.from_environment().workers, -(-len(orders) // _CHUNK))
+    for _ in track(_drawn(orders, workers), "render", len(orders), "images", on_event):
+        pass
+    return Listing(pd.DataFrame(rows, columns=["path", "class_name", "split"]), into, names)
+
+
+_Order = tuple[PartBirdsSpec, int, SplitName, int, Path]
+"""One image to draw: spec, class index, split, index, file."""
+
+
+def _drawn(orders: list[_Order], workers: int) -> Iterator[None]:
+    """Draw all images, in this process where there is one worker only."""
+    if workers == 1:
+        yield from map(_draw, orders)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_draw, orders, chunksize=_CHUNK)
+
+
+def _draw(order: _Order) -> None:
+    spec, class_index, split, index, path = order
+    Image.fromarray(render(sample_scene(spec, class_index, split, index)).image).save(path)
