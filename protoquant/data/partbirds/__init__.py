@@ -1,0 +1,1 @@
+"""partbirds: the embedded dataset, a procedural renderer of fine-grained birds."""
