@@ -1,0 +1,29 @@
+"""The committed dvc.lock is that of the committed sources and params."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git clone")
+def test_the_lock_is_of_these_sources() -> None:
+    dvc = shutil.which("dvc", path=str(Path(sys.executable).parent))
+    assert dvc is not None
+    done = subprocess.run([dvc, "status", "--json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    stale = {
+        stage: change
+        for stage, changes in json.loads(done.stdout).items()
+        for change in changes
+        if isinstance(change, dict)
+        for kind, found in change.items()
+        for name, state in found.items()
+        if kind in ("changed deps", "changed params", "changed command")
+        if not (name.startswith("artifacts/") and state == "deleted")
+    }
+    assert not stale, "run `dvc repro` and commit dvc.lock"
