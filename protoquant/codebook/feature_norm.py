@@ -26,7 +26,7 @@ class FeatureNorm:
     """
 
     name: FeatureNormName
-    mean: Float[Tensor, "d"] | None = None
+    mean: Float[Tensor, " d"] | None = None
 
     def __post_init__(self) -> None:
         if (self.mean is not None) != (self.name == "center_l2"):
@@ -78,7 +78,7 @@ def fit_feature_norm(
 
 
 def _unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-    norms = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     if not bool(torch.isfinite(norms).all()):
         raise DataError("a patch token holds NaN or infinity; run extract again with dtype float32 or another backbone")
     return vectors / norms.clamp_min(_SMALL)

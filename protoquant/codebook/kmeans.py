@@ -10,7 +10,7 @@ from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.stream import TokenSource, token_batches
-from protoquant.codebook.usage import CodebookHealth, UsageCounter
+from protoquant.codebook.usage import UsageCounter
 
 _SAME = 1e-6
 
@@ -21,12 +21,12 @@ class Epoch:
 
     Attributes:
         codes: Codes after the pass (k, d).
-        health: Usage and error met during the pass, before its last update.
+        usage: Usage and error met during the pass, before its last update.
         revived: Dead codes that were given a new place.
     """
 
     codes: Float[Tensor, "k d"]
-    health: CodebookHealth
+    usage: UsageCounter
     revived: int
 
 
@@ -87,17 +87,17 @@ def spherical_kmeans(
         learned.move()
         counts = learned.usage.counts.to(codes)
         codes, revived = _revive(learned.codes, counts == 0, learned.worst_error, learned.worst)
-        health = learned.usage.health()
-        yield Epoch(codes, health, revived)
-        if revived == 0 and before - health.quantization_error <= tolerance * health.quantization_error:
+        yield Epoch(codes, learned.usage, revived)
+        error = learned.usage.health().quantization_error
+        if revived == 0 and before - error <= tolerance * error:
             return
-        before = health.quantization_error
+        before = error
 
 
 class _Pass:
     """Sums of one pass over the tokens."""
 
-    def __init__(self, codes: Float[Tensor, "k d"], weights: Float[Tensor, "k"]) -> None:
+    def __init__(self, codes: Float[Tensor, "k d"], weights: Float[Tensor, " k"]) -> None:
         self.codes = codes
         self.usage = UsageCounter(len(codes))
         self.worst_error = torch.zeros_like(weights)
@@ -116,7 +116,7 @@ class _Pass:
         norms = torch.linalg.vector_norm(self._sums, dim=1, keepdim=True)
         self.codes = torch.where(norms > _SAME, self._sums / norms.clamp_min(_SAME), self.codes)
 
-    def _remember_worst(self, units: Tensor, indices: Int64[Tensor, "b"], errors: Float[Tensor, "b"]) -> None:
+    def _remember_worst(self, units: Tensor, indices: Int64[Tensor, " b"], errors: Float[Tensor, " b"]) -> None:
         """Keep for every code the token that it represents worst."""
         largest = torch.zeros_like(self.worst_error).scatter_reduce(0, indices, errors, "amax")
         candidates = torch.nonzero(errors >= largest[indices]).flatten()
@@ -128,7 +128,7 @@ class _Pass:
 
 
 def _revive(
-    codes: Float[Tensor, "k d"], dead: Bool[Tensor, "k"], errors: Float[Tensor, "k"], worst: Float[Tensor, "k d"]
+    codes: Float[Tensor, "k d"], dead: Bool[Tensor, " k"], errors: Float[Tensor, " k"], worst: Float[Tensor, "k d"]
 ) -> tuple[Float[Tensor, "k d"], int]:
     """Give dead codes the worst represented tokens, each a token of another code and unlike the others."""
     waiting = torch.nonzero(dead).flatten().tolist()

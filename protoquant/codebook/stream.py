@@ -25,10 +25,10 @@ class TokenSource(Protocol):
         """Dimension of a token."""
 
     @property
-    def labels(self) -> Int64[Tensor, "n"]:
+    def labels(self) -> Int64[Tensor, " n"]:
         """Label of every image."""
 
-    def tokens(self, indices: Int64[Tensor, "m"]) -> Float[Tensor, "m t d"]:
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
         """Read the tokens of some images."""
 
 
@@ -42,7 +42,7 @@ class TensorSource:
     """
 
     values: Float[Tensor, "n t d"]
-    labels: Int64[Tensor, "n"]
+    labels: Int64[Tensor, " n"]
 
     @classmethod
     def of_rows(cls, rows: Float[Tensor, "n d"]) -> "TensorSource":
@@ -64,14 +64,14 @@ class TensorSource:
         """Dimension of a token."""
         return int(self.values.shape[2])
 
-    def tokens(self, indices: Int64[Tensor, "m"]) -> Float[Tensor, "m t d"]:
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
         """Read the tokens of some images."""
         return self.values[indices]
 
 
 def image_batches(
     source: TokenSource, batch: int, generator: torch.Generator | None = None
-) -> Iterator[Int64[Tensor, "m"]]:
+) -> Iterator[Int64[Tensor, " m"]]:
     """Cut the images into batches.
 
     Args:
@@ -83,7 +83,7 @@ def image_batches(
         Image indices, every image once.
     """
     order = torch.arange(source.n) if generator is None else torch.randperm(source.n, generator=generator)
-    yield from order.split(max(1, batch // source.t))
+    yield from torch.split(order, max(1, batch // source.t))
 
 
 def token_batches(
@@ -104,7 +104,7 @@ def token_batches(
 
 
 def sample_tokens(
-    source: TokenSource, images: Int64[Tensor, "m"], count: int, generator: torch.Generator
+    source: TokenSource, images: Int64[Tensor, " m"], count: int, generator: torch.Generator
 ) -> Float[Tensor, "s d"]:
     """Draw tokens without replacement, reading only the images they lie in.
 

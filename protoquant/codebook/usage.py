@@ -1,5 +1,6 @@
 """How well a codebook covers tokens: usage, perplexity, and the error of replacing tokens by codes."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -38,7 +39,11 @@ class CodebookHealth:
 
 
 class UsageCounter:
-    """Adds up assignments, batch by batch, in memory of k numbers."""
+    """Adds up assignments, batch by batch, in memory of k numbers.
+
+    Args:
+        k: Number of codes.
+    """
 
     def __init__(self, k: int) -> None:
         self._counts = torch.zeros(k, dtype=torch.int64)
@@ -46,9 +51,22 @@ class UsageCounter:
         self._residual = 0.0
 
     @property
-    def counts(self) -> Int64[Tensor, "k"]:
+    def counts(self) -> Int64[Tensor, " k"]:
         """Tokens of each code so far."""
         return self._counts.clone()
+
+    @classmethod
+    def join(cls, parts: Sequence["UsageCounter"]) -> "UsageCounter":
+        """Put codebooks side by side that were used by different tokens.
+
+        Args:
+            parts: One counter for each, at least one.
+        """
+        whole = cls(0)
+        whole._counts = torch.cat([part._counts for part in parts])  # noqa: SLF001 - the same class
+        whole._error = sum(part._error for part in parts)  # noqa: SLF001
+        whole._residual = sum(part._residual for part in parts)  # noqa: SLF001
+        return whole
 
     def add(self, indices: Int64[Tensor, "*any"], similarities: Float[Tensor, "*any"]) -> None:
         """Count one batch of assignments.
@@ -86,7 +104,7 @@ class UsageCounter:
         )
 
 
-def perplexity_of(counts: Int64[Tensor, "k"]) -> float:
+def perplexity_of(counts: Int64[Tensor, " k"]) -> float:
     """Effective number of codes in use: exp of the entropy of the counts.
 
     Args:
@@ -99,7 +117,7 @@ def perplexity_of(counts: Int64[Tensor, "k"]) -> float:
     return float(torch.exp(-(shares * shares.log()).sum()))
 
 
-def gini_of(counts: Int64[Tensor, "k"]) -> float:
+def gini_of(counts: Int64[Tensor, " k"]) -> float:
     """Inequality of the counts: 1 minus twice the area under their Lorenz curve.
 
     Args:

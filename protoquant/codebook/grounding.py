@@ -1,0 +1,150 @@
+"""Grounding: the train patch that each code stands for, no two codes the same one."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.stream import TokenSource, token_batches
+from protoquant.core.errors import DataError
+
+_NEAREST = 16
+_ALIKE = 1e-6
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """One train patch for each code.
+
+    Attributes:
+        images: Position of the image in the store (k).
+        cells: Cell of its grid, row * w + column (k).
+        cosines: Cosine of code and patch (k) in [-1, 1].
+        units: The patches as unit vectors in the feature space of the codes (k, d).
+    """
+
+    images: Int64[Tensor, " k"]
+    cells: Int64[Tensor, " k"]
+    cosines: Float[Tensor, " k"]
+    units: Float[Tensor, "k d"]
+
+
+class NearestPatches:
+    """Keeps the nearest patches of every code while tokens stream by, in memory of k * 16 numbers."""
+
+    def __init__(self, codes: Float[Tensor, "k d"], taken: Int64[Tensor, " m"] | None = None) -> None:
+        self._codes = codes
+        self._taken = torch.empty(0, dtype=torch.int64) if taken is None else taken
+        self._seen = 0
+        self.cosines = codes.new_empty(len(codes), 0)
+        self.patches = torch.empty(len(codes), 0, dtype=torch.int64, device=codes.device)
+
+    def add(self, units: Float[Tensor, "b d"], similarities: Float[Tensor, "b k"]) -> None:
+        """Look at the next tokens, in the order of the store.
+
+        Args:
+            units: Unit tokens; zero tokens are never a code's patch.
+            similarities: Their cosine with every code.
+        """
+        b = len(units)
+        hidden = ~units.any(dim=1)
+        inside = self._taken[(self._taken >= self._seen) & (self._taken < self._seen + b)] - self._seen
+        hidden[inside.to(hidden.device)] = True
+        offered = similarities.masked_fill(hidden[:, None], -torch.inf)
+        best, rows = offered.topk(min(_NEAREST, b), dim=0)
+        cosines = torch.cat([self.cosines, best.T], dim=1)
+        patches = torch.cat([self.patches, rows.T + self._seen], dim=1)
+        order = torch.argsort(cosines, dim=1, descending=True, stable=True)[:, :_NEAREST]
+        self.cosines, self.patches = cosines.gather(1, order), patches.gather(1, order)
+        self._seen += b
+
+
+def ground(
+    source: TokenSource,
+    codes: Float[Tensor, "k d"],
+    norm: FeatureNorm,
+    first_pass: NearestPatches,
+    batch: int,
+) -> Grounding:
+    """Give every code its nearest train patch, each patch to one code.
+
+    The pair with the highest cosine is settled first. A code whose nearest patch is gone, or is the same
+    vector as one that is gone (a duplicate image), takes its next nearest: two codes never show one patch.
+
+    Args:
+        source: Train tokens.
+        codes: Unit codes.
+        norm: Map from tokens to unit vectors.
+        first_pass: The nearest patches of all codes, already streamed.
+        batch: Tokens of a step of the further passes, needed only where 16 patches were not enough.
+
+    Returns:
+        A patch for each code.
+
+    Raises:
+        DataError: There are fewer different patches than codes.
+    """
+    k = len(codes)
+    settled = _Settlement(source, norm, codes)
+    refused: set[int] = set()
+    rows, found = torch.arange(k), first_pass
+    while True:
+        looked_at = settled.add(rows, found)
+        refused |= looked_at
+        rows = torch.nonzero(settled.patches < 0).flatten()
+        if len(rows) == 0:
+            return settled.grounding()
+        if not looked_at:
+            raise DataError(
+                f"{k} codes need {k} different train patches, found {k - len(rows)}; lower quantize.size (params.yaml)"
+            )
+        waiting = codes[rows.to(codes.device)]
+        found = NearestPatches(waiting, torch.tensor(sorted(refused)))
+        for tokens in token_batches(source, batch):
+            units = norm.apply(tokens.to(codes.device))
+            found.add(units, units @ waiting.T)
+
+
+class _Settlement:
+    """Which patch each code has so far."""
+
+    def __init__(self, source: TokenSource, norm: FeatureNorm, codes: Float[Tensor, "k d"]) -> None:
+        self._source, self._norm = source, norm
+        self.patches = torch.full((len(codes),), -1)
+        self._cosines = torch.zeros(len(codes))
+        self._units = torch.zeros_like(codes)
+
+    def add(self, rows: Int64[Tensor, " m"], found: NearestPatches) -> set[int]:
+        """Settle pairs from the highest cosine down.
+
+        Args:
+            rows: Code of each row of ``found``; none of them has a patch yet.
+            found: Their nearest patches.
+
+        Returns:
+            The patches looked at; each is now a code's, or the same vector as a code's.
+        """
+        kept = found.cosines.shape[1]
+        order = torch.argsort(found.cosines.flatten(), descending=True, stable=True).tolist()
+        cosines, patches = found.cosines.flatten().tolist(), found.patches.flatten().tolist()
+        gone: set[int] = set()
+        for pair in order:
+            code, patch = int(rows[pair // kept]), patches[pair]
+            if self.patches[code] >= 0 or patch in gone or cosines[pair] == -torch.inf:
+                continue
+            gone.add(patch)
+            unit = self._read(patch)
+            if float((self._units @ unit).max()) <= 1.0 - _ALIKE:
+                self.patches[code], self._cosines[code], self._units[code] = patch, cosines[pair], unit
+        return gone
+
+    def grounding(self) -> Grounding:
+        """The result, once every code has its patch."""
+        images, cells = self.patches // self._source.t, self.patches % self._source.t
+        return Grounding(images, cells, self._cosines.clamp(-1.0, 1.0), self._units)
+
+    def _read(self, patch: int) -> Float[Tensor, " d"]:
+        image = self._source.tokens(torch.tensor([patch // self._source.t]))[0]
+        return self._norm.apply(image[patch % self._source.t].to(self._units.device))

@@ -1,0 +1,199 @@
+"""The linear probe: the yardstick beside every accuracy, fitted on mean-pooled patch tokens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from protoquant.codebook.stream import TokenSource, image_batches
+from protoquant.core.artifacts import load_tensors, save_tensors
+from protoquant.core.errors import ArtifactError, DataError, ShapeError
+
+_FILE = "probe.safetensors"
+_HISTORY = 10
+_GRADIENT_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier on standardised mean-pooled tokens.
+
+    Attributes:
+        weight: (c, d).
+        bias: (c).
+        mean: Mean of each train dimension (d).
+        scale: Standard deviation of each train dimension (d); 1 where it is 0.
+    """
+
+    weight: Float[Tensor, "c d"]
+    bias: Float[Tensor, " c"]
+    mean: Float[Tensor, " d"]
+    scale: Float[Tensor, " d"]
+
+    def logits(self, pooled: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Score every class.
+
+        Args:
+            pooled: Mean of each image's patch tokens, float32.
+
+        Returns:
+            Logits.
+
+        Raises:
+            ShapeError: d differs from the probe's.
+        """
+        d = pooled.shape[1]
+        if d != len(self.mean):
+            raise ShapeError(f"pooled tokens have {d} dimensions, the probe has {len(self.mean)}; run quantize again")
+        return torch.addmm(self.bias, (pooled - self.mean) / self.scale, self.weight.T)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors a file must keep."""
+        return {"bias": self.bias, "mean": self.mean, "scale": self.scale, "weight": self.weight}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], where: str = "the probe") -> "LinearProbe":
+        """Rebuild a probe from what :meth:`tensors` gave.
+
+        Raises:
+            ArtifactError: A tensor is missing, left over, not finite float32, or does not fit the others.
+        """
+        if set(tensors) != {"weight", "bias", "mean", "scale"}:
+            raise ArtifactError(f"{where} must hold bias, mean, scale, weight, not {sorted(tensors)}; run quantize")
+        c, d = tensors["weight"].shape if tensors["weight"].ndim == 2 else (-1, -1)
+        shapes = {"weight": (c, d), "bias": (c,), "mean": (d,), "scale": (d,)}
+        for name, tensor in tensors.items():
+            if tuple(tensor.shape) != shapes[name] or tensor.dtype != torch.float32 or not tensor.isfinite().all():
+                raise ArtifactError(f"{where}: {name} must be finite float32 {shapes[name]}; run quantize again")
+        return cls(**tensors)
+
+    def to(self, device: torch.device) -> "LinearProbe":
+        """Copy to a device."""
+        return LinearProbe(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+    def save(self, folder: Path) -> None:
+        """Write ``probe.safetensors`` into a folder."""
+        save_tensors(folder / _FILE, self.tensors())
+
+    @classmethod
+    def open(cls, path: Path) -> "LinearProbe":
+        """Read the probe of a quantize output.
+
+        Args:
+            path: The output folder of quantize.
+
+        Raises:
+            ArtifactError: The file is missing, damaged, or holds something else.
+        """
+        return cls.from_tensors(load_tensors(path / _FILE), where=str(path / _FILE))
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """The probe chosen on validation.
+
+    Attributes:
+        probe: The classifier.
+        penalty: Its L2 penalty.
+        train_top1: Accuracy on train images, in [0, 1].
+        validation_top1: Accuracy on validation images, in [0, 1].
+    """
+
+    probe: LinearProbe
+    penalty: float
+    train_top1: float
+    validation_top1: float
+
+
+def pooled_tokens(source: TokenSource, batch: int, device: torch.device) -> Float[Tensor, "n d"]:
+    """Average every image's patch tokens, the one thing here that grows with the number of images.
+
+    Raises:
+        DataError: A token holds NaN or infinity.
+    """
+    parts = [source.tokens(images).to(device, torch.float32).mean(dim=1) for images in image_batches(source, batch)]
+    pooled = torch.cat(parts)
+    if not bool(pooled.isfinite().all()):
+        raise DataError("a patch token holds NaN or infinity; run extract again with dtype float32 or another backbone")
+    return pooled
+
+
+def fit_probe(
+    train: Float[Tensor, "n d"],
+    labels: Int64[Tensor, " n"],
+    validation: Float[Tensor, "m d"],
+    validation_labels: Int64[Tensor, " m"],
+    *,
+    penalties: Sequence[float],
+    iterations: int,
+) -> FittedProbe:
+    """Fit multinomial logistic regression for each penalty and keep the best on validation.
+
+    The objective is mean cross-entropy + penalty / 2 * sum of squared weights; the bias is free.
+
+    Args:
+        train: Mean-pooled train tokens.
+        labels: Their labels in [0, c), each present.
+        validation: Mean-pooled validation tokens.
+        validation_labels: Their labels.
+        penalties: L2 penalties > 0; the larger wins a tie.
+        iterations: Most L-BFGS steps for one penalty.
+
+    Returns:
+        The probe and its accuracies.
+    """
+    mean, scale = _standards(train)
+    c, d = int(labels.max()) + 1, train.shape[1]
+    weight, bias = train.new_zeros(c, d), train.new_zeros(c)
+    inputs = (train - mean) / scale
+    fitted: list[FittedProbe] = []
+    for penalty in sorted(penalties, reverse=True):
+        weight, bias = _minimise(inputs, labels, (weight, bias), penalty, iterations)
+        probe = LinearProbe(weight, bias, mean, scale)
+        accuracies = top1(probe.logits(train), labels), top1(probe.logits(validation), validation_labels)
+        fitted.append(FittedProbe(probe, penalty, *accuracies))
+    return max(fitted, key=lambda one: one.validation_top1)
+
+
+def top1(logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> float:
+    """Share of images whose highest logit is their label's, in [0, 1]."""
+    return float((logits.argmax(dim=1) == labels).to(torch.float64).mean())
+
+
+def _standards(train: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each dimension; 1 for a dimension that is constant but for rounding."""
+    mean, deviation = train.mean(dim=0), train.std(dim=0, correction=0)
+    rounding = 1e-6 * train.abs().amax(dim=0)
+    return mean, torch.where(deviation > rounding, deviation, torch.ones_like(deviation))
+
+
+def _minimise(
+    inputs: Float[Tensor, "n d"],
+    labels: Int64[Tensor, " n"],
+    start: tuple[Float[Tensor, "c d"], Float[Tensor, " c"]],
+    penalty: float,
+    iterations: int,
+) -> tuple[Tensor, Tensor]:
+    """Minimise the probe's objective from a start by L-BFGS with strong Wolfe steps."""
+    weight, bias = (tensor.clone().requires_grad_() for tensor in start)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=iterations,
+        history_size=_HISTORY,
+        tolerance_grad=_GRADIENT_TOLERANCE,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(torch.addmm(bias, inputs, weight.T), labels)
+        objective = loss + penalty / 2 * weight.square().sum()
+        torch.autograd.backward(objective)
+        return float(objective.detach())
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()

@@ -1,0 +1,209 @@
+"""The quantize step: from train features to codebook, grounding and linear probe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from protoquant.codebook.codebook import KIND, Codebook
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.feature_norm import fit_feature_norm
+from protoquant.codebook.grounding import Grounding, NearestPatches, ground
+from protoquant.codebook.initialise import seed_codes
+from protoquant.codebook.kmeans import spherical_kmeans
+from protoquant.codebook.probe import FittedProbe, fit_probe, pooled_tokens
+from protoquant.codebook.size import resolve_size
+from protoquant.codebook.stream import TokenSource, token_batches
+from protoquant.codebook.usage import CodebookHealth, UsageCounter
+from protoquant.core.artifacts import rounded, write_json, write_table, writing
+from protoquant.core.errors import DataError
+from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
+from protoquant.core.seeding import torch_generator
+from protoquant.features.store import FeatureStore
+
+_LABEL = "quantize"
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """What quantize made.
+
+    Attributes:
+        out: The folder.
+        k: Number of codes.
+        train: Health of the final codes over the train tokens.
+        validation: The same over the validation tokens.
+        probe_train_top1: Accuracy of the linear probe on train, in [0, 1].
+        probe_validation_top1: Accuracy of the linear probe on validation, in [0, 1].
+    """
+
+    out: Path
+    k: int
+    train: CodebookHealth
+    validation: CodebookHealth
+    probe_train_top1: float
+    probe_validation_top1: float
+
+
+def quantize(
+    config: QuantizeConfig, *, features: Path, out: Path, device: torch.device, seed: int, on_event: OnEvent
+) -> QuantizeResult:
+    """Learn the codebook and fit the linear probe.
+
+    Opens the train and validation features only; memory does not grow with the number of images, but for
+    one pooled vector of each for the probe.
+
+    Args:
+        config: The params section.
+        features: Output folder of extract.
+        out: Folder to write; an older one is replaced.
+        device: Where to compute.
+        seed: The seed of params.yaml.
+        on_event: Told of every epoch.
+
+    Returns:
+        Sizes and final numbers.
+
+    Raises:
+        ConfigError: The size does not fit the train tokens; nothing was written.
+        DataError: A class has no train image, validation is empty, or a token holds NaN or infinity.
+        ArtifactError: The features are missing or damaged.
+    """
+    train, validation = FeatureStore.open(features / "train"), FeatureStore.open(features / "validation")
+    size = resolve_size(config, train.labels, train.t)
+    _check_validation(train, validation)
+    codebook, history = _learn(config, train, device=device, seed=seed, on_event=on_event)
+    train_health, grounding = _measure_and_ground(train, codebook, config.batch)
+    if config.grounding == "medoid":
+        codebook = Codebook(grounding.units, codebook.norm, codebook.class_of_code)
+        train_health = measure(train, codebook, config.batch)
+    validation_health = measure(validation, codebook, config.batch)
+    on_event(MessageEvent(_sentence(size.k, train_health, validation_health)))
+    fitted = fit_probe(
+        pooled_tokens(train, config.batch, device),
+        train.labels.to(device),
+        pooled_tokens(validation, config.batch, device),
+        validation.labels.to(device),
+        penalties=config.probe_penalties,
+        iterations=config.probe_iterations,
+    )
+    on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
+    with writing(out, KIND, {"features/train": train.digest, "features/validation": validation.digest}) as folder:
+        codebook.to(torch.device("cpu")).save(folder)
+        fitted.probe.save(folder)
+        write_table(folder / "grounding.parquet", _grounding_table(train, codebook, grounding))
+        pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6f", lineterminator="\n")
+        write_json(
+            folder / "metrics.json",
+            rounded(
+                {
+                    "k": size.k,
+                    "grounding_cosine": float(grounding.cosines.mean()),
+                    "train": train_health.numbers(),
+                    "validation": validation_health.numbers(),
+                    "probe": _probe_numbers(fitted, train.n, validation.n),
+                }
+            ),
+        )
+    return QuantizeResult(out, size.k, train_health, validation_health, fitted.train_top1, fitted.validation_top1)
+
+
+def measure(source: TokenSource, codebook: Codebook, batch: int) -> CodebookHealth:
+    """Measure how well a codebook covers all tokens of a store.
+
+    Args:
+        source: Any split's tokens.
+        codebook: The codes, on the device to compute on.
+        batch: Tokens of a step, rounded down to whole images.
+    """
+    usage = UsageCounter(codebook.k)
+    for tokens in token_batches(source, batch):
+        assignment = codebook.assign(tokens[None].to(codebook.codes.device))
+        usage.add(assignment.indices, assignment.similarities)
+    return usage.health()
+
+
+def _check_validation(train: FeatureStore, validation: FeatureStore) -> None:
+    if validation.n == 0 or int(validation.labels.max()) > int(train.labels.max()):
+        raise DataError("validation must hold images, all of classes that train has too; run prepare")
+    if validation.d != train.d:
+        raise DataError(f"validation tokens have {validation.d} dimensions, train tokens {train.d}; run extract")
+
+
+def _learn(
+    config: QuantizeConfig, train: FeatureStore, *, device: torch.device, seed: int, on_event: OnEvent
+) -> tuple[Codebook, list[dict[str, float | str]]]:
+    """Seed the codes, then move them over all train tokens."""
+    size = resolve_size(config, train.labels, train.t)
+    norm = fit_feature_norm(config.feature_norm, token_batches(train, config.batch), device)
+    seeds = seed_codes(config, train, norm, size, device=device, seed=seed, on_event=on_event)
+    codes = seeds.codes
+    history: list[dict[str, float | str]] = []
+
+    def note(phase: str, numbers: Mapping[str, float]) -> None:
+        history.append({"epoch": len(history) + 1, "phase": phase, **numbers})
+        on_event(EpochEvent(_LABEL, len(history), numbers))
+
+    for health in seeds.history:
+        note("seeding", health.numbers() | {"revived": 0})
+    if config.epochs:
+        for epoch in spherical_kmeans(
+            train,
+            codes,
+            norm,
+            epochs=config.epochs,
+            batch=config.batch,
+            update=config.update,
+            tolerance=config.tolerance,
+            generator=torch_generator(seed, "quantize", "kmeans"),
+        ):
+            codes = epoch.codes
+            note("all", epoch.usage.health().numbers() | {"revived": epoch.revived})
+    return Codebook(codes, norm, size.class_of_code), history
+
+
+def _measure_and_ground(train: FeatureStore, codebook: Codebook, batch: int) -> tuple[CodebookHealth, Grounding]:
+    """Measure the codes and find their patches in one pass."""
+    usage, patches = UsageCounter(codebook.k), NearestPatches(codebook.codes)
+    for tokens in token_batches(train, batch):
+        units = codebook.norm.apply(tokens.to(codebook.codes.device))
+        similarities = (units @ codebook.codes.T).clamp_(-1.0, 1.0)
+        best, indices = similarities.max(dim=1)
+        usage.add(indices, best)
+        patches.add(units, similarities)
+    return usage.health(), ground(train, codebook.codes, codebook.norm, patches, batch)
+
+
+def _grounding_table(train: FeatureStore, codebook: Codebook, grounding: Grounding) -> pd.DataFrame:
+    """The train patch of every code, with the cosine of the code as it was written."""
+    cosines = (codebook.codes * grounding.units).sum(dim=1).clamp(-1.0, 1.0).cpu()
+    columns = train.grid[1]
+    return pd.DataFrame(
+        {
+            "code": range(codebook.k),
+            "image_id": [train.image_ids[image] for image in grounding.images.tolist()],
+            "row": (grounding.cells // columns).numpy(),
+            "col": (grounding.cells % columns).numpy(),
+            "cosine": cosines.numpy(),
+        }
+    )
+
+
+def _probe_numbers(fitted: FittedProbe, train: int, validation: int) -> dict[str, float]:
+    return {
+        "penalty": fitted.penalty,
+        "train_top1": fitted.train_top1,
+        "train_n": train,
+        "validation_top1": fitted.validation_top1,
+        "validation_n": validation,
+    }
+
+
+def _sentence(k: int, train: CodebookHealth, validation: CodebookHealth) -> str:
+    return (
+        f"{k} codes: quantisation error {train.quantization_error:.4f} on train, "
+        f"{validation.quantization_error:.4f} on validation; perplexity {train.perplexity:.1f}, "
+        f"dead share {train.dead_share:.4f}"
+    )

@@ -1,0 +1,89 @@
+"""How many codes there are, and which class each is seeded from; impossible values fail before any work."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.core.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Size:
+    """The codebook's size.
+
+    Attributes:
+        k: Codes in all.
+        of_class: Codes seeded from each class (c); None where seeding does not look at classes.
+    """
+
+    k: int
+    of_class: tuple[int, ...] | None
+
+    @property
+    def class_of_code(self) -> tuple[int, ...] | None:
+        """The label each code is seeded from (k)."""
+        if self.of_class is None:
+            return None
+        return tuple(label for label, count in enumerate(self.of_class) for _ in range(count))
+
+
+def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) -> Size:
+    """Work out the number of codes and check it against the train tokens.
+
+    Args:
+        config: The params section.
+        labels: Label of every train image.
+        t: Patch tokens of an image.
+
+    Returns:
+        The size.
+
+    Raises:
+        DataError: A class below the highest label has no train image, or there is one class.
+        ConfigError: More codes than train tokens, than a class has, or than seeding may draw from; fewer
+            codes than classes where every class must have one.
+    """
+    counts = labels.bincount().tolist()
+    if len(counts) < 2 or 0 in counts:
+        empty = counts.index(0) if 0 in counts else len(counts)
+        raise DataError(f"train must hold at least 2 classes, each with an image; class {empty} has none; run prepare")
+    c = len(counts)
+    k = config.size * c if config.size_unit == "class" else config.size
+    tokens, written = len(labels) * t, _written(config, c)
+    if k > tokens:
+        most = tokens // c if config.size_unit == "class" else tokens
+        raise ConfigError(
+            f"quantize.size must be <= {most:,} for {tokens:,} train tokens, got {written} (params.yaml); "
+            f"lower quantize.size"
+        )
+    if config.seeding != "class_aware":
+        _check_draw(config, k)
+        return Size(k, None)
+    if k < c:
+        raise ConfigError(
+            f"quantize.size must be >= {c} (one code for each class) with seeding class_aware, got {written} "
+            f"(params.yaml); raise quantize.size or choose seeding kmeans++"
+        )
+    of_class = tuple(k // c + (label < k % c) for label in range(c))
+    for label, (codes, images) in enumerate(zip(of_class, counts, strict=True)):
+        if codes > images * t:
+            raise ConfigError(
+                f"quantize.size must be <= {images * t:,} for each class: class {label} has {images} train images of "
+                f"{t} tokens, got {codes:,} (params.yaml); lower quantize.size"
+            )
+    _check_draw(config, max(of_class))
+    return Size(k, of_class)
+
+
+def _written(config: QuantizeConfig, c: int) -> str:
+    return f"{config.size:,} x {c} classes" if config.size_unit == "class" else f"{config.size:,}"
+
+
+def _check_draw(config: QuantizeConfig, codes: int) -> None:
+    if codes > config.seeding_tokens:
+        raise ConfigError(
+            f"quantize.seeding_tokens must be >= {codes:,} codes to draw, got {config.seeding_tokens:,} (params.yaml); "
+            f"raise quantize.seeding_tokens or lower quantize.size"
+        )
