@@ -108,7 +108,7 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
     checked = check_images(entries, listing.image_root, min_side, workers)
     decoded: list[Checked] = []
     rejected = list(listing.rejected)
-    for one in track(checked, "prepare", len(entries), "images", on_event):
+    for one in track(checked, "check", len(entries), "images", on_event):
         if isinstance(one, Rejected):
             rejected.append(one)
         else:

@@ -1,5 +1,6 @@
 """A table of image paths and class names, with or without splits, beside the images."""
 
+import csv
 import posixpath
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
@@ -54,14 +55,22 @@ def _load(source: Path, root: Path) -> pd.DataFrame:
         there = sorted(path.name for path in root.iterdir() if path.suffix in {".csv", ".parquet"})
         hint = f"tables there: {', '.join(there)}" if there else "there is no .csv or .parquet file in it"
         raise DataError(f"no table {source.name!r} in {root}; {hint}; set prepare.table.file (params.yaml)")
+    kind = "parquet" if source.suffix == ".parquet" else "comma-separated UTF-8"
     try:
-        if source.suffix == ".parquet":
-            return pd.read_parquet(source)
-        return pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError, pa.ArrowException) as error:
-        kind = "parquet" if source.suffix == ".parquet" else "comma-separated UTF-8"
+        return pd.read_parquet(source) if source.suffix == ".parquet" else _load_csv(source)
+    except (ValueError, csv.Error, OSError, pa.ArrowException) as error:
         said = " ".join(str(error).split())
         raise DataError(f"{source} cannot be read as {kind} ({said}); write it again") from error
+
+
+def _load_csv(source: Path) -> pd.DataFrame:
+    """Read all cells as text, so that a class may be called ``NA`` or ``007``; empty lines are passed over."""
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}")
+    return pd.DataFrame(rows, columns=header, dtype=str)
 
 
 def _texts(column: "pd.Series[str]", name: str, source: Path) -> list[str]:
