@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from protoquant.model import Model
 
 __all__ = ["__version__", "load"]
-__version__ = version("protoquant")
+__version__ = "0.1.0"
 
 
 def load(source: str | Path, *, device: str = "auto", weights: Path | None = None) -> Model:
@@ -29,4 +28,16 @@ def load(source: str | Path, *, device: str = "auto", weights: Path | None = Non
         ArtifactError: There is no such bundle, or it is damaged.
         UsageError: The registry does not know the name.
     """
-    raise NotImplementedError
+    from pathlib import Path
+
+    from protoquant.core.runtime import Runtime
+    from protoquant.model import Model
+
+    bundle = Path(source)
+    if str(source).startswith(("models:/", "runs:/")):
+        from protoquant.core.workspace import Workspace
+        from protoquant.tracking.registry import fetch_bundle
+
+        fetched = fetch_bundle(str(source), workspace=Workspace(Path.cwd()))
+        bundle, weights = fetched.bundle, weights or fetched.weights
+    return Model.load(bundle, device=Runtime(device=device).torch_device(), weights=weights)
