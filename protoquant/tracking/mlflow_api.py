@@ -1,6 +1,6 @@
 """The one place that imports MLflow, after the settings that MLflow reads while it is imported.
 
-Each setting is a default; a variable that the user has set stays. Only ``pyfunc.py`` imports MLflow too: MLflow runs it.
+Each setting is a default: what the user has set stays. Only ``pyfunc.py`` imports MLflow too; MLflow runs it.
 """
 
 import os
@@ -21,7 +21,7 @@ for _variable, _value in _DEFAULTS.items():
 # isort: split
 import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, Run  # noqa: E402
+from mlflow.entities import FileInfo, Metric, Param, Run  # noqa: E402
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models import ModelSignature  # noqa: E402
@@ -30,6 +30,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema  # no
 __all__ = [
     "ColSpec",
     "DataType",
+    "FileInfo",
     "Metric",
     "MlflowClient",
     "MlflowException",

@@ -115,7 +115,7 @@ def _logged_model(client: MlflowClient, run_id: str, origin: Lineage) -> str | N
     for model in client.search_logged_models([experiment], query):
         if model.source_run_id != run_id:
             continue
-        if str(model.status) == "READY" and holds_bundle(f"models:/{model.model_id}"):
+        if str(model.status) == "READY" and holds_bundle(model.artifact_location):
             whole = str(model.model_id)
         else:
             client.delete_logged_model(model.model_id)

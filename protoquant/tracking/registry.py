@@ -14,11 +14,11 @@ from protoquant.core.artifacts import MANIFEST
 from protoquant.core.errors import UsageError, suggest
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.flavor import MODEL
-from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, ModelVersion, mlflow
+from protoquant.tracking.mlflow_api import FileInfo, MlflowClient, MlflowException, ModelVersion, mlflow
 from protoquant.tracking.store import Store, open_store
 
+_ARTIFACTS = "artifacts"
 _BUNDLE = "artifacts/bundle"
-_WEIGHTS = "artifacts/weights"
 _FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model"
 _ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
@@ -51,10 +51,14 @@ def find_version(client: MlflowClient, name: str, bundle_digest: str) -> ModelVe
     return next((version for version in versions if holds_bundle(f"models:/{name}/{version.version}")), None)
 
 
-def holds_bundle(model_uri: str) -> bool:
-    """Tell whether the files of a model are where MLflow believes them to be."""
+def holds_bundle(root: str) -> bool:
+    """Tell whether the files of a model are where MLflow believes them to be.
+
+    Args:
+        root: ``models:/NAME/VERSION``, or the location of a logged model.
+    """
     try:
-        files = mlflow.artifacts.list_artifacts(artifact_uri=f"{model_uri}/{_BUNDLE}")
+        files = _listed(f"{root}/{_BUNDLE}")
     except (MlflowException, OSError):
         return False
     return any(Path(file.path).name == MANIFEST for file in files)
@@ -110,17 +114,20 @@ def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) ->
         ProtoQuantError: There is no store, or it cannot be reached.
     """
     with open_store(workspace, create=False) as store:
-        model_uri = _resolved(store, uri)
-        if not holds_bundle(model_uri):
+        root = _resolved(store, uri)
+        if not holds_bundle(root):
             message = f"{uri} holds no ProtoQuant bundle, or its files are gone from the store at {store.place}"
             raise UsageError(message)
         folder = into or _folder_of_process()
-        bundle = _download(f"{model_uri}/{_BUNDLE}", folder)
-        inside = {
-            Path(file.path).name for file in mlflow.artifacts.list_artifacts(artifact_uri=f"{model_uri}/artifacts")
-        }
-        weights = _download(f"{model_uri}/{_WEIGHTS}", folder) if "weights" in inside else None
+        bundle = _download(f"{root}/{_BUNDLE}", folder)
+        others = [file.path for file in _listed(f"{root}/{_ARTIFACTS}") if Path(file.path).name != "bundle"]
+        weights = _download(f"{root}/{_ARTIFACTS}/{Path(others[0]).name}", folder) if others else None
     return Fetched(bundle, weights)
+
+
+def _listed(uri: str) -> list[FileInfo]:
+    files: list[FileInfo] = mlflow.artifacts.list_artifacts(artifact_uri=uri)
+    return files
 
 
 def _download(uri: str, into: Path) -> Path:
@@ -134,7 +141,7 @@ def _folder_of_process() -> Path:
 
 
 def _resolved(store: Store, uri: str) -> str:
-    """Turn an alias into a version and check that the named thing exists."""
+    """Turn a URI into the root of the model's files and check that the named thing exists."""
     if match := _MODEL_URI.fullmatch(uri):
         name = match["name"]
         versions = _versions(store, name)
@@ -178,9 +185,9 @@ def _model_of_run(store: Store, run_id: str, name: str) -> str:
         raise UsageError(message) from error
     outputs = run.outputs.model_outputs if run.outputs else []
     logged = [store.client.get_logged_model(output.model_id) for output in outputs]
-    named = [model.model_id for model in logged if model.name == name]
+    named = [str(model.artifact_location) for model in logged if model.name == name]
     if not named:
         known = ", ".join(sorted({model.name for model in logged})) or "none"
         message = f"the run {run_id} has no model {name!r} in {store.place}; models: {known}"
         raise UsageError(message)
-    return f"models:/{named[-1]}"
+    return named[-1]

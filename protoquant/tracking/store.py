@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
@@ -51,13 +51,14 @@ def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
     """
     uri = os.environ.get(URI_VARIABLE)
     if uri:
-        with _quiet(), _refusals(place := _without_password(uri)):
-            yield Store(MlflowClient(), place, None)
+        with _quiet(), _refusals(uri):
+            yield Store(MlflowClient(), _without_password(uri), None)
         return
     database = workspace.root.resolve() / DATABASE
     _check(database, create=create)
-    with _quiet(), _refusals(str(database)):
-        mlflow.set_tracking_uri(f"sqlite:///{database}")
+    uri = f"sqlite:///{database}"
+    with _quiet(), _refusals(uri):
+        mlflow.set_tracking_uri(uri)
         try:
             yield Store(MlflowClient(), str(database), workspace.root.resolve() / ARTIFACTS)
         finally:
@@ -108,18 +109,18 @@ def _check(database: Path, *, create: bool) -> None:
 
 
 @contextmanager
-def _refusals(place: str) -> Iterator[None]:
+def _refusals(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
+        place = _without_password(uri)
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        message = f"MLflow at {place} refused: {reason}"
+        message = f"MLflow at {place} refused: {reason.replace(uri, place)}"
         raise ProtoQuantError(message) from error
 
 
 def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return re.sub(r"//[^/]*@", "//", uri)
 
 
 @contextmanager

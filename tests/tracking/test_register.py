@@ -1,0 +1,195 @@
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protoquant.core.artifacts import artifact_digest
+from protoquant.core.errors import ArtifactError
+from protoquant.core.events import Event
+from protoquant.core.workspace import Workspace
+from protoquant.tracking.config import RegisterConfig
+from protoquant.tracking.mlflow_api import Run
+from protoquant.tracking.register import RegisterResult, register
+from protoquant.tracking.registry import fetch_bundle
+from protoquant.tracking.store import Store, experiment_id, open_store
+
+PARAMS = {"seed": 0, "train": {"temperature": [0.03, 0.05]}}
+CONFIG = RegisterConfig(name="birds")
+
+pytestmark = pytest.mark.usefixtures("without_reader")
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def run(workspace: Workspace, config: RegisterConfig = CONFIG, **params: Any) -> tuple[RegisterResult, list[str]]:
+    told: list[Event] = []
+    result = register(config, workspace=workspace, params={**PARAMS, **params}, on_event=told.append)
+    return result, [event.text for event in told]
+
+
+@contextmanager
+def reading(workspace: Workspace) -> Iterator[Store]:
+    with open_store(workspace, create=False) as store:
+        yield store
+
+
+def runs(workspace: Workspace) -> list[Run]:
+    with reading(workspace) as store:
+        return list(store.client.search_runs([experiment_id(store, "birds")]))
+
+
+def kill_at(patch: pytest.MonkeyPatch, name: str) -> None:
+    """End the step where it calls a function, leaving the run as a killed process leaves it."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    patch.setattr(f"protoquant.tracking.register.{name}", killed)
+    patch.setattr("protoquant.tracking.runs.MlflowClient.set_terminated", lambda *_, **__: None)
+
+
+def test_a_model_is_registered_once(with_store: Workspace):
+    first, told = run(with_store)
+    assert first == RegisterResult("birds", 1, "challenger", first.run_id, already=False)
+    assert told == ["birds: registered as version 1, alias challenger"]
+    again, told = run(with_store)
+    assert again == RegisterResult("birds", 1, "challenger", first.run_id, already=True)
+    assert told == ["birds: already registered as version 1, alias challenger"]
+    assert len(runs(with_store)) == 1
+
+
+def test_the_run_and_the_version_say_where_the_model_comes_from(with_store: Workspace):
+    result, _ = run(with_store)
+    with reading(with_store) as store:
+        version = store.client.get_model_version("birds", "1")
+        held = store.client.get_run(result.run_id)
+    assert version.run_id == result.run_id
+    assert version.tags["bundle_digest"] == artifact_digest(with_store.bundle)
+    assert version.tags["data_digest"] == artifact_digest(with_store.images)
+    assert version.tags["weight_digest"] == "a" * 64
+    assert version.tags["test_accuracy"] == "0.9000"
+    assert version.tags["validation_accuracy"] == "0.8750"
+    assert version.description.startswith("9 prototypes, 2.5 per class. Top-1 accuracy on test 0.9000 [0.8000, 0.9500]")
+    assert held.info.status == "FINISHED"
+    assert held.data.params == {"seed": "0", "train.temperature": "[0.03, 0.05]"}
+    assert held.data.metrics["evaluate.test.top1.value"] == 0.9
+
+
+def test_what_is_registered_is_the_bundle_without_pickles(with_store: Workspace, tmp_path: Path):
+    result, _ = run(with_store)
+    for uri in ("models:/birds@challenger", f"runs:/{result.run_id}/model"):
+        fetched = fetch_bundle(uri, workspace=with_store, into=tmp_path / uri.partition(":")[0])
+        assert artifact_digest(fetched.bundle) == artifact_digest(with_store.bundle)
+        assert fetched.weights is None
+    names = [path.name for path in (with_store.root / "mlruns").rglob("*") if path.is_file()]
+    assert "pyfunc.py" in names
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pyc"))]
+
+
+def test_weights_from_a_file_go_with_the_model(
+    with_store: Workspace, tmp_path: Path, without_reader: Callable[..., None]
+):
+    (with_store.root / "mine.safetensors").write_text("weights")
+    without_reader(file="mine.safetensors")
+    run(with_store)
+    fetched = fetch_bundle("models:/birds/1", workspace=with_store, into=tmp_path / "into")
+    assert fetched.weights is not None
+    assert fetched.weights.read_text() == "weights"
+
+
+def test_another_bundle_is_another_version_and_run(with_store: Workspace, train: Callable[..., None]):
+    first, _ = run(with_store)
+    train(with_store, "other codes")
+    second, _ = run(with_store)
+    assert (second.version, second.already) == (2, False)
+    assert second.run_id != first.run_id
+    train(with_store, "codes")
+    back, told = run(with_store)
+    assert (back.version, back.already, back.run_id) == (1, True, first.run_id)
+    assert told == ["birds: already registered as version 1, alias challenger, which is new"]
+
+
+def test_a_lost_alias_is_set_again(with_store: Workspace):
+    run(with_store)
+    with reading(with_store) as store:
+        store.client.delete_registered_model_alias("birds", "challenger")
+    assert run(with_store)[0].already
+    with reading(with_store) as store:
+        assert int(store.client.get_model_version_by_alias("birds", "challenger").version) == 1
+
+
+def test_a_registry_that_has_lost_the_version_gets_it_again_from_the_same_run(with_store: Workspace):
+    first, _ = run(with_store)
+    with reading(with_store) as store:
+        store.client.delete_registered_model("birds")
+    again, _ = run(with_store)
+    assert (again.version, again.already, again.run_id) == (1, False, first.run_id)
+    assert len(list((with_store.root / "mlruns" / "models").iterdir())) == 1
+
+
+def test_a_store_that_has_lost_the_files_gets_them_again(with_store: Workspace, tmp_path: Path):
+    run(with_store)
+    shutil.rmtree(with_store.root / "mlruns")
+    again, _ = run(with_store)
+    assert (again.version, again.already) == (2, False)
+    fetched = fetch_bundle("models:/birds@challenger", workspace=with_store, into=tmp_path / "into")
+    assert artifact_digest(fetched.bundle) == artifact_digest(with_store.bundle)
+
+
+def test_a_lost_store_is_made_again(with_store: Workspace, empty_store: Path):
+    run(with_store)
+    shutil.copy(empty_store, with_store.root / "mlflow.db")
+    assert not run(with_store)[0].already
+
+
+@pytest.mark.parametrize("where", ["log_params", "log_measurements", "log_model", "create_version", "point_alias"])
+def test_a_killed_call_is_made_good_by_the_next(with_store: Workspace, where: str):
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, where)
+        with pytest.raises(Killed):
+            run(with_store)
+    (left,) = runs(with_store)
+    result, _ = run(with_store)
+    assert (result.version, result.already) == (1, where == "point_alias")
+    (held,) = runs(with_store)
+    assert held.info.run_id == left.info.run_id == result.run_id
+    if where != "point_alias":
+        assert held.info.status == "FINISHED"
+    assert len(list((with_store.root / "mlruns" / "models").iterdir())) == 1
+    with reading(with_store) as store:
+        assert int(store.client.get_model_version_by_alias("birds", "challenger").version) == 1
+
+
+def test_a_new_evaluation_of_the_same_bundle_is_followed(with_store: Workspace, evaluate: Callable[..., None]):
+    first, _ = run(with_store)
+    evaluate(with_store, 0.7)
+    again, told = run(with_store)
+    assert (again.version, again.already) == (1, True)
+    assert told[0] == "birds: version 1 was evaluated anew; its numbers are up to date"
+    with reading(with_store) as store:
+        version = store.client.get_model_version("birds", "1")
+        assert version.tags["test_accuracy"] == "0.7000"
+        assert "Top-1 accuracy on test 0.7000" in version.description
+        assert store.client.get_run(first.run_id).data.metrics["evaluate.test.top1.value"] == 0.7
+    assert run(with_store)[1] == ["birds: already registered as version 1, alias challenger"]
+
+
+def test_the_numbers_of_another_bundle_are_refused(with_store: Workspace, train: Callable[..., None], tmp_path: Path):
+    shutil.copytree(with_store.evaluation, tmp_path / "old")
+    train(with_store, "other codes")
+    shutil.rmtree(with_store.evaluation)
+    shutil.copytree(tmp_path / "old", with_store.evaluation)
+    with pytest.raises(ArtifactError, match=r"evaluation was made for another bundle than .*; run the pipeline"):
+        run(with_store)
+
+
+def test_a_flipped_byte_in_the_bundle_is_refused_before_the_store_is_made(workspace: Workspace):
+    (workspace.bundle / "tensors.safetensors").write_text("codeS")
+    with pytest.raises(ArtifactError, match=r"tensors\.safetensors is damaged"):
+        run(workspace)
+    assert not (workspace.root / "mlflow.db").exists()
