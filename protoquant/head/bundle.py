@@ -1,0 +1,199 @@
+"""The bundle: the trained model on disk, with the evidence it needs to explain itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.core.artifacts import (
+    artifact_digest,
+    load_tensors,
+    open_artifact,
+    read_json,
+    read_table,
+    save_tensors,
+    write_json,
+    write_table,
+)
+from protoquant.core.errors import ArtifactError
+from protoquant.features.spec import BackboneSpec
+from protoquant.head.provenance import COLUMNS, crop_name
+
+KIND = "bundle"
+TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS = (
+    "tensors.safetensors",
+    "model.json",
+    "provenance.parquet",
+    "path.csv",
+    "metrics.json",
+    "crops",
+)
+
+
+class Card(BaseModel):
+    """What ``model.json`` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    classes: tuple[str, ...] = Field(min_length=2)
+    temperature: float = Field(gt=0.0)
+    feature_norm: str
+    class_of_code: tuple[int, ...] | None
+    grid: tuple[int, int]
+    backbone: dict[str, Any]
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model.
+
+    Attributes:
+        codebook: Codes and their feature space.
+        head: Weights (c, k), >= 0.
+        temperature: Of the softmax over codes.
+        classes: Class names, index = label.
+        grid: (h, w) of the features, in cells.
+        backbone: What made the features.
+        params: The params sections it was made with, by stage, as plain values.
+        provenance: Nearest training patches of every prototype: code, rank, image_id, label, row, col, cosine.
+        metrics: Its numbers on validation.
+        path: The folder it was read from; None before it is written.
+    """
+
+    codebook: Codebook
+    head: Float[Tensor, "c k"]
+    temperature: float
+    classes: tuple[str, ...]
+    grid: tuple[int, int]
+    backbone: BackboneSpec
+    params: Mapping[str, Any]
+    provenance: pd.DataFrame
+    metrics: Mapping[str, Any]
+    path: Path | None = None
+
+    @cached_property
+    def prototypes(self) -> Int64[Tensor, " p"]:
+        """The codes that the head uses, in order."""
+        return (self.head > 0).any(dim=0).nonzero().flatten()
+
+    @property
+    def digest(self) -> str:
+        """Names the bundle's content.
+
+        Raises:
+            ArtifactError: It has not been written.
+        """
+        if self.path is None:
+            raise ArtifactError("a bundle has a digest once it is written; write it first")
+        return artifact_digest(self.path)
+
+    def crop(self, code: int, rank: int) -> Path | None:
+        """The picture of a training patch; None where the bundle was written without it."""
+        if self.path is None:
+            return None
+        file = self.path / CROPS / crop_name(code, rank)
+        return file if file.is_file() else None
+
+    def save(self, folder: Path, candidates: pd.DataFrame) -> None:
+        """Write all but the pictures into a folder that :func:`core.artifacts.writing` opened.
+
+        Args:
+            folder: The folder.
+            candidates: Every head of the path, one of them selected.
+        """
+        save_tensors(folder / TENSORS, {**self.codebook.tensors(), "head": self.head})
+        of_code = self.codebook.class_of_code
+        write_json(
+            folder / CARD,
+            {
+                "classes": list(self.classes),
+                "temperature": self.temperature,
+                "feature_norm": self.codebook.feature_norm,
+                "class_of_code": None if of_code is None else list(of_code),
+                "grid": list(self.grid),
+                "backbone": self.backbone.to_dict(),
+                "params": dict(self.params),
+            },
+        )
+        write_table(folder / PROVENANCE, self.provenance)
+        candidates.to_csv(folder / PATH, index=False, float_format="%.8g", lineterminator="\n")
+        write_json(folder / METRICS, dict(self.metrics))
+
+    @classmethod
+    def open(cls, path: Path, *, verify: bool = True) -> "Bundle":
+        """Read a bundle; nothing in it is executed.
+
+        Args:
+            path: The folder that train wrote.
+            verify: Also compare the digest of every file.
+
+        Raises:
+            ArtifactError: It is missing, damaged, or holds other files, tensors or keys than a bundle does.
+        """
+        manifest = open_artifact(path, KIND, verify=verify)
+        _check_files(path, manifest.files)
+        card = _read_card(path / CARD)
+        tensors = load_tensors(path / TENSORS)
+        where = str(path / TENSORS)
+        if "head" not in tensors:
+            raise ArtifactError(f"{where} must hold head, got {', '.join(sorted(tensors))}; run train again")
+        head = tensors.pop("head")
+        codebook = Codebook.from_tensors(tensors, card.feature_norm, card.class_of_code, where)
+        _check_head(head, (len(card.classes), codebook.k), where)
+        bundle = cls(
+            codebook=codebook,
+            head=head,
+            temperature=card.temperature,
+            classes=card.classes,
+            grid=card.grid,
+            backbone=BackboneSpec.from_dict(card.backbone),
+            params=card.params,
+            provenance=read_table(path / PROVENANCE),
+            metrics=read_json(path / METRICS),
+            path=path,
+        )
+        _check_provenance(bundle, path / PROVENANCE)
+        return bundle
+
+
+def _check_files(path: Path, files: Mapping[str, Any]) -> None:
+    needed = {TENSORS, CARD, PROVENANCE, PATH, METRICS}
+    named = {name for name in files if not name.startswith(f"{CROPS}/")}
+    if named != needed:
+        raise ArtifactError(f"{path} must name {', '.join(sorted(needed))}, it names {', '.join(sorted(named))}")
+
+
+def _read_card(path: Path) -> Card:
+    read_json(path)  # says that the file is missing or not JSON
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        detail = error.errors()[0]
+        key = ".".join(map(str, detail["loc"])) or "the file"
+        raise ArtifactError(f"{path} is not a model card: {key}: {detail['msg']}; run train again") from error
+
+
+def _check_head(head: Tensor, shape: tuple[int, int], where: str) -> None:
+    if head.dtype != torch.float32 or tuple(head.shape) != shape:
+        raise ArtifactError(
+            f"{where}: head must be float32 {shape}, got {head.dtype} {tuple(head.shape)}; run train again"
+        )
+    if not bool(torch.isfinite(head).all()) or bool((head < 0).any()):
+        raise ArtifactError(f"{where}: every head weight must be finite and >= 0; run train again")
+
+
+def _check_provenance(bundle: Bundle, where: Path) -> None:
+    found = {name: str(dtype) for name, dtype in bundle.provenance.dtypes.items()}
+    if found != COLUMNS:
+        raise ArtifactError(f"{where} must have the columns {', '.join(COLUMNS)}, got {', '.join(map(str, found))}")
+    if set(bundle.provenance["code"]) != set(bundle.prototypes.tolist()):
+        raise ArtifactError(f"{where} must list every prototype of the head and no other code; run train again")

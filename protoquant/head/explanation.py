@@ -1,0 +1,123 @@
+"""What a model says of an image, in numbers; drawing is done elsewhere."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The class of an image.
+
+    Attributes:
+        label: The class with the highest logit; of equals the lower.
+        class_name: Its name.
+        probability: Softmax of the logits at that class, in [0, 1].
+        logit: Its class score, >= 0.
+        logits: Class scores, one for each class.
+    """
+
+    label: int
+    class_name: str
+    probability: float
+    logit: float
+    logits: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainPatch:
+    """A training patch that a prototype stands for.
+
+    Attributes:
+        rank: From 0, nearest first.
+        image_id: Relative path of the training image.
+        label: Its class.
+        class_name: The class's name.
+        cell: (row, col) in the grid.
+        cosine: Similarity with the prototype, in [-1, 1].
+        crop: Picture of the patch; None where the bundle was written without it.
+    """
+
+    rank: int
+    image_id: str
+    label: int
+    class_name: str
+    cell: tuple[int, int]
+    cosine: float
+    crop: Path | None
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one prototype adds to the class score.
+
+    Attributes:
+        code: The prototype.
+        score: Its presence in the image, in [0, 1].
+        weight: Its head weight for the class, > 0.
+        contribution: score * weight.
+        cell: (row, col) where the presence was found.
+        box: That cell as (left, top, right, bottom), in pixels of the original image.
+        similarity: Cosine with the prototype at every cell (h, w), in [-1, 1].
+        presence: Share of the prototype in the softmax over codes at every cell (h, w); its maximum is the score.
+        patches: Nearest training patches, nearest first.
+    """
+
+    code: int
+    score: float
+    weight: float
+    contribution: float
+    cell: tuple[int, int]
+    box: Box
+    similarity: Float[np.ndarray, "h w"]
+    presence: Float[np.ndarray, "h w"]
+    patches: tuple[TrainPatch, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A class score as the sum of its contributions.
+
+    Attributes:
+        label: The class that is explained.
+        class_name: Its name.
+        predicted: The class with the highest logit.
+        probability: Softmax of the logits at ``label``, in [0, 1].
+        logit: Class score of ``label``: the sum of the contributions.
+        contributions: One for each prototype of the class, largest first; of equals the lower code.
+        width: Of the image after EXIF rotation, in pixels.
+        height: Likewise.
+        view: What the backbone sees, as (left, top, right, bottom) in pixels of the image.
+        grid: (h, w), in cells.
+    """
+
+    label: int
+    class_name: str
+    predicted: int
+    probability: float
+    logit: float
+    contributions: tuple[Contribution, ...]
+    width: int
+    height: int
+    view: Box
+    grid: tuple[int, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: maps become lists of rows, paths become text."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value) if isinstance(value, Path) else value

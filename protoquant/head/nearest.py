@@ -1,0 +1,50 @@
+"""The images nearest to each code, kept while a split passes by."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+_NONE = -2.0
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """For each code the m images with the most similar patch, nearest first; each image once.
+
+    Attributes:
+        cosines: Similarity of that patch (k, m); below -1 where there are fewer images.
+        images: Position of the image in its split (k, m); -1 where there are fewer.
+        cells: The patch's grid cell, row by row (k, m).
+    """
+
+    cosines: Float[Tensor, "k m"]
+    images: Int64[Tensor, "k m"]
+    cells: Int64[Tensor, "k m"]
+
+    @classmethod
+    def empty(cls, k: int, m: int, device: torch.device) -> Self:
+        """No image seen yet."""
+        cells = torch.full((k, m), -1, dtype=torch.int64, device=device)
+        return cls(torch.full((k, m), _NONE, device=device), cells, cells)
+
+    def with_images(self, similarity: Float[Tensor, "n t k"], first: int) -> Self:
+        """Take in images; of equal similarities the earlier image and the earlier cell stay ahead.
+
+        Args:
+            similarity: Cosines of their patches.
+            first: Position of the first of them in the split.
+        """
+        n, k = similarity.shape[0], similarity.shape[2]
+        best, cells = similarity.max(dim=1)
+        positions = torch.arange(first, first + n, device=similarity.device).expand(k, n)
+        cosines = torch.cat([self.cosines, best.T], dim=1)
+        cosines, order = cosines.sort(dim=1, descending=True, stable=True)
+        kept = order[:, : self.cosines.shape[1]]
+        return type(self)(
+            cosines[:, : kept.shape[1]],
+            torch.cat([self.images, positions], dim=1).gather(1, kept),
+            torch.cat([self.cells, cells.T], dim=1).gather(1, kept),
+        )

@@ -1,0 +1,73 @@
+"""The rule that picks one head out of all that were fitted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protoquant.core.errors import DataError
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One head of the path: one row of ``path.csv``.
+
+    Attributes:
+        temperature: Of the softmax over codes.
+        penalty: L1 penalty that chose the weights.
+        objective: Mean cross-entropy + penalty / c * sum of weights, in nats.
+        residual: Violation of the optimality conditions, as a share of the penalty.
+        iterations: Steps of the solver.
+        nonzeros: Non-zero weights.
+        prototypes: Codes with a non-zero weight.
+        class_size: Mean non-zero weights per class.
+        train_top1: Accuracy on train images, in [0, 1].
+        validation_top1: Accuracy on validation images, in [0, 1].
+    """
+
+    temperature: float
+    penalty: float
+    objective: float
+    residual: float
+    iterations: int
+    nonzeros: int
+    prototypes: int
+    class_size: float
+    train_top1: float
+    validation_top1: float
+
+
+def select(candidates: Sequence[Candidate], *, tolerance: float, max_class_size: float | None) -> int:
+    """Take the sparsest head within a tolerance of the best validation accuracy.
+
+    Sparsest: fewest non-zero weights, then fewest prototypes, then highest validation accuracy, then the first.
+
+    Args:
+        candidates: All heads, of all temperatures.
+        tolerance: Accuracy given up for sparsity, in [0, 1].
+        max_class_size: Heads with more prototypes per class are left out, also as the best; None: no limit.
+
+    Returns:
+        Position of the chosen head.
+
+    Raises:
+        DataError: No head uses any weight, or none is within the limit.
+    """
+    used = [position for position, one in enumerate(candidates) if one.nonzeros > 0]
+    if not used:
+        raise DataError(
+            "every head of the path is empty: the codes tell no class apart; lower train.ratio or temperature"
+        )
+    small = [place for place in used if max_class_size is None or candidates[place].class_size <= max_class_size]
+    if not small:
+        least = min(candidates[place].class_size for place in used)
+        raise DataError(
+            f"train.max_class_size must be >= {least:.2f}, the sparsest head of the path, got {max_class_size}; "
+            f"raise it, or train.points for finer steps"
+        )
+    best = max(candidates[place].validation_top1 for place in small)
+    # Accuracies are quotients of counts: a margin far below one image keeps rounding out of the comparison.
+    good = [place for place in small if candidates[place].validation_top1 >= best - tolerance - 1e-9]
+    return min(good, key=lambda place: (*_size(candidates[place]), place))
+
+
+def _size(candidate: Candidate) -> tuple[int, int, float]:
+    return candidate.nonzeros, candidate.prototypes, -candidate.validation_top1
