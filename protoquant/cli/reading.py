@@ -1,15 +1,124 @@
 """The verbs that use a trained model: predict, explain, verify."""
 
+from __future__ import annotations
+
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="A bundle folder, or an MLflow URI such as models:/NAME@challenger.")
+from protoquant.core.errors import DataError
+
+if TYPE_CHECKING:
+    from protoquant.head.explanation import Explanation
+
+Source = Annotated[
+    str, typer.Option("-m", "--model", help="A bundle folder, or an MLflow URI such as models:/NAME@challenger.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="The backbone's weight file, where it is not where the bundle says.")
+]
+DEFAULT = "artifacts/bundle"
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    *,
+    model: Source = DEFAULT,
+    weights: Weights = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify images. One that cannot be read is named, the others are classified all the same."""
+    import protoquant
+
+    loaded = protoquant.load(model, weights=weights)
+    rows: list[dict[str, Any]] = []
+    for path in images:
+        try:
+            found = loaded.predict([path])[0]
+        except DataError as error:
+            rows.append({"image": str(path), "error": str(error)})
+        else:
+            answer = {"class": found.class_name, "label": found.label, "probability": found.probability}
+            rows.append({"image": str(path), **answer, "logit": found.logit})
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print_predictions([row for row in rows if "error" not in row])
+    bad = [row["error"] for row in rows if "error" in row]
+    if bad:
+        raise DataError("\n".join(bad))
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    *,
+    model: Source = DEFAULT,
+    weights: Weights = None,
+    of_class: Annotated[
+        str | None, typer.Option("--class", help="Account for this class, not the predicted one.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The picture to write; IMAGE.explained.png here if absent.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why: the regions that count, the training patches they look like, and what each adds to the score."""
+    import protoquant
+    from protoquant.core.errors import UsageError, suggest
+    from protoquant.data.images import open_image
+    from protoquant.explain.draw import explanation_figure
+
+    picture = out or Path(f"{image.stem}.explained.png")
+    if not picture.resolve().parent.is_dir():
+        raise UsageError(f"--out: there is no folder {picture.resolve().parent}; make it first")
+    loaded = protoquant.load(model, weights=weights)
+    if of_class is not None and of_class not in loaded.classes:
+        raise UsageError(f"--class: the model knows no {of_class!r}{suggest(of_class, loaded.classes)}")
+    explanation = loaded.explain(image, None if of_class is None else loaded.classes.index(of_class))
+    explanation_figure(explanation, open_image(image)).save(picture)
+    if as_json:
+        typer.echo(json.dumps({**explanation.to_dict(), "picture": str(picture)}, indent=2))
+    else:
+        _print_explanation(explanation)
+        Console().print(f"picture: {picture}", highlight=False, soft_wrap=True)
+
+
+def verify(bundle: Annotated[Path, typer.Argument(help="A bundle folder.")]) -> None:
+    """Hold every file of a bundle against its digest."""
+    from protoquant.core.artifacts import artifact_digest
+    from protoquant.head.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    count = f"{len(opened.classes)} classes, {len(opened.prototypes)} prototypes"
+    Console().print(f"{bundle} is whole: {count}, digest {artifact_digest(bundle)}", highlight=False, soft_wrap=True)
+
+
+def _print_predictions(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    table = Table("image", "class", "probability", "logit")
+    for row in rows:
+        table.add_row(row["image"], row["class"], f"{row['probability']:.4f}", f"{row['logit']:.4f}")
+    Console().print(table, highlight=False, markup=False)
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    table = Table(
+        "prototype",
+        "score",
+        "weight",
+        "contribution",
+        "cell",
+        "looks like",
+        title=f"{explanation.class_name}, probability {explanation.probability:.4f}",
+        caption=f"the contributions sum to the logit, {explanation.logit:.6f}",
+    )
+    for part in explanation.contributions:
+        patch = part.patches[0] if part.patches else None
+        looks_like = f"{patch.class_name}: {patch.image_id}" if patch else ""
+        numbers = [f"{value:.4f}" for value in (part.score, part.weight, part.contribution)]
+        table.add_row(str(part.code), *numbers, f"{part.cell[0]}, {part.cell[1]}", looks_like)
+    Console().print(table, highlight=False, markup=False)

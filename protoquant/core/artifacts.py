@@ -77,7 +77,7 @@ def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **ext
             "packages": _versions(),
             "extra": extra,
         }
-        write_json(aside / MANIFEST, manifest)
+        write_json(aside / MANIFEST, {**manifest, "sha256": digest_json(manifest)})
         _sync(aside)
         if out.exists():
             shutil.rmtree(out)
@@ -103,10 +103,11 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Manifest:
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA or raw.get("kind") != kind:
         found = f"{raw.get('kind')!r}, schema {raw.get('schema')}" if isinstance(raw, dict) else "no manifest"
         raise ArtifactError(f"{path} must hold {kind!r}, schema {SCHEMA}; it holds {found}")
-    try:
-        manifest = Manifest(raw["kind"], raw["inputs"], raw["files"], raw["packages"], raw["extra"])
-    except KeyError as error:
-        raise ArtifactError(f"{path / MANIFEST} is damaged: {error} is missing; run the stage again") from error
+    if raw.pop("sha256", None) != digest_json(raw):
+        raise ArtifactError(
+            f"{path / MANIFEST} is damaged: it is not what was written; restore it or run the stage again"
+        )
+    manifest = Manifest(raw["kind"], raw["inputs"], raw["files"], raw["packages"], raw["extra"])
     for name, entry in manifest.files.items():
         _check(path, name, entry, verify=verify)
     return manifest

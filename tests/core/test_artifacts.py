@@ -60,6 +60,13 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
         artifacts.open_artifact(tmp_path / "out", "example")
 
 
+def test_a_changed_manifest_is_found(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "out") / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"size": 3', '"size": 4'))
+    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged"):
+        artifacts.open_artifact(tmp_path / "out", "example")
+
+
 def test_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="must hold 'codebook', schema 1; it holds 'example', schema 1"):
         artifacts.open_artifact(write(tmp_path / "out"), "codebook")
@@ -68,8 +75,9 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
 def test_a_manifest_cannot_name_a_file_outside(tmp_path: Path) -> None:
     out = write(tmp_path / "out")
     raw = artifacts.read_json(out / "manifest.json")
+    del raw["sha256"]
     raw["files"]["../secret"] = {"sha256": "", "bytes": 0}
-    artifacts.write_json(out / "manifest.json", raw)
+    artifacts.write_json(out / "manifest.json", {**raw, "sha256": artifacts.digest_json(raw)})
     with pytest.raises(ArtifactError, match="names a file outside its folder"):
         artifacts.open_artifact(out, "example")
 
