@@ -1,0 +1,137 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.initialise import kmeans_plus_plus
+from protoquant.codebook.kmeans import nearest, spherical_kmeans
+from protoquant.codebook.stream import TensorSource
+from protoquant.core.errors import DataError
+
+L2 = FeatureNorm("l2")
+
+
+def unit_rows(n, d, seed=0):
+    return torch.nn.functional.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def fit(units, codes, *, epochs=30, batch=10_000, update="epoch", tolerance=0.0, seed=0):
+    return list(
+        spherical_kmeans(
+            TensorSource.of_rows(units),
+            codes,
+            L2,
+            epochs=epochs,
+            batch=batch,
+            update=update,
+            tolerance=tolerance,
+            generator=torch.Generator().manual_seed(seed),
+        )
+    )
+
+
+def error(units, codes):
+    return float((1 - nearest(units, codes)[0]).double().mean())
+
+
+def groups(n=600, k=8, d=12, noise=0.25, seed=0):
+    centres = unit_rows(k, d, seed + 100)
+    rows = centres[torch.arange(n) % k] + noise * unit_rows(n, d, seed)
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def test_the_objective_is_within_a_percent_of_scikit_learn():
+    units = unit_rows(800, 6)
+    codes = min((fit(units, kmeans_plus_plus(units, 10, torch.Generator().manual_seed(s)))[-1].codes for s in range(3)),
+                key=lambda found: error(units, found))
+    oracle = KMeans(10, n_init=3, random_state=0).fit(units.numpy()).cluster_centers_
+    oracle = torch.nn.functional.normalize(torch.from_numpy(oracle), dim=1)
+    assert error(units, codes) <= 1.01 * error(units, oracle)
+
+
+@pytest.mark.parametrize("update", ["epoch", "batch"])
+def test_well_parted_groups_are_found(update):
+    units = groups()
+    codes = fit(units, kmeans_plus_plus(units, 8, torch.Generator().manual_seed(1)), update=update, batch=50)[-1].codes
+    assert error(units, codes) <= 1.02 * error(units, torch.nn.functional.normalize(
+        torch.stack([units[group::8].mean(dim=0) for group in range(8)]), dim=1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(1, 12), st.sampled_from([7, 1_000]))
+def test_the_objective_never_rises(seed, n, k, batch):
+    units = unit_rows(n, 3, seed)
+    codes = unit_rows(k, 3, seed + 1)
+    errors = [epoch.usage.health().quantization_error for epoch in fit(units, codes, epochs=12, batch=batch)]
+    assert all(after <= before + 1e-6 for before, after in zip(errors, errors[1:], strict=False))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["epoch", "batch"]))
+def test_duplicates_lead_to_no_dead_or_equal_codes(seed, update):
+    distinct = unit_rows(20, 4, seed)
+    units = distinct.repeat_interleave(10, dim=0)
+    start = distinct[:1].repeat(9, 1)
+    codes = fit(units, start, epochs=25, update=update, batch=40, seed=seed)[-1].codes
+    assert len(nearest(units, codes)[1].unique()) == 9
+    assert int((codes @ codes.T > 1 - 1e-6).sum()) == 9
+
+
+def test_one_step_worked_by_hand():
+    units = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, -1.0]])
+    codes = torch.tensor([[0.8, 0.6], [0.0, -1.0]])
+    epoch = fit(units, codes, epochs=1)[0]
+    assert epoch.usage.counts.tolist() == [2, 1]
+    assert epoch.usage.health().quantization_error == pytest.approx((0.2 + 0.04 + 0.0) / 3, abs=1e-6)
+    assert torch.allclose(epoch.codes, torch.tensor([[1.6, 0.8], [0.0, -1.0]]) / torch.tensor([[3.2**0.5], [1.0]]))
+
+
+def test_a_dead_code_takes_the_place_of_the_worst_represented_token():
+    units = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 1.0]])
+    units = torch.nn.functional.normalize(units, dim=1)
+    epoch = fit(units, torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), epochs=1)[0]
+    assert epoch.revived == 1
+    assert torch.allclose(epoch.codes[1], units[2])
+
+
+def test_codes_whose_tokens_cancel_stay():
+    units = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    codes = torch.tensor([[0.0, 1.0]])
+    assert torch.equal(fit(units, codes, epochs=1)[0].codes, codes)
+
+
+def test_the_passes_stop_at_the_tolerance():
+    units = groups()
+    start = kmeans_plus_plus(units, 8, torch.Generator().manual_seed(1))
+    few, many = fit(units, start, tolerance=0.01), fit(units, start, tolerance=0.0)
+    assert len(few) <= len(many) <= 30
+    before, after = (epoch.usage.health().quantization_error for epoch in few[-2:])
+    assert before - after <= 0.01 * after
+
+
+def test_the_batch_changes_rounding_alone_when_codes_move_once_a_pass():
+    units = groups()
+    start = kmeans_plus_plus(units, 8, torch.Generator().manual_seed(1))
+    assert torch.allclose(fit(units, start, batch=13)[-1].codes, fit(units, start)[-1].codes, atol=1e-5)
+
+
+def test_the_seed_orders_the_batches():
+    units = groups()
+    start = unit_rows(8, 12, 5)
+    first, again, other = (fit(units, start, epochs=2, batch=30, update="batch", seed=seed)[-1].codes for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_start_is_not_written_to():
+    units, start = groups(), unit_rows(8, 12)
+    before = start.clone()
+    fit(units, start, update="batch", batch=50)
+    assert torch.equal(start, before)
+
+
+def test_nan_is_an_error():
+    with pytest.raises(DataError, match="NaN or infinity"):
+        fit(torch.full((4, 3), torch.nan), unit_rows(2, 3))

@@ -1,0 +1,157 @@
+import json
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.probe import LinearProbe, top1
+from protoquant.codebook.quantize import measure, quantize
+from protoquant.core.artifacts import artifact_digest, open_artifact, read_table
+from protoquant.core.errors import ArtifactError, ConfigError, DataError
+from protoquant.core.events import EpochEvent, ignore
+from protoquant.features.store import FeatureStore
+
+CPU = torch.device("cpu")
+
+
+def run(features, out, on_event=ignore, seed=0, **values):
+    config = QuantizeConfig.parse({"size": 4, "batch": 24, **values})
+    return quantize(config, features=features, out=out, device=CPU, seed=seed, on_event=on_event)
+
+
+def metrics_of(out):
+    return json.loads((out / "metrics.json").read_text())
+
+
+VARIANTS = {
+    "class_aware": {},
+    "class_aware then all": {"epochs": 3},
+    "kmeans++ in batches": {"seeding": "kmeans++", "epochs": 4, "update": "batch"},
+    "random": {"seeding": "random", "epochs": 4, "size": 9, "size_unit": "codebook"},
+    "centred": {"feature_norm": "center_l2"},
+    "medoid": {"grounding": "medoid"},
+}
+
+
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
+def values(request):
+    return request.param
+
+
+def test_the_output_is_whole_and_its_numbers_are_those_of_the_codes(features, tmp_path, values):
+    result = run(features, tmp_path / "out", **values)
+    manifest = open_artifact(tmp_path / "out", "codebook")
+    assert set(manifest.files) == {
+        "codebook.json", "codebook.safetensors", "grounding.parquet", "history.csv", "metrics.json", "probe.safetensors",
+    }
+    train, validation = (FeatureStore.open(features / split) for split in ("train", "validation"))
+    assert manifest.inputs == {"features/train": train.digest, "features/validation": validation.digest}
+    codebook = Codebook.open(tmp_path / "out")
+    metrics = metrics_of(tmp_path / "out")
+    assert codebook.k == result.k == metrics["k"] == values.get("size", 12)
+    for split, store, health in [("train", train, result.train), ("validation", validation, result.validation)]:
+        assert measure(store, codebook, 1_000).quantization_error == pytest.approx(health.quantization_error, abs=1e-5)
+        assert metrics[split] == pytest.approx(health.numbers(), abs=1e-5)
+    pooled = validation.tokens(range(validation.n)).float().mean(dim=1)
+    probe = LinearProbe.open(tmp_path / "out")
+    assert top1(probe.logits(pooled), validation.labels) == result.probe_validation_top1
+    assert metrics["probe"]["validation_top1"] == pytest.approx(result.probe_validation_top1, abs=1e-6)
+
+
+def test_the_same_inputs_give_the_same_bytes(features, tmp_path, values):
+    run(features, tmp_path / "one", **values)
+    run(features, tmp_path / "two", **values)
+    assert artifact_digest(tmp_path / "one") == artifact_digest(tmp_path / "two")
+
+
+def test_the_cut_into_shards_changes_no_byte(tmp_path, write_split, values):
+    for shard in (3, 50):
+        for split, n, seed in [("train", 21, 1), ("validation", 9, 2)]:
+            write_split(tmp_path / str(shard), split, n, seed=seed, shard=shard)
+        run(tmp_path / str(shard), tmp_path / f"out{shard}", **values)
+    for name in ("codebook.safetensors", "probe.safetensors", "grounding.parquet", "history.csv", "metrics.json"):
+        assert (tmp_path / "out3" / name).read_bytes() == (tmp_path / "out50" / name).read_bytes()
+
+
+@pytest.mark.parametrize("values", [{}, {"seeding": "kmeans++", "epochs": 1}, {"seeding": "random", "epochs": 1}])
+def test_another_seed_gives_another_codebook(features, tmp_path, values):
+    found = []
+    for seed in (0, 1):
+        run(features, tmp_path / str(seed), seed=seed, size=2, seeding_epochs=1, **values)
+        found.append(Codebook.open(tmp_path / str(seed)).codes)
+    assert not torch.equal(*found)
+
+
+def test_class_aware_codes_name_their_class(features, tmp_path):
+    run(features, tmp_path / "out")
+    assert Codebook.open(tmp_path / "out").class_of_code == (0,) * 4 + (1,) * 4 + (2,) * 4
+
+
+@pytest.mark.parametrize("grounding", ["centroid", "medoid"])
+def test_grounding_names_the_patch_of_each_code(features, tmp_path, grounding):
+    run(features, tmp_path / "out", grounding=grounding)
+    codebook, table = Codebook.open(tmp_path / "out"), read_table(tmp_path / "out" / "grounding.parquet")
+    train = FeatureStore.open(features / "train")
+    similarity = codebook.similarity(train.tokens(range(train.n)))
+    assert table["code"].tolist() == list(range(12))
+    assert len(table.drop_duplicates(["image_id", "row", "col"])) == 12
+    for row in table.itertuples():
+        image = train.image_ids.index(row.image_id)
+        assert float(similarity[image, row.row * 3 + row.col, row.code]) == pytest.approx(row.cosine, abs=1e-5)
+    if grounding == "medoid":
+        assert table["cosine"].tolist() == pytest.approx([1.0] * 12, abs=1e-5)
+        assert metrics_of(tmp_path / "out")["grounding_cosine"] < 1 - 1e-4
+
+
+def test_medoids_cost_quantisation_error(features, tmp_path):
+    errors = [run(features, tmp_path / g, grounding=g).train.quantization_error for g in ("centroid", "medoid")]
+    assert errors[0] < errors[1]
+
+
+def test_history_and_events_tell_every_pass(features, tmp_path):
+    heard = []
+    run(features, tmp_path / "out", heard.append, epochs=3, tolerance=0.0)
+    history = pd.read_csv(tmp_path / "out" / "history.csv")
+    epochs = [event for event in heard if isinstance(event, EpochEvent)]
+    assert history["epoch"].tolist() == [event.epoch for event in epochs] == list(range(1, len(history) + 1))
+    assert set(history["phase"]) == {"seeding", "all"}
+    columns = ["usage", "perplexity", "dead_share", "quantization_error", "revived"]
+    for row, event in zip(history[columns].to_dict("records"), epochs, strict=True):
+        assert row == pytest.approx({name: event.values[name] for name in columns}, abs=1e-5)
+        assert all(math.isfinite(value) for value in row.values())
+
+
+def test_more_passes_over_all_tokens_lower_the_error(features, tmp_path):
+    values = {"seeding": "random", "size": 6, "size_unit": "codebook"}
+    errors = [run(features, tmp_path / str(e), epochs=e, **values).train.quantization_error for e in (1, 10)]
+    assert errors[1] < errors[0]
+
+
+def test_an_impossible_size_fails_before_anything_is_written(features, tmp_path):
+    with pytest.raises(ConfigError, match=r"quantize.size must be <= 42 for 126 train tokens, got 43 x 3 classes"):
+        run(features, tmp_path / "out", size=43)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_stops_and_writes_nothing(tmp_path, write_split):
+    bad = torch.ones(9, 6, 16)
+    bad[5, 2, 7] = torch.nan
+    write_split(tmp_path / "features", "train", 21, seed=1)
+    write_split(tmp_path / "features", "validation", 9, tokens=bad)
+    with pytest.raises(DataError, match="NaN or infinity"):
+        run(tmp_path / "features", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_features_are_an_error(tmp_path):
+    with pytest.raises(ArtifactError, match="no feature-store at"):
+        run(tmp_path / "features", tmp_path / "out")
+
+
+def test_features_are_left_as_they_were(features, tmp_path):
+    before = {path: path.read_bytes() for path in features.rglob("*") if path.is_file()}
+    run(features, tmp_path / "out")
+    assert {path: path.read_bytes() for path in features.rglob("*") if path.is_file()} == before

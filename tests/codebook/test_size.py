@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.size import resolve_size
+from protoquant.core.errors import ConfigError, DataError
+
+LABELS = torch.tensor([0, 1, 2, 0, 1, 0])
+
+
+def resolve(labels=LABELS, t=4, **values):
+    return resolve_size(QuantizeConfig.parse({"epochs": 1, **values}), labels, t)
+
+
+def test_a_size_per_class_is_multiplied():
+    size = resolve(size=2)
+    assert (size.k, size.of_class, size.class_of_code) == (6, (2, 2, 2), (0, 0, 1, 1, 2, 2))
+
+
+def test_a_size_in_all_is_shared_out_with_the_rest_to_the_first_classes():
+    assert resolve(size=8, size_unit="codebook").of_class == (3, 3, 2)
+
+
+@pytest.mark.parametrize("seeding", ["random", "kmeans++"])
+def test_other_seedings_know_no_classes(seeding):
+    size = resolve(size=2, seeding=seeding)
+    assert (size.k, size.of_class, size.class_of_code) == (6, None, None)
+    assert resolve(size=1, size_unit="codebook", seeding=seeding).k == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"size": 9}, r"quantize.size must be <= 8 for 24 train tokens, got 9 x 3 classes"),
+        ({"size": 25, "size_unit": "codebook"}, r"quantize.size must be <= 24 for 24 train tokens, got 25"),
+        ({"size": 2, "size_unit": "codebook"}, r"quantize.size must be >= 3 \(one code for each class\).*got 2"),
+        ({"size": 5}, r"quantize.size must be <= 4 for each class: class 2 has 1 train images of 4 tokens, got 5"),
+        ({"size": 3, "seeding_tokens": 2}, r"quantize.seeding_tokens must be >= 3 codes to draw, got 2"),
+        ({"size": 3, "seeding": "random", "seeding_tokens": 8}, r"quantize.seeding_tokens must be >= 9 .*got 8"),
+    ],
+)
+def test_an_impossible_size_says_what_is_possible(values, text):
+    with pytest.raises(ConfigError, match=text):
+        resolve(**values)
+
+
+@pytest.mark.parametrize(("labels", "empty"), [([0, 0], 1), ([0, 2, 2], 1), ([1, 2], 0)])
+def test_a_class_without_train_images_is_an_error(labels, empty):
+    with pytest.raises(DataError, match=f"class {empty} has none"):
+        resolve(torch.tensor(labels))
