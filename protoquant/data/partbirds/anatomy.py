@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protoquant.data.partbirds.curves import Frame, Points, smooth
-from protoquant.data.partbirds.paint import Layer, Plane, Tile, noise
+from protoquant.data.partbirds.curves import Frame, Plane, Points, smooth
+from protoquant.data.partbirds.paint import Layer, Tile, noise
 from protoquant.data.partbirds.palette import Colour, darker, lighter
 from protoquant.data.partbirds.scene import Pose, Scene
 
@@ -28,7 +28,7 @@ class Skeleton:
         """Place the frames of a posed bird in an image of `size` pixels a side."""
         unit = pose.scale * size / 256.0
         side = -1.0 if pose.flip else 1.0
-        upright = Frame(((side * unit, 0.0), (0.0, unit)), (pose.x * size, pose.y * size))
+        upright = Frame((side * unit, 0.0, 0.0, unit), (pose.x * size, pose.y * size))
         body = upright.child((0.0, 0.0), angle=pose.tilt)
         return cls(
             upright,
@@ -80,19 +80,19 @@ def _countershade(layer: Layer, skeleton: Skeleton, back: Colour, belly: Colour,
 def _feather_strokes(layer: Layer, skeleton: Skeleton, rng: np.random.Generator) -> None:
     """Lay rows of small feather tips over the body: a dark arc with a light one inside."""
     h, w = layer.alpha.shape
-    tile = Tile(max(h, w), (0.5, 0.5, 0.5))
     columns, rows = np.meshgrid(np.arange(-64, 72, 9.0), np.arange(-66, 44, 6.5))
-    columns = columns + 4.5 * (np.arange(len(rows)) % 2)[:, None]
+    columns += 4.5 * (np.arange(len(rows)) % 2)[:, None]
     centres = np.stack([columns.ravel(), rows.ravel()], axis=1) + rng.uniform(-1.8, 1.8, size=(columns.size, 2))
-    arc = np.array([(2.2, -3.0), (-1.2, -2.1), (-2.6, 0.0), (-1.2, 2.1), (2.2, 3.0)])
-    strength = rng.uniform(0.12, 0.42, size=len(centres))
+    arcs = centres[:, None, :] + np.array([(2.2, -3.0), (-1.2, -2.1), (-2.6, 0.0), (-1.2, 2.1), (2.2, 3.0)])
+    grey = (0.5, 0.5, 0.5)
+    tile = Tile(max(h, w), grey)
     width = 0.9 * skeleton.body.scale
-    corner = (layer.left, layer.top)
-    for centre, opacity in zip(centres, strength.tolist(), strict=True):
-        tile.stroke(skeleton.body(centre + arc) - corner, darker((0.5, 0.5, 0.5), 0.7), width, opacity)
-        tile.stroke(
-            skeleton.body(centre + (1.4, 0.0) + arc) - corner, lighter((0.5, 0.5, 0.5), 0.7), width, 0.6 * opacity
-        )
+    dark = skeleton.body(arcs) - (layer.left, layer.top)
+    light = skeleton.body(arcs + np.array([1.4, 0.0])) - (layer.left, layer.top)
+    for depth in range(3):
+        opacity = 0.14 + 0.12 * depth
+        tile.strokes(dark[depth::3], darker(grey, 0.7), width, opacity)
+        tile.strokes(light[depth::3], lighter(grey, 0.7), width, 0.6 * opacity)
     layer.scaled(0.55 + 0.9 * tile.drawn()[:h, :w, 0])
 
 

@@ -4,6 +4,7 @@ Every shape is an (n, 2) float array of x, y in its own frame; y points down, as
 """
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from math import cos, radians, sin, sqrt
 from typing import TypeAlias
 
@@ -11,47 +12,62 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Points: TypeAlias = NDArray[np.float64]
+Plane: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An affine map from local coordinates to pixels: p -> matrix @ p + offset.
+    """An affine map from local coordinates to pixels: x' = a x + b y + left, y' = c x + d y + top.
 
     Args:
-        matrix: Rows (a, b), (c, d) of the linear part.
-        offset: Pixel position (x, y) of the local origin.
+        linear: The four numbers a, b, c, d.
+        origin: Pixel position (left, top) of the local origin.
     """
 
-    matrix: tuple[tuple[float, float], tuple[float, float]]
-    offset: tuple[float, float]
+    linear: tuple[float, float, float, float]
+    origin: tuple[float, float]
 
     def __call__(self, points: ArrayLike) -> Points:
-        """Map local points (n, 2) to pixels (n, 2)."""
-        mapped: Points = np.asarray(points, dtype=np.float64) @ np.array(self.matrix).T + self.offset
+        """Map local points (..., 2) to pixels (..., 2)."""
+        mapped: Points = np.asarray(points, dtype=np.float64) @ self._transposed
+        mapped += self._shift
         return mapped
 
-    @property
+    @cached_property
+    def _transposed(self) -> Points:
+        return np.array(self.linear).reshape(2, 2).T
+
+    @cached_property
+    def _shift(self) -> Points:
+        return np.array(self.origin)
+
+    @cached_property
     def scale(self) -> float:
         """Pixels per local unit (geometric mean of both axes)."""
-        (a, b), (c, d) = self.matrix
+        a, b, c, d = self.linear
         return sqrt(abs(a * d - b * c))
 
-    def child(self, at: tuple[float, float], angle: float = 0.0, scale: float = 1.0, stretch: float = 1.0) -> "Frame":
-        """A frame inside this one: at a local point, turned by `angle` degrees (clockwise), scaled, x stretched."""
-        c, s = cos(radians(angle)), sin(radians(angle))
-        local = np.array([[c * stretch, -s], [s * stretch, c]]) * scale
-        (a, b), (e, f) = (np.array(self.matrix) @ local).tolist()
-        x, y = self([at])[0].tolist()
-        return Frame(((a, b), (e, f)), (x, y))
+    def child(self, at: tuple[float, float], angle: float = 0.0, stretch: float = 1.0) -> "Frame":
+        """A frame inside this one: at a local point, turned by `angle` degrees (clockwise), x stretched."""
+        a, b, c, d = self.linear
+        cosine, sine = cos(radians(angle)), sin(radians(angle))
+        linear = (
+            stretch * (a * cosine + b * sine),
+            b * cosine - a * sine,
+            stretch * (c * cosine + d * sine),
+            d * cosine - c * sine,
+        )
+        left, top = self.origin
+        return Frame(linear, (a * at[0] + b * at[1] + left, c * at[0] + d * at[1] + top))
 
-    def local(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def local(self, x: Plane, y: Plane) -> tuple[Plane, Plane]:
         """Map pixel positions back to local coordinates (the inverse map)."""
-        (a, b), (c, d) = np.linalg.inv(np.array(self.matrix)).astype(np.float32)
-        x, y = x - np.float32(self.offset[0]), y - np.float32(self.offset[1])
+        a, b, c, d = np.linalg.inv(self._transposed.T).astype(np.float32).ravel()
+        x, y = x - np.float32(self.origin[0]), y - np.float32(self.origin[1])
         return a * x + b * y, c * x + d * y
 
 
-def smooth(points: ArrayLike, closed: bool = True, steps: int = 6) -> Points:
+def smooth(points: ArrayLike, *, closed: bool = True, steps: int = 6) -> Points:
     """A Catmull-Rom curve through the points, `steps` points per span.
 
     Source:
@@ -73,11 +89,12 @@ def smooth(points: ArrayLike, closed: bool = True, steps: int = 6) -> Points:
 def ribbon(line: ArrayLike, widths: ArrayLike) -> Points:
     """The outline of a line whose width changes: n line points and n full widths give 2 n outline points."""
     centre: Points = np.asarray(line, dtype=np.float64)
-    along = np.gradient(centre, axis=0)
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    half = 0.5 * np.asarray(widths, dtype=np.float64)[:, None]
-    return np.concatenate([centre + normal * half, (centre - normal * half)[::-1]])
+    normal = np.empty_like(centre)
+    normal[1:-1] = centre[2:] - centre[:-2]
+    normal[0], normal[-1] = centre[1] - centre[0], centre[-1] - centre[-2]
+    length = np.maximum(np.hypot(normal[:, 0], normal[:, 1]), 1e-9)
+    half = (0.5 * np.asarray(widths, dtype=np.float64) / length)[:, None] * (normal[:, ::-1] * (-1.0, 1.0))
+    return np.concatenate([centre + half, (centre - half)[::-1]])
 
 
 def tapered(line: ArrayLike, start: float, end: float, steps: int = 6) -> Points:
@@ -86,31 +103,57 @@ def tapered(line: ArrayLike, start: float, end: float, steps: int = 6) -> Points
     return ribbon(curve, np.linspace(start, end, len(curve)))
 
 
-def ellipse(x: float, y: float, rx: float, ry: float, steps: int = 28) -> Points:
+def ellipse(x: float, y: float, rx: float, ry: float) -> Points:
     """An ellipse around (x, y) with half axes rx and ry."""
-    turn = np.linspace(0.0, 2.0 * np.pi, steps, endpoint=False)
-    return np.stack([x + rx * np.cos(turn), y + ry * np.sin(turn)], axis=1)
+    return _CIRCLE * (rx, ry) + (x, y)
 
 
-def feather(
-    length: float, width: float, *, point: float = 6.0, bend: float = 0.0, start: float = 0.0, end: float = 1.0
-) -> Points:
-    """The outline of a feather (or leaf) from the origin along -x, or of a band of it.
+_CIRCLE: Points = np.array([(cos(radians(15 * n)), sin(radians(15 * n))) for n in range(24)])
+
+
+@dataclass(frozen=True)
+class Feather:
+    """A feather (or leaf) from the origin along -x.
 
     Args:
         length: Length along the shaft.
         width: Greatest width.
         point: Tip: 2 is pointed, 8 is blunt.
         bend: Sideways drift of the tip in units of length.
-        start: Where the band begins, in [0, 1] of the length.
-        end: Where the band ends, in [0, 1].
     """
+
+    length: float
+    width: float
+    point: float = 6.0
+    bend: float = 0.0
+
+    def outline(self, start: float = 0.0, end: float = 1.0) -> Points:
+        """The outline, or that of the band between two shares of the length: upper edge, then lower edge backwards."""
+        return _vane(self, start, end)
+
+    def shaft(self, start: float = 0.0, end: float = 0.95) -> Points:
+        """Eight points along the middle, between two shares of the length."""
+        return _shaft(self, np.linspace(start, end, 8))
+
+    def barbs(self, slant: float, reach: float) -> Points:
+        """Fine lines (12, 2, 2) from the shaft outwards: `slant` of the length back, `reach` of the width sideways."""
+        return _barbs(self, slant, reach)
+
+
+def _shaft(shape: Feather, t: Points) -> Points:
+    return np.stack([-shape.length * t, shape.bend * shape.length * t**2], axis=1)
+
+
+@lru_cache(maxsize=2048)
+def _vane(shape: Feather, start: float, end: float) -> Points:
     t = np.linspace(start, end, 15)
-    profile = np.clip(1.0 - t**point, 0.0, 1.0) ** 0.6 * (0.45 + 0.55 * np.minimum(t / 0.45, 1.0) ** 0.8)
-    return ribbon(shaft(length, bend, t), width * profile)
+    profile = np.clip(1.0 - t**shape.point, 0.0, 1.0) ** 0.6 * (0.45 + 0.55 * np.minimum(t / 0.45, 1.0) ** 0.8)
+    return ribbon(_shaft(shape, t), shape.width * profile)
 
 
-def shaft(length: float, bend: float, at: ArrayLike) -> Points:
-    """Points of a feather's axis at the shares `at` of its length."""
-    t = np.asarray(at, dtype=np.float64)
-    return np.stack([-length * t, bend * length * t**2], axis=1)
+@lru_cache(maxsize=2048)
+def _barbs(shape: Feather, slant: float, reach: float) -> Points:
+    roots = _shaft(shape, np.repeat(np.linspace(0.22, 0.84, 6), 2))
+    side = np.tile([-reach, reach], 6) * shape.width
+    tips = roots + np.stack([np.full(12, -slant * shape.length), side], axis=1)
+    return np.stack([roots, tips], axis=1)

@@ -16,9 +16,9 @@ _BEAKS: dict[str, tuple[list[tuple[float, float]], list[tuple[float, float]], fl
         28,
     ),
     "dagger": (
-        [(-3, -8), (8, -7), (30, -2), (62, 4), (30, 3), (-2, 3)],
-        [(-2, 2), (30, 2), (56, 4), (28, 8), (4, 9), (-4, 7)],
-        46,
+        [(-3, -9), (8, -8), (28, -3), (54, 4), (28, 3), (-2, 3)],
+        [(-2, 2), (28, 2), (49, 4), (26, 8), (4, 10), (-4, 8)],
+        40,
     ),
     "hook": (
         [(-4, -14), (12, -15), (28, -8), (36, 6), (33, 21), (27, 12), (18, 5), (-2, 4)],
@@ -84,11 +84,11 @@ def paint_eye(scene: Scene, skeleton: Skeleton) -> Layer | None:
     for marking in _markings(variant.shape):
         tile.fill(frame(marking), accent, edge=darker(accent, 0.35))
     _feathered(tile, frame(smooth(_FLOW, closed=False)), accent, frame.scale)
-    radius = 7.2
+    radius = 8.0
     tile.fill(frame(ellipse(0, 0, radius + 1.6, radius + 1.6)), darker(accent, 0.75))
     tile.fill(frame(ellipse(0, 0, radius, radius)), iris)
     tile.detail(frame(ellipse(0, 1.2, radius * 0.86, radius * 0.8)), lighter(iris, 0.28), 0.7)
-    tile.detail(frame(ellipse(0, 0, 4.4, 4.4)), (0.04, 0.04, 0.06))
+    tile.detail(frame(ellipse(0, 0, 4.8, 4.8)), (0.04, 0.04, 0.06))
     side = -1.0 if scene.pose.flip else 1.0
     x, y = scene.light.direction[0] * side * 2.6, scene.light.direction[1] * 2.6
     tile.detail(frame(ellipse(x, y, 1.9, 1.9)), (1.0, 1.0, 1.0), 0.95)
@@ -105,7 +105,7 @@ _FLOW = [(-20, 5), (-12, 1), (-4, 0)]
 def _markings(shape: str) -> list[Points]:
     """Outlines of the marking around an eye at the origin."""
     if shape == "ring":
-        return [ellipse(0, 0, 12.5, 12.0)]
+        return [ellipse(0, 0, 13.8, 13.2)]
     if shape == "mask":
         return [smooth([(14, 2), (9, -9), (-4, -11), (-18, -6), (-34, 4), (-20, 8), (-4, 10), (9, 9)])]
     if shape == "brow":
@@ -118,5 +118,5 @@ def _markings(shape: str) -> list[Points]:
 
 def _feathered(tile: Tile, line: Points, colour: Colour, unit: float) -> None:
     """Draw a few fine plumage strokes along a line behind the eye."""
-    for shift in (-3.0, 0.0, 3.0):
-        tile.stroke(line + (0.0, shift * unit), darker(colour, 0.3), 0.8 * unit, 0.35)
+    shifts = np.array([(0.0, -3.0), (0.0, 0.0), (0.0, 3.0)])[:, None, :] * unit
+    tile.strokes(line + shifts, darker(colour, 0.3), 0.8 * unit, 0.35)

@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import uniform_filter1d
 
-from protoquant.data.partbirds.curves import Points
+from protoquant.data.partbirds.curves import Plane, Points
 from protoquant.data.partbirds.palette import Colour, eight_bit
 
-Plane: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
 def blurred(plane: Plane, radius: float) -> Plane:
-    """Blur by three box filters, close to a Gaussian of standard deviation `radius` pixels; outside counts as 0."""
+    """Blur twice by a box of `radius` pixels to each side; the edge goes on outside."""
     width = 2 * max(round(radius), 1) + 1
-    for _ in range(3):
-        for axis in (0, 1):
-            plane = uniform_filter1d(plane, width, axis=axis, mode="constant")
+    for axis in (0, 1, 0, 1):
+        plane = uniform_filter1d(plane, width, axis=axis, mode="nearest")
     return plane
 
 
@@ -95,7 +93,7 @@ class Layer:
 
         A shadow starts at 1/500, so that it ends somewhere.
         """
-        margin = 3 * max(round(radius), 1)
+        margin = 2 * max(round(radius), 1)
         soft = blurred(np.pad(self.alpha, margin), radius) * np.float32(strength)
         top, left = self.top + shift[1] - margin, self.left + shift[0] - margin
         cut_top, cut_left = max(-top, 0), max(-left, 0)
@@ -131,8 +129,17 @@ class Tile:
         self._on_colour.polygon(points.ravel().tolist(), aggdraw.Brush(eight_bit(colour), round(255 * opacity)))
 
     def stroke(self, points: Points, colour: Colour, width: float, opacity: float = 1.0) -> None:
-        """Draw an open line that colours what is there and adds no coverage."""
+        """Draw an open line (n, 2) that colours what is there and adds no coverage."""
         self._on_colour.line(points.ravel().tolist(), aggdraw.Pen(eight_bit(colour), width, round(255 * opacity)))
+
+    def strokes(self, lines: Points, colour: Colour, width: float, opacity: float = 1.0) -> None:
+        """Draw many lines (m, n, 2) at once."""
+        path = aggdraw.Path()
+        for first, *rest in lines.tolist():
+            path.moveto(*first)
+            for point in rest:
+                path.lineto(*point)
+        self._on_colour.path(path, aggdraw.Pen(eight_bit(colour), width, round(255 * opacity)))
 
     def drawn(self) -> Plane:
         """All colours drawn so far (size, size, 3), whatever the coverage."""
@@ -140,15 +147,17 @@ class Tile:
         return np.asarray(self._colour, dtype=np.float32) / np.float32(255.0)
 
     def layer(self) -> Layer | None:
-        """The finished drawing cut to its coverage, or None when it lies outside the canvas."""
+        """The finished drawing cut to its coverage and one pixel around it, or None when it lies outside the canvas."""
         self._on_mask.flush()
         self._on_colour.flush()
-        box = self._mask.getbbox()
-        if box is None:
+        tight = self._mask.getbbox()
+        if tight is None:
             return None
+        side = self._mask.width
+        box = (max(tight[0] - 1, 0), max(tight[1] - 1, 0), min(tight[2] + 1, side), min(tight[3] + 1, side))
         alpha = np.asarray(self._mask.crop(box), dtype=np.float32) / np.float32(255.0)
         colour = np.asarray(self._colour.crop(box), dtype=np.float32) / np.float32(255.0)
-        return Layer(box[0], box[1], alpha, colour, self._mask.width)
+        return Layer(box[0], box[1], alpha, colour, side)
 
 
 @dataclass
@@ -176,7 +185,9 @@ class Canvas:
 
     def shade(self, shadow: Layer, owner: int, onto: Mask) -> None:
         """Darken the pixels in `onto` (h, w) by the alpha of a shadow that `owner` throws."""
-        self.shade_together([(shadow, owner)], onto)
+        here = onto[shadow.window] & (shadow.alpha > 0.0)
+        self.colour[shadow.window] *= (1.0 - shadow.alpha * here)[:, :, None]
+        self.reach(owner)[shadow.window] |= here
 
     def shade_together(self, shadows: list[tuple[Layer, int]], onto: Mask) -> None:
         """Darken by several owners' shadows as by one: where they overlap, the deepest counts."""

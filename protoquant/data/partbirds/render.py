@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from protoquant.core.errors import UsageError, suggest
 from protoquant.data.partbirds.anatomy import Skeleton, paint_body
+from protoquant.data.partbirds.curves import Plane
 from protoquant.data.partbirds.face import paint_beak, paint_eye
 from protoquant.data.partbirds.feet import paint_leg
 from protoquant.data.partbirds.objects import paint_object
-from protoquant.data.partbirds.paint import Canvas, Layer, Plane
+from protoquant.data.partbirds.paint import Canvas, Layer
 from protoquant.data.partbirds.plumes import paint_tail, paint_wing
 from protoquant.data.partbirds.scene import Light, Scene
 from protoquant.data.partbirds.scenery import paint_backdrop
@@ -142,6 +143,6 @@ def _lit(colour: Plane, light: Light) -> Plane:
     y = np.linspace(-1.0, 1.0, h, dtype=np.float32)[:, None]
     gain = np.float32(light.exposure) * (1.0 + np.float32(light.gradient[0]) * x + np.float32(light.gradient[1]) * y)
     tone = np.array([1.0 + light.warmth, 1.0 + 0.15 * light.warmth, 1.0 - light.warmth], dtype=np.float32)
-    contrasted = (colour - np.float32(0.5)) * np.float32(light.contrast) + np.float32(0.5)
-    lit: Plane = np.clip(contrasted * gain[:, :, None] * tone, 0.0, 1.0)
-    return lit
+    lit: Plane = colour * np.float32(light.contrast) + np.float32(0.5 - 0.5 * light.contrast)
+    lit *= gain[:, :, None] * tone
+    return np.clip(lit, 0.0, 1.0, out=lit)

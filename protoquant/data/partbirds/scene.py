@@ -19,8 +19,8 @@ ObjectKind: TypeAlias = Literal[
 BEHIND: dict[BackdropKind, tuple[ObjectKind, ...]] = {
     "sky": ("cloud", "cloud", "branch", "sprig", "berries", "plume"),
     "meadow": ("stone", "flower", "flower", "tuft", "mushroom", "plume", "branch"),
-    "water": ("stone", "tuft", "tuft", "sprig", "plume", "flower"),
-    "foliage": ("branch", "sprig", "sprig", "berries", "flower", "plume"),
+    "water": ("stone", "tuft", "tuft", "sprig", "plume", "berries"),
+    "foliage": ("branch", "sprig", "sprig", "berries", "berries", "plume"),
 }
 """Objects that may lie behind the bird, by backdrop."""
 
@@ -150,12 +150,12 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def _pose(rng: np.random.Generator) -> Pose:
-    raised = rng.random() < 0.3
+    raised, flip = rng.random() < 0.3, bool(rng.random() < 0.5)
     return Pose(
-        x=_uniform(rng, 0.47, 0.57),
-        y=_uniform(rng, 0.44, 0.54),
-        scale=_uniform(rng, 0.74, 1.0),
-        flip=bool(rng.random() < 0.5),
+        x=0.5 + (-0.025 if flip else 0.025) + _uniform(rng, -0.04, 0.04),
+        y=_uniform(rng, 0.45, 0.54),
+        scale=_uniform(rng, 0.77, 0.96),
+        flip=flip,
         tilt=_uniform(rng, -16, 14),
         head_angle=_uniform(rng, -18, 20),
         head_turn=_uniform(rng, 0.72, 1.0),
@@ -184,7 +184,7 @@ def _light(rng: np.random.Generator) -> Light:
 def _plumage(rng: np.random.Generator) -> Plumage:
     back, belly = PLUMAGES[int(rng.integers(len(PLUMAGES)))]
     change = (_uniform(rng, -0.02, 0.02), _uniform(rng, 0.7, 1.2), _uniform(rng, 0.85, 1.1))
-    tints = tuple((_uniform(rng, -0.025, 0.025), _uniform(rng, 0.75, 1.1), _uniform(rng, 0.82, 1.12)) for _ in PARTS)
+    tints = tuple((_uniform(rng, -0.02, 0.02), _uniform(rng, 0.8, 1.1), _uniform(rng, 0.85, 1.1)) for _ in PARTS)
     return Plumage(shifted(back, *change), shifted(belly, *change), tints, _seed(rng))
 
 
@@ -225,7 +225,7 @@ def _objects(rng: np.random.Generator, bird: BirdClass, pose: Pose, backdrop: Ba
     kinds = BEHIND[backdrop.kind]
     behind = [_behind(rng, kinds[int(rng.integers(len(kinds)))]) for _ in range(int(rng.integers(2, 6)))]
     behind.sort(key=lambda thing: (thing.kind != "cloud", thing.y))
-    front = [_front(rng, pose) for _ in range(int(rng.choice(3, p=(0.5, 0.38, 0.12))))]
+    front = [_front(rng, pose, backdrop) for _ in range(int(rng.choice(3, p=(0.55, 0.35, 0.1))))]
     return (*behind, _support(rng, bird, pose, backdrop), *front)
 
 
@@ -235,15 +235,20 @@ def _behind(rng: np.random.Generator, kind: ObjectKind) -> SceneObject:
     return _object(rng, kind, x=_uniform(rng, 0.02, 0.98), y=_uniform(rng, low, top), front=False)
 
 
-def _front(rng: np.random.Generator, pose: Pose) -> SceneObject:
+def _front(rng: np.random.Generator, pose: Pose, backdrop: Backdrop) -> SceneObject:
     kinds: tuple[ObjectKind, ...] = ("leaf", "sprig", "branch", "tuft")
     kind = kinds[int(rng.choice(4, p=(0.35, 0.3, 0.15, 0.2)))]
-    y = _uniform(rng, 0.85, 1.0) if kind == "tuft" else pose.y + _uniform(rng, -0.28, 0.3)
-    return _object(rng, kind, x=pose.x + _uniform(rng, -0.4, 0.4), y=y, front=True)
+    if kind == "tuft" and backdrop.kind in _WITH_GROUND:
+        return _object(rng, kind, x=pose.x + _uniform(rng, -0.4, 0.4), y=_uniform(rng, 0.88, 1.02), front=True)
+    x, y = pose.x + _uniform(rng, -0.4, 0.4), pose.y + _uniform(rng, -0.28, 0.3)
+    return _object(rng, "leaf" if kind == "tuft" else kind, x=x, y=y, front=True)
+
+
+_WITH_GROUND: frozenset[BackdropKind] = frozenset({"meadow", "water"})
 
 
 def _support(rng: np.random.Generator, bird: BirdClass, pose: Pose, backdrop: Backdrop) -> SceneObject:
-    on_ground = backdrop.kind in {"meadow", "water"} and rng.random() < 0.6
+    on_ground = backdrop.kind in _WITH_GROUND and rng.random() < 0.6
     kind: ObjectKind = "mound" if on_ground else "perch"
     ground = pose.y + ground_level(bird, pose) * pose.scale / 256.0
     return _object(rng, kind, x=pose.x, y=ground, front=False)
@@ -252,8 +257,8 @@ def _support(rng: np.random.Generator, bird: BirdClass, pose: Pose, backdrop: Ba
 def _object(rng: np.random.Generator, kind: ObjectKind, *, x: float, y: float, front: bool) -> SceneObject:
     colour, accent = _object_colours(rng, kind)
     angle = _uniform(rng, -25, 25) if kind not in {"leaf", "plume"} else _uniform(rng, -180, 180)
-    if kind in {"perch", "mound"}:
-        angle = _uniform(rng, -9, 9)
+    if kind in {"perch", "mound", "cloud"}:
+        angle = _uniform(rng, -8, 8)
     return SceneObject(
         kind, x, y, _uniform(rng, 0.75, 1.3), angle, bool(rng.random() < 0.5), colour, accent, front, _seed(rng)
     )

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from protoquant.data.partbirds.curves import ellipse, tapered
-from protoquant.data.partbirds.paint import Plane, Tile, blurred, noise
+from protoquant.data.partbirds.curves import Plane, Points, ellipse
+from protoquant.data.partbirds.paint import Tile, blurred, noise
 from protoquant.data.partbirds.palette import Colour, darker, lighter, mix
 from protoquant.data.partbirds.scene import Backdrop
 
@@ -41,8 +41,9 @@ def _clouds(rng: np.random.Generator, size: int, wide: int = 3) -> Plane:
 
 def _sky(backdrop: Backdrop, size: int, rng: np.random.Generator) -> Plane:
     picture = _ramp(backdrop.colours, (0.0, 0.55, 1.0), _heights(size))
-    veil = np.clip(_clouds(rng, size, wide=2) * 1.6 - 0.15, 0.0, 1.0)[:, :, None] * np.float32(0.65)
-    return picture + veil * (np.float32(0.98) - picture)
+    veil: Plane = np.clip(_clouds(rng, size, wide=2) * 1.6 - 0.15, 0.0, 1.0)[:, :, None] * np.float32(0.65)
+    picture += veil * (np.float32(0.98) - picture)
+    return picture
 
 
 def _meadow(backdrop: Backdrop, size: int, rng: np.random.Generator) -> Plane:
@@ -54,34 +55,44 @@ def _meadow(backdrop: Backdrop, size: int, rng: np.random.Generator) -> Plane:
     near += (0.11 * _clouds(rng, size, wide=2))[:, :, None]
     share = np.clip(height * size / 4.0 + 0.5, 0.0, 1.0)[:, :, None]
     tile = Tile(size, middle)
-    for x, y, turn, tall in rng.uniform(0.0, 1.0, size=(90, 4)).tolist():
-        foot, up = (
-            (x * size, size * (backdrop.horizon + (1.1 - backdrop.horizon) * y)),
-            size * (0.05 + 0.13 * y) * (0.5 + tall),
-        )
-        blade = [foot, (foot[0] + 4 * (turn - 0.5), foot[1] - 0.6 * up), (foot[0] + 16 * (turn - 0.5), foot[1] - up)]
-        shade = mix(bottom, lighter(middle, 0.3), tall)
-        tile.fill(tapered(blade, 1.0 + 1.8 * y, 0.3, steps=4), shade)
-    picture = far + (near - far) * share
-    return _over(picture, tile, 0.75, 0.0)
+    lot = rng.uniform(0.0, 1.0, size=(90, 4))
+    near_first = lot[np.argsort(lot[:, 1])]
+    for (_, _, _, tone), blade in zip(near_first.tolist(), _blades(near_first, backdrop.horizon) * size, strict=True):
+        tile.fill(blade, mix(bottom, lighter(middle, 0.3), tone))
+    far += (near - far) * share
+    return _over(far, tile, 0.75)
+
+
+def _blades(lot: Points, horizon: float) -> Points:
+    """Outlines (n, 5, 2) of blades of grass from four random numbers each, in shares of the side."""
+    x, depth, lean, tall = lot.T
+    up = (0.05 + 0.13 * depth) * (0.5 + tall)
+    half, bow = 0.004 + 0.007 * depth, (lean - 0.5) * up
+    y = horizon + (1.1 - horizon) * depth
+    corners = [(x - half, y), (x - 0.6 * half + 0.3 * bow, y - 0.6 * up), (x + bow, y - up)]
+    corners += [(x + 0.6 * half + 0.3 * bow, y - 0.6 * up), (x + half, y)]
+    return np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1)
 
 
 def _water(backdrop: Backdrop, size: int, rng: np.random.Generator) -> Plane:
     top, middle, bottom = backdrop.colours
     height = _heights(size) - backdrop.horizon
-    far = _ramp((lighter(top, 0.2), top), (-0.6, 0.0), height) + 0.05 * _clouds(rng, size)[:, :, None]
+    far = _ramp((lighter(top, 0.2), top), (-0.6, 0.0), height)
+    far += (0.05 * _clouds(rng, size))[:, :, None]
     near = _ramp((lighter(middle, 0.25), middle, bottom), (0.0, 0.12, 0.7), height)
     ripples = noise(rng, (size, size), (size // 3, 6)) + 0.7 * noise(rng, (size, size), (size // 6, 5))
     near += (0.10 * ripples * np.clip(0.3 + 1.6 * height, 0.2, 1.0))[:, :, None]
     glints = np.clip(ripples - 1.0, 0.0, 1.0)[:, :, None] * np.float32(0.5)
     share = np.clip(height * size / 3.0 + 0.5, 0.0, 1.0)[:, :, None]
-    return far + (near + glints - far) * share
+    far += (near + glints - far) * share
+    return far
 
 
 def _foliage(backdrop: Backdrop, size: int, rng: np.random.Generator) -> Plane:
     """Blurred leaves far off, and round lights where the sky shines through."""
     top, middle, bottom = backdrop.colours
-    picture = _ramp(backdrop.colours, (0.0, 0.5, 1.0), _heights(size)) + 0.09 * _clouds(rng, size, wide=1)[:, :, None]
+    picture = _ramp(backdrop.colours, (0.0, 0.5, 1.0), _heights(size))
+    picture += (0.09 * _clouds(rng, size, wide=1))[:, :, None]
     leaves = Tile(size, middle)
     for x, y, radius, tone in rng.uniform(0.0, 1.0, size=(36, 4)).tolist():
         shade = mix(darker(bottom, 0.15), lighter(top, 0.1), tone)
@@ -95,16 +106,16 @@ def _foliage(backdrop: Backdrop, size: int, rng: np.random.Generator) -> Plane:
     return _over(picture, lights, 0.32, 1.0)
 
 
-def _over(picture: Plane, tile: Tile, opacity: float, radius: float) -> Plane:
-    """Lay a tile over a picture of the same size, blurred by `radius` pixels."""
+def _over(picture: Plane, tile: Tile, opacity: float, radius: float = 0.0) -> Plane:
+    """Lay a tile on a picture of the same size, out of focus by `radius` pixels; changes the picture."""
     layer = tile.layer()
     if layer is None:
         return picture
-    alpha, colour = layer.alpha[:, :, None], layer.colour
+    alpha: Plane = np.zeros((*picture.shape[:2], 1), dtype=np.float32)
+    alpha[layer.window] = layer.alpha[:, :, None]
+    light: Plane = np.zeros_like(picture)
+    light[layer.window] = layer.colour * layer.alpha[:, :, None]
     if radius > 0.0:
-        premultiplied = np.concatenate([colour * alpha, alpha], axis=2)
-        planes = [blurred(premultiplied[:, :, c], radius) for c in range(4)]
-        alpha = planes[3][:, :, None]
-        colour = np.stack(planes[:3], axis=2) / np.maximum(alpha, np.float32(1e-3))
-    picture[layer.window] += np.float32(opacity) * alpha * (colour - picture[layer.window])
+        alpha, light = blurred(alpha, radius), blurred(light, radius)
+    picture += np.float32(opacity) * (light - alpha * picture)
     return picture

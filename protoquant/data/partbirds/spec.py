@@ -118,8 +118,11 @@ VARIANTS: dict[Part, tuple[Variant, ...]] = {
     ),
 }
 
-FAMILY = 5
-"""Classes of one family differ in one or two parts only."""
+FAMILY = 4
+"""Classes in a family, which share most of their parts."""
+
+DISTANCE = 2
+"""Parts in which any two classes differ at least."""
 
 
 def load_spec(path: Path) -> PartBirdsSpec:
@@ -147,8 +150,8 @@ def load_spec(path: Path) -> PartBirdsSpec:
 def bird_classes(spec: PartBirdsSpec) -> tuple[BirdClass, ...]:
     """Choose the classes of a data set.
 
-    Families come from unrelated combinations of variants; inside a family each class is another one with one or two
-    parts exchanged. A larger number of classes keeps the smaller one's as its beginning.
+    Families come from unrelated combinations of variants; inside a family each class is another one with two parts
+    exchanged. A larger number of classes keeps the smaller one's as its beginning.
 
     Returns:
         Distinct combinations, one for each class index.
@@ -158,7 +161,7 @@ def bird_classes(spec: PartBirdsSpec) -> tuple[BirdClass, ...]:
     while len(chosen) < spec.classes:
         family_start = len(chosen) - len(chosen) % FAMILY
         combination = _founder(rng) if len(chosen) == family_start else _sibling(rng, chosen[family_start:])
-        if combination not in chosen:
+        if all(_differing(combination, other) >= DISTANCE for other in chosen):
             chosen.append(combination)
     return tuple(_bird_class(index, combination) for index, combination in enumerate(chosen))
 
@@ -168,12 +171,16 @@ def _founder(rng: np.random.Generator) -> tuple[int, ...]:
 
 
 def _sibling(rng: np.random.Generator, family: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Exchange one or two parts of a member of the family."""
+    """Exchange two parts of a member of the family."""
     combination = list(family[int(rng.integers(len(family)))])
-    for part in rng.choice(len(PARTS), size=int(rng.integers(1, 3)), replace=False).tolist():
+    for part in rng.choice(len(PARTS), size=DISTANCE, replace=False).tolist():
         count = len(VARIANTS[PARTS[part]])
         combination[part] = (combination[part] + int(rng.integers(1, count))) % count
     return tuple(combination)
+
+
+def _differing(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return sum(a != b for a, b in zip(one, other, strict=True))
 
 
 def _bird_class(index: int, combination: tuple[int, ...]) -> BirdClass:

@@ -1,0 +1,77 @@
+"""The partbirds reader: files, listing, and independence from the number of workers."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from protoquant.core.errors import ConfigError, UsageError
+from protoquant.core.events import Event, ProgressEvent, ignore
+from protoquant.data.config import PrepareConfig
+from protoquant.data.partbirds.render import render
+from protoquant.data.partbirds.scene import sample_scene
+from protoquant.data.partbirds.spec import PartBirdsSpec, bird_classes
+from protoquant.data.readers.listing import Listing
+from protoquant.data.readers.partbirds import read
+
+SPEC = PartBirdsSpec(classes=2, train=3, validation=1, test=1, size=64, seed=4)
+
+
+def digests(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@dataclass(frozen=True)
+class Read:
+    """A spec file, and what one worker made of it."""
+
+    spec_file: Path
+    listing: Listing
+    events: list[Event]
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("partbirds")
+    file, events = folder / "birds.yaml", []
+    file.write_text("".join(f"{key}: {value}\n" for key, value in SPEC.model_dump().items()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROTOQUANT_WORKERS", "1")
+        listing = read(file, into=folder / "out", config=PrepareConfig(), seed=0, on_event=events.append)
+    return Read(file, listing, events)
+
+
+def test_it_lists_every_image_it_writes(once):
+    listing = once.listing
+    assert sorted(listing.frame["path"]) == sorted(digests(listing.image_root))
+    assert listing.frame["split"].value_counts().to_dict() == {"train": 6, "test": 2, "validation": 2}
+    names = [bird.name for bird in bird_classes(SPEC)]
+    assert listing.class_names() == tuple(names)
+    first = {"path": f"train/{names[0]}/0000.png", "class_name": names[0], "split": "train"}
+    assert listing.frame.iloc[0].to_dict() == first
+    assert once.events[-1] == ProgressEvent("render", 10, 10, "images")
+
+
+def test_a_file_holds_the_pixels_of_its_scene(once):
+    name = bird_classes(SPEC)[1].name
+    with Image.open(once.listing.image_root / "train" / name / "0002.png") as image:
+        assert image.mode == "RGB"
+        assert image.tobytes() == render(sample_scene(SPEC, 1, "train", 2)).image.tobytes()
+
+
+def test_the_bytes_depend_neither_on_the_number_of_workers_nor_on_the_seed_of_params(once, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROTOQUANT_WORKERS", "2")
+    read(once.spec_file, into=tmp_path / "out", config=PrepareConfig(), seed=1, on_event=ignore)
+    assert digests(tmp_path / "out") == digests(once.listing.image_root)
+
+
+def test_a_wrong_spec_writes_nothing(tmp_path):
+    with pytest.raises(UsageError, match="no spec file"):
+        read(tmp_path / "absent.yaml", into=tmp_path / "out", config=PrepareConfig(), seed=0, on_event=ignore)
+    (tmp_path / "wrong.yaml").write_text("size: -3")
+    with pytest.raises(ConfigError, match=r"size must be an integer >= 64 and <= 1024, got -3"):
+        read(tmp_path / "wrong.yaml", into=tmp_path / "out", config=PrepareConfig(), seed=0, on_event=ignore)
+    assert not (tmp_path / "out").exists()
