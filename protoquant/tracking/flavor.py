@@ -25,6 +25,7 @@ _REQUIRED = (
     "numpy",
     "pandas",
     "pillow",
+    "psutil",
     "pyarrow",
     "pydantic",
     "pydantic-settings",

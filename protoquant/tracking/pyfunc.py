@@ -4,23 +4,21 @@ MLflow copies this file into a registered model and runs it on loading (models-f
 """
 
 import base64
-import binascii
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from protoquant.core.errors import DataError
+from protoquant.core.runtime import Runtime
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from protoquant.model import Explanation
+    from protoquant.head.explanation import Explanation
 
 COLUMN = "image"
 TOP = 5
@@ -33,8 +31,8 @@ class ProtoQuantModel(PythonModel):  # type: ignore[misc]
         """Open the bundle that was logged with the model."""
         from protoquant.model import Model
 
-        weights = context.artifacts.get("weights")
-        self._model = Model.load(Path(context.artifacts["bundle"]), weights=Path(weights) if weights else None)
+        device = Runtime.from_environment().torch_device()
+        self._model = Model.load(context.artifacts["bundle"], device, context.artifacts.get("weights"))
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Classify each row.
@@ -56,54 +54,61 @@ class ProtoQuantModel(PythonModel):  # type: ignore[misc]
             raise _refused(f"top must be at least 0, got {top}")
         if COLUMN not in model_input:
             raise _refused(f"expected a column {COLUMN!r}, got {', '.join(map(str, model_input.columns))}")
-        images = [_opened(row, value) for row, value in enumerate(model_input[COLUMN])]
-        return pd.DataFrame(
-            [_answer(self._model.explain(image), top) for image in images],
-            columns=["label", "class_name", "probability", "contributions"],
-        )
+        with TemporaryDirectory(prefix="protoquant-") as folder:
+            rows = [
+                self._row(_file(Path(folder), row, value), row, top) for row, value in enumerate(model_input[COLUMN])
+            ]
+        return pd.DataFrame(rows, columns=["label", "class_name", "probability", "contributions"])
+
+    def _row(self, file: Path, row: int, top: int) -> tuple[int, str, float, str]:
+        """Answer for one image as ``protoquant explain`` does for the same file."""
+        try:
+            explanation = self._model.explain(file)
+        except DataError as error:
+            raise _refused(f"row {row}: {str(error).replace(str(file), 'the image')}") from None
+        return explanation.label, explanation.class_name, float(explanation.probability), _evidence(explanation, top)
 
 
-def _opened(row: int, value: object) -> "Image":
-    from protoquant.data.images import decode_image, open_image
-
-    try:
-        if isinstance(value, Path):
-            return open_image(value)
-        return decode_image(_bytes(value))
-    except DataError as error:
-        raise _refused(f"row {row}: {error}") from None
+def _file(folder: Path, row: int, value: object) -> Path:
+    if isinstance(value, Path):
+        return value
+    file = folder / f"row-{row}"
+    file.write_bytes(_bytes(row, value))
+    return file
 
 
-def _bytes(value: object) -> bytes:
+def _bytes(row: int, value: object) -> bytes:
     if not isinstance(value, str):
-        message = f"expected the base64 text of an image file, got {type(value).__name__}"
-        raise DataError(message)
+        raise _refused(f"row {row}: expected the base64 text of an image file, got {type(value).__name__}")
     text = value.partition(",")[2] if value.startswith("data:") else value
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        message = "expected the base64 text of an image file, got other text; in Python pass a pathlib.Path for a file"
-        raise DataError(message) from None
+    except ValueError:
+        message = (
+            f"row {row}: expected the base64 text of an image file, got other text; for a file pass a pathlib.Path"
+        )
+        raise _refused(message) from None
 
 
-def _answer(explanation: "Explanation", top: int) -> tuple[int, str, float, str]:
+def _evidence(explanation: "Explanation", top: int) -> str:
     strongest = sorted(explanation.contributions, key=lambda part: -part.contribution)[:top]
-    evidence = [
-        {
-            "code": int(part.code),
-            "score": round(float(part.score), 6),
-            "weight": round(float(part.weight), 6),
-            "contribution": round(float(part.contribution), 6),
-            "cell": [int(side) for side in part.cell],
-            "box": [round(float(side), 1) for side in part.box],
-        }
-        for part in strongest
-    ]
-    return explanation.label, explanation.class_name, float(explanation.probability), json.dumps(evidence)
+    return json.dumps(
+        [
+            {
+                "code": int(part.code),
+                "score": round(float(part.score), 6),
+                "weight": round(float(part.weight), 6),
+                "contribution": round(float(part.contribution), 6),
+                "cell": [int(side) for side in part.cell],
+                "box": [round(float(side), 1) for side in part.box],
+            }
+            for part in strongest
+        ]
+    )
 
 
 def _refused(message: str) -> MlflowException:
-    return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
+    return MlflowException.invalid_parameter_value(message)
 
 
 set_model(ProtoQuantModel())

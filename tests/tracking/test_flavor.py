@@ -1,0 +1,47 @@
+import base64
+import io
+import sys
+from importlib.metadata import packages_distributions, version
+
+import grimp
+import pytest
+from PIL import Image
+
+from protoquant.core.errors import ProtoQuantError
+from protoquant.tracking import flavor
+from protoquant.tracking.flavor import input_example, requirements, signature
+from protoquant.tracking.pyfunc import COLUMN, TOP
+
+
+def test_every_package_that_prediction_imports_is_required():
+    graph = grimp.build_graph("protoquant", include_external_packages=True)
+    needed = graph.find_upstream_modules("protoquant.tracking.pyfunc")
+    outside = {name for name in needed if not name.startswith("protoquant")} - sys.stdlib_module_names
+    owners = packages_distributions()
+    distributions = {owner.lower().replace("_", "-") for name in outside for owner in owners[name.partition(".")[0]]}
+    brought_along = {"mlflow-skinny", "mlflow-tracing", "pydantic-core"}
+    required = {line.partition("==")[0] for line in requirements()}
+    assert distributions - brought_along <= required
+
+
+def test_each_requirement_is_pinned_to_what_is_installed():
+    assert f"timm=={version('timm')}" in requirements()
+    assert not [line for line in requirements() if "+" in line]
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flavor, "_REQUIRED", ("numpy", "no-such-package"))
+    with pytest.raises(ProtoQuantError, match="needs no-such-package, which is not installed"):
+        requirements()
+
+
+def test_the_signature_is_what_the_model_reads_and_answers():
+    made = signature()
+    assert made.inputs.input_names() == [COLUMN]
+    assert made.outputs.input_names() == ["label", "class_name", "probability", "contributions"]
+    assert [(param.name, param.default) for param in made.params.params] == [("top", TOP)]
+
+
+def test_the_example_is_a_picture():
+    (text,) = input_example()[COLUMN]
+    assert Image.open(io.BytesIO(base64.b64decode(text))).size == (64, 64)

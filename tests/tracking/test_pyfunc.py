@@ -1,0 +1,202 @@
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from PIL import Image
+
+from protoquant.core.artifacts import writing
+from protoquant.core.events import ignore
+from protoquant.core.workspace import Workspace
+from protoquant.tracking.config import RegisterConfig
+from protoquant.tracking.pyfunc import ProtoQuantModel
+from protoquant.tracking.register import register
+
+# What a stranger does with the registered model, in a process of its own; prints one JSON object.
+STRANGER = """
+import io, json, sys, warnings
+import mlflow, pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
+from pathlib import Path
+
+photo, encoded = Path(sys.argv[1]), sys.argv[2]
+model = mlflow.pyfunc.load_model("models:/birds@challenger")
+answer = {"rows": model.predict(pd.DataFrame({"image": [encoded]})).to_dict("records")}
+answer["from_path"] = model.predict(pd.DataFrame({"image": [photo]})).to_dict("records")
+answer["top"] = model.predict(pd.DataFrame({"image": [encoded]}), params={"top": 1}).to_dict("records")
+for form in (
+    {"dataframe_split": {"columns": ["image"], "data": [[encoded]]}},
+    {"dataframe_records": [{"image": encoded}]},
+    {"inputs": {"image": [encoded]}},
+    {"instances": [{"image": encoded}]},
+):
+    served = scoring_server.invocations(json.dumps(form), "application/json", model, model.metadata.get_input_schema())
+    answer[next(iter(form))] = json.loads(served.response)["predictions"]
+try:
+    scoring_server.invocations(
+        json.dumps({"dataframe_split": {"columns": ["image"], "data": [["bm8gaW1hZ2U="]]}}),
+        "application/json", model, model.metadata.get_input_schema(),
+    )
+except MlflowException as error:
+    answer["refused"] = json.loads(error.serialize_as_json())
+example = model.input_example
+answer["example"] = model.predict(example).to_dict("records")
+sys.path.insert(0, model._model_impl.context.artifacts["bundle"])
+import protoquant.model
+answer["code"] = protoquant.model.__file__
+direct = protoquant.model.Model.load(sys.path[0], weights=model._model_impl.context.artifacts["weights"])
+answer["direct"] = [direct.predict([photo])[0].class_name, direct.predict([photo])[0].probability]
+print(json.dumps(answer))
+"""
+
+
+def encoded_image(size: tuple[int, int] = (80, 64), form: str = "PNG") -> str:
+    written = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(written, format=form)
+    return base64.b64encode(written.getvalue()).decode()
+
+
+@pytest.fixture
+def served() -> ProtoQuantModel:
+    """The pyfunc around a model that reads images and always gives the same answer."""
+    from protoquant.data.images import open_image
+
+    part = SimpleNamespace(weight=2.0, cell=(1, 2), box=(0.0, 1.0, 2.0, 3.04))
+    parts = [SimpleNamespace(code=code, score=code / 10, contribution=code / 5, **vars(part)) for code in (1, 3, 2)]
+
+    def explain(path: Path) -> SimpleNamespace:
+        open_image(path)
+        return SimpleNamespace(label=1, class_name="wren", probability=0.75, contributions=parts)
+
+    made = ProtoQuantModel()
+    made._model = SimpleNamespace(explain=explain)
+    return made
+
+
+def ask(model: ProtoQuantModel, *values: object, **params: object) -> pd.DataFrame:
+    return model.predict(pd.DataFrame({"image": list(values)}), params or None)
+
+
+def test_the_answer_lists_the_strongest_contributions_first(served: ProtoQuantModel):
+    answer = ask(served, encoded_image(), top=2)
+    assert answer.drop(columns="contributions").to_dict("records") == [
+        {"label": 1, "class_name": "wren", "probability": 0.75}
+    ]
+    first, second = json.loads(answer["contributions"][0])
+    assert first == {
+        "code": 3, "score": 0.3, "weight": 2.0, "contribution": 0.6, "cell": [1, 2], "box": [0.0, 1.0, 2.0, 3.0],
+    }  # fmt: skip
+    assert second["code"] == 2
+
+
+def test_a_data_url_and_a_path_are_images_too(served: ProtoQuantModel, tmp_path: Path):
+    photo = tmp_path / "bird.jpg"
+    photo.write_bytes(base64.b64decode(encoded_image(form="JPEG")))
+    answer = ask(served, f"data:image/png;base64,{encoded_image()}", photo)
+    assert list(answer["class_name"]) == ["wren", "wren"]
+
+
+def test_no_rows_give_no_rows(served: ProtoQuantModel):
+    assert list(ask(served).columns) == ["label", "class_name", "probability", "contributions"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("/etc/hostname", r"row 1: expected the base64 text of an image file, got other text; for a file pass"),
+        ("", r"row 1: the image is empty"),
+        ("bm8gaW1hZ2U=", r"row 1: the image is not an image"),
+        (encoded_image()[:200], r"row 1: the image "),
+        (7, r"row 1: expected the base64 text of an image file, got int"),
+        (None, r"row 1: expected the base64 text"),
+        (Path("nowhere.jpg"), r"row 1: the image is missing"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_row(served: ProtoQuantModel, value: object, said: str):
+    with pytest.raises(MlflowException, match=said) as caught:
+        ask(served, encoded_image(), value)
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert caught.value.get_http_status_code() == 400
+    assert "Traceback" not in caught.value.serialize_as_json()
+    assert caught.value.__cause__ is None
+
+
+def test_another_column_and_a_negative_top_are_refused(served: ProtoQuantModel):
+    with pytest.raises(MlflowException, match="expected a column 'image', got picture, url"):
+        served.predict(pd.DataFrame({"picture": [""], "url": [""]}))
+    with pytest.raises(MlflowException, match="top must be at least 0, got -1"):
+        ask(served, encoded_image(), top=-1)
+
+
+def write_true_bundle(workspace: Workspace) -> None:
+    """A bundle of an untrained backbone with two codes, one for each of two classes."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    from protoquant.codebook.codebook import Codebook
+    from protoquant.codebook.feature_norm import FeatureNorm
+    from protoquant.features.backbone import Backbone
+    from protoquant.features.config import ExtractConfig
+    from protoquant.head.bundle import Bundle
+    from protoquant.head.provenance import COLUMNS
+
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_resnet").state_dict(), workspace.root / "own.safetensors")
+    given = ExtractConfig(backbone="test_resnet", weights="file", weights_file=str(workspace.root / "own.safetensors"))
+    backbone = Backbone.load(given, "cpu")
+    codes = torch.nn.functional.normalize(torch.randn(2, backbone.d), dim=1)
+    patches = [(code, 0, f"{code}.png", code, 0, 0, 0.5) for code in range(2)]
+    bundle = Bundle(
+        codebook=Codebook(codes, FeatureNorm("l2")),
+        head=torch.tensor([[2.0, 0.0], [0.5, 3.0]]),
+        temperature=0.1,
+        classes=("wren", "robin"),
+        grid=backbone.grid,
+        backbone=backbone.spec,
+        params={},
+        provenance=pd.DataFrame(patches, columns=list(COLUMNS)).astype(COLUMNS),
+        metrics={"validation": {"top1": 0.875}},
+    )
+    with writing(workspace.bundle, "bundle") as folder:
+        bundle.save(folder, pd.DataFrame({"penalty": [0.1], "validation_top1": [0.875]}))
+
+
+def test_a_registered_model_answers_in_a_fresh_process(with_store: Workspace, tmp_path: Path, evaluate):
+    write_true_bundle(with_store)
+    evaluate(with_store)
+    register(RegisterConfig(name="birds"), workspace=with_store, params={"seed": 0}, on_event=ignore)
+    (with_store.root / "own.safetensors").unlink()
+    photo = tmp_path / "bird.png"
+    photo.write_bytes(base64.b64decode(encoded_image()))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{with_store.root}/mlflow.db", "PROTOQUANT_DEVICE": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, str(photo), encoded_image()],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+
+    (row,) = answer["rows"]
+    assert [row["class_name"], row["probability"]] == pytest.approx(answer["direct"])
+    for form in ("from_path", "dataframe_split", "dataframe_records", "inputs", "instances"):
+        assert answer[form] == [row], form
+    assert len(json.loads(answer["top"][0]["contributions"])) == 1
+    parts = json.loads(row["contributions"])
+    assert [part["contribution"] for part in parts] == pytest.approx(
+        [part["score"] * part["weight"] for part in parts], abs=1e-5
+    )
+    assert answer["refused"]["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert "row 0: the image is not an image" in answer["refused"]["message"]
+    assert "stack_trace" not in answer["refused"]
+    assert answer["example"][0]["class_name"] in ("wren", "robin")
+    assert Path(answer["code"]).is_relative_to(with_store.root / "mlruns")
