@@ -20,10 +20,17 @@ class QuantizeConfig(Section):
     seeding: Seeding = Field(
         "class_aware",
         description="random: patches of the train images; kmeans++: patches far from each other; "
-        "class_aware: k-means within each class, joined",
+        "class_aware: k-means within each class, joined, on the patches typical of it",
     )
     seeding_tokens: int = Field(
         20_000, ge=1, le=10_000_000, description="patch tokens, drawn at random, that seeding may hold in memory"
+    )
+    seeding_share: float = Field(
+        0.5,
+        gt=0.0,
+        le=1.0,
+        description="share of an image's tokens, those the linear probe finds most typical of its class, "
+        "that seeding looks at (class_aware)",
     )
     seeding_epochs: int = Field(20, ge=1, le=1_000, description="most k-means passes within a class (class_aware)")
     epochs: int = Field(0, ge=0, le=1_000, description="most k-means passes over all train tokens after seeding")

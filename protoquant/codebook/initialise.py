@@ -1,110 +1,21 @@
-"""Where codes start: random patches, k-means++ seeds, or the codes of each class."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+"""Where codes start: random patches or k-means++ seeds."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.kmeans import spherical_kmeans
-from protoquant.codebook.size import Size
-from protoquant.codebook.stream import TensorSource, TokenSource, sample_tokens
-from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.errors import DataError
-from protoquant.core.events import OnEvent, track
-from protoquant.core.seeding import torch_generator
 
 _CANDIDATES = 32
 _SAME = 1e-6
 
 
-@dataclass(frozen=True)
-class Seeds:
-    """Where the codes start.
+def with_direction(units: Float[Tensor, "s d"], k: int) -> Float[Tensor, "r d"]:
+    """Leave out zero tokens, which cannot become codes.
 
-    Attributes:
-        codes: Unit codes (k, d).
-        history: For class-aware seeding the health of each pass, over all classes; else empty.
+    Raises:
+        DataError: Fewer than k are left.
     """
-
-    codes: Float[Tensor, "k d"]
-    history: tuple[CodebookHealth, ...] = ()
-
-
-def seed_codes(
-    config: QuantizeConfig,
-    source: TokenSource,
-    norm: FeatureNorm,
-    size: Size,
-    *,
-    device: torch.device,
-    seed: int,
-    on_event: OnEvent,
-) -> Seeds:
-    """Choose the first codes as the params say, from a bounded sample of train tokens.
-
-    Args:
-        config: The params section.
-        source: Train tokens.
-        norm: Map from tokens to unit vectors.
-        size: Codes in all and of each class.
-        device: Where to compute.
-        seed: The seed of params.yaml.
-        on_event: Told of each class that is done.
-    """
-    if size.of_class is not None:
-        return _class_aware(config, source, norm, size.of_class, device=device, seed=seed, on_event=on_event)
-    generator = torch_generator(seed, "quantize", "seeding")
-    drawn = sample_tokens(source, torch.arange(source.n), config.seeding_tokens, generator)
-    units = _with_direction(norm.apply(drawn.to(device)), size.k)
-    choose = random_patches if config.seeding == "random" else kmeans_plus_plus
-    return Seeds(choose(units, size.k, generator))
-
-
-def _class_aware(
-    config: QuantizeConfig,
-    source: TokenSource,
-    norm: FeatureNorm,
-    of_class: Sequence[int],
-    *,
-    device: torch.device,
-    seed: int,
-    on_event: OnEvent,
-) -> Seeds:
-    """Run k-means on the tokens of one class at a time, and join the codes in the order of the labels."""
-    codes: list[Tensor] = []
-    usages: list[list[UsageCounter]] = []
-    for label, count in enumerate(track(of_class, "seeding", len(of_class), "classes", on_event)):
-        generator = torch_generator(seed, "quantize", "seeding", label)
-        images = torch.nonzero(source.labels == label).flatten()
-        drawn = sample_tokens(source, images, config.seeding_tokens, generator)
-        units = _with_direction(norm.apply(drawn.to(device)), count)
-        passes: list[UsageCounter] = []
-        own = kmeans_plus_plus(units, count, generator)
-        for epoch in spherical_kmeans(
-            TensorSource.of_rows(units),
-            own,
-            FeatureNorm("l2"),
-            epochs=config.seeding_epochs,
-            batch=len(units),
-            update="epoch",
-            tolerance=config.tolerance,
-            generator=generator,
-        ):
-            own = epoch.codes
-            passes.append(epoch.usage)
-        codes.append(own)
-        usages.append(passes)
-    longest = max(map(len, usages))
-    history = [[passes[min(number, len(passes) - 1)] for passes in usages] for number in range(longest)]
-    return Seeds(torch.cat(codes), tuple(UsageCounter.join(parts).health() for parts in history))
-
-
-def _with_direction(units: Float[Tensor, "s d"], k: int) -> Float[Tensor, "r d"]:
-    """Leave out zero tokens, which cannot become codes."""
     kept = units[units.any(dim=1)]
     if len(kept) < k:
         raise DataError(f"{k} codes need {k} tokens that are not zero, found {len(kept)}; lower quantize.size")

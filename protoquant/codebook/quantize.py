@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from protoquant.codebook.class_aware import class_aware_codes
 from protoquant.codebook.codebook import KIND, Codebook
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.feature_norm import fit_feature_norm
+from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
-from protoquant.codebook.initialise import seed_codes
+from protoquant.codebook.initialise import kmeans_plus_plus, random_patches, with_direction
 from protoquant.codebook.kmeans import spherical_kmeans
-from protoquant.codebook.probe import FittedProbe, fit_probe, pooled_tokens
-from protoquant.codebook.size import resolve_size
-from protoquant.codebook.stream import TokenSource, token_batches
+from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
+from protoquant.codebook.size import Size, resolve_size
+from protoquant.codebook.stream import TokenSource, sample_tokens, token_batches
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
 from protoquant.core.errors import DataError
@@ -74,13 +77,6 @@ def quantize(
     train, validation = FeatureStore.open(features / "train"), FeatureStore.open(features / "validation")
     size = resolve_size(config, train.labels, train.t)
     _check_validation(train, validation)
-    codebook, history = _learn(config, train, device=device, seed=seed, on_event=on_event)
-    train_health, grounding = _measure_and_ground(train, codebook, config.batch)
-    if config.grounding == "medoid":
-        codebook = Codebook(grounding.units, codebook.norm, codebook.class_of_code)
-        train_health = measure(train, codebook, config.batch)
-    validation_health = measure(validation, codebook, config.batch)
-    on_event(MessageEvent(_sentence(size.k, train_health, validation_health)))
     fitted = fit_probe(
         pooled_tokens(train, config.batch, device),
         train.labels.to(device),
@@ -90,6 +86,13 @@ def quantize(
         iterations=config.probe_iterations,
     )
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
+    codebook, history = _learn(config, train, size, fitted.probe, seed=seed, on_event=on_event)
+    train_health, grounding = _measure_and_ground(train, codebook, config.batch)
+    if config.grounding == "medoid":
+        codebook = Codebook(grounding.units, codebook.norm, codebook.class_of_code)
+        train_health = measure(train, codebook, config.batch)
+    validation_health = measure(validation, codebook, config.batch)
+    on_event(MessageEvent(_sentence(size.k, train_health, validation_health)))
     with writing(out, KIND, {"features/train": train.digest, "features/validation": validation.digest}) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)
@@ -133,21 +136,26 @@ def _check_validation(train: FeatureStore, validation: FeatureStore) -> None:
 
 
 def _learn(
-    config: QuantizeConfig, train: FeatureStore, *, device: torch.device, seed: int, on_event: OnEvent
+    config: QuantizeConfig, train: FeatureStore, size: Size, probe: LinearProbe, *, seed: int, on_event: OnEvent
 ) -> tuple[Codebook, list[dict[str, float | str]]]:
     """Seed the codes, then move them over all train tokens."""
-    size = resolve_size(config, train.labels, train.t)
+    device = probe.mean.device
     norm = fit_feature_norm(config.feature_norm, token_batches(train, config.batch), device)
-    seeds = seed_codes(config, train, norm, size, device=device, seed=seed, on_event=on_event)
-    codes = seeds.codes
     history: list[dict[str, float | str]] = []
 
     def note(phase: str, numbers: Mapping[str, float]) -> None:
         history.append({"epoch": len(history) + 1, "phase": phase, **numbers})
         on_event(EpochEvent(_LABEL, len(history), numbers))
 
-    for health in seeds.history:
-        note("seeding", health.numbers() | {"revived": 0})
+    if size.of_class is None:
+        codes = _seed(config, train, norm, size.k, device=device, seed=seed)
+    else:
+        of_classes = class_aware_codes(
+            config, train, norm, probe, size.of_class, device=device, seed=seed, on_event=on_event
+        )
+        codes = of_classes.codes
+        for health in of_classes.history:
+            note("seeding", health.numbers() | {"revived": 0})
     if config.epochs:
         for epoch in spherical_kmeans(
             train,
@@ -162,6 +170,17 @@ def _learn(
             codes = epoch.codes
             note("all", epoch.usage.health().numbers() | {"revived": epoch.revived})
     return Codebook(codes, norm, size.class_of_code), history
+
+
+def _seed(
+    config: QuantizeConfig, train: FeatureStore, norm: FeatureNorm, k: int, *, device: torch.device, seed: int
+) -> Float[Tensor, "k d"]:
+    """Choose the first codes from a bounded sample of all train tokens."""
+    generator = torch_generator(seed, "quantize", "seeding")
+    drawn = sample_tokens(train, torch.arange(train.n), config.seeding_tokens, generator)
+    units = with_direction(norm.apply(drawn.to(device)), k)
+    choose = random_patches if config.seeding == "random" else kmeans_plus_plus
+    return choose(units, k, generator)
 
 
 def _measure_and_ground(train: FeatureStore, codebook: Codebook, batch: int) -> tuple[CodebookHealth, Grounding]:

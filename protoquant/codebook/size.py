@@ -1,6 +1,7 @@
 """How many codes there are, and which class each is seeded from; impossible values fail before any work."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from jaxtyping import Int64
 from torch import Tensor
@@ -67,14 +68,26 @@ def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) ->
             f"(params.yaml); raise quantize.size or choose seeding kmeans++"
         )
     of_class = tuple(k // c + (label < k % c) for label in range(c))
+    cells = typical_cells(config.seeding_share, t)
     for label, (codes, images) in enumerate(zip(of_class, counts, strict=True)):
-        if codes > images * t:
+        if codes > images * cells:
             raise ConfigError(
-                f"quantize.size must be <= {images * t:,} for each class: class {label} has {images} train images of "
-                f"{t} tokens, got {codes:,} (params.yaml); lower quantize.size"
+                f"quantize.size must be <= {images * cells:,} for each class: class {label} has {images} train "
+                f"images, of {cells} tokens with seeding_share {config.seeding_share:g}, got {codes:,} (params.yaml); "
+                f"lower quantize.size or raise quantize.seeding_share"
             )
     _check_draw(config, max(of_class))
     return Size(k, of_class)
+
+
+def typical_cells(share: float, t: int) -> int:
+    """Number of an image's tokens that class-aware seeding looks at.
+
+    Args:
+        share: seeding_share, in (0, 1].
+        t: Patch tokens of an image.
+    """
+    return ceil(round(share * t, 6))
 
 
 def _written(config: QuantizeConfig, c: int) -> str:

@@ -91,7 +91,12 @@ def test_what_was_saved_is_opened(codebook, saved):
     opened = Codebook.open(saved)
     assert torch.equal(opened.codes, codebook.codes)
     assert torch.equal(opened.norm.mean, codebook.norm.mean)
-    assert (opened.feature_norm, opened.class_of_code, opened.k, opened.d) == ("center_l2", codebook.class_of_code, 7, 5)
+    assert (opened.feature_norm, opened.class_of_code, opened.k, opened.d) == (
+        "center_l2",
+        codebook.class_of_code,
+        7,
+        5,
+    )
 
 
 def test_a_flipped_byte_is_found(saved):

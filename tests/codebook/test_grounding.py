@@ -73,5 +73,5 @@ def test_zero_tokens_are_nobodys_patch():
 
 def test_too_few_different_patches_are_an_error():
     tokens = unit_rows(3, 4).repeat(4, 1).reshape(6, 2, 4)
-    with pytest.raises(DataError, match="5 codes need 5 different train patches, found 3; lower quantize.size"):
+    with pytest.raises(DataError, match=r"5 codes need 5 different train patches, found 3; lower quantize\.size"):
         grounded(tokens, unit_rows(5, 4, 1))

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -44,8 +46,10 @@ def groups(n=600, k=8, d=12, noise=0.25, seed=0):
 
 def test_the_objective_is_within_a_percent_of_scikit_learn():
     units = unit_rows(800, 6)
-    codes = min((fit(units, kmeans_plus_plus(units, 10, torch.Generator().manual_seed(s)))[-1].codes for s in range(3)),
-                key=lambda found: error(units, found))
+    codes = min(
+        (fit(units, kmeans_plus_plus(units, 10, torch.Generator().manual_seed(s)))[-1].codes for s in range(3)),
+        key=lambda found: error(units, found),
+    )
     oracle = KMeans(10, n_init=3, random_state=0).fit(units.numpy()).cluster_centers_
     oracle = torch.nn.functional.normalize(torch.from_numpy(oracle), dim=1)
     assert error(units, codes) <= 1.01 * error(units, oracle)
@@ -55,8 +59,9 @@ def test_the_objective_is_within_a_percent_of_scikit_learn():
 def test_well_parted_groups_are_found(update):
     units = groups()
     codes = fit(units, kmeans_plus_plus(units, 8, torch.Generator().manual_seed(1)), update=update, batch=50)[-1].codes
-    assert error(units, codes) <= 1.02 * error(units, torch.nn.functional.normalize(
-        torch.stack([units[group::8].mean(dim=0) for group in range(8)]), dim=1))
+    assert error(units, codes) <= 1.02 * error(
+        units, torch.nn.functional.normalize(torch.stack([units[group::8].mean(dim=0) for group in range(8)]), dim=1)
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -65,7 +70,7 @@ def test_the_objective_never_rises(seed, n, k, batch):
     units = unit_rows(n, 3, seed)
     codes = unit_rows(k, 3, seed + 1)
     errors = [epoch.usage.health().quantization_error for epoch in fit(units, codes, epochs=12, batch=batch)]
-    assert all(after <= before + 1e-6 for before, after in zip(errors, errors[1:], strict=False))
+    assert all(after <= before + 1e-6 for before, after in itertools.pairwise(errors))
 
 
 @settings(max_examples=20, deadline=None)
@@ -120,7 +125,9 @@ def test_the_batch_changes_rounding_alone_when_codes_move_once_a_pass():
 def test_the_seed_orders_the_batches():
     units = groups()
     start = unit_rows(8, 12, 5)
-    first, again, other = (fit(units, start, epochs=2, batch=30, update="batch", seed=seed)[-1].codes for seed in (0, 0, 1))
+    first, again, other = (
+        fit(units, start, epochs=2, batch=30, update="batch", seed=seed)[-1].codes for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

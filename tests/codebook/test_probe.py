@@ -103,5 +103,5 @@ def test_tensors_that_are_no_probe_are_refused(tmp_path, change, text):
 
 
 def test_a_missing_probe_is_an_error(tmp_path):
-    with pytest.raises(ArtifactError, match="probe.safetensors is missing"):
+    with pytest.raises(ArtifactError, match=r"probe.safetensors is missing"):
         LinearProbe.open(tmp_path)

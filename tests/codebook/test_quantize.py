@@ -45,7 +45,12 @@ def test_the_output_is_whole_and_its_numbers_are_those_of_the_codes(features, tm
     result = run(features, tmp_path / "out", **values)
     manifest = open_artifact(tmp_path / "out", "codebook")
     assert set(manifest.files) == {
-        "codebook.json", "codebook.safetensors", "grounding.parquet", "history.csv", "metrics.json", "probe.safetensors",
+        "codebook.json",
+        "codebook.safetensors",
+        "grounding.parquet",
+        "history.csv",
+        "metrics.json",
+        "probe.safetensors",
     }
     train, validation = (FeatureStore.open(features / split) for split in ("train", "validation"))
     assert manifest.inputs == {"features/train": train.digest, "features/validation": validation.digest}
