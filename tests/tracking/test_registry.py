@@ -97,8 +97,8 @@ def test_a_model_with_weights_of_its_own_brings_them(store: Store, with_store: W
     [
         ("models:/brids@challenger", r"no registered model 'brids' in .*; did you mean 'birds'\?; registered: birds$"),
         (
-            "models:/birds@chalenger",
-            r"has no alias 'chalenger' .* did you mean 'challenger'\?; .*challenger \(version 1\)",
+            "models:/birds@challenge",
+            r"has no alias 'challenge' .* did you mean 'challenger'\?; .*challenger \(version 1\)",
         ),
         ("models:/birds/7", r"'birds' has no version 7 in .*; versions: 1$"),
         (f"runs:/{'0' * 32}/model", r"no run '0{32}' in "),

@@ -1,0 +1,50 @@
+"""The files beside the code agree with each other and with the package."""
+
+import hashlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+import protoquant
+
+ROOT = Path(__file__).parents[1]
+
+
+def read_yaml(name: str) -> Any:
+    return YAML(typ="safe").load((ROOT / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_citation_names_this_version_and_the_paper(project: dict[str, Any]):
+    citation = read_yaml("CITATION.cff")
+    assert citation["version"] == protoquant.__version__
+    assert citation["license"] == project["license"]
+    paper = citation["preferred-citation"]
+    assert paper["title"].startswith("ProtoQuant: Quantization of Prototypical Parts")
+    assert [author["family-names"] for author in paper["authors"]] == ["Janusz", "Wrobel", "Zielinski", "Rymarczyk"]
+
+
+def test_the_licence_is_the_unmodified_text_of_apache():
+    # As published at https://www.apache.org/licenses/LICENSE-2.0.txt
+    text = (ROOT / "LICENSE").read_bytes()
+    assert hashlib.sha256(text).hexdigest() == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+
+
+def test_the_hooks_run_the_tools_of_make_lint_and_download_nothing():
+    (local,) = read_yaml(".pre-commit-config.yaml")["repos"]
+    assert local["repo"] == "local"
+    assert {hook["language"] for hook in local["hooks"]} == {"system"}
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert recipe is not None
+    for hook in local["hooks"]:
+        command = hook["entry"].removesuffix(" --force-exclude")
+        assert command in recipe[1]
+    assert len(local["hooks"]) == len(recipe[1].splitlines())
