@@ -48,9 +48,13 @@ def test_paths_of_the_workspace_are_the_outs() -> None:
     assert metrics == [here.metrics.as_posix()]
 
 
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("protoquant", cache_dir=None)
+
+
 @pytest.mark.parametrize("stage", STEPS)
-def test_code_dependencies_are_what_the_step_imports(stage: str) -> None:
-    graph = grimp.build_graph("protoquant", cache_dir=None)
+def test_code_dependencies_are_what_the_step_imports(stage: str, graph: grimp.ImportGraph) -> None:
     closure = {STEPS[stage], *graph.find_upstream_modules(STEPS[stage])} - {"protoquant"}
     packages = {"/".join(module.split(".")[:2]) for module in closure}
     listed = {dep for dep in STAGES[stage]["deps"] if dep.startswith("protoquant/")}
