@@ -1,0 +1,131 @@
+"""EVALUATE: measure the bundle on the test split, once, changing nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from protoquant.codebook.probe import LinearProbe
+from protoquant.core.artifacts import artifact_digest, open_artifact, read_json, write_json, writing
+from protoquant.core.errors import ArtifactError
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.evaluation.config import EvaluateConfig
+from protoquant.evaluation.metrics import judge, measure
+from protoquant.evaluation.score import Scorer, score
+from protoquant.evaluation.tables import write_tables
+from protoquant.features.store import FeatureStore
+from protoquant.head.bundle import Bundle
+
+KIND = "evaluation"
+SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Where the numbers are, and the numbers.
+
+    Attributes:
+        out: Folder of the tables.
+        metrics: File of the numbers.
+        numbers: What that file holds.
+    """
+
+    out: Path
+    metrics: Path
+    numbers: dict[str, Any]
+
+
+def evaluate(
+    config: EvaluateConfig,
+    *,
+    images: Path,
+    features: Path,
+    codebook: Path,
+    bundle: Path,
+    out: Path,
+    metrics: Path,
+    device: torch.device,
+    seed: int,
+    on_event: OnEvent,
+) -> EvaluateResult:
+    """Measure the bundle and the linear probe on the test split.
+
+    Args:
+        config: Intervals, bins, thresholds, decimals.
+        images: Written by prepare.
+        features: Written by extract; only its test split is opened.
+        codebook: Written by quantize; only its linear probe is used.
+        bundle: Written by train; read only.
+        out: Folder for predictions, contributions and curves.
+        metrics: File for the numbers.
+        device: Where to compute.
+        seed: Of the bootstrap.
+        on_event: Told of every image.
+
+    Returns:
+        The numbers and where they are.
+
+    Raises:
+        ArtifactError: An artifact is missing or damaged, or artifacts do not belong together.
+        DataError: The test split is empty.
+    """
+    before = artifact_digest(bundle)
+    model, store, probe = Bundle.open(bundle), FeatureStore.open(features / SPLIT), LinearProbe.open(codebook)
+    open_artifact(images, "images", verify=False)
+    _check_fit(model, store, tuple(read_json(images / "classes.json")))
+    scorer = Scorer(model.codebook.to(device), model.head.to(device), model.temperature, probe.to(device), device)
+    with torch.inference_mode():
+        scores = score(store, scorer, on_event)
+    judged, head = judge(scores, store.labels.numpy()), model.head.numpy()
+    numbers = measure(scores, judged, head, config, seed)
+    _check_unchanged(bundle, before, scorer, model)
+    inputs = {
+        "bundle": before,
+        "codebook": artifact_digest(codebook),
+        "features": store.digest,
+        "images": artifact_digest(images),
+    }
+    with writing(out, KIND, inputs, n=store.n, epsilon=config.epsilon, metrics=numbers) as folder:
+        write_tables(
+            folder,
+            image_ids=store.image_ids,
+            classes=model.classes,
+            scores=scores,
+            judged=judged,
+            head=head,
+            config=config,
+        )
+    write_json(metrics, numbers)
+    on_event(MessageEvent(_sentence(numbers)))
+    return EvaluateResult(out, metrics, numbers)
+
+
+def _check_fit(model: Bundle, store: FeatureStore, classes: tuple[str, ...]) -> None:
+    """Refuse artifacts that were not made for each other."""
+    again = "run dvc repro"
+    if model.classes != classes:
+        raise ArtifactError(f"the bundle knows {len(model.classes)} classes, images {len(classes)} others; {again}")
+    if model.backbone != store.backbone or tuple(model.grid) != store.grid:
+        raise ArtifactError(
+            f"the bundle was trained on {model.backbone.name}, grid {tuple(model.grid)}; the test features are of "
+            f"{store.backbone.name}, grid {store.grid}, or of other weights or preprocessing; {again}"
+        )
+
+
+def _check_unchanged(bundle: Path, before: str, scorer: Scorer, model: Bundle) -> None:
+    """An evaluation that changed what it measured is void: compare files and tensors with what was opened."""
+    same = torch.equal(scorer.head.cpu(), model.head) and torch.equal(scorer.codebook.codes.cpu(), model.codebook.codes)
+    fresh = Bundle.open(bundle)
+    same = same and torch.equal(fresh.head, model.head) and torch.equal(fresh.codebook.codes, model.codebook.codes)
+    if not same or artifact_digest(bundle) != before:
+        raise ArtifactError(f"{bundle} changed during evaluation; its numbers are void: run evaluate again")
+
+
+def _sentence(numbers: dict[str, Any]) -> str:
+    """The headline in one line."""
+    top1, probe = numbers["test"]["top1"], numbers["test"]["probe"]["top1"]
+    return (
+        f"test top-1 {top1['value']:.4f} ({top1['low']:.4f} to {top1['high']:.4f}, n {top1['n']}), "
+        f"linear probe {probe['value']:.4f}, {numbers['size']['class_size']:.1f} prototypes per class"
+    )

@@ -1,0 +1,123 @@
+"""The one pass over the test split: logits, contributions and codebook usage of every image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.usage import CodebookHealth, UsageCounter
+from protoquant.core.errors import DataError
+from protoquant.core.events import OnEvent, track
+from protoquant.features.store import FeatureStore
+from protoquant.head.head import contributions, head_logits
+from protoquant.head.presence import pool
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What turns patch tokens into logits, on one device.
+
+    Attributes:
+        codebook: The codes of the bundle.
+        head: Non-negative weights (c, k).
+        temperature: Of the softmax over codes.
+        probe: The yardstick: a linear probe on mean-pooled tokens.
+        device: Where to compute.
+    """
+
+    codebook: Codebook
+    head: Float[Tensor, "c k"]
+    temperature: float
+    probe: LinearProbe
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the pass found, in the order of the store.
+
+    Attributes:
+        logits: Class scores of the model (n, c).
+        probe_logits: Class scores of the linear probe (n, c).
+        ledger: One row per non-zero contribution to the predicted class, and to the true class where it differs:
+            image (position in the store), class, code, score, weight, contribution, row, col; largest first.
+        health: Codebook health over all test patch tokens.
+    """
+
+    logits: Float[np.ndarray, "n c"]
+    probe_logits: Float[np.ndarray, "n c"]
+    ledger: pd.DataFrame
+    health: CodebookHealth
+
+
+def score(store: FeatureStore, scorer: Scorer, on_event: OnEvent) -> Scores:
+    """Score every image of a store, one at a time.
+
+    An image is computed alone, so its numbers depend neither on the shard nor on the images beside it; at 49 tokens
+    and more an image is a large enough matrix to keep the processor busy.
+
+    Args:
+        store: Features of the test split; read one shard at a time.
+        scorer: The model and the probe.
+        on_event: Told after every image.
+
+    Returns:
+        Logits, contributions and codebook health.
+
+    Raises:
+        DataError: The store holds no image.
+    """
+    if store.n == 0:
+        raise DataError(f"{store.path} holds no test image; check the test share of prepare")
+    counter, head = UsageCounter(scorer.codebook.k), scorer.head.cpu().double()
+    logits: list[Float[Tensor, "1 c"]] = []
+    probe_logits: list[Float[Tensor, "1 c"]] = []
+    rows: list[dict[str, np.ndarray]] = []
+    images = (shard[i : i + 1] for _, shard in store.shards() for i in range(len(shard)))
+    for position, stored in enumerate(track(images, "evaluate", store.n, "images", on_event)):
+        tokens = stored.to(scorer.device)
+        similarity = scorer.codebook.similarity(tokens)
+        found = pool(similarity, scorer.temperature)
+        # In float64 on the CPU, as Model.predict: an account must close whatever the order of its sum.
+        scores = found.scores.cpu().double()
+        own = head_logits(scores, head)
+        cosines, nearest = similarity.max(dim=-1)
+        counter.add(nearest.cpu(), cosines.cpu())
+        logits.append(own)
+        probe_logits.append(scorer.probe.logits(tokens.float().mean(dim=1)).cpu())
+        # argmax of numpy takes the lower index where tied, as rank() does.
+        classes = dict.fromkeys([int(np.argmax(logits[-1].numpy())), int(store.labels[position])])
+        places = np.stack(np.divmod(found.cells[0].cpu().numpy(), store.grid[1]))
+        rows += [_ledger(position, label, scores, places, head) for label in classes]
+    ledger = pd.DataFrame({name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
+    return Scores(torch.cat(logits).numpy(), torch.cat(probe_logits).numpy(), ledger, counter.health())
+
+
+def _ledger(
+    position: int,
+    label: int,
+    scores: Float[Tensor, "1 k"],
+    places: Int[np.ndarray, "2 k"],
+    head: Float[Tensor, "c k"],
+) -> dict[str, np.ndarray]:
+    """The non-zero contributions of one image to one class, largest first, ties by code."""
+    parts = contributions(scores, head, torch.tensor([label]))[0].numpy()
+    weights: Float[np.ndarray, " k"] = head[label].numpy()
+    used: Bool[np.ndarray, " k"] = weights != 0
+    codes = np.flatnonzero(used)
+    codes = codes[np.argsort(-parts[codes], kind="stable")]
+    return {
+        "image": np.full(len(codes), position, dtype=np.int64),
+        "class": np.full(len(codes), label, dtype=np.int64),
+        "code": codes.astype(np.int64),
+        "score": scores[0].numpy()[codes],
+        "weight": weights[codes],
+        "contribution": parts[codes],
+        "row": places[0, codes].astype(np.int32),
+        "col": places[1, codes].astype(np.int32),
+    }

@@ -1,0 +1,131 @@
+"""Pictures of the report: each image once, cut to what the backbone sees, as a data URI."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from protoquant.data.images import open_image
+from protoquant.data.table import ImageTable
+from protoquant.features.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Rect:
+    """A rectangle in pixels of a picture."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the backbone sees of one image.
+
+    Attributes:
+        key: Name within the page, such as ``p12``.
+        image_id: Relative POSIX path of the image.
+        width: In pixels of the picture.
+        height: Likewise.
+        uri: The picture as a ``data:`` URI.
+        original: (width, height) of the decoded image it was cut from.
+    """
+
+    key: str
+    image_id: str
+    width: int
+    height: int
+    uri: str
+    original: tuple[int, int]
+
+
+class Album:
+    """Encodes every image that the page shows once, and knows where its grid cells lie.
+
+    Args:
+        table: All images with their files.
+        preprocessing: Of the backbone.
+        grid: (h, w), in cells.
+        size: Longer side of a picture, in pixels.
+        quality: WebP quality, 1 to 100.
+    """
+
+    def __init__(
+        self, table: ImageTable, preprocessing: Preprocessing, grid: tuple[int, int], size: int, quality: int
+    ) -> None:
+        self._table = table
+        self._preprocessing = preprocessing
+        self._grid = grid
+        self._size = size
+        self._quality = quality
+        self._pictures: dict[str, Picture] = {}
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures so far, in the order in which they were first asked for."""
+        return tuple(self._pictures.values())
+
+    def picture(self, image_id: str) -> Picture:
+        """The picture of an image.
+
+        Raises:
+            ImageError: The file is missing or cannot be decoded.
+        """
+        if image_id not in self._pictures:
+            image = open_image(self._table.path(image_id), at_least=max(self._preprocessing.at_least, 2 * self._size))
+            view = see(image, self._preprocessing, self._size)
+            key = f"p{len(self._pictures)}"
+            uri = webp_uri(view, self._quality)
+            self._pictures[image_id] = Picture(key, image_id, view.width, view.height, uri, image.size)
+        return self._pictures[image_id]
+
+    def cell(self, image_id: str, row: int, col: int) -> Rect:
+        """Where a grid cell lies in the picture of an image.
+
+        Raises:
+            ShapeError: The cell is not in the grid.
+        """
+        picture = self.picture(image_id)
+        left, top, right, bottom = self._preprocessing.view_box(*picture.original)
+        box = self._preprocessing.cell_box(row, col, self._grid, *picture.original)
+        across, down = picture.width / (right - left), picture.height / (bottom - top)
+        return Rect(
+            round((box[0] - left) * across, 2),
+            round((box[1] - top) * down, 2),
+            round((box[2] - box[0]) * across, 2),
+            round((box[3] - box[1]) * down, 2),
+        )
+
+
+def see(image: Image.Image, preprocessing: Preprocessing, size: int) -> Image.Image:
+    """Cut an image to what the backbone sees.
+
+    Args:
+        image: RGB, any size.
+        preprocessing: Of the backbone.
+        size: Longer side of the result, in pixels.
+
+    Returns:
+        RGB; the aspect is that of the cut, not of the backbone's input.
+    """
+    left, top, right, bottom = preprocessing.view_box(*image.size)
+    scale = size / max(right - left, bottom - top)
+    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    return image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, right, bottom))
+
+
+def webp_uri(image: Image.Image, quality: int) -> str:
+    """Encode a picture as a WebP ``data:`` URI; the same pixels give the same text."""
+    held = io.BytesIO()
+    image.save(held, "WEBP", quality=quality, method=6)
+    return "data:image/webp;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+
+
+def png_uri(image: Image.Image) -> str:
+    """Encode a picture as a PNG ``data:`` URI."""
+    held = io.BytesIO()
+    image.save(held, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")

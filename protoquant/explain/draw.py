@@ -1,0 +1,210 @@
+"""One explanation as a picture, for ``protoquant explain``: this part looks like that, and the sum."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from protoquant.core.errors import DataError
+from protoquant.explain.heat import overlay
+from protoquant.head.explanation import Box, Contribution, Explanation
+
+_INK, _QUIET, _ACCENT, _BOX = "#1c2126", "#5a646d", "#0f6b66", "#ffd43b"
+_ROW_INCHES, _WIDTH_INCHES, _DPI = 1.25, 9.6, 130
+_PIXELS = 480
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the picture.
+
+    Attributes:
+        contribution: What is shown.
+        box: Its cell, in pixels of the view.
+        train: Pictures of its nearest training patches.
+        caption: Where the nearest comes from.
+        share: Of the class score, in [0, 1].
+    """
+
+    contribution: Contribution
+    box: Box
+    train: tuple[Image.Image, ...]
+    caption: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Everything that the picture shows, without a drawing.
+
+    Attributes:
+        view: What the backbone sees of the image.
+        heading: The answer in words.
+        rows: The largest contributions.
+        others: How many further prototypes contribute.
+        rest: Their sum.
+        logit: The class score.
+    """
+
+    view: Image.Image
+    heading: str
+    rows: tuple[Row, ...]
+    others: int
+    rest: float
+    logit: float
+
+
+def sheet(explanation: Explanation, image: Image.Image, shown: int) -> Sheet:
+    """Collect what the picture shows.
+
+    Args:
+        explanation: Of this image.
+        image: The whole image, upright RGB, or a smaller copy with the same aspect.
+        shown: Most contributions to show, at least 1.
+
+    Returns:
+        The sheet; boxes are in pixels of its view.
+
+    Raises:
+        DataError: The image has another aspect than the one that was explained.
+    """
+    scale = image.width / explanation.width
+    if abs(scale * explanation.height - image.height) > 1.0 + scale:
+        raise DataError(
+            f"the image must be the one that was explained, {explanation.width} x {explanation.height} pixels or that "
+            f"aspect, got {image.width} x {image.height}"
+        )
+    left, top, right, bottom = explanation.view
+    size = _PIXELS / max(right - left, bottom - top)
+    view = image.convert("RGB").resize(
+        (max(1, round((right - left) * size)), max(1, round((bottom - top) * size))),
+        Image.Resampling.LANCZOS,
+        box=(left * scale, top * scale, min(right * scale, image.width), min(bottom * scale, image.height)),
+    )
+    parts = explanation.contributions[:shown]
+    rest = explanation.contributions[shown:]
+    verdict = "predicted" if explanation.label == explanation.predicted else "not the predicted class"
+    return Sheet(
+        view=view,
+        heading=f"{explanation.class_name}: {verdict}, probability {100 * explanation.probability:.0f} %",
+        rows=tuple(_row(part, explanation, size) for part in parts),
+        others=len(rest),
+        rest=sum(part.contribution for part in rest),
+        logit=explanation.logit,
+    )
+
+
+def explanation_figure(explanation: Explanation, image: Image.Image, shown: int = 5) -> Image.Image:
+    """Draw an explanation: the image with numbered boxes, and for each prototype map, training patches and product.
+
+    Args:
+        explanation: Of this image.
+        image: The image, upright RGB.
+        shown: Most contributions drawn one by one; the rest is one sum.
+
+    Returns:
+        RGB.
+
+    Raises:
+        DataError: The image has another aspect than the one that was explained.
+    """
+    found = sheet(explanation, image, shown)
+    height = max(4.2, 0.75 + _ROW_INCHES * len(found.rows) + 0.5)
+    figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    _heading(figure, found, height)
+    for index, row in enumerate(found.rows):
+        bottom = 1.0 - (0.75 + _ROW_INCHES * (index + 1)) / height
+        _draw_row(figure, found.view, row, f"{index + 1}", (bottom, (_ROW_INCHES - 0.12) / height))
+    _total(figure, found, 0.22 / height)
+    held = io.BytesIO()
+    figure.savefig(held, format="png", metadata={"Software": None})
+    held.seek(0)
+    return Image.open(held).convert("RGB")
+
+
+def _row(part: Contribution, explanation: Explanation, size: float) -> Row:
+    left, top = explanation.view[:2]
+    x0, y0, x1, y1 = part.box
+    pictures = []
+    for patch in part.patches:
+        if patch.crop is not None:
+            with Image.open(patch.crop) as crop:
+                pictures.append(crop.convert("RGB"))
+    caption = part.patches[0].class_name if part.patches else "no training patch recorded"
+    share = part.contribution / explanation.logit if explanation.logit > 0 else 0.0
+    box = ((x0 - left) * size, (y0 - top) * size, (x1 - left) * size, (y1 - top) * size)
+    return Row(part, box, tuple(pictures[:3]), caption, share)
+
+
+def _heading(figure: Figure, found: Sheet, height: float) -> None:
+    """The answer, and the image with its numbered boxes."""
+    figure.text(0.03, 1.0 - 0.38 / height, _plain(found.heading), size=14, weight="bold", color=_INK, va="center")
+    whole = _panel(figure, (0.03, 1.0 - (0.75 + 3.1) / height, 0.30, 3.1 / height))
+    whole.imshow(np.asarray(found.view))
+    whole.set_anchor("NW")
+    for number, row in enumerate(found.rows, start=1):
+        _box(whole, row.box)
+        whole.text(*row.box[:2], f"{number}", size=8, weight="bold", color=_INK, bbox={"facecolor": _BOX, "pad": 1.5})
+
+
+def _draw_row(figure: Figure, view: Image.Image, row: Row, number: str, span: tuple[float, float]) -> None:
+    """Similarity map, training patches, product and bar of one prototype."""
+    part, (bottom, height) = row.contribution, span
+    heat = _panel(figure, (0.36, bottom, 0.12, height))
+    heat.imshow(_over(view, part))
+    _box(heat, row.box)
+    for place, picture in enumerate(row.train):
+        _panel(figure, (0.50 + 0.098 * place, bottom, 0.093, height)).imshow(np.asarray(picture))
+    middle = bottom + height / 2
+    text = f"{number}   prototype {part.code}"
+    figure.text(0.81, middle + 0.24 * height, text, size=8.5, color=_QUIET, va="center")
+    product = f"{part.score:.3f} \N{MULTIPLICATION SIGN} {part.weight:.3f} = "
+    figure.text(0.81, middle, product + f"{part.contribution:.3f}", size=10, color=_INK, va="center", weight="bold")
+    figure.text(0.81, middle - 0.24 * height, _plain(row.caption)[:30], size=7.5, color=_QUIET, va="center")
+    for width, colour in ((0.16, "#e3e5e6"), (0.16 * min(1.0, row.share), _ACCENT)):
+        bar = Rectangle(
+            (0.81, bottom + 0.04 * height), width, 0.05 * height, color=colour, transform=figure.transFigure
+        )
+        figure.add_artist(bar)
+
+
+def _total(figure: Figure, found: Sheet, at: float) -> None:
+    plural = "" if found.others == 1 else "s"
+    more = f"+ {found.others} further prototype{plural}: {found.rest:.3f}      " if found.others else ""
+    text = f"{more}sum = score of the class: {found.logit:.3f}"
+    figure.text(0.97, at, text, size=10, color=_INK, va="center", ha="right", weight="bold")
+
+
+def _panel(figure: Figure, rectangle: Sequence[float]) -> Axes:
+    left, bottom, width, height = rectangle
+    axes = figure.add_axes((left, bottom, width, height))
+    axes.set_axis_off()
+    return axes
+
+
+def _box(axes: Axes, box: Box) -> None:
+    left, top, right, bottom = box
+    for width, colour in ((3.2, "#000000"), (1.6, _BOX)):
+        axes.add_patch(
+            Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=width, edgecolor=colour)
+        )
+
+
+def _over(view: Image.Image, part: Contribution) -> UInt8[np.ndarray, "y x 3"]:
+    """The view under its similarity map."""
+    base = view.convert("RGBA")
+    base.alpha_composite(overlay(part.similarity, *view.size))
+    return np.asarray(base.convert("RGB"))
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading dollar signs as mathematics."""
+    return text.replace("$", r"\$")

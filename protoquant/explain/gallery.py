@@ -1,0 +1,138 @@
+"""Which prototypes the report shows, and what is known of each: patches, classes, use."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A training patch that a prototype stands for.
+
+    Attributes:
+        image_id: Training image.
+        label: Its class.
+        row: Row of the grid cell.
+        col: Column of that cell.
+        cosine: Similarity of the patch with the prototype.
+    """
+
+    image_id: str
+    label: int
+    row: int
+    col: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """One prototype of the gallery.
+
+    Attributes:
+        code: Its index.
+        home: The class with its largest head weight.
+        classes: (class, weight) of every class that uses it, heaviest first.
+        used: Test images where it speaks for the predicted class.
+        patches: Its nearest training patches, nearest first.
+    """
+
+    code: int
+    home: int
+    classes: tuple[tuple[int, float], ...]
+    used: int
+    patches: tuple[Patch, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The prototypes shown, grouped by home class, and how many there are in all.
+
+    Attributes:
+        groups: (class, its prototypes) in class order; a class without one is left out.
+        total: Prototypes of the model.
+    """
+
+    groups: tuple[tuple[int, tuple[Prototype, ...]], ...]
+    total: int
+
+    @property
+    def shown(self) -> int:
+        """Prototypes shown."""
+        return sum(len(prototypes) for _, prototypes in self.groups)
+
+
+def gallery(
+    head: Float[np.ndarray, "c k"],
+    provenance: pd.DataFrame,
+    used: pd.Series,
+    *,
+    per_class: int,
+    at_most: int,
+    patches: int,
+) -> Gallery:
+    """Choose the prototypes to show: for every class those with its largest weights, then the most used overall.
+
+    Args:
+        head: Non-negative weights (c, k).
+        provenance: code, rank, image_id, label, row, col, cosine of the nearest training patches.
+        used: Test images by code (index) where the prototype speaks for the predicted class.
+        per_class: Most prototypes shown under one class.
+        at_most: Most prototypes shown; each class's heaviest come first.
+        patches: Most patches of each.
+
+    Returns:
+        The gallery. A prototype stands under one class only, the one with its largest weight.
+    """
+    codes = np.flatnonzero((head > 0).any(axis=0))
+    homes = head[:, codes].argmax(axis=0)
+    nearest = dict(iter(provenance.sort_values(["code", "rank"]).groupby("code")))
+    ranked = sorted(
+        (position, label, int(code))
+        for label in np.unique(homes)
+        for position, code in enumerate(_heaviest(codes[homes == label], head[label])[:per_class])
+    )
+    groups: dict[int, list[Prototype]] = {}
+    for _, label, code in ranked[:at_most]:
+        weights = head[:, code]
+        order = [int(index) for index in np.argsort(-weights, kind="stable") if weights[index] > 0]
+        groups.setdefault(int(label), []).append(
+            Prototype(
+                code=code,
+                home=int(label),
+                classes=tuple((index, float(weights[index])) for index in order),
+                used=int(used.get(code, 0)),
+                patches=_patches(nearest.get(code), patches),
+            )
+        )
+    return Gallery(tuple((label, tuple(groups[label])) for label in sorted(groups)), len(codes))
+
+
+def times_used(contributions: pd.DataFrame, predictions: pd.DataFrame, epsilon: float) -> pd.Series:
+    """Count, for every prototype, the test images where it speaks for the predicted class.
+
+    Args:
+        contributions: image_id, class, code, contribution.
+        predictions: image_id, predicted.
+        epsilon: Contribution above which a prototype speaks.
+
+    Returns:
+        Number of images by code.
+    """
+    predicted = contributions["image_id"].map(predictions.set_index("image_id")["predicted"])
+    speaking = (contributions["class"] == predicted) & (contributions["contribution"] > epsilon)
+    return contributions.loc[speaking, "code"].value_counts()
+
+
+def _heaviest(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return codes[np.argsort(-weights[codes], kind="stable")]
+
+
+def _patches(rows: pd.DataFrame | None, count: int) -> tuple[Patch, ...]:
+    if rows is None:
+        return ()
+    return tuple(
+        Patch(str(row.image_id), int(row.label), int(row.row), int(row.col), float(row.cosine))
+        for row in rows.head(count).itertuples()
+    )

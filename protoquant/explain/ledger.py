@@ -1,0 +1,110 @@
+"""The exact account of a prediction: score x weight = contribution, and the sum is the logit."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from protoquant.core.errors import ArtifactError
+
+# What float32 sums may differ by, per unit of the logit.
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one prototype adds to one class score of one image.
+
+    Attributes:
+        code: Index of the prototype.
+        score: Its presence in the image, in [0, 1].
+        weight: Its head weight for the class, > 0.
+        contribution: score x weight.
+        row: Row of the grid cell where the presence was found.
+        col: Column of that cell.
+    """
+
+    code: int
+    score: float
+    weight: float
+    contribution: float
+    row: int
+    col: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All contributions to one class score of one image.
+
+    Attributes:
+        label: The class.
+        parts: The largest contributions, largest first.
+        others: How many further prototypes contribute.
+        rest: Their sum.
+        logit: The class score: sum of parts plus rest.
+    """
+
+    label: int
+    parts: tuple[Part, ...]
+    others: int
+    rest: float
+    logit: float
+
+
+def ledger(rows: pd.DataFrame, label: int, logit: float, shown: int) -> Ledger:
+    """Close the account of one image and one class.
+
+    Args:
+        rows: Contributions of the image: class, code, score, weight, contribution, row, col.
+        label: The class whose score is accounted for.
+        logit: What the model answered.
+        shown: How many contributions to list; the others become one sum.
+
+    Returns:
+        The account. A class without contributions has none, and logit 0.
+
+    Raises:
+        ArtifactError: The contributions do not sum to the logit.
+    """
+    own = rows[rows["class"] == label].sort_values(["contribution", "code"], ascending=[False, True])
+    total = math.fsum(own["contribution"])
+    if not math.isclose(total, logit, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+        raise ArtifactError(
+            f"contributions to class {label} must sum to the logit {logit:.6f}, they sum to {total:.6f}; run evaluate"
+        )
+    parts = tuple(
+        Part(int(row.code), float(row.score), float(row.weight), float(row.contribution), int(row.row), int(row.col))
+        for row in own.head(shown).itertuples()
+    )
+    return Ledger(label, parts, max(0, len(own) - shown), math.fsum(own["contribution"].iloc[shown:]), logit)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which test images the report explains: positions in predictions.parquet, most confident first."""
+
+    right: tuple[int, ...]
+    wrong: tuple[int, ...]
+
+
+def choose(predictions: pd.DataFrame, right: int, wrong: int) -> Shown:
+    """Choose images by a rule, not by looks: evenly spaced from the most to the least confident.
+
+    Args:
+        predictions: label, predicted, probability of every test image.
+        right: How many images that the model gets right.
+        wrong: How many that it gets wrong.
+
+    Returns:
+        The positions; fewer where there are fewer such images.
+    """
+    correct = (predictions["label"] == predictions["predicted"]).to_numpy()
+    order = np.argsort(-predictions["probability"].to_numpy(), kind="stable")
+    return Shown(_spaced(order[correct[order]], right), _spaced(order[~correct[order]], wrong))
+
+
+def _spaced(positions: np.ndarray, count: int) -> tuple[int, ...]:
+    """Take ``count`` of the positions at equal distances, both ends included."""
+    picks = np.unique(np.linspace(0, len(positions) - 1, min(count, len(positions))).round().astype(int))
+    return tuple(int(position) for position in positions[picks])

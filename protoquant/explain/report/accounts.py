@@ -1,0 +1,107 @@
+"""The explained test images of the report: boxes, similarity maps, training patches, sums."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
+
+from protoquant.explain.album import Album, Picture, png_uri
+from protoquant.explain.gallery import Patch
+from protoquant.explain.heat import overlay
+from protoquant.explain.ledger import Ledger, Part, ledger
+from protoquant.explain.report.page import Account, Explained, Line, Placed, Tag
+
+# Pixels of a similarity map on the page; the browser enlarges it smoothly.
+_HEAT_SIDE = 56
+# Similarity map (h, w) of an image (its id) with a code.
+Similarity = Callable[[str, int], Float[ndarray, "h w"]]
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What an account needs beyond the numbers.
+
+    Attributes:
+        album: Pictures and cells.
+        classes: Class names by index.
+        nearest: Nearest training patch by code.
+        similarity: Similarity map of a test image with a code.
+        shown: Contributions listed per account.
+    """
+
+    album: Album
+    classes: Sequence[str]
+    nearest: Mapping[int, Patch]
+    similarity: Similarity
+    shown: int
+
+
+def explain_image(
+    prediction: "pd.Series[object]", contributions: pd.DataFrame, key: str, witness: Witness
+) -> Explained:
+    """Lay out one test image with the accounts of its predicted and, where it differs, its true class.
+
+    Args:
+        prediction: The image's row of predictions.parquet.
+        contributions: Its rows of contributions.parquet.
+        key: Anchor within the page.
+        witness: Pictures, names, patches and maps.
+
+    Returns:
+        The image explained.
+    """
+    image_id, label, predicted = str(prediction["image_id"]), int(prediction["label"]), int(prediction["predicted"])
+    picture = witness.album.picture(image_id)
+    answer = ledger(contributions, predicted, float(prediction["logit"]), witness.shown)
+    accounts = [_account(answer, "Why", picture, witness)]
+    if label != predicted:
+        truth = ledger(contributions, label, float(prediction["true_logit"]), witness.shown)
+        accounts.append(_account(truth, "What speaks for", picture, witness))
+    return Explained(
+        key=key,
+        picture=picture,
+        true_name=witness.classes[label],
+        predicted_name=witness.classes[predicted],
+        probability=float(prediction["probability"]),
+        right=label == predicted,
+        tags=_tags(answer.parts, image_id, witness.album),
+        accounts=tuple(accounts),
+    )
+
+
+def place(patch: Patch, album: Album, classes: Sequence[str]) -> Placed:
+    """Find a training patch in its picture."""
+    caption = f"{classes[patch.label]}, {patch.image_id.rsplit('/', 1)[-1]}"
+    return Placed(album.picture(patch.image_id), album.cell(patch.image_id, patch.row, patch.col), caption)
+
+
+def _account(found: Ledger, heading: str, picture: Picture, witness: Witness) -> Account:
+    lines = tuple(_line(index, part, found, picture, witness) for index, part in enumerate(found.parts, start=1))
+    return Account(witness.classes[found.label], heading, lines, found.others, found.rest, found.logit)
+
+
+def _line(index: int, part: Part, found: Ledger, picture: Picture, witness: Witness) -> Line:
+    side = max(picture.width, picture.height)
+    size = round(_HEAT_SIDE * picture.width / side), round(_HEAT_SIDE * picture.height / side)
+    patch = witness.nearest.get(part.code)
+    return Line(
+        number=index,
+        part=part,
+        rect=witness.album.cell(picture.image_id, part.row, part.col),
+        heat=png_uri(overlay(witness.similarity(picture.image_id, part.code), *size)),
+        train=None if patch is None else place(patch, witness.album, witness.classes),
+        share=part.contribution / found.logit if found.logit > 0 else 0.0,
+    )
+
+
+def _tags(parts: Sequence[Part], image_id: str, album: Album) -> tuple[Tag, ...]:
+    """Number the cells; several numbers in one cell stand side by side."""
+    seen: dict[tuple[int, int], int] = {}
+    tags = []
+    for index, part in enumerate(parts, start=1):
+        cell = part.row, part.col
+        tags.append(Tag(index, album.cell(image_id, *cell), seen.get(cell, 0)))
+        seen[cell] = seen.get(cell, 0) + 1
+    return tuple(tags)

@@ -1,0 +1,173 @@
+"""From the sources to the page: which numbers, which pictures, which words."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from protoquant.core.events import OnEvent, track
+from protoquant.explain.album import Album
+from protoquant.explain.config import VisualizeConfig
+from protoquant.explain.figures import Candidate, Curve, Point, axis, join, most_confused, path_curve, squares
+from protoquant.explain.gallery import Gallery, Patch, Prototype, gallery, times_used
+from protoquant.explain.ledger import choose
+from protoquant.explain.report import words
+from protoquant.explain.report.accounts import Similarity, Witness, explain_image, place
+from protoquant.explain.report.page import Card, ClassRow, Confusion, Explained, Group, Page
+from protoquant.explain.sources import Sources
+
+_CLASSES_ON_A_CARD = 3
+_MISTAKES = 12
+
+
+def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event: OnEvent) -> Page:
+    """Put the page together.
+
+    Args:
+        config: How much is shown.
+        sources: What the other stages left behind.
+        epsilon: Contribution above which a prototype speaks, as evaluate used it.
+        on_event: Told of every explained image and every class of the gallery.
+
+    Returns:
+        The page.
+    """
+    bundle = sources.bundle
+    album = Album(sources.table, bundle.backbone.preprocessing, sources.store.grid, config.image_size, config.quality)
+    right, wrong = _explained(config, sources, album, on_event)
+    shown = gallery(
+        sources.head,
+        bundle.provenance,
+        times_used(sources.contributions, sources.predictions, epsilon),
+        per_class=config.prototypes_per_class,
+        at_most=config.max_prototypes,
+        patches=config.patches,
+    )
+    groups = tuple(_groups(shown, album, bundle.classes, on_event))
+    return Page(
+        title=config.title,
+        summary=words.summary(sources),
+        facts=words.facts(sources),
+        headlines=words.headlines(sources),
+        path=_path(sources),
+        path_note=words.path_note(sources),
+        right=right,
+        wrong=wrong,
+        selection=words.selection(len(right), len(wrong)),
+        groups=groups,
+        gallery_note=words.gallery_note(shown, len(bundle.classes) - len(groups)),
+        confusion=_confusion(sources),
+        classes=_classes(sources.per_class),
+        reliability=_reliability(sources.reliability),
+        reliability_note=words.reliability_note(sources),
+        sizes=words.sizes(sources),
+        lineage=words.lineage(sources),
+        pictures=album.pictures,
+        images=len(sources.predictions),
+    )
+
+
+def similarity_of(sources: Sources) -> Similarity:
+    """Similarity maps of test images, from the stored tokens; one image is held at a time."""
+    positions = {image_id: position for position, image_id in enumerate(sources.store.image_ids)}
+    held: dict[str, Float[np.ndarray, "h w k"]] = {}
+
+    def similarity(image_id: str, code: int) -> Float[np.ndarray, "h w"]:
+        if image_id not in held:
+            held.clear()
+            with torch.inference_mode():
+                cosine = sources.bundle.codebook.similarity(sources.store.tokens([positions[image_id]]))
+            held[image_id] = cosine[0].reshape(*sources.store.grid, -1).numpy()
+        return held[image_id][:, :, code]
+
+    return similarity
+
+
+def _explained(
+    config: VisualizeConfig, sources: Sources, album: Album, on_event: OnEvent
+) -> tuple[tuple[Explained, ...], tuple[Explained, ...]]:
+    chosen = choose(sources.predictions, config.right, config.wrong)
+    rows = dict(iter(sources.contributions.groupby("image_id")))
+    none = sources.contributions.head(0)
+    nearest = {
+        int(row.code): Patch(str(row.image_id), int(row.label), int(row.row), int(row.col), float(row.cosine))
+        for row in sources.bundle.provenance.sort_values("rank", ascending=False).itertuples()
+    }
+    witness = Witness(album, sources.bundle.classes, nearest, similarity_of(sources), config.parts)
+    explained = []
+    positions = chosen.right + chosen.wrong
+    for position in track(positions, "explain", len(positions), "images", on_event):
+        prediction = sources.predictions.iloc[position]
+        own = rows.get(prediction["image_id"], none)
+        explained.append(explain_image(prediction, own, f"image-{position}", witness))
+    return tuple(explained[: len(chosen.right)]), tuple(explained[len(chosen.right) :])
+
+
+def _groups(shown: Gallery, album: Album, classes: tuple[str, ...], on_event: OnEvent) -> Iterator[Group]:
+    for label, prototypes in track(shown.groups, "gallery", len(shown.groups), "classes", on_event):
+        yield Group(classes[label], tuple(_card(prototype, album, classes) for prototype in prototypes))
+
+
+def _card(prototype: Prototype, album: Album, classes: tuple[str, ...]) -> Card:
+    heaviest = prototype.classes[0][1]
+    return Card(
+        code=prototype.code,
+        used=prototype.used,
+        classes=tuple(
+            (classes[label], weight, weight / heaviest) for label, weight in prototype.classes[:_CLASSES_ON_A_CARD]
+        ),
+        more=max(0, len(prototype.classes) - _CLASSES_ON_A_CARD),
+        patches=tuple((patch, place(patch, album, classes)) for patch in prototype.patches),
+        pure=sum(patch.label == prototype.home for patch in prototype.patches),
+    )
+
+
+def _path(sources: Sources) -> Curve:
+    probe = float(sources.bundle.metrics["probe"]["validation"]["top1"])
+    candidates = [
+        Candidate(
+            f"{row.temperature:g}",
+            float(row.class_size),
+            float(row.validation_top1),
+            f"{row.class_size:.1f} prototypes per class, temperature {row.temperature:g}: "
+            f"{100 * row.validation_top1:.1f} % on validation",
+            bool(row.selected),
+        )
+        for row in sources.path.itertuples()
+    ]
+    return path_curve(candidates, probe, 700.0, 300.0)
+
+
+def _reliability(table: pd.DataFrame) -> Curve:
+    x, y = (axis(0.0, 1.0, *span, 5, percent=True) for span in ((0.0, 380.0), (340.0, 0.0)))
+    points = tuple(
+        Point(
+            x.at(row.confidence),
+            y.at(row.accuracy),
+            f"{row.count} images: confidence {100 * row.confidence:.1f} %, accuracy {100 * row.accuracy:.1f} %",
+        )
+        for row in table.rename(columns={"count": "images"}).itertuples()
+    )
+    return Curve(x, y, points, (join(points, main=True),), None)
+
+
+def _confusion(sources: Sources) -> Confusion:
+    names, matrix = sources.bundle.classes, sources.confusion
+    support = matrix.sum(axis=1)
+    mistakes = tuple(
+        (names[square.row], names[square.col], square.count, int(support[square.row]))
+        for square in most_confused(matrix, _MISTAKES)
+    )
+    return Confusion(names, squares(matrix), mistakes)
+
+
+def _classes(table: pd.DataFrame) -> tuple[ClassRow, ...]:
+    def share(value: float) -> float | None:
+        return None if pd.isna(value) else float(value)
+
+    return tuple(
+        ClassRow(str(row.class_name), int(row.support), share(row.recall), share(row.precision), int(row.prototypes))
+        for row in table.itertuples()
+    )

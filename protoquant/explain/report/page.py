@@ -1,0 +1,198 @@
+"""Everything the report says, as plain frozen values; the template only lays it out."""
+
+from dataclasses import dataclass
+
+from protoquant.explain.album import Picture, Rect
+from protoquant.explain.figures import Curve, Square
+from protoquant.explain.gallery import Patch
+from protoquant.explain.ledger import Part
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One of the large numbers at the top.
+
+    Attributes:
+        name: What it is.
+        value: The number as text.
+        interval: Its interval as text; empty where it has none.
+        note: One sentence on what it means.
+        band: (low, value, high) in [0, 1] for the strip below; None where it is not a share.
+    """
+
+    name: str
+    value: str
+    interval: str
+    note: str
+    band: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A patch in its picture.
+
+    Attributes:
+        picture: What the backbone sees of the image.
+        rect: The patch within it.
+        caption: Class and image in words.
+    """
+
+    picture: Picture
+    rect: Rect
+    caption: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of an account: this cell looks like that training patch.
+
+    Attributes:
+        number: Counted from 1; the tag in the picture.
+        part: Score, weight, contribution.
+        rect: The cell in the test picture.
+        heat: Similarity map as a data URI.
+        train: The nearest training patch; None where the bundle names none.
+        share: Of the logit, in [0, 1].
+    """
+
+    number: int
+    part: Part
+    rect: Rect
+    heat: str
+    train: Placed | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Account:
+    """All that speaks for one class in one image.
+
+    Attributes:
+        class_name: The class.
+        heading: Why it is listed.
+        lines: The largest contributions.
+        others: How many further prototypes contribute.
+        rest: Their sum.
+        logit: Sum of all contributions.
+    """
+
+    class_name: str
+    heading: str
+    lines: tuple[Line, ...]
+    others: int
+    rest: float
+    logit: float
+
+
+@dataclass(frozen=True)
+class Tag:
+    """The number of a line, beside its cell; several in one cell stand side by side."""
+
+    number: int
+    rect: Rect
+    shift: int
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A test image, what the model says of it, and why.
+
+    Attributes:
+        key: Anchor within the page.
+        picture: What the backbone sees.
+        true_name: Its class.
+        predicted_name: What the model says.
+        probability: Of the predicted class.
+        right: Whether they agree.
+        tags: Numbered cells of the first account.
+        accounts: For the predicted class, then for the true class where it differs.
+    """
+
+    key: str
+    picture: Picture
+    true_name: str
+    predicted_name: str
+    probability: float
+    right: bool
+    tags: tuple[Tag, ...]
+    accounts: tuple[Account, ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A prototype of the gallery.
+
+    Attributes:
+        code: Its index.
+        used: Test images where it speaks for the predicted class.
+        classes: (name, weight, share of the largest weight) of the heaviest classes.
+        more: How many further classes use it.
+        patches: Its nearest training patches with their cosine.
+        pure: How many of these patches come from images of its home class.
+    """
+
+    code: int
+    used: int
+    classes: tuple[tuple[str, float, float], ...]
+    more: int
+    patches: tuple[tuple[Patch, Placed], ...]
+    pure: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """The prototypes under one class."""
+
+    class_name: str
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A row of the table of classes; precision and recall are None where undefined."""
+
+    name: str
+    support: int
+    recall: float | None
+    precision: float | None
+    prototypes: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The confusion matrix and its most frequent mistakes.
+
+    Attributes:
+        names: Class names by index.
+        squares: Non-zero cells.
+        mistakes: (true, predicted, count, support), most frequent first.
+    """
+
+    names: tuple[str, ...]
+    squares: tuple[Square, ...]
+    mistakes: tuple[tuple[str, str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report."""
+
+    title: str
+    summary: str
+    facts: tuple[tuple[str, str], ...]
+    headlines: tuple[Headline, ...]
+    path: Curve
+    path_note: str
+    right: tuple[Explained, ...]
+    wrong: tuple[Explained, ...]
+    selection: str
+    groups: tuple[Group, ...]
+    gallery_note: str
+    confusion: Confusion
+    classes: tuple[ClassRow, ...]
+    reliability: Curve
+    reliability_note: str
+    sizes: tuple[tuple[str, str, str], ...]
+    lineage: tuple[tuple[str, str], ...]
+    pictures: tuple[Picture, ...]
+    images: int

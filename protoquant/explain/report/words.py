@@ -1,0 +1,163 @@
+"""The sentences and labels of the report, from its numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from protoquant.explain.gallery import Gallery
+from protoquant.explain.report.page import Headline
+from protoquant.explain.report.render import number, percent
+from protoquant.explain.sources import Sources
+
+Number = Mapping[str, Any]
+
+
+def interval(found: Number, *, share: bool = True) -> str:
+    """Write an interval, such as ``88.5 to 94.0 %``."""
+    if share:
+        return f"{100 * found['low']:.1f} to {percent(found['high'])}"
+    return f"{found['low']:.1f} to {found['high']:.1f}"
+
+
+def summary(sources: Sources) -> str:
+    """The report in two sentences."""
+    test, size = sources.metrics["test"], sources.metrics["size"]
+    top1, probe = test["top1"], test["probe"]["top1"]
+    return (
+        f"On {top1['n']:,} test images of {len(sources.bundle.classes)} classes the model is right in "
+        f"{percent(top1['value'])} of cases ({interval(top1)}), and each answer is the sum of "
+        f"{size['local_size']['value']:.1f} prototypes on average. A linear probe on the same features, which explains "
+        f"nothing, reaches {percent(probe['value'])}."
+    )
+
+
+def facts(sources: Sources) -> tuple[tuple[str, str], ...]:
+    """What the report is about."""
+    prepared = sources.prepared
+    left_out = prepared["quarantined"]
+    listed = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(left_out.items()))
+    images = prepared["images"]
+    return (
+        ("Classes", f"{len(sources.bundle.classes):,}"),
+        ("Images", " · ".join(f"{images[name]:,} {name}" for name in ("train", "validation", "test"))),
+        ("Left out in quarantine", f"{sum(left_out.values()):,}" + (f" ({listed})" if listed else "")),
+        ("Backbone", sources.bundle.backbone.name),
+        ("Prototypes", f"{sources.metrics['size']['global_size']:,} of {sources.bundle.codebook.k:,} codes"),
+    )
+
+
+def headlines(sources: Sources) -> tuple[Headline, ...]:
+    """The large numbers."""
+    test, size = sources.metrics["test"], sources.metrics["size"]
+
+    def share(name: str, found: Number, note: str) -> Headline:
+        band = (found["low"], found["value"], found["high"])
+        return Headline(name, percent(found["value"]), interval(found), note, band)
+
+    ties = test["ties"]["value"]
+    tied = f" {ties} image{'' if ties == 1 else 's'} without a unique best class." if ties else ""
+    local, cover = size["local_size"], size["cover_size"]
+    return (
+        share("Top-1 accuracy", test["top1"], f"The best class is the true one.{tied}"),
+        share("Linear probe", test["probe"]["top1"], "The yardstick: same features, no prototypes, no explanation."),
+        share("Top-5 accuracy", test["top5"], "The true class is among the five best."),
+        share("Macro accuracy", test["macro"], "Every class counts the same."),
+        Headline(
+            "Prototypes per class",
+            number(size["class_size"], 1),
+            f"{size['class_size_min']} to {size['class_size_max']} over classes",
+            f"{percent(size['sparsity'])} of the head's weights are exactly zero.",
+        ),
+        Headline(
+            "Prototypes per answer",
+            number(local["value"], 1),
+            interval(local, share=False),
+            f"{number(cover['value'], 1)} of them carry nine tenths of the score."
+            if cover["value"] <= local["value"]
+            else "Counted where they speak for the predicted class.",
+        ),
+        Headline("Prototypes in all", f"{size['global_size']:,}", "", "Codes that at least one class uses."),
+        share("Calibration error", test["ece"], "Mean distance of confidence from accuracy; 0 is best."),
+    )
+
+
+def path_note(sources: Sources) -> str:
+    """What the sparsity chart shows."""
+    return (
+        f"One curve of heads, from few prototypes to many, each fitted on {sources.prepared['images']['train']:,} "
+        f"training images and measured on {sources.prepared['images']['validation']:,} validation images. The model is "
+        "the sparsest head within the stated tolerance of the best."
+    )
+
+
+def selection(right: int, wrong: int) -> str:
+    """By which rule the explained images were chosen."""
+    return (
+        f"{right} test images that the model gets right and {wrong} that it gets wrong, chosen by rule, not by looks: "
+        "evenly spaced from the most to the least confident."
+    )
+
+
+def gallery_note(shown: Gallery, silent: int) -> str:
+    """What the gallery shows."""
+    most = "" if shown.shown == shown.total else f" Shown are {shown.shown:,} of {shown.total:,}."
+    without = (
+        f" {silent} class{'' if silent == 1 else 'es'} shown with none: others weigh those prototypes more."
+        if silent
+        else ""
+    )
+    return (
+        "A prototype is a code that the model uses. Above are the training patches nearest to it, cut out; below them "
+        "the images they come from, and the cosine similarity. Bars are its weights for the classes that use it; it "
+        f"stands under the class with the largest.{most}{without}"
+    )
+
+
+def reliability_note(sources: Sources) -> str:
+    """What the calibration chart shows."""
+    ece = sources.metrics["test"]["ece"]
+    return (
+        "Test images grouped by confidence. On the dashed line confidence equals accuracy; the mean distance from it, "
+        f"the expected calibration error, is {percent(ece['value'])} ({interval(ece)})."
+    )
+
+
+def sizes(sources: Sources) -> tuple[tuple[str, str, str], ...]:
+    """Name, value and meaning of the numbers that are not headlines."""
+    test, size, codes = (sources.metrics[name] for name in ("test", "size", "codebook"))
+    gap = test["top1_minus_probe"]
+    return (
+        (
+            "top1_minus_probe",
+            f"{100 * gap['value']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})",
+            "percentage points between the model and the linear probe, paired over images",
+        ),
+        ("probe top-5", percent(test["probe"]["top5"]["value"]), "of the linear probe"),
+        ("probe macro", percent(test["probe"]["macro"]["value"]), "of the linear probe"),
+        ("ties", f"{test['ties']['value']}", "images whose largest class score belongs to more than one class"),
+        ("sparsity", number(size["sparsity"], 4), "share of head weights that are exactly zero"),
+        ("local_size", number(size["local_size"]["value"]), "prototypes that speak for the predicted class, per image"),
+        (
+            "cover_size",
+            number(size["cover_size"]["value"]),
+            "fewest prototypes that carry the stated share of the score",
+        ),
+        ("class_size", number(size["class_size"]), "non-zero weights per class"),
+        ("global_size", f"{size['global_size']:,}", "prototypes of the model"),
+        ("usage", percent(codes["usage"]), "share of codes that are nearest to some test patch"),
+        ("perplexity", number(codes["perplexity"], 1), "effective number of codes among test patches"),
+        ("dead_share", percent(codes["dead_share"]), "share of codes nearest to no test patch"),
+        ("quantization_error", number(codes["quantization_error"], 4), "mean of 1 - cosine with the nearest code"),
+    )
+
+
+def lineage(sources: Sources) -> tuple[tuple[str, str], ...]:
+    """What the report was made from, by content."""
+    backbone = sources.bundle.backbone
+    return (
+        ("backbone", backbone.name),
+        ("weights", f"{backbone.weights.source}, sha256 {backbone.weights.digest}"),
+        *((name, f"sha256 {digest}") for name, digest in sources.digests.items()),
+        ("temperature", f"{sources.bundle.temperature:g}"),
+        ("feature_norm", sources.bundle.codebook.feature_norm),
+        ("grid", " x ".join(map(str, sources.store.grid)) + " cells"),
+    )

@@ -1,0 +1,106 @@
+"""Everything that the report is drawn from, read once and checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from protoquant.core.artifacts import artifact_digest, open_artifact, read_json, read_table
+from protoquant.core.errors import ArtifactError
+from protoquant.data.table import ImageTable
+from protoquant.evaluation import tables
+from protoquant.evaluation.accuracy import confusion
+from protoquant.features.store import FeatureStore
+from protoquant.head.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the other stages left behind.
+
+    Attributes:
+        table: All images with their files.
+        prepared: Counts of images and of quarantined ones, from prepare.
+        bundle: The model.
+        store: Features of the test split.
+        path: Every candidate of the accuracy-sparsity path.
+        predictions: One row per test image.
+        contributions: One row per non-zero contribution.
+        per_class: The table of classes.
+        reliability: The bins of the reliability diagram.
+        metrics: The numbers of metrics.json.
+        digests: What names the content of every artifact.
+    """
+
+    table: ImageTable
+    prepared: Mapping[str, Any]
+    bundle: Bundle
+    store: FeatureStore
+    path: pd.DataFrame
+    predictions: pd.DataFrame
+    contributions: pd.DataFrame
+    per_class: pd.DataFrame
+    reliability: pd.DataFrame
+    metrics: Mapping[str, Any]
+    digests: Mapping[str, str]
+
+    @property
+    def head(self) -> Float[np.ndarray, "c k"]:
+        """Head weights."""
+        weights: Float[np.ndarray, "c k"] = self.bundle.head.numpy()
+        return weights
+
+    @property
+    def confusion(self) -> Int[np.ndarray, "c c"]:
+        """Test images by true class (rows) and predicted class (columns)."""
+        labels, predicted = (self.predictions[name].to_numpy() for name in ("label", "predicted"))
+        return confusion(labels, predicted, len(self.bundle.classes))
+
+
+def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, evaluation: Path, metrics: Path) -> Sources:
+    """Open every artifact that the report needs.
+
+    Args:
+        images: Written by prepare.
+        root: Where the image files are.
+        features: Written by extract; only its test split is opened.
+        bundle: Written by train.
+        evaluation: Written by evaluate.
+        metrics: Written by evaluate.
+
+    Returns:
+        The sources.
+
+    Raises:
+        ArtifactError: One is missing or damaged, or the evaluation is of another bundle or of other features.
+    """
+    made = open_artifact(evaluation, "evaluation")
+    store = FeatureStore.open(features / "test")
+    digests = {
+        "images": artifact_digest(images),
+        "test features": store.digest,
+        "bundle": artifact_digest(bundle),
+        "evaluation": artifact_digest(evaluation),
+    }
+    for name, digest in (("bundle", digests["bundle"]), ("features", digests["test features"])):
+        if made.inputs.get(name) != digest:
+            raise ArtifactError(f"{evaluation} measured another {name} than the one given; run evaluate again")
+    # A CSV keeps a class called "NA" or "None" only when no text counts as missing.
+    csv = {"keep_default_na": False, "na_values": {"precision": [""], "recall": [""]}}
+    return Sources(
+        table=ImageTable.open(images, root, verify=False),
+        prepared=read_json(images / "summary.json"),
+        bundle=Bundle.open(bundle),
+        store=store,
+        path=pd.read_csv(bundle / "path.csv"),
+        predictions=read_table(evaluation / tables.PREDICTIONS),
+        contributions=read_table(evaluation / tables.CONTRIBUTIONS),
+        per_class=pd.read_csv(evaluation / tables.PER_CLASS, **csv),
+        reliability=pd.read_csv(evaluation / tables.RELIABILITY),
+        metrics=read_json(metrics),
+        digests=digests,
+    )
