@@ -28,6 +28,11 @@ class Layout:
     d: int
     prefix: int
 
+    @property
+    def t(self) -> int:
+        """Patch tokens of an image."""
+        return self.grid[0] * self.grid[1]
+
 
 def read_layout(model: nn.Module, images: Float[Tensor, "n 3 h w"], name: str) -> Layout:
     """Read the layout off a probe batch; nothing is guessed from the number of tokens.

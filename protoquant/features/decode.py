@@ -1,0 +1,90 @@
+"""Decoding ahead of the backbone: worker threads, a bounded number of images in flight, results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from protoquant.core.artifacts import digest_bytes
+from protoquant.core.errors import DataError
+from protoquant.data.images import decode_image, read_bytes
+from protoquant.features.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image as the table names it: id, file, digest of the file's bytes, class."""
+
+    image_id: str
+    path: Path
+    digest: str
+    label: int
+
+
+def decode(source: Source, backbone: Backbone) -> UInt8[Tensor, "h w 3"]:
+    """Read, check, decode and transform one image.
+
+    Args:
+        source: The image.
+        backbone: Whose view of the image is wanted.
+
+    Raises:
+        DataError: The file is missing, cannot be decoded, or is not the one that prepare saw.
+    """
+    data = read_bytes(source.path, source.image_id)
+    if digest_bytes(data) != source.digest:
+        raise DataError(f"{source.image_id} changed since prepare: its digest differs ({source.path}); run prepare")
+    image = decode_image(data, name=source.image_id, at_least=backbone.spec.preprocessing.at_least)
+    return backbone.transform(image)
+
+
+def batches(
+    sources: Sequence[Source], backbone: Backbone, *, batch: int, pool: ThreadPoolExecutor
+) -> Iterator[tuple[int, UInt8[Tensor, "n h w 3"]]]:
+    """Decode images batch by batch, at most two batches ahead of the consumer.
+
+    The last batch is filled up with black images, so that every batch has one shape and rounding does not depend on
+    how many images there are.
+
+    Args:
+        sources: Images in order.
+        backbone: Whose view of the images is wanted.
+        batch: Images in a batch.
+        pool: The workers.
+
+    Yields:
+        How many images of the batch are real, and the batch.
+
+    Raises:
+        DataError: As in ``decode``; images in flight are given up.
+    """
+    decoded = _ahead(sources, backbone, pool, 2 * batch)
+    try:
+        for start in range(0, len(sources), batch):
+            real = list(islice(decoded, min(batch, len(sources) - start)))
+            blank = [torch.zeros_like(real[0])] * (batch - len(real))
+            yield len(real), torch.stack(real + blank)
+    finally:
+        decoded.close()
+
+
+def _ahead(
+    sources: Iterable[Source], backbone: Backbone, pool: ThreadPoolExecutor, depth: int
+) -> Generator[UInt8[Tensor, "h w 3"]]:
+    waiting = iter(sources)
+    flying: deque[Future[Tensor]] = deque(pool.submit(decode, one, backbone) for one in islice(waiting, depth))
+    try:
+        while flying:
+            yield flying.popleft().result()
+            flying.extend(pool.submit(decode, one, backbone) for one in islice(waiting, 1))
+    finally:
+        for future in flying:
+            future.cancel()

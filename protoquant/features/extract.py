@@ -1,0 +1,212 @@
+"""EXTRACT: from the table of images to one feature store for each split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protoquant.core.artifacts import artifact_digest, digest_json, write_table, writing
+from protoquant.core.errors import DataError
+from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
+from protoquant.data.splits import SPLITS
+from protoquant.data.table import ImageTable
+from protoquant.features.backbone import Backbone
+from protoquant.features.cache import SCHEMA, CachedShard, FeatureCache, link
+from protoquant.features.config import ExtractConfig
+from protoquant.features.decode import Source, batches
+from protoquant.features.store import DTYPES, INDEX, KIND, StoreHeader, index_table, shard_name
+
+_DECIDING_PACKAGES = ("pillow", "timm", "torch")
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """What was extracted.
+
+    Attributes:
+        out: The artifact.
+        n: Images of each split.
+        t: Patch tokens of an image.
+        d: Numbers in a token.
+        grid: (h, w), in cells.
+        computed: Shards that the backbone ran for.
+        linked: Shards that were in the cache.
+        seconds: Time of all shards, cached ones included.
+    """
+
+    out: Path
+    n: Mapping[str, int]
+    t: int
+    d: int
+    grid: tuple[int, int]
+    computed: int
+    linked: int
+    seconds: float
+
+
+def extract(
+    config: ExtractConfig,
+    *,
+    images: Path,
+    root: Path,
+    out: Path,
+    cache: Path,
+    device: torch.device | str,
+    workers: int,
+    on_event: OnEvent,
+) -> ExtractResult:
+    """Run the frozen backbone once over every image and store its patch tokens.
+
+    Finished shards are kept in the cache, so that a run that was stopped continues from them. The tokens do not
+    depend on the number of workers, on what is in the cache, or on how often the run was stopped.
+
+    Args:
+        config: The ``extract`` section.
+        images: The artifact of ``prepare``.
+        root: ``prepare.root``.
+        out: The artifact: a feature store for each split.
+        cache: Folder of finished shards.
+        device: Where the backbone computes.
+        workers: Threads that decode images, at least 1.
+        on_event: Hears of progress.
+
+    Returns:
+        The counts.
+
+    Raises:
+        ConfigError: The backbone is unknown. UsageError: Its weights cannot be had. ArtifactError: They do not fit.
+        DataError: An image changed since prepare, or a value does not fit the dtype.
+    """
+    table = ImageTable.open(images, root)
+    splits = {name: _sources(table.split(name)) for name in SPLITS}
+    backbone = Backbone.load(config, device)
+    run = _Run(config, backbone, FeatureCache(cache), on_event, sum(map(len, splits.values())))
+    started = time.perf_counter()
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        shards = {name: run.split(sources, pool) for name, sources in splits.items()}
+    seconds = time.perf_counter() - started
+    header = StoreHeader(backbone.grid, backbone.d, config.dtype, config.shard, backbone.spec)
+    with writing(out, "features", {"images": artifact_digest(images)}) as folder:
+        for name, sources in splits.items():
+            _assemble(folder / name, shards[name], sources, header, artifact_digest(images / name))
+    computed = sum(shard.computed for found in shards.values() for shard in found)
+    linked = sum(map(len, shards.values())) - computed
+    counts: dict[str, int] = {name: len(sources) for name, sources in splits.items()}
+    result = ExtractResult(out, counts, backbone.layout.t, backbone.d, backbone.grid, computed, linked, seconds)
+    on_event(MessageEvent(_sentence(result)))
+    return result
+
+
+class _Run:
+    """One pass over all splits; counts the images for the progress."""
+
+    def __init__(
+        self, config: ExtractConfig, backbone: Backbone, cache: FeatureCache, on_event: OnEvent, total: int
+    ) -> None:
+        self.config = config
+        self.backbone = backbone
+        self.cache = cache
+        self.on_event = on_event
+        self.done = 0
+        self.total = total
+        self._advance(0)
+
+    def split(self, sources: Sequence[Source], pool: ThreadPoolExecutor) -> list[CachedShard]:
+        """Find or compute the shards of one split, in order."""
+        size = self.config.shard
+        return [self._shard(sources[start : start + size], pool) for start in range(0, len(sources), size)]
+
+    def _shard(self, sources: Sequence[Source], pool: ThreadPoolExecutor) -> CachedShard:
+        key = shard_key(self.config, self.backbone, [source.digest for source in sources])
+        shard = self.cache.shard(key, self.backbone.spec.name, lambda: self._compute(sources, pool), self.on_event)
+        if not shard.computed:
+            self._advance(len(sources))
+        return shard
+
+    def _compute(self, sources: Sequence[Source], pool: ThreadPoolExecutor) -> Float[Tensor, "n t d"]:
+        shape = (len(sources), self.backbone.layout.t, self.backbone.d)
+        found = torch.empty(shape, dtype=DTYPES[self.config.dtype])
+        start = 0
+        for real, pixels in batches(sources, self.backbone, batch=self.config.batch, pool=pool):
+            tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens[:real]
+            here = found[start : start + real]
+            here.copy_(tokens)
+            _check_finite(here, tokens, sources[start : start + real])
+            start += real
+            self._advance(real)
+        return found
+
+    def _advance(self, images: int) -> None:
+        self.done += images
+        self.on_event(ProgressEvent("extract", self.done, self.total, "images"))
+
+
+def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str]) -> str:
+    """Name the content of a shard by all that decides it; paths and labels do not.
+
+    Args:
+        config: dtype and batch count; the batch decides the rounding.
+        backbone: Name, weights, preprocessing and device count.
+        digests: Of the image files, in order.
+    """
+    return digest_json(
+        {
+            "schema": SCHEMA,
+            "backbone": backbone.spec.name,
+            "weights": backbone.spec.weights.digest,
+            "preprocessing": backbone.spec.preprocessing.to_dict(),
+            "dtype": config.dtype,
+            "batch": config.batch,
+            "device": backbone.device.type,
+            "threads": torch.get_num_threads(),
+            "packages": {name: version(name) for name in _DECIDING_PACKAGES},
+            "images": list(digests),
+        }
+    )
+
+
+def _sources(table: ImageTable) -> list[Source]:
+    frame = table.frame.sort_values("image_id")
+    rows = zip(frame["image_id"], frame["digest"], frame["label"], strict=True)
+    return [Source(image_id, table.path(image_id), digest, int(label)) for image_id, digest, label in rows]
+
+
+def _check_finite(stored: Tensor, tokens: Float[Tensor, "n t d"], sources: Sequence[Source]) -> None:
+    """Refuse what the stored dtype cannot hold, and name the image."""
+    good = torch.isfinite(stored).flatten(1).all(dim=1)
+    if bool(good.all()):
+        return
+    worst = int((~good).nonzero()[0])
+    value = float(tokens[worst].abs().max())
+    advice = "set extract.dtype to float32" if torch.isfinite(tokens[worst]).all() else "choose another backbone"
+    name = str(stored.dtype).removeprefix("torch.")
+    raise DataError(f"{sources[worst].image_id}: the backbone gives {value:.3g}, which {name} cannot hold; {advice}")
+
+
+def _assemble(
+    out: Path, shards: Sequence[CachedShard], sources: Sequence[Source], header: StoreHeader, images: str
+) -> None:
+    """Link finished shards into a store."""
+    with writing(out, KIND, {"images": images}, n=len(sources), **header.to_dict()) as folder:
+        for number, shard in enumerate(shards):
+            link(shard.path, folder / shard_name(number))
+        index = index_table([source.image_id for source in sources], [source.label for source in sources])
+        write_table(folder / INDEX, index)
+
+
+def _sentence(result: ExtractResult) -> str:
+    n = sum(result.n.values())
+    rows, cols = result.grid
+    rate = f", {n / result.seconds:.1f} images/s" if result.computed and not result.linked else ""
+    return (
+        f"extract: {n:,} images, {rows} x {cols} tokens of {result.d}; {result.computed} shards computed, "
+        f"{result.linked} linked from the cache; {result.seconds:.1f} s{rate}"
+    )
