@@ -104,7 +104,7 @@ def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None
 def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> tuple[list[Checked], list[Rejected]]:
     """Open every image and set apart what cannot be used."""
     rows = zip(listing.frame["path"], listing.frame["class_name"], listing.frame["split"], strict=True)
-    entries = [Entry(path, name, None if pd.isna(split) else split) for path, name, split in sorted(rows, key=_path)]
+    entries = [Entry(path, name, None if pd.isna(split) else split) for path, name, split in rows]
     checked = check_images(entries, listing.image_root, min_side, workers)
     decoded: list[Checked] = []
     rejected = list(listing.rejected)
@@ -115,10 +115,6 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
             decoded.append(one)
     kept, alike = set_apart(decoded)
     return kept, rejected + alike
-
-
-def _path(row: tuple[str, str, str | None]) -> str:
-    return row[0]
 
 
 def _split(

@@ -183,6 +183,14 @@ def test_jpeg_is_decoded_small_but_large_enough(
     assert open_image(tmp_path / "a.jpg", at_least=at_least).size == (size if orientation == 1 else size[::-1])
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_decoded_small_keeps_its_colours(mode: str, tmp_path: Path, photo: Photo) -> None:
+    large = photo(3, width=800, height=400).convert(mode)
+    large.save(tmp_path / "a.jpg", quality=95)
+    small = open_image(tmp_path / "a.jpg", at_least=100)
+    assert difference(small, large.convert("RGB").resize((200, 100), Image.Resampling.BOX)) < 4
+
+
 def test_at_least_leaves_other_formats_whole(tmp_path: Path, photo: Photo) -> None:
     photo(width=800, height=400).save(tmp_path / "a.png")
     assert open_image(tmp_path / "a.png", at_least=50).size == (800, 400)

@@ -112,10 +112,12 @@ def test_a_missing_root_says_which_key_to_correct(tmp_path: Path) -> None:
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:
-    touch(tmp_path, "data/cat/1.jpg", "elsewhere/1.jpg")
+    touch(tmp_path, "data/cat/1.jpg", "elsewhere/1.jpg", "more/2.jpg")
     (tmp_path / "data" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "cat" / "more").symlink_to(tmp_path / "more")
     (tmp_path / "data" / "cat" / "loop").symlink_to(tmp_path / "data" / "cat")
-    assert rows(read(tmp_path / "data")) == [("cat/1.jpg", "cat", None), ("dog/1.jpg", "dog", None)]
+    paths = ["cat/1.jpg", "cat/more/2.jpg", "dog/1.jpg"]
+    assert rows(read(tmp_path / "data")) == [(path, path[:3], None) for path in paths]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux stores names that are not UTF-8")
