@@ -73,7 +73,7 @@ def evaluate(
     before = artifact_digest(bundle)
     model, store, probe = Bundle.open(bundle), FeatureStore.open(features / SPLIT), LinearProbe.open(codebook)
     open_artifact(images, "images", verify=False)
-    _check_fit(model, store, tuple(read_json(images / "classes.json")))
+    _check_fit(model, store, images)
     scorer = Scorer(model.codebook.to(device), model.head.to(device), model.temperature, probe.to(device), device)
     with torch.inference_mode():
         scores = score(store, scorer, on_event)
@@ -101,11 +101,11 @@ def evaluate(
     return EvaluateResult(out, metrics, numbers)
 
 
-def _check_fit(model: Bundle, store: FeatureStore, classes: tuple[str, ...]) -> None:
+def _check_fit(model: Bundle, store: FeatureStore, images: Path) -> None:
     """Refuse artifacts that were not made for each other."""
     again = "run dvc repro"
-    if model.classes != classes:
-        raise ArtifactError(f"the bundle knows {len(model.classes)} classes, images {len(classes)} others; {again}")
+    if model.classes != tuple(read_json(images / "classes.json")):
+        raise ArtifactError(f"the bundle's classes are not those of {images}; {again}")
     if model.backbone != store.backbone or tuple(model.grid) != store.grid:
         raise ArtifactError(
             f"the bundle was trained on {model.backbone.name}, grid {tuple(model.grid)}; the test features are of "

@@ -1,0 +1,192 @@
+"""The step as a whole, against plain formulas on the same tokens."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact, read_table
+from protoquant.core.errors import ArtifactError
+from protoquant.core.events import ProgressEvent, ignore
+from protoquant.evaluation.config import EvaluateConfig
+from protoquant.evaluation.evaluate import EvaluateResult, evaluate
+
+CONFIG = EvaluateConfig(resamples=200)
+Paths = dict[str, Path]
+Make = Callable[..., Paths]
+
+
+def run(paths: Paths, config: EvaluateConfig = CONFIG, **changes: Any) -> EvaluateResult:
+    """Evaluate on the CPU with seed 0."""
+    given: dict[str, Any] = {**paths, "device": torch.device("cpu"), "seed": 0, "on_event": ignore, **changes}
+    return evaluate(config, **given)
+
+
+@pytest.fixture
+def expected(
+    codes: torch.Tensor, head: torch.Tensor, tokens: tuple[torch.Tensor, torch.Tensor]
+) -> dict[str, np.ndarray]:
+    """Scores (n, k), logits (n, c), labels and nearest codes, by the formulas of the method in float64."""
+    units = torch.nn.functional.normalize(tokens[0].double(), dim=-1)
+    cosine = units @ codes.double().T
+    scores = torch.softmax(cosine / 0.1, dim=-1).amax(dim=1)
+    found = {"scores": scores, "logits": scores @ head.double().T, "labels": tokens[1], "nearest": cosine.argmax(-1)}
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def test_numbers_equal_the_formulas(make: Make, expected: dict[str, np.ndarray]) -> None:
+    numbers = run(make()).numbers
+    predicted = expected["logits"].argmax(axis=1)
+    right = predicted == expected["labels"]
+    assert 0.3 < right.mean() < 1.0
+    assert numbers["test"]["top1"]["value"] == round(float(right.mean()), 4)
+    assert numbers["test"]["top1"]["n"] == 33
+    assert numbers["test"]["top1"]["low"] < numbers["test"]["top1"]["value"] < numbers["test"]["top1"]["high"]
+    assert numbers["test"]["top5"]["value"] == 1.0
+    recalls = [right[expected["labels"] == label].mean() for label in range(3)]
+    assert numbers["test"]["macro"]["value"] == round(float(np.mean(recalls)), 4)
+    assert numbers["test"]["ties"] == {"value": 0, "n": 33}
+    assert numbers["size"]["sparsity"] == round(1 - 6 / 18, 4)
+    assert (numbers["size"]["class_size"], numbers["size"]["global_size"]) == (2.0, 5)
+    counts = np.bincount(expected["nearest"].ravel(), minlength=6) / expected["nearest"].size
+    perplexity = np.exp(-(counts[counts > 0] * np.log(counts[counts > 0])).sum())
+    assert numbers["codebook"]["perplexity"] == pytest.approx(perplexity, abs=1e-4)
+    assert numbers["codebook"]["tokens"] == 33 * 6
+
+
+def test_every_account_closes(make: Make, expected: dict[str, np.ndarray]) -> None:
+    paths = make()
+    run(paths)
+    predictions = read_table(paths["out"] / "predictions.parquet")
+    contributions = read_table(paths["out"] / "contributions.parquet")
+    assert list(predictions["image_id"]) == [f"test/{number:02d}.png" for number in range(33)]
+    assert predictions["logit"].to_numpy() == pytest.approx(expected["logits"].max(axis=1), abs=1e-6)
+    for kind, logit in (("predicted", "logit"), ("label", "true_logit")):
+        sums = contributions.groupby(["image_id", "class"])["contribution"].sum()
+        of_class = [sums[row] for row in zip(predictions["image_id"], predictions[kind], strict=True)]
+        assert predictions[logit].to_numpy() == pytest.approx(of_class, abs=1e-5)
+    product = contributions["score"] * contributions["weight"]
+    assert contributions["contribution"].to_numpy() == pytest.approx(product.to_numpy(), abs=1e-12)
+    numbers = [int(name[5:7]) for name in contributions["image_id"]]
+    assert contributions["score"].to_numpy() == pytest.approx(
+        expected["scores"][numbers, contributions["code"].to_numpy()], abs=1e-6
+    )
+    classes = contributions.groupby("image_id")["class"].nunique()
+    assert set(classes[predictions.loc[~predictions["correct"], "image_id"]]) == {2}
+    assert set(classes[predictions.loc[predictions["correct"], "image_id"]]) == {1}
+
+
+def test_cells_are_where_the_score_is(
+    make: Make, codes: torch.Tensor, tokens: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    paths = make()
+    run(paths)
+    units = torch.nn.functional.normalize(tokens[0].double(), dim=-1)
+    shares = torch.softmax(units @ codes.double().T / 0.1, dim=-1).reshape(33, 2, 3, 6).numpy()
+    for row in read_table(paths["out"] / "contributions.parquet").itertuples():
+        assert shares[int(row.image_id[5:7]), row.row, row.col, row.code] == pytest.approx(row.score, abs=1e-6)
+
+
+@pytest.mark.parametrize("shard", [1, 7])
+def test_shards_change_nothing(make: Make, shard: int) -> None:
+    whole, cut = make(), make(shard)
+    run(whole)
+    run(cut)
+    assert cut["metrics"].read_bytes() == whole["metrics"].read_bytes()
+    for name in ("predictions.parquet", "contributions.parquet", "confusion.csv", "reliability.csv", "per_class.csv"):
+        assert digest_file(cut["out"] / name) == digest_file(whole["out"] / name), name
+
+
+def test_twice_gives_the_same_bytes_and_leaves_the_bundle_alone(make: Make) -> None:
+    paths = make()
+    before = {file: file.read_bytes() for file in sorted(paths["bundle"].rglob("*")) if file.is_file()}
+    digests = []
+    for _ in range(2):
+        run(paths)
+        digests.append((artifact_digest(paths["out"]), digest_file(paths["metrics"])))
+    assert digests[0] == digests[1]
+    assert {file: file.read_bytes() for file in sorted(paths["bundle"].rglob("*")) if file.is_file()} == before
+    assert open_artifact(paths["out"], "evaluation").inputs["bundle"] == artifact_digest(paths["bundle"])
+
+
+def test_another_seed_moves_intervals_only(make: Make) -> None:
+    paths = make()
+    first, second = run(paths).numbers, run(paths, seed=1).numbers
+    assert first["test"]["top1"]["value"] == second["test"]["top1"]["value"]
+    assert first["test"]["ece"] != second["test"]["ece"]
+
+
+def test_only_the_test_split_is_opened(make: Make) -> None:
+    paths = make()
+    assert [entry.name for entry in paths["features"].iterdir()] == ["test"]
+    seen: list[object] = []
+    run(paths, on_event=seen.append)
+    progress = [event for event in seen if isinstance(event, ProgressEvent)]
+    assert (progress[0].done, progress[-1].done, progress[-1].total) == (0, 33, 33)
+
+
+def test_csv_files_are_what_dvc_plots_reads(make: Make) -> None:
+    paths = make()
+    run(paths)
+    predictions = read_table(paths["out"] / "predictions.parquet")
+    confused = pd.read_csv(paths["out"] / "confusion.csv", keep_default_na=False)
+    assert list(confused.columns) == ["actual", "predicted"]
+    names = np.array(["wren", "NA", "jay <b>"])
+    assert (confused["actual"] == names[predictions["label"]]).all()
+    assert (confused["predicted"] == names[predictions["predicted"]]).all()
+    reliable = pd.read_csv(paths["out"] / "reliability.csv")
+    assert list(reliable.columns) == ["confidence", "accuracy", "count"]
+    assert reliable["count"].sum() == 33
+    per_class = pd.read_csv(paths["out"] / "per_class.csv", keep_default_na=False)
+    assert per_class["support"].tolist() == [11, 11, 11]
+    assert per_class["prototypes"].tolist() == [2, 2, 2]
+    metrics = json.loads(paths["metrics"].read_text())
+    share = (reliable["count"] * (reliable["accuracy"] - reliable["confidence"]).abs()).sum() / 33
+    assert metrics["test"]["ece"]["value"] == pytest.approx(share, abs=2e-4)
+
+
+def test_local_and_cover_size_by_hand(make: Make) -> None:
+    paths = make()
+    config = EvaluateConfig(resamples=100, epsilon=0.4, cover=0.5)
+    numbers = run(paths, config).numbers
+    predictions = read_table(paths["out"] / "predictions.parquet")
+    contributions = read_table(paths["out"] / "contributions.parquet")
+    sizes, covers = [], []
+    for row in predictions.itertuples():
+        own = contributions[(contributions["image_id"] == row.image_id) & (contributions["class"] == row.predicted)]
+        parts = sorted(own["contribution"], reverse=True)
+        sizes.append(sum(part > 0.4 for part in parts))
+        covers.append(next(m for m in range(1, 9) if sum(parts[:m]) >= 0.5 * sum(parts) - 1e-9))
+    assert predictions["local_size"].tolist() == sizes
+    assert predictions["cover_size"].tolist() == covers
+    assert numbers["size"]["local_size"]["value"] == round(float(np.mean(sizes)), 4)
+    assert len(set(sizes)) > 1
+
+
+def test_artifacts_of_other_runs_are_refused_and_nothing_is_written(make: Make) -> None:
+    paths = make()
+    shutil.rmtree(paths["features"] / "test")
+    with pytest.raises(ArtifactError, match=r"features/test"):
+        run(paths)
+    paths = make(7)
+    (paths["bundle"] / "tensors.safetensors").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"tensors\.safetensors is damaged"):
+        run(paths)
+    assert not paths["out"].exists()
+    assert not paths["metrics"].exists()
+
+
+def test_other_classes_are_refused(make: Make, tmp_path: Path) -> None:
+    from protoquant.core.artifacts import write_json, writing
+
+    paths = make()
+    with writing(tmp_path / "others", "images") as folder:
+        write_json(folder / "classes.json", ["a", "b"])
+    with pytest.raises(ArtifactError, match=r"the bundle's classes are not those of .*others"):
+        run(paths | {"images": tmp_path / "others"})
