@@ -73,13 +73,31 @@ def register(
 
 
 def _check(workspace: Workspace) -> None:
-    """The bundle must be whole, and the numbers and the report must be those of this bundle."""
+    """The bundle must be whole, and numbers and report must be those of this bundle, made from one set of artifacts."""
     open_artifact(workspace.bundle, "bundle")
-    bundle = artifact_digest(workspace.bundle)
-    for path, kind in ((workspace.evaluation, "evaluation"), (workspace.report, "report")):
-        if open_artifact(path, kind, verify=False).inputs.get("bundle", bundle) != bundle:
-            message = f"{path} was made for another bundle than {workspace.bundle}; run the pipeline (dvc repro)"
+    there = {
+        "images": artifact_digest(workspace.images),
+        "codebook": artifact_digest(workspace.codebook),
+        "bundle": artifact_digest(workspace.bundle),
+        "evaluation": artifact_digest(workspace.evaluation),
+        "metrics": _metrics_digest(workspace),
+    }
+    for path, kind in (
+        (workspace.bundle, "bundle"),
+        (workspace.evaluation, "evaluation"),
+        (workspace.report, "report"),
+    ):
+        inputs = open_artifact(path, kind, verify=False).inputs
+        if others := [name for name, digest in there.items() if inputs.get(name, digest) != digest]:
+            message = f"{path} was made from another {' and another '.join(others)}; run the pipeline (dvc repro)"
             raise ArtifactError(message)
+
+
+def _metrics_digest(workspace: Workspace) -> str:
+    if not workspace.metrics.is_file():
+        message = f"{workspace.metrics} is missing; run the stage that writes it (dvc repro)"
+        raise ArtifactError(message)
+    return digest_file(workspace.metrics)
 
 
 def _new_version(store: Store, config: RegisterConfig, workspace: Workspace, params: Mapping[str, Any]) -> ModelVersion:

@@ -184,7 +184,19 @@ def test_the_numbers_of_another_bundle_are_refused(with_store: Workspace, train:
     train(with_store, "other codes")
     shutil.rmtree(with_store.evaluation)
     shutil.copytree(tmp_path / "old", with_store.evaluation)
-    with pytest.raises(ArtifactError, match=r"evaluation was made for another bundle than .*; run the pipeline"):
+    with pytest.raises(ArtifactError, match=r"evaluation was made from another bundle; run the pipeline"):
+        run(with_store)
+
+
+def test_numbers_that_the_report_does_not_show_are_refused(with_store: Workspace):
+    with_store.metrics.write_text(with_store.metrics.read_text().replace("0.9", "0.99"))
+    with pytest.raises(ArtifactError, match=r"report was made from another metrics; run the pipeline"):
+        run(with_store)
+
+
+def test_missing_numbers_are_named(with_store: Workspace):
+    with_store.metrics.unlink()
+    with pytest.raises(ArtifactError, match=r"metrics\.json is missing; run the stage"):
         run(with_store)
 
 
