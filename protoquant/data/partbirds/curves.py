@@ -29,17 +29,12 @@ class Frame:
 
     def __call__(self, points: ArrayLike) -> Points:
         """Map local points (..., 2) to pixels (..., 2)."""
-        mapped: Points = np.asarray(points, dtype=np.float64) @ self._transposed
-        mapped += self._shift
+        local = np.asarray(points, dtype=np.float64)
+        a, b, c, d = self.linear
+        mapped: Points = local[..., :1] * (a, c)
+        mapped += local[..., 1:] * (b, d)
+        mapped += self.origin
         return mapped
-
-    @cached_property
-    def _transposed(self) -> Points:
-        return np.array(self.linear).reshape(2, 2).T
-
-    @cached_property
-    def _shift(self) -> Points:
-        return np.array(self.origin)
 
     @cached_property
     def scale(self) -> float:
@@ -62,9 +57,12 @@ class Frame:
 
     def local(self, x: Plane, y: Plane) -> tuple[Plane, Plane]:
         """Map pixel positions back to local coordinates (the inverse map)."""
-        a, b, c, d = np.linalg.inv(self._transposed.T).astype(np.float32).ravel()
+        a, b, c, d = (np.float32(number) for number in self.linear)
         x, y = x - np.float32(self.origin[0]), y - np.float32(self.origin[1])
-        return a * x + b * y, c * x + d * y
+        area = a * d - b * c
+        u: Plane = np.asarray((d * x - b * y) / area, dtype=np.float32)
+        v: Plane = np.asarray((a * y - c * x) / area, dtype=np.float32)
+        return u, v
 
 
 def smooth(points: ArrayLike, *, closed: bool = True, steps: int = 6) -> Points:
@@ -74,16 +72,18 @@ def smooth(points: ArrayLike, *, closed: bool = True, steps: int = 6) -> Points:
         Catmull and Rom 1974, "A class of local interpolating splines" (uniform, tension 1/2).
     """
     knots: Points = np.asarray(points, dtype=np.float64)
-    if closed:
-        before, first, second, after = (np.roll(knots, shift, axis=0) for shift in (1, 0, -1, -2))
-    else:
-        padded = np.concatenate([knots[:1], knots, knots[-1:]])
-        before, first, second, after = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
-    u = (np.arange(steps) / steps)[None, :, None]
-    p0, p1, p2, p3 = (part[:, None, :] for part in (before, first, second, after))
-    curve = p1 + 0.5 * u * (p2 - p0 + u * (2 * p0 - 5 * p1 + 4 * p2 - p3 + u * (3 * (p1 - p2) + p3 - p0)))
-    flat: Points = curve.reshape(-1, 2)
+    padded = np.concatenate([knots[-1:], knots, knots[:2]] if closed else [knots[:1], knots, knots[-1:]])
+    spans = (padded[:-3], padded[1:-2], padded[2:-1], padded[3:])
+    curve = sum(weight * knot[:, None, :] for weight, knot in zip(_weights(steps), spans, strict=True))
+    flat: Points = np.asarray(curve).reshape(-1, 2)
     return flat if closed else np.concatenate([flat, knots[-1:]])
+
+
+@lru_cache
+def _weights(steps: int) -> Points:
+    """How much each of a span's four knots counts at each of its steps (4, steps, 1)."""
+    u = (np.arange(steps) / steps)[:, None]
+    return 0.5 * np.stack([-u + 2 * u**2 - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, -(u**2) + u**3])
 
 
 def ribbon(line: ArrayLike, widths: ArrayLike) -> Points:
@@ -133,7 +133,7 @@ class Feather:
 
     def shaft(self, start: float = 0.0, end: float = 0.95) -> Points:
         """Eight points along the middle, between two shares of the length."""
-        return _shaft(self, np.linspace(start, end, 8))
+        return _axis(self, start, end)
 
     def barbs(self, slant: float, reach: float) -> Points:
         """Fine lines (12, 2, 2) from the shaft outwards: `slant` of the length back, `reach` of the width sideways."""
@@ -142,6 +142,11 @@ class Feather:
 
 def _shaft(shape: Feather, t: Points) -> Points:
     return np.stack([-shape.length * t, shape.bend * shape.length * t**2], axis=1)
+
+
+@lru_cache(maxsize=2048)
+def _axis(shape: Feather, start: float, end: float) -> Points:
+    return _shaft(shape, np.linspace(start, end, 8))
 
 
 @lru_cache(maxsize=2048)

@@ -135,10 +135,10 @@ class Tile:
     def strokes(self, lines: Points, colour: Colour, width: float, opacity: float = 1.0) -> None:
         """Draw many lines (m, n, 2) at once."""
         path = aggdraw.Path()
-        for first, *rest in lines.tolist():
-            path.moveto(*first)
-            for point in rest:
-                path.lineto(*point)
+        for (x, y), *rest in lines.tolist():
+            path.moveto(x, y)
+            for u, v in rest:
+                path.lineto(u, v)
         self._on_colour.path(path, aggdraw.Pen(eight_bit(colour), width, round(255 * opacity)))
 
     def drawn(self) -> Plane:

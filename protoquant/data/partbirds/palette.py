@@ -35,8 +35,8 @@ PLUMAGES: tuple[tuple[Colour, Colour], ...] = (
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
     """Blend two colours: `one` at share 0, `other` at share 1."""
-    red, green, blue = (a + (b - a) * share for a, b in zip(one, other, strict=True))
-    return red, green, blue
+    (a, b, c), (d, e, f) = one, other
+    return a + (d - a) * share, b + (e - b) * share, c + (f - c) * share
 
 
 def darker(colour: Colour, share: float) -> Colour:
@@ -56,6 +56,6 @@ def shifted(colour: Colour, hue: float, saturation: float, value: float) -> Colo
 
 
 def eight_bit(colour: Colour) -> tuple[int, int, int]:
-    """The colour as three integers in 0..255."""
-    red, green, blue = (round(255 * min(max(part, 0.0), 1.0)) for part in colour)
-    return red, green, blue
+    """The colour as three integers in 0..255; no operation here leaves [0, 1]."""
+    red, green, blue = colour
+    return round(255 * red), round(255 * green), round(255 * blue)

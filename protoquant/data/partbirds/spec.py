@@ -118,7 +118,7 @@ VARIANTS: dict[Part, tuple[Variant, ...]] = {
     ),
 }
 
-FAMILY = 4
+FAMILY = 3
 """Classes in a family, which share most of their parts."""
 
 DISTANCE = 2

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
+from protoquant.core.errors import ProtoQuantError
 from protoquant.core.events import OnEvent, track
 from protoquant.core.runtime import Runtime
 from protoquant.data.config import PrepareConfig
-from protoquant.data.partbirds.render import render
-from protoquant.data.partbirds.scene import sample_scene
-from protoquant.data.partbirds.spec import PartBirdsSpec, bird_classes, load_spec
+from protoquant.data.partbirds.files import Order, draw
+from protoquant.data.partbirds.spec import bird_classes, load_spec
 from protoquant.data.readers.listing import Listing
-from protoquant.data.splits import SPLITS, SplitName
+from protoquant.data.splits import SPLITS
 
 _CHUNK = 8
 """Images that a worker process takes at a time."""
@@ -40,17 +40,18 @@ def read(root: Path, *, into: Path, config: PrepareConfig, seed: int, on_event: 
     Raises:
         UsageError: There is no spec file.
         ConfigError: The spec is wrong.
+        ProtoQuantError: A worker process was ended from outside.
     """
     spec = load_spec(root)
     names = tuple(bird.name for bird in bird_classes(spec))
-    orders: list[_Order] = []
+    orders: list[Order] = []
     rows: list[tuple[str, str, str]] = []
     for split in SPLITS:
         for class_index, name in enumerate(names):
             (into / split / name).mkdir(parents=True)
             for index in range(spec.images(split)):
                 path = f"{split}/{name}/{index:04d}.png"
-                orders.append((spec, class_index, split, index, into / path))
+                orders.append(Order(spec, class_index, split, index, into / path))
                 rows.append((path, name, split))
     workers = min(Runtime.from_environment().workers, -(-len(orders) // _CHUNK))
     for _ in track(_drawn(orders, workers), "render", len(orders), "images", on_event):
@@ -58,19 +59,13 @@ def read(root: Path, *, into: Path, config: PrepareConfig, seed: int, on_event: 
     return Listing(pd.DataFrame(rows, columns=["path", "class_name", "split"]), into, names)
 
 
-_Order = tuple[PartBirdsSpec, int, SplitName, int, Path]
-"""One image to draw: spec, class index, split, index, file."""
-
-
-def _drawn(orders: list[_Order], workers: int) -> Iterator[None]:
+def _drawn(orders: list[Order], workers: int) -> Iterator[None]:
     """Draw all images, in this process where there is one worker only."""
     if workers == 1:
-        yield from map(_draw, orders)
+        yield from map(draw, orders)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_draw, orders, chunksize=_CHUNK)
-
-
-def _draw(order: _Order) -> None:
-    spec, class_index, split, index, path = order
-    Image.fromarray(render(sample_scene(spec, class_index, split, index)).image).save(path)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(draw, orders, chunksize=_CHUNK)
+    except BrokenProcessPool as error:
+        raise ProtoQuantError("a process that renders partbirds was ended; set PROTOQUANT_WORKERS=1") from error

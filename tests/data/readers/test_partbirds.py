@@ -1,18 +1,21 @@
 """The partbirds reader: files, listing, and independence from the number of workers."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from protoquant.core.errors import ConfigError, UsageError
+from protoquant.core.errors import ConfigError, ProtoQuantError, UsageError
 from protoquant.core.events import Event, ProgressEvent, ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.partbirds.render import render
 from protoquant.data.partbirds.scene import sample_scene
 from protoquant.data.partbirds.spec import PartBirdsSpec, bird_classes
+from protoquant.data.readers import partbirds
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.partbirds import read
 
@@ -66,6 +69,20 @@ def test_the_bytes_depend_neither_on_the_number_of_workers_nor_on_the_seed_of_pa
     monkeypatch.setenv("PROTOQUANT_WORKERS", "2")
     read(once.spec_file, into=tmp_path / "out", config=PrepareConfig(), seed=1, on_event=ignore)
     assert digests(tmp_path / "out") == digests(once.listing.image_root)
+
+
+def test_a_worker_that_is_ended_is_one_line(once, tmp_path, monkeypatch):
+    class BrokenPool(ThreadPoolExecutor):
+        def __init__(self, workers, mp_context):
+            super().__init__(workers)
+
+        def map(self, *arguments, **options):
+            raise BrokenProcessPool
+
+    monkeypatch.setenv("PROTOQUANT_WORKERS", "2")
+    monkeypatch.setattr(partbirds, "ProcessPoolExecutor", BrokenPool)
+    with pytest.raises(ProtoQuantError, match="was ended; set PROTOQUANT_WORKERS=1"):
+        read(once.spec_file, into=tmp_path / "out", config=PrepareConfig(), seed=0, on_event=ignore)
 
 
 def test_a_wrong_spec_writes_nothing(tmp_path):
