@@ -60,6 +60,7 @@ def prepare() -> None:
             root=run.image_root,
             out=run.workspace.images,
             seed=run.settings.seed,
+            workers=run.runtime.workers,
             on_event=run.on_event,
         )
 

@@ -54,7 +54,8 @@ def _sentence(schema: Schema, detail: ErrorDetails, where: str, source: str) -> 
     key = ".".join(filter(None, [where, *path])) or "the file"
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
-        names, unknown = list(field["properties"]), str(detail["loc"][-1])
+        names = [name for member in [field, *field.get("anyOf", [])] for name in member.get("properties", {})]
+        unknown = str(detail["loc"][-1])
         full = ".".join(filter(None, [where, *path, unknown]))
         return f"unknown key {full!r}{suggest(unknown, names)} ({source}); known here: {', '.join(names)}"
     if detail["type"] == "missing":
@@ -74,13 +75,15 @@ def _locate(schema: Schema, location: list[str]) -> tuple[list[str], Schema]:
     """
     path, field = [], schema
     for part in location:
-        if part in field.get("properties", {}):
-            field = _resolve(schema, field["properties"][part])
-        elif part.isdigit() and "items" in field:
-            field = _resolve(schema, field["items"])
-        else:
-            continue
-        path.append(part)
+        for member in [field, *field.get("anyOf", [])]:
+            if part in member.get("properties", {}):
+                field = _resolve(schema, member["properties"][part])
+            elif part.isdigit() and "items" in member:
+                field = _resolve(schema, member["items"])
+            else:
+                continue
+            path.append(part)
+            break
     return path, field
 
 

@@ -21,6 +21,7 @@ class Example(Section):
     patience: int | Literal["auto"] = "auto"
     note: str | None = None
     inner: Inner = Inner()
+    other: Inner | None = None
 
 
 def test_values_become_typed_and_lists_tuples() -> None:
@@ -47,6 +48,11 @@ def test_values_become_typed_and_lists_tuples() -> None:
         ({"temperatures": [0.1, "x"]}, "quantize.temperatures.1 must be a number, got 'x' (params.yaml)"),
         ({"temperatures": 3}, "quantize.temperatures must be a list, each item a number, got 3 (params.yaml)"),
         ({"note": 3}, "quantize.note must be a text or empty (null), got 3 (params.yaml)"),
+        ({"other": {"depth": 0}}, "quantize.other.depth must be an integer >= 1, got 0 (params.yaml)"),
+        (
+            {"other": {"deep": 2}},
+            "unknown key 'quantize.other.deep'; did you mean 'depth'? (params.yaml); known here: depth",
+        ),
         ({"inner": 3}, "quantize.inner must be a mapping of keys to values, got 3 (params.yaml)"),
         (
             {"inner": {"deep": 2}},
