@@ -66,7 +66,7 @@ def class_aware_codes(
         for epoch in spherical_kmeans(
             TensorSource.of_rows(units),
             own,
-            FeatureNorm("l2"),
+            None,
             epochs=config.seeding_epochs,
             batch=config.batch,
             update="epoch",

@@ -43,7 +43,7 @@ def nearest(units: Float[Tensor, "b d"], codes: Float[Tensor, "k d"]) -> tuple[T
 def spherical_kmeans(
     source: TokenSource,
     codes: Float[Tensor, "k d"],
-    norm: FeatureNorm,
+    norm: FeatureNorm | None,
     *,
     epochs: int,
     batch: int,
@@ -56,12 +56,13 @@ def spherical_kmeans(
     With ``update="epoch"`` (Lloyd) the mean of 1 - cosine never rises from pass to pass. With ``"batch"``
     codes move after every batch of randomly drawn images; at the start of a pass what they have learned
     weighs as much as one batch. A code that no token was nearest to in a pass is revived: it takes the
-    place of the token that its own code represents worst.
+    place of the token that its own code represents worst. With ``"batch"`` the last moves of the last pass
+    can leave a code dead; the codebook's final numbers count it.
 
     Args:
         source: Train tokens.
         codes: Where to start, unit rows.
-        norm: Map from tokens to unit vectors.
+        norm: Map from tokens to unit vectors; None where the tokens are unit vectors already.
         epochs: Most passes.
         batch: Tokens of one step, rounded down to whole images.
         update: When codes move.
@@ -81,7 +82,8 @@ def spherical_kmeans(
         shuffle = generator if update == "batch" else None
         learned = _Pass(codes, counts / steps if update == "batch" else torch.zeros_like(counts))
         for tokens in token_batches(source, batch, shuffle):
-            learned.add(norm.apply(tokens.to(codes.device)))
+            here = tokens.to(codes.device)
+            learned.add(here if norm is None else norm.apply(here))
             if update == "batch":
                 learned.move()
         learned.move()
@@ -109,7 +111,7 @@ class _Pass:
         similarities, indices = nearest(units, self.codes)
         self.usage.add(indices, similarities)
         self._sums.index_add_(0, indices, units)
-        self._remember_worst(units, indices, (1.0 - similarities) * units.any(dim=1))
+        self._remember_worst(units, indices, _errors(units, similarities))
 
     def move(self) -> None:
         """Turn sums into unit codes; a code without tokens, or whose tokens cancel, stays."""
@@ -125,6 +127,14 @@ class _Pass:
         better = largest > self.worst_error
         self.worst[better] = units[row[better]]
         self.worst_error = torch.maximum(self.worst_error, largest)
+
+
+def _errors(units: Float[Tensor, "b d"], similarities: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """1 - cosine, but 0 for a zero token, which must not become a code."""
+    errors = 1.0 - similarities
+    suspects = torch.nonzero(similarities == 0).flatten()
+    errors[suspects] *= units[suspects].any(dim=1)
+    return errors
 
 
 def _revive(

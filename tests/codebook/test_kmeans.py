@@ -73,15 +73,23 @@ def test_the_objective_never_rises(seed, n, k, batch):
     assert all(after <= before + 1e-6 for before, after in itertools.pairwise(errors))
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(["epoch", "batch"]))
-def test_duplicates_lead_to_no_dead_or_equal_codes(seed, update):
+def check_duplicates(seed, update):
     distinct = unit_rows(20, 4, seed)
     units = distinct.repeat_interleave(10, dim=0)
-    start = distinct[:1].repeat(9, 1)
-    codes = fit(units, start, epochs=25, update=update, batch=40, seed=seed)[-1].codes
+    codes = fit(units, distinct[:1].repeat(9, 1), epochs=60, update=update, batch=40, seed=seed)[-1].codes
     assert len(nearest(units, codes)[1].unique()) == 9
     assert int((codes @ codes.T > 1 - 1e-6).sum()) == 9
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_duplicates_lead_to_no_dead_or_equal_codes(seed):
+    check_duplicates(seed, "epoch")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_duplicates_lead_to_no_dead_or_equal_codes_in_batches(seed):
+    check_duplicates(seed, "batch")
 
 
 def test_one_step_worked_by_hand():
@@ -97,6 +105,13 @@ def test_a_dead_code_takes_the_place_of_the_worst_represented_token():
     units = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 1.0]])
     units = torch.nn.functional.normalize(units, dim=1)
     epoch = fit(units, torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), epochs=1)[0]
+    assert epoch.revived == 1
+    assert torch.allclose(epoch.codes[1], units[2])
+
+
+def test_a_zero_token_revives_no_code():
+    units = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.6, 0.8]])
+    epoch = fit(units, torch.tensor([[1.0, 0.0], [0.0, -1.0]]), epochs=1)[0]
     assert epoch.revived == 1
     assert torch.allclose(epoch.codes[1], units[2])
 
