@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact
@@ -117,12 +118,22 @@ def _new_version(store: Store, config: RegisterConfig, workspace: Workspace, par
         model_id = _logged_model(client, run_id, origin) or log_model(
             run_id,
             bundle=workspace.bundle,
-            weights=workspace.root / weights.file if weights.file else None,
+            weights=_weights_file(workspace, weights.file),
             tags=tags,
         )
         return create_version(
             client, config.name, model_id=model_id, run_id=run_id, tags=tags, description=numbers.sentence()
         )
+
+
+def _weights_file(workspace: Workspace, file: str | None) -> Path | None:
+    if file is None:
+        return None
+    path = workspace.root / file
+    if not path.is_file():
+        message = f"the model's weights go into the registry, but {path} is missing; put the file back"
+        raise ArtifactError(message)
+    return path
 
 
 def _logged_model(client: MlflowClient, run_id: str, origin: Lineage) -> str | None:

@@ -18,6 +18,7 @@ from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, mlflow
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
+_LONGEST_REASON = 400
 _SQLITE = b"SQLite format 3\x00"
 
 
@@ -114,7 +115,7 @@ def _refusals(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         place = _without_password(uri)
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
         message = f"MLflow at {place} refused: {reason.replace(uri, place)}"
         raise ProtoQuantError(message) from error
 

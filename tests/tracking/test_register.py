@@ -102,6 +102,22 @@ def test_weights_from_a_file_go_with_the_model(
     assert fetched.weights.read_text() == "weights"
 
 
+def test_weights_that_are_missing_are_named(with_store: Workspace, without_reader: Callable[..., None]):
+    without_reader(file="mine.safetensors")
+    with pytest.raises(ArtifactError, match=r"my birds/mine\.safetensors is missing; put the file back"):
+        run(with_store)
+    assert [held.info.status for held in runs(with_store)] == ["FAILED"]
+
+
+def test_a_moved_workspace_registers_again_where_it_is(with_store: Workspace, tmp_path: Path):
+    run(with_store)
+    moved = Workspace(with_store.root.rename(tmp_path / "moved"))
+    again, _ = run(moved)
+    assert (again.version, again.already) == (2, False)
+    assert fetch_bundle("models:/birds@challenger", workspace=moved, into=tmp_path / "into").bundle.is_dir()
+    assert not with_store.root.exists()
+
+
 def test_another_bundle_is_another_version_and_run(with_store: Workspace, train: Callable[..., None]):
     first, _ = run(with_store)
     train(with_store, "other codes")
