@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from protoquant.core.artifacts import load_tensors, open_artifact
+from protoquant.core.artifacts import load_tensors, open_artifact, write_table, writing
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.spec import BackboneSpec, WeightsSpec
-from protoquant.features.store import FeatureStore, write_store
+from protoquant.features.store import FeatureStore, index_table, write_store
 
 PREPROCESSING = Preprocessing((256, 256), (224, 224), "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPEC = BackboneSpec("test_resnet", WeightsSpec("file", "ab" * 32, "weights.safetensors"), PREPROCESSING)
@@ -103,8 +103,8 @@ def test_the_format_on_disk_is_the_one_of_the_design(path):
     assert extra["backbone"]["weights"] == {"source": "file", "digest": "ab" * 32, "file": "weights.safetensors"}
 
 
-def test_a_manifest_without_a_key_is_named_damaged(path):
-    manifest = path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"shard": 3', '"shards": 3'))
-    with pytest.raises(ArtifactError, match="'shard' is missing"):
-        FeatureStore.open(path)
+def test_a_manifest_without_a_key_is_named_damaged(tmp_path):
+    with writing(tmp_path / "out", "feature-store", n=1) as folder:
+        write_table(folder / "index.parquet", index_table(["a.png"], [0]))
+    with pytest.raises(ArtifactError, match="'grid' is missing; run extract"):
+        FeatureStore.open(tmp_path / "out")
