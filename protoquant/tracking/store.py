@@ -18,7 +18,7 @@ from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, mlflow
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
-_LONGEST_REASON = 400
+_LONGEST_REASON = 200
 _SQLITE = b"SQLite format 3\x00"
 
 
@@ -126,8 +126,8 @@ def _without_password(uri: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back the information lines of MLflow and of its database migrations; errors still pass."""
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    """Hold back what MLflow, its migrations and its retries tell on the way; errors still pass."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

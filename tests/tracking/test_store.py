@@ -111,3 +111,15 @@ def test_mlflow_is_imported_after_its_settings():
     }
     assert importing == {"mlflow_api.py", "pyfunc.py"}
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"]
+
+
+def test_a_server_that_is_down_is_one_line(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = r"MLflow at http://127\.0\.0\.1:9 refused: API request"
+    with pytest.raises(ProtoQuantError, match=said) as caught, open_store(workspace, create=True) as store:
+        store.client.search_experiments()
+    assert len(str(caught.value)) < 300
+    assert capfd.readouterr() == ("", "")
