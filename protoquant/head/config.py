@@ -13,7 +13,7 @@ class TrainConfig(Section):
     """How patch similarities become presence scores, and how sparse the head on them is."""
 
     temperature: Temperature | Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=20)] = Field(
-        (0.03, 0.05),
+        (0.03, 0.04),
         description="of the softmax over codes; low lets one code win a cell alone; from a list, validation chooses",
     )
     points: int = Field(20, ge=1, le=200, description="sparsities tried for each temperature")
@@ -24,7 +24,7 @@ class TrainConfig(Section):
         description="smallest penalty tried, as a share of the one at which all weights are zero",
     )
     refit: float = Field(
-        0.1,
+        0.3,
         gt=0.0,
         le=1.0,
         description="share of the penalty that stays when the chosen weights are fitted again; 1: no second fit",

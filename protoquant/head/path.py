@@ -15,6 +15,9 @@ from protoquant.head.proximal import refit
 from protoquant.head.regularisation import largest_penalty, penalty_path, solve_path
 from protoquant.head.select import Candidate
 
+NOISE = 1e-6
+"""A largest penalty below this is rounding: scores lie in [0, 1]."""
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -48,7 +51,7 @@ def fit_path(
     for temperature, scores, held_out in zip(config.temperatures, train.scores, validation.scores, strict=True):
         problem = Problem(scores, train.labels, classes)
         largest = largest_penalty(problem)
-        if largest == 0:
+        if largest <= NOISE:
             raise DataError(f"at temperature {temperature:g} no code tells any class apart; lower train.temperature")
         penalties = penalty_path(largest, config.ratio, config.points)
         limits = Limits(config.solver_tolerance, config.max_iterations)

@@ -1,0 +1,40 @@
+import subprocess
+import sys
+
+import pytest
+
+from protoquant.core.errors import ConfigError
+from protoquant.head.config import TrainConfig
+
+
+def test_one_temperature_or_a_list() -> None:
+    assert TrainConfig.parse({"temperature": 0.1}).temperatures == (0.1,)
+    assert TrainConfig.parse({"temperature": [0.1, 0.05]}).temperatures == (0.1, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"temperature": 0}, r"train\.temperature must be"),
+        ({"temperature": []}, r"train\.temperature must be"),
+        ({"temperature": [0.1, 0.1]}, r"temperature must not repeat a value, got \[0\.1, 0\.1\]"),
+        ({"points": 0}, r"train\.points must be an integer >= 1"),
+        ({"ratio": 1.0}, r"train\.ratio must be a number >= 1e-05 and <= 0\.9"),
+        ({"refit": 0.0}, r"train\.refit must be a number > 0"),
+        ({"tolerance": -0.1}, r"train\.tolerance must be a number >= 0"),
+        ({"crops": 9}, r"train\.crops must be an integer >= 0 and <= 8"),
+        ({"tolerence": 0.1}, r"unknown key 'train\.tolerence'; did you mean 'tolerance'\?"),
+    ],
+)
+def test_bad_values_are_named(values: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        TrainConfig.parse(values, where="train")
+
+
+def test_every_field_is_described() -> None:
+    assert all(field.description for field in TrainConfig.model_fields.values())
+
+
+def test_importing_it_loads_no_torch() -> None:
+    code = "import sys, protoquant.head.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
