@@ -48,7 +48,7 @@ class QuantizeConfig(Section):
         "centroid", description="centroid: codes stay means; medoid: each code becomes its nearest train patch"
     )
     probe_penalties: tuple[Annotated[float, Field(gt=0.0, le=1e6)], ...] = Field(
-        (1.0, 0.3, 0.1, 0.03, 0.01),
+        (3.0, 1.0, 0.3, 0.1, 0.03),
         min_length=1,
         description="L2 penalties of the linear probe; the best on validation is kept, the largest where equal",
     )
