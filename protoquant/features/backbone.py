@@ -116,6 +116,8 @@ class Backbone:
         with torch.inference_mode():
             layout = read_layout(model, images, spec.name)
             expected = model(images)
+        if not bool(torch.isfinite(expected).all()):
+            raise ArtifactError(f"the weights of {spec.name} give logits that are not finite; give other weights")
         backbone = cls(spec, device, model, layout, int(expected.shape[-1]))
         worst = float((backbone.logits(backbone.features(images)) - expected).abs().max())
         if not worst <= _TOLERANCE * max(1.0, float(expected.abs().max())):

@@ -1,0 +1,245 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from protoquant.core.artifacts import artifact_digest, open_artifact
+from protoquant.core.errors import ArtifactError, DataError
+from protoquant.core.events import MessageEvent, ProgressEvent, ignore
+from protoquant.data.config import PrepareConfig
+from protoquant.data.images import open_image
+from protoquant.data.prepare import prepare
+from protoquant.data.table import ImageTable
+from protoquant.features import extract as module
+from protoquant.features.backbone import Backbone
+from protoquant.features.extract import extract
+from protoquant.features.store import FeatureStore
+from tests.features.conftest import draw
+from tests.features.models import CASES, NAMES, RESNET
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(config, photos, *, out="features", cache="cache", workers=2, on_event=ignore):
+    images, root = photos
+    folder = images.parent
+    return extract(
+        config,
+        images=images,
+        root=root,
+        out=folder / out,
+        cache=folder / cache,
+        device="cpu",
+        workers=workers,
+        on_event=on_event,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_any_model_passes_through_the_store(case, photos, tmp_path):
+    config = case.config(tmp_path, batch=4, shard=8)
+    result = run(config, photos)
+    assert (result.n, result.t, result.d, result.grid) == (
+        {"train": 10, "validation": 4, "test": 6},
+        case.grid[0] * case.grid[1],
+        case.d,
+        case.grid,
+    )
+    store = FeatureStore.open(result.out / "train")
+    backbone = Backbone.load(config, "cpu")
+    table = ImageTable.open(*photos).split("train")
+    position = 7
+    image = open_image(table.path(store.image_ids[position]))
+    tokens = backbone.features(backbone.batch([image])).tokens
+    assert torch.allclose(store.tokens([position])[0].float(), tokens[0], rtol=2e-3, atol=2e-3)
+    assert store.backbone == backbone.spec
+
+
+def test_the_index_is_the_table_in_the_order_of_the_ids(photos, tmp_path):
+    result = run(RESNET.config(tmp_path, batch=4, shard=4), photos)
+    table = ImageTable.open(*photos)
+    for split in ("train", "validation", "test"):
+        store = FeatureStore.open(result.out / split)
+        frame = table.split(split).frame
+        assert list(store.image_ids) == sorted(frame["image_id"])
+        assert dict(zip(store.image_ids, store.labels.tolist(), strict=True)) == dict(
+            zip(frame["image_id"], frame["label"], strict=True)
+        )
+        assert store.inputs == {"images": artifact_digest(photos[0] / split)}
+    open_artifact(result.out, "features")
+
+
+def test_neither_workers_nor_the_cache_nor_the_shard_change_a_byte_of_the_tokens(photos, tmp_path):
+    config = RESNET.config(tmp_path, batch=4, shard=4)
+    first = run(config, photos, workers=1)
+    again = run(config, photos, workers=1, out="again")
+    apart = run(config, photos, workers=4, out="apart", cache="elsewhere")
+    assert (first.computed, first.linked) == (3 + 1 + 2, 0)
+    assert (again.computed, again.linked) == (0, 6)
+    assert (apart.computed, apart.linked) == (6, 0)
+    assert artifact_digest(first.out) == artifact_digest(again.out) == artifact_digest(apart.out)
+    whole = FeatureStore.open(run(config.model_copy(update={"shard": 512}), photos, out="whole").out / "train")
+    assert torch.equal(whole.tokens(range(10)), FeatureStore.open(first.out / "train").tokens(range(10)))
+
+
+def test_an_image_does_not_depend_on_how_many_follow_it(photos, tmp_path):
+    """The last batch is filled up, so its shape, and with it the rounding, is that of all others."""
+    config = RESNET.config(tmp_path, batch=8)
+    backbone = Backbone.load(config, "cpu")
+    shapes = []
+    features = backbone.features
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(backbone, name)
+
+        def features(self, images):
+            shapes.append(tuple(images.shape))
+            return features(images)
+
+    images, root = photos
+    sources = module._sources(ImageTable.open(images, root).split("train"))
+    with module.ThreadPoolExecutor(2) as pool:
+        step = module._Run(config, Watched(), None, ignore, 10)
+        all_of_them = step._compute(sources, pool)
+        fewer = step._compute(sources[:9], pool)
+    assert set(shapes) == {(8, 3, 64, 96)}
+    assert torch.equal(all_of_them[:9], fewer)
+
+
+def test_the_backbone_is_the_same_before_and_after(photos, tmp_path, monkeypatch):
+    loaded = []
+    load = Backbone.load
+
+    def remember(*args):
+        loaded.append(load(*args))
+        loaded.append(loaded[0].state_digest())
+        return loaded[0]
+
+    monkeypatch.setattr(module.Backbone, "load", remember)
+    run(RESNET.config(tmp_path), photos)
+    backbone, before = loaded
+    assert backbone.state_digest() == before
+
+
+def test_progress_counts_every_image_once(photos, tmp_path):
+    events = []
+    config = RESNET.config(tmp_path, batch=4, shard=4)
+    run(config, photos, on_event=events.append)
+    progress = [event for event in events if isinstance(event, ProgressEvent)]
+    assert [event.done for event in progress] == [0, 4, 8, 10, 14, 18, 20]
+    assert {(event.label, event.total, event.unit) for event in progress} == {("extract", 20, "images")}
+    text = next(event.text for event in events if isinstance(event, MessageEvent))
+    assert text.startswith("extract: 20 images, 2 x 3 tokens of 96; 6 shards computed, 0 linked from the cache; ")
+
+
+def test_an_image_that_changed_since_prepare_is_named(photos, tmp_path):
+    draw(photos[1] / "test" / "jay" / "1.png", seed=999)
+    with pytest.raises(DataError, match=r"test/jay/1\.png changed since prepare.*run prepare"):
+        run(RESNET.config(tmp_path), photos)
+    assert not (tmp_path / "features").exists()
+
+
+def test_an_image_that_went_away_is_named(photos, tmp_path):
+    (photos[1] / "train" / "jay" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"train/jay/1\.png is missing"):
+        run(RESNET.config(tmp_path), photos)
+
+
+def test_other_images_reuse_the_shards_that_are_still_the_same(photos, tmp_path):
+    config = RESNET.config(tmp_path, batch=4, shard=4)
+    run(config, photos)
+    changed = photos[1] / "validation" / "jay" / "0.png"
+    draw(changed, seed=999)
+    prepare(PrepareConfig(reader="image_folder"), root=photos[1], out=photos[0], seed=0, on_event=ignore)
+    again = run(config, photos)
+    assert (again.computed, again.linked) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch": 2}, {"dtype": "float32"}, {"input_size": (64, 64)}],
+    ids=["batch", "dtype", "size"],
+)
+def test_what_decides_the_tokens_is_in_the_key(photos, tmp_path, change):
+    config = RESNET.config(tmp_path, batch=4, shard=4)
+    run(config, photos)
+    assert run(config.model_copy(update=change), photos).linked == 0
+
+
+def test_other_weights_are_another_key(photos, tmp_path):
+    config = RESNET.config(tmp_path)
+    run(config, photos)
+    tensors = load_file(config.weights_file)
+    tensors["fc.bias"] += 1
+    save_file(tensors, config.weights_file)
+    assert run(config, photos).linked == 0
+
+
+def scale_last_batch_norm(file, factor):
+    tensors = load_file(file)
+    name = [name for name in tensors if name.startswith("layer4") and name.endswith("bn2.weight")][-1]
+    tensors[name] = torch.full_like(tensors[name], factor)
+    save_file(tensors, file)
+
+
+def test_a_value_that_float16_cannot_hold_names_the_image_and_float32_holds_it(photos, tmp_path):
+    config = RESNET.config(tmp_path)
+    scale_last_batch_norm(config.weights_file, 1e6)
+    said = r"^t\w+/\w+/\d\.png: the backbone gives [\d.e+]+, which float16 cannot hold; set extract\.dtype to float32$"
+    with pytest.raises(DataError, match=said):
+        run(config, photos)
+    assert not (tmp_path / "features").exists()
+    result = run(config.model_copy(update={"dtype": "float32"}), photos)
+    assert float(FeatureStore.open(result.out / "train").tokens(range(10)).max()) > 65504
+
+
+def test_weights_that_give_no_numbers_are_refused_before_any_image(photos, tmp_path):
+    config = RESNET.config(tmp_path)
+    scale_last_batch_norm(config.weights_file, float("nan"))
+    with pytest.raises(ArtifactError, match="the weights of test_resnet give logits that are not finite"):
+        run(config, photos)
+
+
+def test_a_damaged_shard_in_the_cache_is_computed_again(photos, tmp_path):
+    config = RESNET.config(tmp_path, batch=4, shard=4)
+    digest = artifact_digest(run(config, photos).out)
+    shard = min((tmp_path / "cache").glob("*/shard.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.chmod(0o644)
+    shard.unlink()
+    shard.write_bytes(data)
+    events = []
+    again = run(config, photos, on_event=events.append)
+    assert (again.computed, again.linked) == (1, 5)
+    assert "is damaged; dropped, computing it again" in next(e.text for e in events if isinstance(e, MessageEvent))
+    assert artifact_digest(again.out) == digest
+
+
+def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(photos, tmp_path):
+    config = RESNET.config(tmp_path, batch=4, shard=4)
+    script = Path(__file__).with_name("killed_extract.py")
+    call = [sys.executable, str(script), str(tmp_path), config.model_dump_json(), "10"]
+    killed = subprocess.run(
+        call, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert not (tmp_path / "features").exists()
+    finished = len(list((tmp_path / "cache").glob("*/entry.json")))
+    assert finished == 2
+    rerun = run(config, photos)
+    undisturbed = run(config, photos, out="undisturbed", cache="fresh")
+    assert (rerun.linked, rerun.computed) == (2, 4)
+    assert artifact_digest(rerun.out) == artifact_digest(undisturbed.out)
