@@ -154,7 +154,7 @@ def _pose(rng: np.random.Generator) -> Pose:
     return Pose(
         x=0.5 + (-0.025 if flip else 0.025) + _uniform(rng, -0.04, 0.04),
         y=_uniform(rng, 0.45, 0.54),
-        scale=_uniform(rng, 0.77, 0.96),
+        scale=_uniform(rng, 0.79, 0.97),
         flip=flip,
         tilt=_uniform(rng, -16, 14),
         head_angle=_uniform(rng, -18, 20),
@@ -225,7 +225,7 @@ def _objects(rng: np.random.Generator, bird: BirdClass, pose: Pose, backdrop: Ba
     kinds = BEHIND[backdrop.kind]
     behind = [_behind(rng, kinds[int(rng.integers(len(kinds)))]) for _ in range(int(rng.integers(2, 6)))]
     behind.sort(key=lambda thing: (thing.kind != "cloud", thing.y))
-    front = [_front(rng, pose, backdrop) for _ in range(int(rng.choice(3, p=(0.55, 0.35, 0.1))))]
+    front = [_front(rng, pose, backdrop) for _ in range(int(rng.choice(3, p=(0.7, 0.26, 0.04))))]
     return (*behind, _support(rng, bird, pose, backdrop), *front)
 
 
