@@ -130,8 +130,7 @@ class _Fista:
 
     def step(self) -> None:
         problem, ahead = self.problem, self._ahead
-        loss = problem.loss(self._ahead_logits)
-        gradient = problem.gradient(self._ahead_logits)
+        loss, gradient = problem.loss_and_gradient(self._ahead_logits)
         while True:
             weights = (ahead - (gradient + self.penalty) / self._inverse_step).clamp_min_(0)
             if self.support is not None:

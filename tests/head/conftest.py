@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,15 @@ PREPROCESSING = Preprocessing((32, 32), (32, 32), "center", "bicubic", (0.5, 0.5
 SPEC = BackboneSpec("test_resnet", WeightsSpec("file", "ab" * 32, "weights.safetensors"), PREPROCESSING)
 CLASSES, GRID, D = ("auk", "bee-eater", "crane"), (2, 3), 16
 SIZES = {"train": 24, "validation": 12, "test": 6}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Threads only wait for each other on tensors as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def directions() -> torch.Tensor:
@@ -56,7 +66,9 @@ def images(tmp_path: Path) -> Path:
                 rows = []
                 for number in range(n):
                     ramp = np.add.outer(np.arange(40), 3 * np.arange(48)).astype(np.uint8)
-                    Image.fromarray(np.stack([ramp, ramp + number, 255 - ramp], axis=2)).save(part / f"{number:03d}.png")
+                    Image.fromarray(np.stack([ramp, ramp + number, 255 - ramp], axis=2)).save(
+                        part / f"{number:03d}.png"
+                    )
                     digest, label = digest_file(part / f"{number:03d}.png"), number % len(CLASSES)
                     rows.append((f"{split}/{number:03d}.png", label, CLASSES[label], split, digest, 48, 40))
                 write_table(part / "images.parquet", pd.DataFrame(rows, columns=list(DTYPES)).astype(DTYPES))

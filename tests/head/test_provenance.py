@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from protoquant.core.errors import DataError
-from protoquant.core.events import ProgressEvent
+from protoquant.core.errors import ArtifactError
+from protoquant.core.events import ProgressEvent, ignore
 from protoquant.data.table import ImageTable
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.store import FeatureStore
@@ -71,11 +71,11 @@ def table(features):
     return provenance_table([0], nearest, FeatureStore.open(features / "train"))
 
 
-def crops(folder, table, images, root, ranks, on_event=lambda event: None) -> None:
+def crops(folder, table, images, ranks, on_event=ignore) -> None:
     write_crops(
         folder,
         table,
-        ImageTable.open(images, root).split("train"),
+        ImageTable.open(images, images.parent).split("train"),
         preprocessing=SQUARE,
         grid=(2, 3),
         ranks=ranks,
@@ -87,8 +87,8 @@ def crops(folder, table, images, root, ranks, on_event=lambda event: None) -> No
 
 def test_crops_are_the_same_bytes_twice(table, images, tmp_path) -> None:
     events = []
-    crops(tmp_path / "a", table, images, tmp_path, 2, events.append)
-    crops(tmp_path / "b", table, images, tmp_path, 2)
+    crops(tmp_path / "a", table, images, 2, events.append)
+    crops(tmp_path / "b", table, images, 2)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == [crop_name(0, 0), crop_name(0, 1)]
     for name in names:
@@ -98,11 +98,11 @@ def test_crops_are_the_same_bytes_twice(table, images, tmp_path) -> None:
 
 
 def test_no_crops_no_folder(table, images, tmp_path) -> None:
-    crops(tmp_path / "a", table, images, tmp_path, 0)
+    crops(tmp_path / "a", table, images, 0)
     assert not (tmp_path / "a").exists()
 
 
 def test_a_lost_train_image_is_named(table, images, tmp_path) -> None:
     (images / "train" / "004.png").unlink()
-    with pytest.raises(DataError, match=r"train/004\.png is missing"):
-        crops(tmp_path / "a", table, images, tmp_path, 2)
+    with pytest.raises(ArtifactError, match=r"train/004\.png is missing"):
+        crops(tmp_path / "a", table, images, 2)

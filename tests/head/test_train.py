@@ -18,7 +18,8 @@ from protoquant.head.train import train
 
 CONFIG = TrainConfig(temperature=(0.1, 0.3), points=5, ratio=0.02, crops=1, solver_tolerance=0.001)
 COLUMNS = (
-    "temperature,penalty,objective,residual,iterations,nonzeros,prototypes,class_size,train_top1,validation_top1,selected"
+    "temperature,penalty,objective,residual,iterations,"
+    "nonzeros,prototypes,class_size,train_top1,validation_top1,selected"
 )
 
 
@@ -127,7 +128,7 @@ def test_failure_leaves_the_old_bundle(inputs, tmp_path) -> None:
     before = (tmp_path / "bundle" / "manifest.json").read_bytes()
     for number in range(3):
         (inputs["images"] / "train" / f"00{number}.png").unlink()
-    with pytest.raises(DataError, match=r"00\d\.png is missing"):
+    with pytest.raises(ArtifactError, match=r"00\d\.png is missing"):
         fit(inputs, tmp_path / "bundle", CONFIG.model_copy(update={"crops": 8}))
     assert (tmp_path / "bundle" / "manifest.json").read_bytes() == before
 
@@ -167,5 +168,5 @@ def test_scores_that_tell_nothing_are_an_error(inputs, tmp_path) -> None:
     with writing(inputs["codebook"], "codebook") as folder:
         opened.save(folder)
         probe.save(folder)
-    with pytest.raises(DataError, match="at temperature 0.1 no code tells any class apart"):
+    with pytest.raises(DataError, match=r"at temperature 0\.1 no code tells any class apart"):
         fit(inputs, tmp_path / "bundle")

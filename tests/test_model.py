@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.core.artifacts import writing
+from protoquant.core.errors import ArtifactError, DataError, UsageError
+from protoquant.features.backbone import Backbone
+from protoquant.features.config import ExtractConfig
+from protoquant.head.bundle import KIND, Bundle
+from protoquant.head.head import head_logits
+from protoquant.head.nearest import Nearest
+from protoquant.head.presence import presence
+from protoquant.head.provenance import COLUMNS
+from protoquant.model import Model
+
+CLASSES = ("auk", "bee-eater", "crane")
+
+
+def picture(seed: int, width: int = 200, height: int = 180) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_file(timm.create_model("test_convnext").state_dict(), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, weights):
+    """A bundle whose six codes are patches of one picture; written by hand, as train would."""
+    import pandas as pd
+
+    config = ExtractConfig(backbone="test_convnext", weights="file", weights_file=str(weights))
+    backbone = Backbone.load(config, "cpu")
+    tokens = backbone.features(backbone.batch([Image.fromarray(picture(7))])).tokens
+    cells = torch.linspace(0, tokens.shape[1] - 1, 6).long()
+    codebook = Codebook(torch.nn.functional.normalize(tokens[0, cells]), FeatureNorm("l2"))
+    head = torch.tensor([[2.0, 1.0, 0, 0, 0, 0], [0, 0, 3.0, 0.5, 0, 0], [0.7, 0, 0, 0, 4.0, 0]])
+    best = Nearest.empty(6, 1, torch.device("cpu")).with_images(codebook.similarity(tokens), 0)
+    rows = [
+        {
+            "code": code,
+            "rank": 0,
+            "image_id": "train/a.png",
+            "label": 1,
+            "row": int(best.cells[code, 0]) // backbone.grid[1],
+            "col": int(best.cells[code, 0]) % backbone.grid[1],
+            "cosine": float(best.cosines[code, 0]),
+        }
+        for code in range(5)
+    ]
+    bundle = Bundle(
+        codebook=codebook,
+        head=head,
+        temperature=0.05,
+        classes=CLASSES,
+        grid=backbone.grid,
+        backbone=backbone.spec,
+        params={},
+        provenance=pd.DataFrame(rows).astype(COLUMNS),
+        metrics={},
+    )
+    out = tmp_path_factory.mktemp("model") / "bundle"
+    with writing(out, KIND) as folder:
+        bundle.save(folder, pd.DataFrame({"selected": [1]}))
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(path):
+    return Model.load(path)
+
+
+def test_forward_is_features_presence_head(model) -> None:
+    images = model.backbone.batch([Image.fromarray(picture(1))])
+    tokens = model.backbone.features(images).tokens
+    expected = head_logits(presence(tokens, model.bundle.codebook, 0.05).scores, model.bundle.head)
+    torch.testing.assert_close(model(images), expected)
+
+
+def test_path_pil_and_array_give_one_answer(model, tmp_path) -> None:
+    pixels = picture(2)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    answers = model.predict([tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(pixels), pixels])
+    assert len({answer.label for answer in answers}) == 1
+    for answer in answers:
+        assert answer.logits == pytest.approx(answers[0].logits, abs=1e-5)
+        assert answer.class_name == CLASSES[answer.label]
+        assert answer.logit == max(answer.logits)
+        chances = torch.softmax(torch.tensor(answer.logits), dim=0)
+        assert answer.probability == pytest.approx(float(chances.max()), abs=1e-6)
+
+
+def test_predict_does_not_depend_on_the_batch(model, monkeypatch) -> None:
+    images = [picture(seed, width=150 + 10 * seed) for seed in range(5)]
+    together = model.predict(images)
+    monkeypatch.setattr("protoquant.model.BATCH", 2)
+    for one, other in zip(together, model.predict(images), strict=True):
+        assert one.logits == pytest.approx(other.logits, abs=1e-4)
+    assert model.predict([]) == []
+
+
+@pytest.mark.parametrize("label", [None, 0, 1, 2])
+def test_contributions_sum_to_the_logit(model, label) -> None:
+    found = model.explain(picture(3), label)
+    (answer,) = model.predict([picture(3)])
+    assert found.predicted == answer.label
+    assert found.label == (answer.label if label is None else label)
+    assert sum(part.contribution for part in found.contributions) == pytest.approx(found.logit, abs=1e-5)
+    assert found.logit == pytest.approx(answer.logits[found.label], abs=1e-5)
+    parts = [part.contribution for part in found.contributions]
+    assert parts == sorted(parts, reverse=True)
+    assert {part.code for part in found.contributions} == set(model.head[found.label].nonzero().flatten().tolist())
+    for part in found.contributions:
+        assert part.contribution == pytest.approx(part.score * part.weight, abs=1e-6)
+
+
+def test_maps_boxes_and_patches(model) -> None:
+    found = model.explain(picture(4, width=300, height=200), 0)
+    assert (found.width, found.height) == (300, 200)
+    for part in found.contributions:
+        assert part.similarity.shape == part.presence.shape == found.grid
+        assert part.presence[part.cell] == part.presence.max() == pytest.approx(part.score, abs=1e-6)
+        preprocessing = model.bundle.backbone.preprocessing
+        assert part.box == preprocessing.cell_box(*part.cell, found.grid, 300, 200)
+        assert [(patch.image_id, patch.class_name, patch.crop) for patch in part.patches] == [
+            ("train/a.png", "bee-eater", None)
+        ]
+    plain = found.to_dict()
+    assert plain["contributions"][0]["similarity"] == found.contributions[0].similarity.tolist()
+
+
+def test_boxes_are_in_pixels_of_the_file_though_decoded_at_a_fraction(model, tmp_path) -> None:
+    Image.fromarray(picture(5, 1600, 1200)).save(tmp_path / "large.jpg", quality=95)
+    found = model.explain(tmp_path / "large.jpg")
+    assert (found.width, found.height) == (1600, 1200)
+    assert found.view[2] > 1200
+
+
+def test_what_is_no_image_is_named(model, tmp_path) -> None:
+    (tmp_path / "notes.txt").write_text("not a picture")
+    with pytest.raises(DataError, match=r"notes\.txt is not an image"):
+        model.predict([picture(0), tmp_path / "notes.txt"])
+    with pytest.raises(DataError, match=r"image 1: expected a uint8 array \(height, width, 3\), got float64 \(4, 4\)"):
+        model.predict([picture(0), np.zeros((4, 4))])
+    with pytest.raises(DataError, match="image 0: expected a path, a PIL image or a uint8 array, got int"):
+        model.predict([3])
+
+
+def test_wrong_use_is_named(model) -> None:
+    with pytest.raises(UsageError, match=r"write predict\(\[image\]\)"):
+        model.predict(picture(0))
+    with pytest.raises(UsageError, match=r"label must lie in \[0, 3\), got 3"):
+        model.explain(picture(0), 3)
+
+
+def test_other_weights_are_refused(path, tmp_path) -> None:
+    torch.manual_seed(1)
+    save_file(timm.create_model("test_convnext").state_dict(), tmp_path / "other.safetensors")
+    with pytest.raises(ArtifactError, match="the weights of test_convnext are not those"):
+        Model.load(path, weights=tmp_path / "other.safetensors")
+
+
+def test_loading_and_predicting_change_nothing(path, model) -> None:
+    before = (model.backbone.state_digest(), model.codes.clone(), model.head.clone())
+    model.train()
+    model.predict([picture(6)])
+    model.explain(picture(6))
+    assert model.backbone.state_digest() == before[0]
+    assert torch.equal(model.codes, before[1])
+    assert torch.equal(model.head, before[2])
+    assert Bundle.open(path).digest == model.bundle.digest
