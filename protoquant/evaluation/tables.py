@@ -60,10 +60,8 @@ def predictions_table(
 
 def contributions_table(image_ids: tuple[str, ...], scores: Scores) -> pd.DataFrame:
     """The ledger with image ids: image_id, class, code, score, weight, contribution, row, col."""
-    names = pd.array(list(image_ids), dtype="str").take(scores.ledger["image"].to_numpy())
-    table = scores.ledger.drop(columns="image")
-    table.insert(0, "image_id", names)
-    return table
+    names = pd.Series(list(image_ids), dtype="str").take(scores.ledger["image"].to_numpy()).reset_index(drop=True)
+    return pd.concat([names.rename("image_id"), scores.ledger.drop(columns="image")], axis=1)
 
 
 def write_tables(

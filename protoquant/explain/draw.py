@@ -102,7 +102,7 @@ def sheet(explanation: Explanation, image: Image.Image, shown: int) -> Sheet:
 
 
 def explanation_figure(explanation: Explanation, image: Image.Image, shown: int = 5) -> Image.Image:
-    """Draw an explanation: the image with numbered boxes, and for each prototype map, training patches and product.
+    """Draw an explanation: the image with numbered boxes, then score map, training patches and product of each part.
 
     Args:
         explanation: Of this image.
@@ -199,9 +199,9 @@ def _box(axes: Axes, box: Box) -> None:
 
 
 def _over(view: Image.Image, part: Contribution) -> UInt8[np.ndarray, "y x 3"]:
-    """The view under its similarity map."""
+    """The view under its score map."""
     base = view.convert("RGBA")
-    base.alpha_composite(overlay(part.similarity, *view.size))
+    base.alpha_composite(overlay(part.presence, *view.size))
     return np.asarray(base.convert("RGB"))
 
 

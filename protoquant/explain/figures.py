@@ -69,19 +69,20 @@ def axis(low: float, high: float, start: float, end: float, count: int, *, perce
 
 
 def _round_step(step: float) -> float:
-    """The least of 1, 2, 2.5, 5 times a power of ten that is not smaller."""
+    """The least of 1, 2, 5 times a power of ten that is not smaller."""
     power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= step * (1 - 1e-9))
+    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= step * (1 - 1e-9))
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a curve: drawing units, and what a reader is told of it."""
+    """A point of a curve: drawing units, what a reader is told of it, and how large it is."""
 
     x: float
     y: float
     text: str
     chosen: bool = False
+    radius: float = 4.0
 
 
 @dataclass(frozen=True)

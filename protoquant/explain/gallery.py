@@ -35,6 +35,7 @@ class Prototype:
         home: The class with its largest head weight.
         classes: (class, weight) of every class that uses it, heaviest first.
         used: Test images where it speaks for the predicted class.
+        carried: Mean share of the class score that it carries in these images, in [0, 1].
         patches: Its nearest training patches, nearest first.
     """
 
@@ -42,6 +43,7 @@ class Prototype:
     home: int
     classes: tuple[tuple[int, float], ...]
     used: int
+    carried: float
     patches: tuple[Patch, ...]
 
 
@@ -66,7 +68,7 @@ class Gallery:
 def gallery(
     head: Float[np.ndarray, "c k"],
     provenance: pd.DataFrame,
-    used: pd.Series,
+    used: pd.DataFrame,
     *,
     per_class: int,
     at_most: int,
@@ -77,7 +79,7 @@ def gallery(
     Args:
         head: Non-negative weights (c, k).
         provenance: code, rank, image_id, label, row, col, cosine of the nearest training patches.
-        used: Test images by code (index) where the prototype speaks for the predicted class.
+        used: By code (index): images and carried, as :func:`times_used` gives them.
         per_class: Most prototypes shown under one class.
         at_most: Most prototypes shown; each class's heaviest come first.
         patches: Most patches of each.
@@ -102,27 +104,30 @@ def gallery(
                 code=code,
                 home=int(label),
                 classes=tuple((index, float(weights[index])) for index in order),
-                used=int(used.get(code, 0)),
+                used=int(used["images"].get(code, 0)),
+                carried=float(used["carried"].get(code, 0.0)),
                 patches=_patches(nearest.get(code), patches),
             )
         )
     return Gallery(tuple((label, tuple(groups[label])) for label in sorted(groups)), len(codes))
 
 
-def times_used(contributions: pd.DataFrame, predictions: pd.DataFrame, epsilon: float) -> pd.Series:
+def times_used(contributions: pd.DataFrame, predictions: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     """Count, for every prototype, the test images where it speaks for the predicted class.
 
     Args:
         contributions: image_id, class, code, contribution.
-        predictions: image_id, predicted.
+        predictions: image_id, predicted, logit.
         epsilon: Contribution above which a prototype speaks.
 
     Returns:
-        Number of images by code.
+        images (their number) and carried (mean share of the class score there), by code.
     """
-    predicted = contributions["image_id"].map(predictions.set_index("image_id")["predicted"])
+    of_image = predictions.set_index("image_id")
+    predicted, logit = (contributions["image_id"].map(of_image[name]) for name in ("predicted", "logit"))
     speaking = (contributions["class"] == predicted) & (contributions["contribution"] > epsilon)
-    return contributions.loc[speaking, "code"].value_counts()
+    share = (contributions["contribution"] / logit)[speaking].groupby(contributions.loc[speaking, "code"])
+    return pd.DataFrame({"images": share.size(), "carried": share.mean()})
 
 
 def _heaviest(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -133,6 +138,6 @@ def _patches(rows: pd.DataFrame | None, count: int) -> tuple[Patch, ...]:
     if rows is None:
         return ()
     return tuple(
-        Patch(str(row.image_id), int(row.label), int(row.row), int(row.col), float(row.cosine))
-        for row in rows.head(count).itertuples()
+        Patch(str(row["image_id"]), int(row["label"]), int(row["row"]), int(row["col"]), float(row["cosine"]))
+        for row in rows.head(count).to_dict("records")
     )

@@ -1,4 +1,4 @@
-"""Similarity maps as colour: dark where an image is unlike a prototype, glowing where it is like it."""
+"""Score maps as colour: dark where a prototype is not found in an image, glowing where it is."""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,39 +7,37 @@ from PIL import Image
 # Value, red, green, blue, opacity (all in [0, 1]): from a dark veil over nothing to a warm glow.
 _STOPS = np.array(
     [
-        [0.00, 0.04, 0.05, 0.12, 0.72],
-        [0.35, 0.10, 0.07, 0.22, 0.60],
-        [0.60, 0.55, 0.13, 0.25, 0.42],
-        [0.80, 0.93, 0.42, 0.14, 0.34],
-        [1.00, 1.00, 0.83, 0.30, 0.36],
+        [0.00, 0.04, 0.05, 0.12, 0.58],
+        [0.15, 0.20, 0.06, 0.28, 0.52],
+        [0.40, 0.60, 0.13, 0.28, 0.42],
+        [0.70, 0.93, 0.42, 0.14, 0.34],
+        [1.00, 1.00, 0.83, 0.30, 0.34],
     ]
 )
 
 
-def stretch(similarity: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Stretch a map to [0, 1], its least value to 0 and its largest to 1; a flat map becomes 0."""
-    low, high = float(similarity.min()), float(similarity.max())
-    if high <= low:
-        return np.zeros_like(similarity, dtype=np.float64)
-    stretched: Float[np.ndarray, "h w"] = (similarity.astype(np.float64) - low) / (high - low)
+def stretch(scores: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Divide a map of values >= 0 by its largest; a map of zeros stays."""
+    high = float(scores.max())
+    stretched: Float[np.ndarray, "h w"] = scores.astype(np.float64) / (high if high > 0 else 1.0)
     return stretched
 
 
-def overlay(similarity: Float[np.ndarray, "h w"], width: int, height: int) -> Image.Image:
-    """Draw a similarity map as a translucent picture to lay over the image.
+def overlay(scores: Float[np.ndarray, "h w"], width: int, height: int) -> Image.Image:
+    """Draw a score map as a translucent picture to lay over the image.
 
     The map is stretched within the image, so colours compare cells of one picture and not pictures; between the
     centres of cells it is interpolated.
 
     Args:
-        similarity: Cosine of every grid cell with one prototype.
+        scores: Share of one prototype in the softmax over codes at every grid cell, in [0, 1].
         width: Of the result, in pixels.
         height: Likewise.
 
     Returns:
         RGBA.
     """
-    field = Image.fromarray(stretch(similarity).astype(np.float32))
+    field = Image.fromarray(stretch(scores).astype(np.float32))
     smooth = np.asarray(field.resize((width, height), Image.Resampling.BICUBIC)).clip(0.0, 1.0)
     channels = [np.interp(smooth, _STOPS[:, 0], _STOPS[:, channel]) for channel in range(1, 5)]
     return Image.fromarray((np.stack(channels, axis=-1) * 255).round().astype(np.uint8), "RGBA")

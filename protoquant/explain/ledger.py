@@ -8,8 +8,10 @@ import pandas as pd
 
 from protoquant.core.errors import ArtifactError
 
-# What float32 sums may differ by, per unit of the logit.
+# What sums may differ by, absolutely and per unit of the logit.
 _TOLERANCE = 1e-5
+# Share of the logit below which a contribution is not worth a line of its own.
+_LEAST = 0.01
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def ledger(rows: pd.DataFrame, label: int, logit: float, shown: int) -> Ledger:
         rows: Contributions of the image: class, code, score, weight, contribution, row, col.
         label: The class whose score is accounted for.
         logit: What the model answered.
-        shown: How many contributions to list; the others become one sum.
+        shown: Most contributions to list. The others, and those below a hundredth of the logit, become one sum; one
+            is always listed.
 
     Returns:
         The account. A class without contributions has none, and logit 0.
@@ -73,9 +76,17 @@ def ledger(rows: pd.DataFrame, label: int, logit: float, shown: int) -> Ledger:
         raise ArtifactError(
             f"contributions to class {label} must sum to the logit {logit:.6f}, they sum to {total:.6f}; run evaluate"
         )
+    shown = max(1, min(shown, int((own["contribution"] >= _LEAST * total).sum())))
     parts = tuple(
-        Part(int(row.code), float(row.score), float(row.weight), float(row.contribution), int(row.row), int(row.col))
-        for row in own.head(shown).itertuples()
+        Part(
+            int(row["code"]),
+            float(row["score"]),
+            float(row["weight"]),
+            float(row["contribution"]),
+            int(row["row"]),
+            int(row["col"]),
+        )
+        for row in own.head(shown).to_dict("records")
     )
     return Ledger(label, parts, max(0, len(own) - shown), math.fsum(own["contribution"].iloc[shown:]), logit)
 

@@ -17,6 +17,9 @@ from protoquant.evaluation.accuracy import confusion
 from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import Bundle
 
+# Of per_class.csv: a class may be called "NA", so that no text but the empty one is missing, and only in numbers.
+_MISSING = {"precision": [""], "recall": [""]}
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -47,6 +50,11 @@ class Sources:
     reliability: pd.DataFrame
     metrics: Mapping[str, Any]
     digests: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names as they are read: spaces for underscores."""
+        return tuple(name.replace("_", " ").strip() or name for name in self.bundle.classes)
 
     @property
     def head(self) -> Float[np.ndarray, "c k"]:
@@ -89,8 +97,6 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
     for name, digest in (("bundle", digests["bundle"]), ("features", digests["test features"])):
         if made.inputs.get(name) != digest:
             raise ArtifactError(f"{evaluation} measured another {name} than the one given; run evaluate again")
-    # A CSV keeps a class called "NA" or "None" only when no text counts as missing.
-    csv = {"keep_default_na": False, "na_values": {"precision": [""], "recall": [""]}}
     return Sources(
         table=ImageTable.open(images, root, verify=False),
         prepared=read_json(images / "summary.json"),
@@ -99,7 +105,7 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
         path=pd.read_csv(bundle / "path.csv"),
         predictions=read_table(evaluation / tables.PREDICTIONS),
         contributions=read_table(evaluation / tables.CONTRIBUTIONS),
-        per_class=pd.read_csv(evaluation / tables.PER_CLASS, **csv),
+        per_class=pd.read_csv(evaluation / tables.PER_CLASS, keep_default_na=False, na_values=_MISSING),
         reliability=pd.read_csv(evaluation / tables.RELIABILITY),
         metrics=read_json(metrics),
         digests=digests,

@@ -49,7 +49,7 @@ def visualize(
         config: How much is shown, and how large.
         images: Written by prepare.
         root: Where the image files are.
-        features: Written by extract; only its test split is opened, for the similarity maps.
+        features: Written by extract; only its test split is opened, for the score maps.
         bundle: Written by train.
         evaluation: Written by evaluate.
         metrics: Written by evaluate.

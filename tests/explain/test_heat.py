@@ -1,4 +1,4 @@
-"""Similarity maps as colour."""
+"""Score maps as colour."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from protoquant.explain.heat import overlay, stretch
 
 
 def test_stretch_by_hand() -> None:
-    assert stretch(np.array([[0.25, 0.5], [0.375, 0.75]])).tolist() == [[0.0, 0.5], [0.25, 1.0]]
-    assert stretch(np.full((2, 3), 0.7)).tolist() == [[0.0] * 3] * 2
+    assert stretch(np.array([[0.0, 0.25], [0.125, 0.5]])).tolist() == [[0.0, 0.5], [0.25, 1.0]]
+    assert stretch(np.zeros((2, 3))).tolist() == [[0.0] * 3] * 2
 
 
 def test_the_hottest_cell_is_the_brightest_and_the_coldest_the_most_veiled() -> None:
-    similarity = np.zeros((4, 4))
-    similarity[1, 2] = 1.0
-    picture = np.asarray(overlay(similarity, 80, 80)).astype(int)
+    scores = np.zeros((4, 4))
+    scores[1, 2] = 0.3
+    picture = np.asarray(overlay(scores, 80, 80)).astype(int)
     assert picture.shape == (80, 80, 4)
     brightness = picture[:, :, :3].sum(axis=2)
     row, col = np.unravel_index(brightness.argmax(), brightness.shape)

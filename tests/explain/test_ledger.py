@@ -34,6 +34,12 @@ def test_parts_and_rest_sum_to_the_logit() -> None:
         assert len(found.parts) + found.others == 20
 
 
+def test_contributions_below_a_hundredth_are_summed_but_one_is_always_shown() -> None:
+    found = ledger(rows((0, 1, 1.0, 2.0), (0, 2, 0.01, 1.0)), 0, 2.01, 5)
+    assert ([part.code for part in found.parts], found.others, found.rest) == ([1], 1, 0.01)
+    assert len(ledger(rows((0, 1, 0.0, 2.0)), 0, 0.0, 5).parts) == 1
+
+
 def test_equal_contributions_in_order_of_the_code() -> None:
     found = ledger(rows((0, 7, 1.0, 1.0), (0, 2, 1.0, 1.0)), 0, 2.0, 5)
     assert [part.code for part in found.parts] == [2, 7]

@@ -1,7 +1,8 @@
-"""The explained test images of the report: boxes, similarity maps, training patches, sums."""
+"""The explained test images of the report: boxes, score maps, training patches, sums."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from jaxtyping import Float
@@ -13,10 +14,10 @@ from protoquant.explain.heat import overlay
 from protoquant.explain.ledger import Ledger, Part, ledger
 from protoquant.explain.report.page import Account, Explained, Line, Placed, Tag
 
-# Pixels of a similarity map on the page; the browser enlarges it smoothly.
+# Pixels of a score map on the page; the browser enlarges it smoothly.
 _HEAT_SIDE = 56
-# Similarity map (h, w) of an image (its id) with a code.
-Similarity = Callable[[str, int], Float[ndarray, "h w"]]
+# Score map (h, w) of an image (its id) for a code: where the maximum lies, the presence was found.
+ScoreMap = Callable[[str, int], Float[ndarray, "h w"]]
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,19 @@ class Witness:
         album: Pictures and cells.
         classes: Class names by index.
         nearest: Nearest training patch by code.
-        similarity: Similarity map of a test image with a code.
+        score_map: Score map of a test image for a code.
         shown: Contributions listed per account.
     """
 
     album: Album
     classes: Sequence[str]
     nearest: Mapping[int, Patch]
-    similarity: Similarity
+    score_map: ScoreMap
     shown: int
 
 
 def explain_image(
-    prediction: "pd.Series[object]", contributions: pd.DataFrame, key: str, witness: Witness
+    prediction: Mapping[Hashable, Any], contributions: pd.DataFrame, key: str, witness: Witness
 ) -> Explained:
     """Lay out one test image with the accounts of its predicted and, where it differs, its true class.
 
@@ -55,10 +56,10 @@ def explain_image(
     image_id, label, predicted = str(prediction["image_id"]), int(prediction["label"]), int(prediction["predicted"])
     picture = witness.album.picture(image_id)
     answer = ledger(contributions, predicted, float(prediction["logit"]), witness.shown)
-    accounts = [_account(answer, "Why", picture, witness)]
+    accounts = [_account(answer, "Why", picture, answer.logit, witness)]
     if label != predicted:
         truth = ledger(contributions, label, float(prediction["true_logit"]), witness.shown)
-        accounts.append(_account(truth, "What speaks for", picture, witness))
+        accounts.append(_account(truth, "What speaks for", picture, answer.logit, witness))
     return Explained(
         key=key,
         picture=picture,
@@ -77,12 +78,12 @@ def place(patch: Patch, album: Album, classes: Sequence[str]) -> Placed:
     return Placed(album.picture(patch.image_id), album.cell(patch.image_id, patch.row, patch.col), caption)
 
 
-def _account(found: Ledger, heading: str, picture: Picture, witness: Witness) -> Account:
-    lines = tuple(_line(index, part, found, picture, witness) for index, part in enumerate(found.parts, start=1))
+def _account(found: Ledger, heading: str, picture: Picture, highest: float, witness: Witness) -> Account:
+    lines = tuple(_line(index, part, picture, highest, witness) for index, part in enumerate(found.parts, start=1))
     return Account(witness.classes[found.label], heading, lines, found.others, found.rest, found.logit)
 
 
-def _line(index: int, part: Part, found: Ledger, picture: Picture, witness: Witness) -> Line:
+def _line(index: int, part: Part, picture: Picture, highest: float, witness: Witness) -> Line:
     side = max(picture.width, picture.height)
     size = round(_HEAT_SIDE * picture.width / side), round(_HEAT_SIDE * picture.height / side)
     patch = witness.nearest.get(part.code)
@@ -90,9 +91,9 @@ def _line(index: int, part: Part, found: Ledger, picture: Picture, witness: Witn
         number=index,
         part=part,
         rect=witness.album.cell(picture.image_id, part.row, part.col),
-        heat=png_uri(overlay(witness.similarity(picture.image_id, part.code), *size)),
+        heat=png_uri(overlay(witness.score_map(picture.image_id, part.code), *size)),
         train=None if patch is None else place(patch, witness.album, witness.classes),
-        share=part.contribution / found.logit if found.logit > 0 else 0.0,
+        share=part.contribution / highest if highest > 0 else 0.0,
     )
 
 

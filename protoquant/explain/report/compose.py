@@ -1,5 +1,6 @@
 """From the sources to the page: which numbers, which pictures, which words."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,9 +15,11 @@ from protoquant.explain.figures import Candidate, Curve, Point, axis, join, most
 from protoquant.explain.gallery import Gallery, Patch, Prototype, gallery, times_used
 from protoquant.explain.ledger import choose
 from protoquant.explain.report import words
-from protoquant.explain.report.accounts import Similarity, Witness, explain_image, place
+from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image, place
 from protoquant.explain.report.page import Card, ClassRow, Confusion, Explained, Group, Page
+from protoquant.explain.report.render import percent
 from protoquant.explain.sources import Sources
+from protoquant.head.presence import competition
 
 _CLASSES_ON_A_CARD = 3
 _MISTAKES = 12
@@ -45,7 +48,7 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
         at_most=config.max_prototypes,
         patches=config.patches,
     )
-    groups = tuple(_groups(shown, album, bundle.classes, on_event))
+    groups = tuple(_groups(shown, album, sources.names, on_event))
     return Page(
         title=config.title,
         summary=words.summary(sources),
@@ -59,7 +62,7 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
         groups=groups,
         gallery_note=words.gallery_note(shown, len(bundle.classes) - len(groups)),
         confusion=_confusion(sources),
-        classes=_classes(sources.per_class),
+        classes=_classes(sources.per_class, sources.names),
         reliability=_reliability(sources.reliability),
         reliability_note=words.reliability_note(sources),
         sizes=words.sizes(sources),
@@ -69,20 +72,21 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
     )
 
 
-def similarity_of(sources: Sources) -> Similarity:
-    """Similarity maps of test images, from the stored tokens; one image is held at a time."""
+def score_maps(sources: Sources) -> ScoreMap:
+    """Score maps of test images, from the stored tokens; one image is held at a time."""
     positions = {image_id: position for position, image_id in enumerate(sources.store.image_ids)}
     held: dict[str, Float[np.ndarray, "h w k"]] = {}
 
-    def similarity(image_id: str, code: int) -> Float[np.ndarray, "h w"]:
+    def score_map(image_id: str, code: int) -> Float[np.ndarray, "h w"]:
         if image_id not in held:
             held.clear()
             with torch.inference_mode():
                 cosine = sources.bundle.codebook.similarity(sources.store.tokens([positions[image_id]]))
-            held[image_id] = cosine[0].reshape(*sources.store.grid, -1).numpy()
+            shares = competition(cosine, sources.bundle.temperature)
+            held[image_id] = shares[0].reshape(*sources.store.grid, -1).numpy()
         return held[image_id][:, :, code]
 
-    return similarity
+    return score_map
 
 
 def _explained(
@@ -92,29 +96,32 @@ def _explained(
     rows = dict(iter(sources.contributions.groupby("image_id")))
     none = sources.contributions.head(0)
     nearest = {
-        int(row.code): Patch(str(row.image_id), int(row.label), int(row.row), int(row.col), float(row.cosine))
-        for row in sources.bundle.provenance.sort_values("rank", ascending=False).itertuples()
+        int(row["code"]): Patch(
+            str(row["image_id"]), int(row["label"]), int(row["row"]), int(row["col"]), float(row["cosine"])
+        )
+        for row in sources.bundle.provenance.sort_values("rank", ascending=False).to_dict("records")
     }
-    witness = Witness(album, sources.bundle.classes, nearest, similarity_of(sources), config.parts)
+    witness = Witness(album, sources.names, nearest, score_maps(sources), config.parts)
     explained = []
     positions = chosen.right + chosen.wrong
     for position in track(positions, "explain", len(positions), "images", on_event):
-        prediction = sources.predictions.iloc[position]
+        prediction = sources.predictions.iloc[position].to_dict()
         own = rows.get(prediction["image_id"], none)
         explained.append(explain_image(prediction, own, f"image-{position}", witness))
     return tuple(explained[: len(chosen.right)]), tuple(explained[len(chosen.right) :])
 
 
 def _groups(shown: Gallery, album: Album, classes: tuple[str, ...], on_event: OnEvent) -> Iterator[Group]:
+    heaviest = max((one.classes[0][1] for _, group in shown.groups for one in group), default=1.0)
     for label, prototypes in track(shown.groups, "gallery", len(shown.groups), "classes", on_event):
-        yield Group(classes[label], tuple(_card(prototype, album, classes) for prototype in prototypes))
+        yield Group(classes[label], tuple(_card(prototype, album, classes, heaviest) for prototype in prototypes))
 
 
-def _card(prototype: Prototype, album: Album, classes: tuple[str, ...]) -> Card:
-    heaviest = prototype.classes[0][1]
+def _card(prototype: Prototype, album: Album, classes: tuple[str, ...], heaviest: float) -> Card:
     return Card(
         code=prototype.code,
         used=prototype.used,
+        carried=prototype.carried,
         classes=tuple(
             (classes[label], weight, weight / heaviest) for label, weight in prototype.classes[:_CLASSES_ON_A_CARD]
         ),
@@ -128,33 +135,35 @@ def _path(sources: Sources) -> Curve:
     probe = float(sources.bundle.metrics["probe"]["validation"]["top1"])
     candidates = [
         Candidate(
-            f"{row.temperature:g}",
-            float(row.class_size),
-            float(row.validation_top1),
-            f"{row.class_size:.1f} prototypes per class, temperature {row.temperature:g}: "
-            f"{100 * row.validation_top1:.1f} % on validation",
-            bool(row.selected),
+            f"{row['temperature']:g}",
+            float(row["class_size"]),
+            float(row["validation_top1"]),
+            f"{row['class_size']:.1f} prototypes per class, temperature {row['temperature']:g}: "
+            f"{100 * row['validation_top1']:.1f} % on validation",
+            bool(row["selected"]),
         )
-        for row in sources.path.itertuples()
+        for row in sources.path.to_dict("records")
     ]
     return path_curve(candidates, probe, 700.0, 300.0)
 
 
 def _reliability(table: pd.DataFrame) -> Curve:
     x, y = (axis(0.0, 1.0, *span, 5, percent=True) for span in ((0.0, 380.0), (340.0, 0.0)))
+    most = table["count"].max()
     points = tuple(
         Point(
-            x.at(row.confidence),
-            y.at(row.accuracy),
-            f"{row.count} images: confidence {100 * row.confidence:.1f} %, accuracy {100 * row.accuracy:.1f} %",
+            x.at(row["confidence"]),
+            y.at(row["accuracy"]),
+            f"{row['count']} images: confidence {percent(row['confidence'])}, accuracy {percent(row['accuracy'])}",
+            radius=round(2.5 + 9.0 * math.sqrt(row["count"] / most), 2),
         )
-        for row in table.rename(columns={"count": "images"}).itertuples()
+        for row in table.to_dict("records")
     )
     return Curve(x, y, points, (join(points, main=True),), None)
 
 
 def _confusion(sources: Sources) -> Confusion:
-    names, matrix = sources.bundle.classes, sources.confusion
+    names, matrix = sources.names, sources.confusion
     support = matrix.sum(axis=1)
     mistakes = tuple(
         (names[square.row], names[square.col], square.count, int(support[square.row]))
@@ -163,11 +172,17 @@ def _confusion(sources: Sources) -> Confusion:
     return Confusion(names, squares(matrix), mistakes)
 
 
-def _classes(table: pd.DataFrame) -> tuple[ClassRow, ...]:
+def _classes(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[ClassRow, ...]:
     def share(value: float) -> float | None:
         return None if pd.isna(value) else float(value)
 
     return tuple(
-        ClassRow(str(row.class_name), int(row.support), share(row.recall), share(row.precision), int(row.prototypes))
-        for row in table.itertuples()
+        ClassRow(
+            names[int(row["label"])],
+            int(row["support"]),
+            share(row["recall"]),
+            share(row["precision"]),
+            int(row["prototypes"]),
+        )
+        for row in table.to_dict("records")
     )

@@ -50,9 +50,9 @@ class Line:
         number: Counted from 1; the tag in the picture.
         part: Score, weight, contribution.
         rect: The cell in the test picture.
-        heat: Similarity map as a data URI.
+        heat: Score map as a data URI.
         train: The nearest training patch; None where the bundle names none.
-        share: Of the logit, in [0, 1].
+        share: Of the predicted class's score, in [0, 1].
     """
 
     number: int
@@ -125,7 +125,8 @@ class Card:
     Attributes:
         code: Its index.
         used: Test images where it speaks for the predicted class.
-        classes: (name, weight, share of the largest weight) of the heaviest classes.
+        carried: Mean share of the score that it carries there, in [0, 1].
+        classes: (name, weight, share of the largest weight in the gallery) of the heaviest classes.
         more: How many further classes use it.
         patches: Its nearest training patches with their cosine.
         pure: How many of these patches come from images of its home class.
@@ -133,6 +134,7 @@ class Card:
 
     code: int
     used: int
+    carried: float
     classes: tuple[tuple[str, float, float], ...]
     more: int
     patches: tuple[tuple[Patch, Placed], ...]

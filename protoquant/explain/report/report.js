@@ -6,7 +6,7 @@
   const groups = [...document.querySelectorAll(".group")];
   find.closest("p").hidden = false;
   find.addEventListener("input", () => {
-    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = find.value.toLowerCase().replaceAll("_", " ").split(/\s+/).filter(Boolean);
     let count = 0;
     for (const [node, text] of cards) {
       node.hidden = !words.every((word) => text.includes(word));

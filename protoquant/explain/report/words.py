@@ -83,8 +83,9 @@ def headlines(sources: Sources) -> tuple[Headline, ...]:
 def path_note(sources: Sources) -> str:
     """What the sparsity chart shows."""
     return (
-        f"One curve of heads, from few prototypes to many, each fitted on {sources.prepared['images']['train']:,} "
-        f"training images and measured on {sources.prepared['images']['validation']:,} validation images. The model is "
+        "Heads from few prototypes to many, one curve for each temperature, each fitted on "
+        f"{sources.prepared['images']['train']:,} training images and measured on "
+        f"{sources.prepared['images']['validation']:,} validation images. The model is "
         "the sparsest head within the stated tolerance of the best."
     )
 
@@ -107,8 +108,9 @@ def gallery_note(shown: Gallery, silent: int) -> str:
     )
     return (
         "A prototype is a code that the model uses. Above are the training patches nearest to it, cut out; below them "
-        "the images they come from, and the cosine similarity. Bars are its weights for the classes that use it; it "
-        f"stands under the class with the largest.{most}{without}"
+        "the images they come from, and their cosine similarity. Counted are the test images where it speaks for the "
+        "answer, with its mean share of that score. Bars are its weights for the classes that use it; it stands under "
+        f"the class with the largest.{most}{without}"
     )
 
 
@@ -116,8 +118,9 @@ def reliability_note(sources: Sources) -> str:
     """What the calibration chart shows."""
     ece = sources.metrics["test"]["ece"]
     return (
-        "Test images grouped by confidence. On the dashed line confidence equals accuracy; the mean distance from it, "
-        f"the expected calibration error, is {percent(ece['value'])} ({interval(ece)})."
+        "Test images grouped by confidence; a larger point means more images. On the dashed line confidence equals "
+        f"accuracy; the mean distance from it, the expected calibration error, is {percent(ece['value'])} "
+        f"({interval(ece)})."
     )
 
 

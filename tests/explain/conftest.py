@@ -1,0 +1,123 @@
+"""A small run to report on: three classes of drawn images, one of them with a hostile name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.probe import LinearProbe
+from protoquant.core.artifacts import writing
+from protoquant.core.events import ignore
+from protoquant.data.config import PrepareConfig
+from protoquant.data.prepare import prepare
+from protoquant.data.table import ImageTable
+from protoquant.evaluation.config import EvaluateConfig
+from protoquant.evaluation.evaluate import evaluate
+from protoquant.features.preprocessing import Preprocessing
+from protoquant.features.spec import BackboneSpec, WeightsSpec
+from protoquant.features.store import write_store
+from protoquant.head.bundle import Bundle
+from protoquant.head.provenance import COLUMNS
+
+HOSTILE = "<script>alert('x') & \"q\""
+CLASSES = (HOSTILE, "NA", "wren")
+GRID, D, K = (3, 4), 10, 7
+SIZES = {"train": 4, "validation": 2, "test": 5}
+PREPROCESSING = Preprocessing((60, 80), (48, 64), "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
+BACKBONE = BackboneSpec("test_model", WeightsSpec("packaged", "0" * 64), PREPROCESSING)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on many threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All artifacts that visualize reads, and ``root``, where the images are; read only."""
+    folder = tmp_path_factory.mktemp("run")
+    root = folder / "photos"
+    _draw_images(root)
+    paths = {"images": folder / "images", "features": folder / "features", "codebook": folder / "codebook"}
+    config = PrepareConfig.parse({"reader": "image_folder", "root": str(root), "min_side": 8})
+    prepare(config, root=root, out=paths["images"], seed=0, on_event=ignore)
+    table = ImageTable.open(paths["images"], root)
+    codes = torch.nn.functional.normalize(torch.randn(K, D, generator=torch.Generator().manual_seed(0)), dim=1)
+    for split in SIZES:
+        frame = table.split(split).frame
+        labels = torch.tensor(frame["label"].to_numpy(copy=True))
+        write_store(paths["features"] / split, _tokens(codes, labels), labels, list(frame["image_id"]), GRID, BACKBONE)
+    codebook = Codebook(codes, FeatureNorm("l2"))
+    with writing(paths["codebook"], "codebook") as out:
+        codebook.save(out)
+        LinearProbe(codes[:3].clone(), torch.zeros(3), torch.zeros(D), torch.ones(D)).save(out)
+    paths["bundle"] = folder / "bundle"
+    _write_bundle(paths["bundle"], codebook, tuple(table.split("train").frame["image_id"]))
+    paths |= {"evaluation": folder / "evaluation", "metrics": folder / "metrics.json"}
+    inputs = {name: paths[name] for name in ("images", "features", "codebook", "bundle", "metrics")}
+    device = torch.device("cpu")
+    config = EvaluateConfig(resamples=100)
+    evaluate(config, **inputs, out=paths["evaluation"], device=device, seed=0, on_event=ignore)
+    del paths["codebook"]
+    return paths | {"root": root}
+
+
+def _draw_images(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split, count in SIZES.items():
+        for label, name in enumerate(CLASSES):
+            for number in range(count):
+                image = Image.fromarray(rng.integers(0, 90, (60, 80, 3), dtype=np.uint8))
+                ImageDraw.Draw(image).ellipse([20, 15, 60, 50], fill=((label == 0) * 220, (label == 1) * 220, 120))
+                path = root / split / name / f"{number} <img src=x onerror=alert(1)>.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image.save(path)
+
+
+def _tokens(codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Tokens around random codes, the first cell around the code of the class."""
+    generator = torch.Generator().manual_seed(len(labels))
+    shown = torch.randint(0, K, (len(labels), GRID[0] * GRID[1]), generator=generator)
+    shown[:, 0] = labels
+    return (codes[shown] + 0.3 * torch.randn(*shown.shape, D, generator=generator)).half()
+
+
+def _write_bundle(out: Path, codebook: Codebook, train: tuple[str, ...]) -> None:
+    head = torch.zeros(3, K)
+    head[0, 0], head[1, 1], head[2, 2], head[0, 3], head[2, 3], head[1, 5] = 3.0, 3.0, 3.0, 1.0, 2.0, 0.7
+    rows = [
+        (
+            code,
+            rank,
+            train[(code + rank) % len(train)],
+            (code + rank) % len(train) // 4,
+            rank % 3,
+            code % 4,
+            0.9 - rank / 10,
+        )
+        for code in (0, 1, 2, 3, 5)
+        for rank in range(3)
+    ]
+    provenance = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    candidates = pd.DataFrame(
+        {
+            "temperature": [0.1] * 3,
+            "class_size": [1.0, 2.0, 4.0],
+            "validation_top1": [0.6, 0.8, 0.9],
+            "selected": [0, 1, 0],
+        }
+    )
+    metrics = {"probe": {"validation": {"top1": 0.95}}}
+    bundle = Bundle(codebook, head, 0.1, CLASSES, GRID, BACKBONE, {}, provenance, metrics)
+    with writing(out, "bundle") as folder:
+        bundle.save(folder, candidates)
