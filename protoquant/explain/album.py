@@ -99,6 +99,14 @@ class Album:
             round((box[3] - box[1]) * down, 2),
         )
 
+    def around(self, image_id: str, rect: Rect) -> Rect:
+        """The surroundings of a cell: half a cell more on every side, moved to lie within the picture."""
+        picture = self.picture(image_id)
+        width, height = min(2 * rect.width, picture.width), min(2 * rect.height, picture.height)
+        x = min(max(rect.x - rect.width / 2, 0.0), picture.width - width)
+        y = min(max(rect.y - rect.height / 2, 0.0), picture.height - height)
+        return Rect(round(x, 2), round(y, 2), round(width, 2), round(height, 2))
+
 
 def see(image: Image.Image, preprocessing: Preprocessing, size: int) -> Image.Image:
     """Cut an image to what the backbone sees.
@@ -120,7 +128,7 @@ def see(image: Image.Image, preprocessing: Preprocessing, size: int) -> Image.Im
 def webp_uri(image: Image.Image, quality: int) -> str:
     """Encode a picture as a WebP ``data:`` URI; the same pixels give the same text."""
     held = io.BytesIO()
-    image.save(held, "WEBP", quality=quality, method=6)
+    image.save(held, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(held.getvalue()).decode("ascii")
 
 

@@ -116,12 +116,12 @@ def explanation_figure(explanation: Explanation, image: Image.Image, shown: int 
         DataError: The image has another aspect than the one that was explained.
     """
     found = sheet(explanation, image, shown)
-    height = max(4.2, 0.75 + _ROW_INCHES * len(found.rows) + 0.5)
+    height = max(4.2, 0.8 + _ROW_INCHES * len(found.rows) + 0.5)
     figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     _heading(figure, found, height)
     for index, row in enumerate(found.rows):
-        bottom = 1.0 - (0.75 + _ROW_INCHES * (index + 1)) / height
+        bottom = 1.0 - (0.8 + _ROW_INCHES * (index + 1)) / height
         _draw_row(figure, found.view, row, f"{index + 1}", (bottom, (_ROW_INCHES - 0.12) / height))
     _total(figure, found, 0.22 / height)
     held = io.BytesIO()
@@ -147,7 +147,14 @@ def _row(part: Contribution, explanation: Explanation, size: float) -> Row:
 def _heading(figure: Figure, found: Sheet, height: float) -> None:
     """The answer, and the image with its numbered boxes."""
     figure.text(0.03, 1.0 - 0.38 / height, _plain(found.heading), size=14, weight="bold", color=_INK, va="center")
-    whole = _panel(figure, (0.03, 1.0 - (0.75 + 3.1) / height, 0.30, 3.1 / height))
+    captions = (
+        (0.345, "this part"),
+        (0.485, "looks like these training patches"),
+        (0.79, "score \N{MULTIPLICATION SIGN} weight = contribution"),
+    )
+    for left, caption in captions:
+        figure.text(left, 1.0 - 0.66 / height, caption, size=7.5, color=_QUIET, va="center")
+    whole = _panel(figure, (0.03, 1.0 - (0.8 + 3.1) / height, 0.30, 3.1 / height))
     whole.imshow(np.asarray(found.view))
     whole.set_anchor("NW")
     for number, row in enumerate(found.rows, start=1):
@@ -158,20 +165,20 @@ def _heading(figure: Figure, found: Sheet, height: float) -> None:
 def _draw_row(figure: Figure, view: Image.Image, row: Row, number: str, span: tuple[float, float]) -> None:
     """Similarity map, training patches, product and bar of one prototype."""
     part, (bottom, height) = row.contribution, span
-    heat = _panel(figure, (0.36, bottom, 0.12, height))
+    heat = _panel(figure, (0.345, bottom, 0.115, height))
     heat.imshow(_over(view, part))
     _box(heat, row.box)
     for place, picture in enumerate(row.train):
-        _panel(figure, (0.50 + 0.098 * place, bottom, 0.093, height)).imshow(np.asarray(picture))
+        _panel(figure, (0.485 + 0.097 * place, bottom, 0.092, height)).imshow(np.asarray(picture))
     middle = bottom + height / 2
     text = f"{number}   prototype {part.code}"
-    figure.text(0.81, middle + 0.24 * height, text, size=8.5, color=_QUIET, va="center")
+    figure.text(0.79, middle + 0.24 * height, text, size=8.5, color=_QUIET, va="center")
     product = f"{part.score:.3f} \N{MULTIPLICATION SIGN} {part.weight:.3f} = "
-    figure.text(0.81, middle, product + f"{part.contribution:.3f}", size=10, color=_INK, va="center", weight="bold")
-    figure.text(0.81, middle - 0.24 * height, _plain(row.caption)[:30], size=7.5, color=_QUIET, va="center")
-    for width, colour in ((0.16, "#e3e5e6"), (0.16 * min(1.0, row.share), _ACCENT)):
+    figure.text(0.79, middle, product + f"{part.contribution:.3f}", size=9, color=_INK, va="center", weight="bold")
+    figure.text(0.79, middle - 0.24 * height, _plain(row.caption)[:30], size=7.5, color=_QUIET, va="center")
+    for width, colour in ((0.18, "#e3e5e6"), (0.18 * min(1.0, row.share), _ACCENT)):
         bar = Rectangle(
-            (0.81, bottom + 0.04 * height), width, 0.05 * height, color=colour, transform=figure.transFigure
+            (0.79, bottom + 0.04 * height), width, 0.05 * height, color=colour, transform=figure.transFigure
         )
         figure.add_artist(bar)
 
@@ -206,5 +213,5 @@ def _over(view: Image.Image, part: Contribution) -> UInt8[np.ndarray, "y x 3"]:
 
 
 def _plain(text: str) -> str:
-    """Keep matplotlib from reading dollar signs as mathematics."""
-    return text.replace("$", r"\$")
+    """Spaces for underscores, and dollar signs that matplotlib does not read as mathematics."""
+    return text.replace("_", " ").replace("$", r"\$")

@@ -75,7 +75,12 @@ def explain_image(
 def place(patch: Patch, album: Album, classes: Sequence[str]) -> Placed:
     """Find a training patch in its picture."""
     caption = f"{classes[patch.label]}, {patch.image_id.rsplit('/', 1)[-1]}"
-    return Placed(album.picture(patch.image_id), album.cell(patch.image_id, patch.row, patch.col), caption)
+    return _placed(patch.image_id, patch.row, patch.col, caption, album)
+
+
+def _placed(image_id: str, row: int, col: int, caption: str, album: Album) -> Placed:
+    rect = album.cell(image_id, row, col)
+    return Placed(album.picture(image_id), rect, album.around(image_id, rect), caption)
 
 
 def _account(found: Ledger, heading: str, picture: Picture, highest: float, witness: Witness) -> Account:
@@ -90,7 +95,7 @@ def _line(index: int, part: Part, picture: Picture, highest: float, witness: Wit
     return Line(
         number=index,
         part=part,
-        rect=witness.album.cell(picture.image_id, part.row, part.col),
+        test=_placed(picture.image_id, part.row, part.col, "", witness.album),
         heat=png_uri(overlay(witness.score_map(picture.image_id, part.code), *size)),
         train=None if patch is None else place(patch, witness.album, witness.classes),
         share=part.contribution / highest if highest > 0 else 0.0,

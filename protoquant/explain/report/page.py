@@ -34,11 +34,13 @@ class Placed:
     Attributes:
         picture: What the backbone sees of the image.
         rect: The patch within it.
+        cut: The patch with its surroundings.
         caption: Class and image in words.
     """
 
     picture: Picture
     rect: Rect
+    cut: Rect
     caption: str
 
 
@@ -49,7 +51,7 @@ class Line:
     Attributes:
         number: Counted from 1; the tag in the picture.
         part: Score, weight, contribution.
-        rect: The cell in the test picture.
+        test: The cell in the test picture.
         heat: Score map as a data URI.
         train: The nearest training patch; None where the bundle names none.
         share: Of the predicted class's score, in [0, 1].
@@ -57,7 +59,7 @@ class Line:
 
     number: int
     part: Part
-    rect: Rect
+    test: Placed
     heat: str
     train: Placed | None
     share: float

@@ -1,0 +1,60 @@
+"""Pictures and cells by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from protoquant.core.errors import ShapeError
+from protoquant.data.table import ImageTable
+from protoquant.explain.album import Album, Rect, see, webp_uri
+from protoquant.features.preprocessing import Preprocessing
+
+
+@pytest.fixture
+def album(made: dict[str, Path]) -> Album:
+    """Pictures of 64 pixels: images of 80 x 60, of which the middle 64 x 48 is seen in 3 x 4 cells."""
+    preprocessing = Preprocessing((60, 80), (48, 64), "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
+    return Album(ImageTable.open(made["images"], made["root"]), preprocessing, (3, 4), 64, 80)
+
+
+@pytest.fixture
+def image_id(made: dict[str, Path]) -> str:
+    """An image of the run."""
+    return str(ImageTable.open(made["images"], made["root"]).split("test").frame["image_id"][0])
+
+
+def test_a_picture_is_encoded_once_and_named_in_order(album: Album, image_id: str) -> None:
+    first = album.picture(image_id)
+    assert album.picture(image_id) is first
+    assert (first.key, first.width, first.height) == ("p0", 64, 48)
+    assert album.pictures == (first,)
+
+
+def test_cells_tile_the_picture(album: Album, image_id: str) -> None:
+    assert album.cell(image_id, 0, 0) == Rect(0.0, 0.0, 16.0, 16.0)
+    assert album.cell(image_id, 2, 3) == Rect(48.0, 32.0, 16.0, 16.0)
+    with pytest.raises(ShapeError, match=r"cell \(3, 0\) is not in the grid"):
+        album.cell(image_id, 3, 0)
+
+
+def test_surroundings_stay_inside(album: Album, image_id: str) -> None:
+    assert album.around(image_id, Rect(16.0, 16.0, 16.0, 16.0)) == Rect(8.0, 8.0, 32.0, 32.0)
+    assert album.around(image_id, Rect(0.0, 32.0, 16.0, 16.0)) == Rect(0.0, 16.0, 32.0, 32.0)
+    assert album.around(image_id, Rect(0.0, 0.0, 60.0, 40.0)) == Rect(0.0, 0.0, 64.0, 48.0)
+
+
+def test_see_cuts_what_the_backbone_sees() -> None:
+    image = Image.new("RGB", (120, 80), (255, 0, 0))
+    image.paste((0, 0, 255), (20, 0, 100, 80))
+    preprocessing = Preprocessing((64, 64), (64, 64), "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
+    view = see(image, preprocessing, 40)
+    assert view.size == (40, 40)
+    assert (np.asarray(view)[:, 4:-4] == [0, 0, 255]).all()
+
+
+def test_same_pixels_same_text() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    assert webp_uri(image, 70) == webp_uri(image.copy(), 70)
+    assert len(webp_uri(image, 30)) < len(webp_uri(image, 95))
