@@ -181,10 +181,13 @@ class Backbone:
 
     def normalise(self, pixels: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
         """Turn transformed images into the backbone's input, on its device."""
+        n, h, w, c = pixels.shape
         scale = self.spec.preprocessing
-        mean = torch.tensor(scale.mean, device=self.device) * 255
-        std = torch.tensor(scale.std, device=self.device) * 255
-        return pixels.to(self.device, torch.float32).sub_(mean).div_(std).permute(0, 3, 1, 2)
+        # Whole rows of repeated constants: an innermost axis of three numbers would be computed one by one.
+        mean = (torch.tensor(scale.mean, device=self.device) * 255).repeat(w)
+        std = (torch.tensor(scale.std, device=self.device) * 255).repeat(w)
+        rows = pixels.to(self.device, torch.float32).reshape(n, h, w * c).sub_(mean).div_(std)
+        return rows.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
     def batch(self, images: Sequence[Image.Image]) -> Float[Tensor, "n 3 h w"]:
         """Transform and normalise RGB images."""

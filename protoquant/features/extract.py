@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -137,9 +138,8 @@ class _Run:
         start = 0
         for real, pixels in batches(sources, self.backbone, batch=self.config.batch, pool=pool):
             tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens[:real]
-            here = found[start : start + real]
-            here.copy_(tokens)
-            _check_finite(here, tokens, sources[start : start + real])
+            _check_range(tokens, found.dtype, sources[start : start + real])
+            found[start : start + real] = tokens
             start += real
             self._advance(real)
         return found
@@ -179,16 +179,18 @@ def _sources(table: ImageTable) -> list[Source]:
     return [Source(image_id, table.path(image_id), digest, int(label)) for image_id, digest, label in rows]
 
 
-def _check_finite(stored: Tensor, tokens: Float[Tensor, "n t d"], sources: Sequence[Source]) -> None:
+def _check_range(tokens: Float[Tensor, "n t d"], dtype: torch.dtype, sources: Sequence[Source]) -> None:
     """Refuse what the stored dtype cannot hold, and name the image."""
-    good = torch.isfinite(stored).flatten(1).all(dim=1)
-    if bool(good.all()):
+    limit = torch.finfo(dtype).max
+    low, high = torch.aminmax(tokens)
+    if -low <= limit and high <= limit:  # false for NaN
         return
-    worst = int((~good).nonzero()[0])
-    value = float(tokens[worst].abs().max())
-    advice = "set extract.dtype to float32" if torch.isfinite(tokens[worst]).all() else "choose another backbone"
-    name = str(stored.dtype).removeprefix("torch.")
-    raise DataError(f"{sources[worst].image_id}: the backbone gives {value:.3g}, which {name} cannot hold; {advice}")
+    largest = tokens.abs().flatten(1).amax(dim=1)
+    image = int((~(largest <= limit)).nonzero()[0])
+    value = float(largest[image])
+    advice = "set extract.dtype to float32" if math.isfinite(value) else "choose another backbone"
+    name = str(dtype).removeprefix("torch.")
+    raise DataError(f"{sources[image].image_id}: the backbone gives {value:.3g}, which {name} cannot hold; {advice}")
 
 
 def _assemble(
