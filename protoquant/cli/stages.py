@@ -110,7 +110,6 @@ def train() -> None:
             codebook=run.workspace.codebook,
             out=run.workspace.bundle,
             device=run.device(),
-            seed=run.settings.seed,
             on_event=run.on_event,
         )
 

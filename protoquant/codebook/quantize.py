@@ -93,7 +93,8 @@ def quantize(
         train_health = measure(train, codebook, config.batch)
     validation_health = measure(validation, codebook, config.batch)
     on_event(MessageEvent(_sentence(size.k, train_health, validation_health)))
-    with writing(out, KIND, {"features/train": train.digest, "features/validation": validation.digest}) as folder:
+    inputs = {"features/train": train.digest, "features/validation": validation.digest}
+    with writing(out, KIND, inputs, params=config.model_dump(mode="json")) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)
         write_table(folder / "grounding.parquet", _grounding_table(train, codebook, grounding))

@@ -61,7 +61,6 @@ def train(
     codebook: Path,
     out: Path,
     device: torch.device,
-    seed: int,  # noqa: ARG001 - every step takes one; here nothing is drawn
     on_event: OnEvent,
 ) -> TrainResult:
     """Fit heads of falling sparsity, choose one on validation, and write the bundle.
@@ -74,7 +73,6 @@ def train(
         codebook: Written by quantize.
         out: The bundle's folder; an older one is replaced.
         device: Where to compute.
-        seed: The seed of params.yaml; not used.
         on_event: Told of progress and of every head.
 
     Returns:
