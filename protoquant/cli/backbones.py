@@ -1,6 +1,7 @@
 """``protoquant backbones``: which frozen networks there are, and what they give."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """List the models that timm has weights for."""
-    from protoquant.features.build import backbone_names
+    from protoquant.features.catalogue import backbone_names
 
     names = backbone_names(pattern)
     typer.echo(json.dumps(names, indent=2) if as_json else "\n".join(names))
@@ -28,9 +29,9 @@ def show(
 @app.command()
 def inspect(name: Annotated[str, typer.Argument(help="timm's name of the model.")], *, as_json: AsJson = False) -> None:
     """Say what a backbone gives: patch tokens, grid, preprocessing. Needs no weights."""
-    from protoquant.features.backbone import inspect_backbone
+    from protoquant.features.catalogue import describe
 
-    told = inspect_backbone(name)
+    told = asdict(describe(name))
     if as_json:
         typer.echo(json.dumps(told, indent=2))
         return

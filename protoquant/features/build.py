@@ -53,7 +53,7 @@ def build_model(
         UsageError: The weights cannot be had. ArtifactError: They do not fit.
     """
     check_name(name)
-    model = _create(name, pretrained=source == "hub", input_size=input_size)
+    model = create(name, pretrained=source == "hub", input_size=input_size)
     if source == "packaged":
         if name.partition(".")[0] not in PACKAGED:
             raise ConfigError(f"no packaged weights for {name!r}, only for {', '.join(PACKAGED)}; take hub or file")
@@ -98,8 +98,17 @@ def preprocessing_of(model: nn.Module, source: WeightSource, input_size: tuple[i
     )
 
 
-def _create(name: str, *, pretrained: bool, input_size: tuple[int, int] | None) -> nn.Module:
-    """Create a timm model; where its size is fixed on creation, with the size that is asked for."""
+def create(name: str, *, pretrained: bool, input_size: tuple[int, int] | None) -> nn.Module:
+    """Create a timm model; where its size is fixed on creation, with the size that is asked for.
+
+    Args:
+        name: A name that timm knows.
+        pretrained: Whether to load timm's own weights; else they are random.
+        input_size: (height, width) in pixels; None for the model's own.
+
+    Raises:
+        ConfigError: The model refuses the size. UsageError: The hub cannot give its weights.
+    """
     fixed = timm.models.get_pretrained_cfg(name).fixed_input_size
     size = {"img_size": input_size} if input_size is not None and fixed else {}
     try:

@@ -19,9 +19,7 @@ class Job:
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the workspace."""
-        done = subprocess.run(
-            words, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(words, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
