@@ -135,7 +135,7 @@ def path_curve(candidates: Sequence[Candidate], level: float, width: float, heig
     """Lay out accuracy against prototypes per class, on a logarithmic horizontal axis.
 
     Args:
-        candidates: The path; points with no prototype are left out.
+        candidates: The path; points with less than one prototype per class are left out, unless chosen.
         level: Accuracy of the linear probe.
         width: Of the plot, in drawing units.
         height: Likewise.
@@ -143,7 +143,10 @@ def path_curve(candidates: Sequence[Candidate], level: float, width: float, heig
     Returns:
         One line per series, from few prototypes to many; the main one holds the chosen point.
     """
-    kept = sorted((one for one in candidates if one.size > 0), key=lambda one: (one.size, one.accuracy))
+    kept = sorted(
+        (one for one in candidates if one.size >= 1 or (one.chosen and one.size > 0)),
+        key=lambda one: (one.size, one.accuracy),
+    )
     sizes = [one.size for one in kept] or [1.0]
     accuracies = [one.accuracy for one in kept] + [level]
     x = _log_axis(min(sizes), max(sizes), width)

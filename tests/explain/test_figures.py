@@ -31,6 +31,7 @@ def test_path_is_logarithmic_and_marks_the_chosen_point() -> None:
         Candidate("0.05", 2.0, 0.8, "sparse", chosen=True),
         Candidate("0.03", 4.0, 0.7, "other", chosen=False),
         Candidate("0.03", 0.0, 0.1, "empty", chosen=False),
+        Candidate("0.03", 0.9, 0.2, "too few", chosen=False),
     ]
     found = path_curve(path, 0.95, 200.0, 100.0)
     assert [tick.text for tick in found.x.ticks] == ["2", "4", "8"]
