@@ -86,7 +86,7 @@ def path_note(sources: Sources) -> str:
         "Heads from few prototypes to many, one curve for each temperature, each fitted on "
         f"{sources.prepared['images']['train']:,} training images and measured on "
         f"{sources.prepared['images']['validation']:,} validation images. The model is "
-        "the sparsest head within the stated tolerance of the best. Heads with less than one prototype per class are not "
+        "the sparsest head within the stated tolerance of the best. Heads with less than one prototype a class are not "
         "drawn."
     )
 
