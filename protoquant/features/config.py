@@ -23,7 +23,9 @@ class ExtractConfig(Section):
         None, description="height and width of the crop that the backbone sees, in pixels; none: the backbone's own"
     )
     dtype: Literal["float16", "float32"] = Field("float16", description="number format of the stored tokens")
-    batch: int = Field(32, ge=1, le=4096, description="images per forward pass; fixed, since it decides the rounding")
+    batch: int = Field(
+        8, ge=1, le=4096, description="images per forward pass; fixed, since it decides the rounding (8: CPU caches)"
+    )
     shard: int = Field(512, ge=1, le=65536, description="images per file of the store")
 
     @model_validator(mode="after")
