@@ -145,7 +145,6 @@ def visualize() -> None:
             features=run.workspace.features,
             bundle=run.workspace.bundle,
             evaluation=run.workspace.evaluation,
-            metrics=run.workspace.metrics,
             out=run.workspace.report,
             on_event=run.on_event,
         )

@@ -11,7 +11,7 @@ from protoquant.core.artifacts import artifact_digest, open_artifact, read_json,
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.metrics import judge, measure
+from protoquant.evaluation.metrics import METRICS, headline, judge, measure
 from protoquant.evaluation.score import Scorer, score
 from protoquant.evaluation.tables import write_tables
 from protoquant.features.store import FeatureStore
@@ -58,7 +58,7 @@ def evaluate(
         codebook: Written by quantize; only its linear probe is used.
         bundle: Written by train; read only.
         out: Folder for predictions, contributions and curves.
-        metrics: File for the numbers.
+        metrics: File for the headline numbers alone, as ``dvc metrics`` shows them.
         device: Where to compute.
         seed: Of the bootstrap.
         on_event: Told of every image.
@@ -86,7 +86,8 @@ def evaluate(
         "features": store.digest,
         "images": artifact_digest(images),
     }
-    with writing(out, KIND, inputs, n=store.n, epsilon=config.epsilon, metrics=numbers) as folder:
+    with writing(out, KIND, inputs, n=store.n, epsilon=config.epsilon) as folder:
+        write_json(folder / METRICS, numbers)
         write_tables(
             folder,
             image_ids=store.image_ids,
@@ -96,7 +97,7 @@ def evaluate(
             head=head,
             config=config,
         )
-    write_json(metrics, numbers)
+    write_json(metrics, headline(numbers))
     on_event(MessageEvent(_sentence(numbers)))
     return EvaluateResult(out, metrics, numbers)
 

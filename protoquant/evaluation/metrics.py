@@ -1,6 +1,7 @@
-"""metrics.json: every headline number of the test split, with n and its interval."""
+"""The numbers of the test split: all of them with n and interval, and the headline alone."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.intervals import Statistic, estimate, macro_of, mean_of
 from protoquant.evaluation.score import Scores
 
-Numbers = dict[str, object]
+METRICS = "metrics.json"
+Numbers = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,32 @@ def measure(
     }
     plain: Numbers = rounded(numbers, config.decimals)
     return plain
+
+
+def headline(numbers: Numbers) -> dict[str, float]:
+    """Pick what ``dvc metrics show`` has room for.
+
+    Args:
+        numbers: As ``measure`` returns them.
+
+    Returns:
+        A dozen flat numbers; ``low`` and ``high`` are those of the interval of top-1 accuracy.
+    """
+    test, size = numbers["test"], numbers["size"]
+    return {
+        "n": test["top1"]["n"],
+        "top1": test["top1"]["value"],
+        "top1_low": test["top1"]["low"],
+        "top1_high": test["top1"]["high"],
+        "top5": test["top5"]["value"],
+        "macro": test["macro"]["value"],
+        "probe_top1": test["probe"]["top1"]["value"],
+        "ece": test["ece"]["value"],
+        "class_size": size["class_size"],
+        "local_size": size["local_size"]["value"],
+        "global_size": size["global_size"],
+        "sparsity": size["sparsity"],
+    }
 
 
 def image_sizes(ledger: pd.DataFrame, predicted: Int[np.ndarray, " n"], config: EvaluateConfig) -> pd.DataFrame:

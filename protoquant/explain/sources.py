@@ -14,6 +14,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.data.table import ImageTable
 from protoquant.evaluation import tables
 from protoquant.evaluation.accuracy import confusion
+from protoquant.evaluation.metrics import METRICS
 from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import Bundle
 
@@ -35,7 +36,7 @@ class Sources:
         contributions: One row per non-zero contribution.
         per_class: The table of classes.
         reliability: The bins of the reliability diagram.
-        metrics: The numbers of metrics.json.
+        metrics: All numbers of the test split.
         digests: What names the content of every artifact.
     """
 
@@ -69,7 +70,7 @@ class Sources:
         return confusion(labels, predicted, len(self.bundle.classes))
 
 
-def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, evaluation: Path, metrics: Path) -> Sources:
+def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, evaluation: Path) -> Sources:
     """Open every artifact that the report needs.
 
     Args:
@@ -78,7 +79,6 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
         features: Written by extract; only its test split is opened.
         bundle: Written by train.
         evaluation: Written by evaluate.
-        metrics: Written by evaluate.
 
     Returns:
         The sources.
@@ -107,6 +107,6 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
         contributions=read_table(evaluation / tables.CONTRIBUTIONS),
         per_class=pd.read_csv(evaluation / tables.PER_CLASS, keep_default_na=False, na_values=_MISSING),
         reliability=pd.read_csv(evaluation / tables.RELIABILITY),
-        metrics=read_json(metrics),
+        metrics=read_json(evaluation / METRICS),
         digests=digests,
     )

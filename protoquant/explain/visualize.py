@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact, writing
+from protoquant.core.artifacts import artifact_digest, open_artifact, writing
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.explain.config import VisualizeConfig
 from protoquant.explain.report.compose import compose
@@ -39,7 +39,6 @@ def visualize(
     features: Path,
     bundle: Path,
     evaluation: Path,
-    metrics: Path,
     out: Path,
     on_event: OnEvent,
 ) -> VisualizeResult:
@@ -52,7 +51,6 @@ def visualize(
         features: Written by extract; only its test split is opened, for the score maps.
         bundle: Written by train.
         evaluation: Written by evaluate.
-        metrics: Written by evaluate.
         out: Folder of the report.
         on_event: Told of progress.
 
@@ -63,9 +61,7 @@ def visualize(
         ArtifactError: An artifact is missing or damaged, or artifacts do not belong together.
         DataError: An image that the report shows cannot be read.
     """
-    sources = read_sources(
-        images=images, root=root, features=features, bundle=bundle, evaluation=evaluation, metrics=metrics
-    )
+    sources = read_sources(images=images, root=root, features=features, bundle=bundle, evaluation=evaluation)
     epsilon = float(open_artifact(evaluation, "evaluation", verify=False).extra["epsilon"])
     page = compose(config, sources, epsilon, on_event)
     inputs = {
@@ -73,7 +69,6 @@ def visualize(
         "evaluation": artifact_digest(evaluation),
         "features": sources.store.digest,
         "images": artifact_digest(images),
-        "metrics": digest_file(metrics),
     }
     with writing(out, KIND, inputs) as folder:
         (folder / PAGE).write_text(render(page), encoding="utf-8", newline="\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from protoquant.core.artifacts import artifact_digest, digest_file, digest_json
+from protoquant.core.artifacts import artifact_digest, digest_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 
@@ -66,7 +66,7 @@ def lineage(workspace: Workspace, *, weight_digest: str) -> Lineage:
         data_digest=artifact_digest(workspace.images),
         weight_digest=weight_digest,
         bundle_digest=artifact_digest(workspace.bundle),
-        evaluation_digest=digest_file(workspace.metrics),
+        evaluation_digest=artifact_digest(workspace.evaluation),
         lock_digest=lock_digest(workspace.lock),
         packages=package_versions(_RECORDED),
     )

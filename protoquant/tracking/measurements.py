@@ -83,7 +83,7 @@ def metric_files(workspace: Workspace) -> dict[str, Path]:
     return {
         "quantize": workspace.codebook / "metrics.json",
         "train": workspace.bundle / "metrics.json",
-        "evaluate": workspace.metrics,
+        "evaluate": workspace.evaluation / "metrics.json",
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact
+from protoquant.core.artifacts import artifact_digest, open_artifact
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
@@ -68,8 +68,10 @@ def register(
         number = int(version.version)
         moved = point_alias(store.client, config.name, config.alias, number)
         done = f"already registered as version {number}" if found else f"registered as version {number}"
-        now = ", which is new" if found and moved else ""
-        on_event(MessageEvent(f"{config.name}: {done}, alias {config.alias}{now}"))
+        now = ", the alias is new" if found and moved else ""
+        on_event(MessageEvent(headline(workspace).sentence()))
+        on_event(MessageEvent(f"report: {workspace.report / 'index.html'}"))
+        on_event(MessageEvent(f"{config.name}@{config.alias}: {done}{now}"))
         return RegisterResult(config.name, number, config.alias, str(version.run_id), already=found is not None)
 
 
@@ -81,7 +83,6 @@ def _check(workspace: Workspace) -> None:
         "codebook": artifact_digest(workspace.codebook),
         "bundle": artifact_digest(workspace.bundle),
         "evaluation": artifact_digest(workspace.evaluation),
-        "metrics": _metrics_digest(workspace),
     }
     for path, kind in (
         (workspace.bundle, "bundle"),
@@ -92,13 +93,6 @@ def _check(workspace: Workspace) -> None:
         if others := [name for name, digest in there.items() if inputs.get(name, digest) != digest]:
             message = f"{path} was made from another {' and another '.join(others)}; run the pipeline (dvc repro)"
             raise ArtifactError(message)
-
-
-def _metrics_digest(workspace: Workspace) -> str:
-    if not workspace.metrics.is_file():
-        message = f"{workspace.metrics} is missing; run the stage that writes it (dvc repro)"
-        raise ArtifactError(message)
-    return digest_file(workspace.metrics)
 
 
 def _new_version(store: Store, config: RegisterConfig, workspace: Workspace, params: Mapping[str, Any]) -> ModelVersion:
@@ -153,7 +147,7 @@ def _logged_model(client: MlflowClient, run_id: str, origin: Lineage) -> str | N
 
 def _follow_evaluation(client: MlflowClient, version: ModelVersion, workspace: Workspace, on_event: OnEvent) -> None:
     """Bring the numbers of a version up to date where its bundle was evaluated again."""
-    if version.tags.get("evaluation_digest") == digest_file(workspace.metrics):
+    if version.tags.get("evaluation_digest") == artifact_digest(workspace.evaluation):
         return
     origin = lineage(workspace, weight_digest=version.tags["weight_digest"])
     numbers = headline(workspace)

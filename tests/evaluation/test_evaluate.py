@@ -146,9 +146,12 @@ def test_csv_files_are_what_dvc_plots_reads(make: Make) -> None:
     per_class = pd.read_csv(paths["out"] / "per_class.csv", keep_default_na=False)
     assert per_class["support"].tolist() == [11, 11, 11]
     assert per_class["prototypes"].tolist() == [2, 2, 2]
-    metrics = json.loads(paths["metrics"].read_text())
+    metrics = json.loads((paths["out"] / "metrics.json").read_text())
     share = (reliable["count"] * (reliable["accuracy"] - reliable["confidence"]).abs()).sum() / 33
     assert metrics["test"]["ece"]["value"] == pytest.approx(share, abs=2e-4)
+    headline = json.loads(paths["metrics"].read_text())
+    assert headline["ece"] == metrics["test"]["ece"]["value"]
+    assert headline["top1_low"] <= headline["top1"] <= headline["top1_high"]
 
 
 def test_local_and_cover_size_by_hand(make: Make) -> None:

@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     device = torch.device("cpu")
     config = EvaluateConfig(resamples=100)
     evaluate(config, **inputs, out=paths["evaluation"], device=device, seed=0, on_event=ignore)
-    del paths["codebook"]
+    del paths["codebook"], paths["metrics"]
     return paths | {"root": root}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from protoquant.core.artifacts import artifact_digest, digest_file, write_json, writing
+from protoquant.core.artifacts import artifact_digest, write_json, writing
 from protoquant.core.workspace import Workspace
 
 WEIGHT_DIGEST = "a" * 64
@@ -27,10 +27,11 @@ def write_bundle(workspace: Workspace, codes: str = "codes") -> None:
 def write_evaluation(workspace: Workspace, top1: float = 0.9) -> None:
     bundle = artifact_digest(workspace.bundle)
     test = {"top1": {**TEST_TOP1, "value": top1}, "probe": {"top1": {"value": 0.95}}}
-    write_json(workspace.metrics, {"test": test, "size": {"global_size": 9, "class_size": 2.5}})
     with writing(workspace.evaluation, "evaluation", {"bundle": bundle}) as folder:
+        write_json(folder / "metrics.json", {"test": test, "size": {"global_size": 9, "class_size": 2.5}})
         (folder / "confusion.csv").write_text("actual,predicted\nwren,wren\n")
-    with writing(workspace.report, "report", {"bundle": bundle, "metrics": digest_file(workspace.metrics)}) as folder:
+    inputs = {"bundle": bundle, "evaluation": artifact_digest(workspace.evaluation)}
+    with writing(workspace.report, "report", inputs) as folder:
         (folder / "index.html").write_text("<p>report</p>")
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from protoquant.core.artifacts import artifact_digest, digest_file
+from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.lineage import git_state, lineage, lock_digest, package_versions
@@ -103,7 +103,7 @@ def test_the_lineage_names_every_source(workspace: Workspace):
         "data_digest": artifact_digest(workspace.images),
         "weight_digest": "w",
         "bundle_digest": artifact_digest(workspace.bundle),
-        "evaluation_digest": digest_file(workspace.metrics),
+        "evaluation_digest": artifact_digest(workspace.evaluation),
         "lock_digest": "none",
     }
     assert {"numpy", "torch", "timm"} <= found.packages.keys()

@@ -30,7 +30,7 @@ def test_metrics_of_all_stages_are_numbers_named_after_the_stage(workspace: Work
 
 
 def test_metrics_that_are_no_mapping_are_an_error(workspace: Workspace):
-    write_json(workspace.metrics, [1, 2])
+    write_json(workspace.evaluation / "metrics.json", [1, 2])
     with pytest.raises(ArtifactError, match=r"metrics\.json is damaged: not a mapping"):
         metrics(workspace)
 
@@ -69,6 +69,6 @@ def test_the_headline_says_n_interval_and_probe(workspace: Workspace):
 
 
 def test_a_headline_number_that_is_missing_is_named(workspace: Workspace):
-    write_json(workspace.metrics, {"size": {"global_size": 9, "class_size": 2.5}})
+    write_json(workspace.evaluation / "metrics.json", {"size": {"global_size": 9, "class_size": 2.5}})
     with pytest.raises(ArtifactError, match=r"lack evaluate\.test\.top1\.value, evaluate\.test\.top1\.low"):
         headline(workspace)
