@@ -49,7 +49,7 @@ def prepare(
             in itself: its ``images.parquet``, and its images where the reader draws them.
         seed: The seed of params.yaml.
         on_event: Hears of progress and, at the end, of the counts.
-        workers: Threads that decode images; the result does not depend on them.
+        workers: Threads that decode images, or processes that render them; the result does not depend on them.
 
     Returns:
         The counts.
@@ -60,7 +60,7 @@ def prepare(
     """
     with writing(out, KIND, reader=config.reader) as folder:
         drawn = folder / "drawn"
-        listing = reader(config.reader)(root, into=drawn, config=config, seed=seed, on_event=on_event)
+        listing = reader(config.reader)(root, into=drawn, config=config, workers=workers, on_event=on_event)
         classes = listing.class_names()
         _check_listing(listing, classes, root)
         kept, rejected = _check(listing, config.min_side, workers, on_event)

@@ -93,7 +93,7 @@ def sheet(explanation: Explanation, image: Image.Image, shown: int) -> Sheet:
     verdict = "predicted" if explanation.label == explanation.predicted else "not the predicted class"
     return Sheet(
         view=view,
-        heading=f"{explanation.class_name}: {verdict}, probability {100 * explanation.probability:.0f} %",
+        heading=f"{explanation.class_name}: {verdict}, probability {100 * explanation.probability:.1f} %",
         rows=tuple(_row(part, explanation, size) for part in parts),
         others=len(rest),
         rest=sum(part.contribution for part in rest),

@@ -18,6 +18,8 @@ from protoquant.head.nearest import Nearest
 RANKS = 8
 """Training patches named for each prototype, of distinct images."""
 
+_BEYOND = (236, 236, 236)  # beyond the edge of an image: plainly no photo, on light and on dark pages
+
 COLUMNS = {
     "code": "int64",
     "rank": "int32",
@@ -75,7 +77,7 @@ def cut_patch(
 ) -> Image.Image:
     """Cut a patch out of an image, with its surroundings.
 
-    The patch is always in the middle, 1 / (1 + 2 * context) of each side; beyond the image there is black.
+    The patch is always in the middle, 1 / (1 + 2 * context) of each side; beyond the image there is a light grey.
 
     Args:
         image: The whole image, RGB, upright.
@@ -92,7 +94,8 @@ def cut_patch(
     across, down = (right - left) * context, (bottom - top) * context
     box = (round(left - across), round(top - down), max(round(right + across), round(left - across) + 1), 0)
     box = (*box[:3], max(round(bottom + down), box[1] + 1))
-    patch = image.crop(box)
+    patch = Image.new("RGB", (box[2] - box[0], box[3] - box[1]), _BEYOND)
+    patch.paste(image, (-box[0], -box[1]))
     patch.thumbnail((size, size), Image.Resampling.LANCZOS)
     return patch
 

@@ -30,7 +30,7 @@ def explanation(tmp_path: Path) -> Explanation:
 
 def test_sheet_by_hand(explanation: Explanation) -> None:
     found = sheet(explanation, Image.new("RGB", (120, 80)), 2)
-    assert found.heading == "wren $5: predicted, probability 88 %"
+    assert found.heading == "wren $5: predicted, probability 87.5 %"
     assert found.view.size == (480, 480)
     assert [row.contribution.code for row in found.rows] == [7, 3]
     assert found.rows[0].box == (240.0, 0.0, 480.0, 240.0)

@@ -43,7 +43,7 @@ class Reader(Protocol):
     ``train/robin/3.png`` goes to ``into / "train/robin/3.png"``, and ``image_root`` is ``into``.
     """
 
-    def __call__(self, root: Path, *, into: Path, config: PrepareConfig, seed: int, on_event: OnEvent) -> Listing:
+    def __call__(self, root: Path, *, into: Path, config: PrepareConfig, workers: int, on_event: OnEvent) -> Listing:
         """List the images below ``root``."""
 
 

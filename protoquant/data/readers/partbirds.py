@@ -10,7 +10,6 @@ import pandas as pd
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.events import OnEvent, track
-from protoquant.core.runtime import Runtime
 from protoquant.data.config import PrepareConfig
 from protoquant.data.partbirds.files import Order, draw
 from protoquant.data.partbirds.spec import bird_classes, load_spec
@@ -21,17 +20,16 @@ _CHUNK = 8
 """Images that a worker process takes at a time."""
 
 
-def read(root: Path, *, into: Path, config: PrepareConfig, seed: int, on_event: OnEvent) -> Listing:  # noqa: ARG001 (Reader)
+def read(root: Path, *, into: Path, config: PrepareConfig, workers: int, on_event: OnEvent) -> Listing:  # noqa: ARG001 (Reader)
     """Render the images of a spec as PNG files `<split>/<class name>/<index>.png`.
 
-    The spec has a seed of its own, so `seed` changes nothing here. Each image comes from its own seed, so the
-    bytes do not depend on the number of worker processes.
+    Each image comes from its own seed, so the bytes do not depend on the number of worker processes.
 
     Args:
         root: The spec, a YAML file such as `data/partbirds.yaml`.
         into: Where the images are written.
         config: The `prepare` section.
-        seed: The seed of params.yaml.
+        workers: Processes that render, at least 1.
         on_event: Hears how many images are rendered.
 
     Returns:
@@ -53,8 +51,8 @@ def read(root: Path, *, into: Path, config: PrepareConfig, seed: int, on_event: 
                 path = f"{split}/{name}/{index:04d}.png"
                 orders.append(Order(spec, class_index, split, index, into / path))
                 rows.append((path, name, split))
-    workers = min(Runtime.from_environment().workers, -(-len(orders) // _CHUNK))
-    for _ in track(_drawn(orders, workers), "render", len(orders), "images", on_event):
+    processes = min(workers, -(-len(orders) // _CHUNK))
+    for _ in track(_drawn(orders, processes), "render", len(orders), "images", on_event):
         pass
     return Listing(pd.DataFrame(rows, columns=["path", "class_name", "split"]), into, names)
 

@@ -41,9 +41,7 @@ def once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("partbirds")
     file, events = folder / "birds.yaml", []
     file.write_text("".join(f"{key}: {value}\n" for key, value in SPEC.model_dump().items()))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROTOQUANT_WORKERS", "1")
-        listing = read(file, into=folder / "out", config=PrepareConfig(), seed=0, on_event=events.append)
+    listing = read(file, into=folder / "out", config=PrepareConfig(), workers=1, on_event=events.append)
     return Read(file, listing, events)
 
 
@@ -65,9 +63,8 @@ def test_a_file_holds_the_pixels_of_its_scene(once):
         assert image.tobytes() == render(sample_scene(SPEC, 1, "train", 2)).image.tobytes()
 
 
-def test_the_bytes_depend_neither_on_the_number_of_workers_nor_on_the_seed_of_params(once, tmp_path, monkeypatch):
-    monkeypatch.setenv("PROTOQUANT_WORKERS", "2")
-    read(once.spec_file, into=tmp_path / "out", config=PrepareConfig(), seed=1, on_event=ignore)
+def test_the_bytes_do_not_depend_on_the_number_of_workers(once, tmp_path):
+    read(once.spec_file, into=tmp_path / "out", config=PrepareConfig(), workers=2, on_event=ignore)
     assert digests(tmp_path / "out") == digests(once.listing.image_root)
 
 
@@ -79,16 +76,15 @@ def test_a_worker_that_is_ended_is_one_line(once, tmp_path, monkeypatch):
         def map(self, *arguments, **options):
             raise BrokenProcessPool
 
-    monkeypatch.setenv("PROTOQUANT_WORKERS", "2")
     monkeypatch.setattr(partbirds, "ProcessPoolExecutor", BrokenPool)
     with pytest.raises(ProtoQuantError, match="was ended; set PROTOQUANT_WORKERS=1"):
-        read(once.spec_file, into=tmp_path / "out", config=PrepareConfig(), seed=0, on_event=ignore)
+        read(once.spec_file, into=tmp_path / "out", config=PrepareConfig(), workers=2, on_event=ignore)
 
 
 def test_a_wrong_spec_writes_nothing(tmp_path):
     with pytest.raises(UsageError, match="no spec file"):
-        read(tmp_path / "absent.yaml", into=tmp_path / "out", config=PrepareConfig(), seed=0, on_event=ignore)
+        read(tmp_path / "absent.yaml", into=tmp_path / "out", config=PrepareConfig(), workers=1, on_event=ignore)
     (tmp_path / "wrong.yaml").write_text("size: -3")
     with pytest.raises(ConfigError, match=r"size must be an integer >= 64 and <= 1024, got -3"):
-        read(tmp_path / "wrong.yaml", into=tmp_path / "out", config=PrepareConfig(), seed=0, on_event=ignore)
+        read(tmp_path / "wrong.yaml", into=tmp_path / "out", config=PrepareConfig(), workers=1, on_event=ignore)
     assert not (tmp_path / "out").exists()
