@@ -13,7 +13,7 @@ Seeding = Literal["random", "kmeans++", "class_aware"]
 class QuantizeConfig(Section):
     """How the codebook is learned and the linear probe fitted."""
 
-    size: int = Field(5, ge=1, le=1_000_000, description="codes, counted as size_unit says")
+    size: int = Field(7, ge=1, le=1_000_000, description="codes, counted as size_unit says")
     size_unit: Literal["class", "codebook"] = Field(
         "class", description="class: size codes for each class; codebook: size codes in all"
     )
@@ -42,7 +42,7 @@ class QuantizeConfig(Section):
         0.001, ge=0.0, lt=1.0, description="stop after a pass that lowered the quantisation error by a smaller share"
     )
     feature_norm: FeatureNormName = Field(
-        "l2", description="l2: direction of a token; center_l2: direction after taking the train mean away"
+        "center_l2", description="l2: direction of a token; center_l2: direction after taking the train mean away"
     )
     grounding: Literal["centroid", "medoid"] = Field(
         "centroid", description="centroid: codes stay means; medoid: each code becomes its nearest train patch"
