@@ -19,6 +19,10 @@ def main():
             "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d; name one: make PYTHON=python3.12"
             % sys.version_info[:2]
         )
+    try:
+        import ensurepip  # noqa: F401  Debian ships it apart
+    except ImportError:
+        stop("this Python cannot make virtual environments; install python3-venv")
     if shutil.which("git") is None or not os.path.exists(".git"):
         stop("a git clone is needed (DVC and the lineage of models stand on it); use git clone, not an archive")
     needed = WORK_GB if os.path.exists(".venv/.installed") else INSTALLED_GB + WORK_GB

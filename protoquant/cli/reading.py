@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from protoquant.core.errors import DataError
 
@@ -74,6 +75,8 @@ def explain(
     picture = out or Path(f"{image.stem}.explained.png")
     if not picture.resolve().parent.is_dir():
         raise UsageError(f"--out: there is no folder {picture.resolve().parent}; make it first")
+    if picture.suffix.lower() != ".png" or picture.is_dir():
+        raise UsageError(f"--out must be a file that ends in .png, got {picture}")
     loaded = protoquant.load(model, weights=weights)
     if of_class is not None and of_class not in loaded.classes:
         raise UsageError(f"--class: the model knows no {of_class!r}{suggest(of_class, loaded.classes)}")
@@ -83,7 +86,7 @@ def explain(
         typer.echo(json.dumps({**explanation.to_dict(), "picture": str(picture)}, indent=2))
     else:
         _print_explanation(explanation)
-        Console().print(f"picture: {picture}", highlight=False, soft_wrap=True)
+        Console().print(f"picture: {picture}", highlight=False, markup=False, soft_wrap=True)
 
 
 def verify(bundle: Annotated[Path, typer.Argument(help="A bundle folder.")]) -> None:
@@ -93,7 +96,9 @@ def verify(bundle: Annotated[Path, typer.Argument(help="A bundle folder.")]) -> 
 
     opened = Bundle.open(bundle)
     count = f"{len(opened.classes)} classes, {len(opened.prototypes)} prototypes"
-    Console().print(f"{bundle} is whole: {count}, digest {artifact_digest(bundle)}", highlight=False, soft_wrap=True)
+    Console().print(
+        f"{bundle} is whole: {count}, digest {artifact_digest(bundle)}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _print_predictions(rows: list[dict[str, Any]]) -> None:
@@ -113,7 +118,7 @@ def _print_explanation(explanation: Explanation) -> None:
         "contribution",
         "cell",
         "looks like",
-        title=f"{explanation.class_name}, probability {explanation.probability:.4f}",
+        title=Text(f"{explanation.class_name}, probability {explanation.probability:.4f}"),
         caption=f"the contributions sum to the logit, {explanation.logit:.6f}",
     )
     for part in explanation.contributions:

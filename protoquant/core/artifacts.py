@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-_PACKAGES = ("numpy", "pandas", "pillow", "pyarrow", "safetensors", "scikit-learn", "scipy", "timm", "torch")
+_PACKAGES = ("numpy", "pandas", "pillow", "pyarrow", "safetensors", "scipy", "timm", "torch")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,12 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Manifest:
         raise ArtifactError(
             f"{path / MANIFEST} is damaged: it is not what was written; restore it or run the stage again"
         )
-    manifest = Manifest(raw["kind"], raw["inputs"], raw["files"], raw["packages"], raw["extra"])
+    try:
+        manifest = Manifest(raw["kind"], raw["inputs"], raw["files"], raw["packages"], raw["extra"])
+    except KeyError as error:
+        raise ArtifactError(f"{path / MANIFEST} is no manifest: {error} is missing; run the stage again") from error
+    if strangers := set(_files(path)) - {MANIFEST, *manifest.files}:
+        raise ArtifactError(f"{path} holds a file that its stage did not write: {min(strangers)}; remove it")
     for name, entry in manifest.files.items():
         _check(path, name, entry, verify=verify)
     return manifest

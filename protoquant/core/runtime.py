@@ -19,21 +19,27 @@ class Runtime(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PROTOQUANT_", frozen=True)
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description="auto, cpu, cuda, cuda:N or mps"
+    )
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads that decode images")
 
     @classmethod
-    def from_environment(cls) -> Runtime:
+    def from_environment(cls, device: str | None = None) -> Runtime:
         """Read the environment.
 
+        Args:
+            device: In place of ``PROTOQUANT_DEVICE``; None for what the environment says.
+
         Raises:
-            UsageError: A variable holds an impossible value.
+            UsageError: A variable or the argument holds an impossible value.
         """
         try:
-            return cls()
+            return cls() if device is None else cls(device=device)
         except ValidationError as error:
             detail = error.errors()[0]
-            name = f"PROTOQUANT_{str(detail['loc'][0]).upper()}"
+            key = str(detail["loc"][0])
+            name = "device" if key == "device" and device is not None else f"PROTOQUANT_{key.upper()}"
             raise UsageError(f"{name}: {detail['msg']}, got {detail['input']!r}") from error
 
     def torch_device(self, threads: int | None = None) -> torch.device:

@@ -35,7 +35,11 @@ class Section(BaseModel):
         if not isinstance(values, dict):
             raise ConfigError(f"{where or 'the file'} must be a mapping of keys to values, got {values!r} ({source})")
         try:
-            return cls.model_validate_json(json.dumps(values, default=str))
+            text = json.dumps(values, default=str)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{where or 'the file'} must hold plain keys and values: {error} ({source})") from error
+        try:
+            return cls.model_validate_json(text)
         except ValidationError as error:
             schema = cls.model_json_schema()
             lines = [_sentence(schema, detail, where, source) for detail in error.errors()]
@@ -58,7 +62,7 @@ def _sentence(schema: Schema, detail: ErrorDetails, where: str, source: str) -> 
         unknown = str(detail["loc"][-1])
         full = ".".join(filter(None, [where, *path, unknown]))
         return f"unknown key {full!r}{suggest(unknown, names)} ({source}); known here: {', '.join(names)}"
-    if detail["type"] == "missing":
+    if detail["type"] == "missing" and "properties" in field:
         return f"{key} is missing ({source})"
     if detail["type"] == "value_error":
         return f"{key}: {detail['ctx']['error']} ({source})"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from protoquant.core.artifacts import write_json, write_table, writing
+from protoquant.core.artifacts import digest_json, write_json, write_table, writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.data.checks import Checked, Entry, check_images, set_apart
@@ -79,7 +79,7 @@ def _write(
     """Write the tables, and move drawn images below their split."""
     drawn = folder / "drawn"
     for name in SPLITS:
-        with writing(folder / name, KIND, drawn=drawn.is_dir()) as part:
+        with writing(folder / name, KIND, drawn=drawn.is_dir(), classes=digest_json(list(classes))) as part:
             write_table(part / TABLE, frame[frame["split"] == name])
             for path in sorted((drawn / name).iterdir()) if drawn.is_dir() else []:
                 path.rename(part / path.name)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Self
 
 import pandas as pd
+from PIL import Image
 
-from protoquant.core.artifacts import open_artifact, read_json, read_table
+from protoquant.core.artifacts import Manifest, digest_bytes, digest_json, open_artifact, read_json, read_table
 from protoquant.core.errors import ArtifactError, DataError, suggest
+from protoquant.data.images import decode_image, read_bytes
 from protoquant.data.splits import SPLITS
 
 KIND = "images"
@@ -77,8 +79,17 @@ class ImageTable:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Class names, index = label."""
-        return tuple(read_json(self.images / CLASSES))
+        """Class names, index = label.
+
+        Raises:
+            ArtifactError: They are not those that the split was written with.
+        """
+        names = read_json(self.images / CLASSES)
+        if digest_json(names) != self._manifest.extra["classes"]:
+            raise ArtifactError(
+                f"{self.images / CLASSES} is damaged: it names other classes than the split; run prepare"
+            )
+        return tuple(names)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -92,12 +103,35 @@ class ImageTable:
     @cached_property
     def folder(self) -> Path:
         """Where the image files are: the root, or the artifact itself where the reader drew them."""
-        manifest = open_artifact(self.images / self.splits[0], KIND, verify=False)
-        return self.images if manifest.extra["drawn"] else self.root
+        return self.images if self._manifest.extra["drawn"] else self.root
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return open_artifact(self.images / self.splits[0], KIND, verify=False)
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return dict(zip(self.frame["image_id"], self.frame["digest"], strict=True))
 
     def path(self, image_id: str) -> Path:
         """The file of an image."""
         return self.folder / image_id
+
+    def image(self, image_id: str, *, at_least: int | None = None) -> Image.Image:
+        """Open an image and hold it against the digest that prepare saw.
+
+        Args:
+            image_id: Of an image of these splits.
+            at_least: Shorter side that suffices, in pixels; see ``open_image``.
+
+        Raises:
+            DataError: The file is missing, has changed since, or cannot be decoded.
+        """
+        path = self.path(image_id)
+        data = read_bytes(path, image_id)
+        if digest_bytes(data) != self._digests[image_id]:
+            raise DataError(f"{image_id} changed since prepare: its digest differs ({path}); run the pipeline again")
+        return decode_image(data, name=image_id, at_least=at_least)
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from protoquant.codebook.probe import LinearProbe
-from protoquant.core.artifacts import artifact_digest, open_artifact, read_json, write_json, writing
+from protoquant.core.artifacts import artifact_digest, open_artifact, write_json, writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics import METRICS, headline, judge, measure
 from protoquant.evaluation.score import Scorer, score
@@ -71,9 +72,11 @@ def evaluate(
         DataError: The test split is empty.
     """
     before = artifact_digest(bundle)
+    open_artifact(codebook, "codebook")
     model, store, probe = Bundle.open(bundle), FeatureStore.open(features / SPLIT), LinearProbe.open(codebook)
     open_artifact(images, "images", verify=False)
     _check_fit(model, store, images)
+    _check_origin(bundle, store, images=images, codebook=codebook)
     scorer = Scorer(model.codebook.to(device), model.head.to(device), model.temperature, probe.to(device), device)
     with torch.inference_mode():
         scores = score(store, scorer, on_event)
@@ -105,13 +108,22 @@ def evaluate(
 def _check_fit(model: Bundle, store: FeatureStore, images: Path) -> None:
     """Refuse artifacts that were not made for each other."""
     again = "run dvc repro"
-    if model.classes != tuple(read_json(images / "classes.json")):
+    if model.classes != ImageTable.open(images, images).split(SPLIT).classes:
         raise ArtifactError(f"the bundle's classes are not those of {images}; {again}")
     if model.backbone != store.backbone or tuple(model.grid) != store.grid:
         raise ArtifactError(
             f"the bundle was trained on {model.backbone.name}, grid {tuple(model.grid)}; the test features are of "
             f"{store.backbone.name}, grid {store.grid}, or of other weights or preprocessing; {again}"
         )
+
+
+def _check_origin(bundle: Path, store: FeatureStore, *, images: Path, codebook: Path) -> None:
+    """Refuse a probe of another codebook than the bundle's, and features of other images."""
+    learned = open_artifact(bundle, "bundle", verify=False).inputs
+    if learned.get("codebook", given := artifact_digest(codebook)) != given:
+        raise ArtifactError(f"{bundle} was trained with another codebook than {codebook}; run train again")
+    if store.inputs.get("images", given := artifact_digest(images / SPLIT)) != given:
+        raise ArtifactError(f"{store.path} was extracted from other images than {images / SPLIT}; run extract again")
 
 
 def _check_unchanged(bundle: Path, before: str, scorer: Scorer, model: Bundle) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from protoquant.data.images import open_image
 from protoquant.data.table import ImageTable
 from protoquant.features.preprocessing import Preprocessing
 
@@ -75,7 +74,7 @@ class Album:
             ImageError: The file is missing or cannot be decoded.
         """
         if image_id not in self._pictures:
-            image = open_image(self._table.path(image_id), at_least=max(self._preprocessing.at_least, 2 * self._size))
+            image = self._table.image(image_id, at_least=max(self._preprocessing.at_least, 2 * self._size))
             view = see(image, self._preprocessing, self._size)
             key = f"p{len(self._pictures)}"
             uri = webp_uri(view, self._quality)

@@ -29,7 +29,7 @@ def check_name(name: str) -> None:
         near = suggest(architecture, timm.list_models())
         raise ConfigError(f"extract.backbone: timm has no model {name!r}{near}; see protoquant backbones list")
     tags = timm.models.get_arch_pretrained_cfgs(architecture)
-    if tag and name not in tags:
+    if "." in name and name not in tags:
         names = ", ".join(sorted(tags)) or "none"
         raise ConfigError(f"extract.backbone: {architecture} has no weights tagged {tag!r}; known: {names}")
 

@@ -18,8 +18,8 @@ class ExtractConfig(Section):
     )
     weights_file: str | None = Field(
         None,
-        description="safetensors or torch checkpoint of the whole model; with weights: file only; DVC does not watch it, "
-        "so after a change of the file: dvc repro --force extract",
+        description="safetensors or torch checkpoint of the whole model; with weights: file only; "
+        "DVC does not watch it, so after a change of the file: dvc repro --force extract",
     )
     input_size: tuple[int, int] | None = Field(
         None, description="height and width of the crop that the backbone sees, in pixels; none: the backbone's own"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache as remembered
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.core.artifacts import artifact_digest, digest_json, write_table, writing
+from protoquant.core.artifacts import artifact_digest, digest_file, digest_json, write_table, writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.data.splits import SPLITS
@@ -26,6 +27,16 @@ from protoquant.features.decode import Source, batches
 from protoquant.features.store import DTYPES, INDEX, KIND, StoreHeader, index_table, shard_name
 
 _DECIDING_PACKAGES = ("pillow", "timm", "torch")
+_DECIDING_SOURCES = (
+    "data/images.py",
+    "data/pixels.py",
+    "features/backbone.py",
+    "features/build.py",
+    "features/decode.py",
+    "features/layout.py",
+    "features/preprocessing.py",
+    "features/weights.py",
+)
 
 
 @dataclass(frozen=True)
@@ -168,9 +179,17 @@ def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str])
             "device": backbone.device.type,
             "threads": torch.get_num_threads(),
             "packages": {name: version(name) for name in _DECIDING_PACKAGES},
+            "sources": _source_digests(),
             "images": list(digests),
         }
     )
+
+
+@remembered
+def _source_digests() -> dict[str, str]:
+    """Name our own code that decides a token, so that a change of it finds nothing old in the cache."""
+    package = Path(__file__).parents[1]
+    return {name: digest_file(package / name) for name in _DECIDING_SOURCES}
 
 
 def _sources(table: ImageTable) -> list[Source]:

@@ -9,7 +9,6 @@ import pandas as pd
 from PIL import Image
 
 from protoquant.core.events import OnEvent, ProgressEvent
-from protoquant.data.images import open_image
 from protoquant.data.table import ImageTable
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.store import FeatureStore
@@ -137,7 +136,7 @@ def write_crops(
     at_least = 2 * preprocessing.at_least
     done = 0
     for image_id, rows in wanted.groupby("image_id", sort=True):
-        image = open_image(images.path(str(image_id)), at_least=at_least)
+        image = images.image(str(image_id), at_least=at_least)
         for code, rank, cell in _patches(rows):
             patch = cut_patch(image, cell, grid, preprocessing=preprocessing, context=context, size=size)
             (folder / crop_name(code, rank)).write_bytes(_png(patch))

@@ -116,9 +116,12 @@ def _open(images: Path, root: Path, features: Path, codebook: Path) -> _Inputs:
     for name, digest in digests.items():
         if manifest.inputs.get(name, digest) != digest:
             raise ArtifactError(f"{codebook} was learned from other {name} than {features}; run quantize again")
+    seen = artifact_digest(images / "train")
+    if stores["train"].inputs.get("images", seen) != seen:
+        raise ArtifactError(f"{features / 'train'} was extracted from other images than {images}; run extract again")
     if stores["train"].backbone != stores["validation"].backbone or stores["train"].grid != stores["validation"].grid:
         raise ArtifactError(f"{features}: train and validation are of different backbones or grids; run extract again")
-    inputs = {**digests, "codebook": artifact_digest(codebook), "images/train": artifact_digest(images / "train")}
+    inputs = {**digests, "codebook": artifact_digest(codebook), "images/train": seen}
     return _Inputs(
         table,
         stores["train"],

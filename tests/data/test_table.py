@@ -97,3 +97,16 @@ def test_drawn_images_lie_in_the_part_of_their_split(
     table = ImageTable.open(out, tmp_path / "spec.yaml").split("train")
     assert table.path("train/cat/0.png") == out / "train/cat/0.png"
     assert open_image(table.path("train/cat/0.png")).size == (48, 40)
+
+
+def test_class_names_that_are_not_those_of_the_split_are_refused(tmp_path):
+    from protoquant.core.artifacts import digest_json, write_json, writing
+    from protoquant.core.errors import ArtifactError
+    from protoquant.data.table import ImageTable
+
+    with writing(tmp_path / "images", "images") as folder:
+        write_json(folder / "classes.json", ["b", "a"])
+        with writing(folder / "train", "images", drawn=False, classes=digest_json(["a", "b"])):
+            pass
+    with pytest.raises(ArtifactError, match=r"classes\.json is damaged: it names other classes than the split"):
+        _ = ImageTable.open(tmp_path / "images", tmp_path).split("train").classes

@@ -10,7 +10,7 @@ import torch
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.probe import LinearProbe
-from protoquant.core.artifacts import write_json, writing
+from protoquant.core.artifacts import digest_json, write_json, writing
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.spec import BackboneSpec, WeightsSpec
 from protoquant.features.store import write_store
@@ -62,6 +62,8 @@ def make(
         write_store(root / "features" / "test", *tokens, names, GRID, backbone, shard)
         with writing(root / "images", "images") as folder:
             write_json(folder / "classes.json", list(CLASSES))
+            with writing(folder / "test", "images", drawn=False, classes=digest_json(list(CLASSES))):
+                pass
         codebook = Codebook(codes, FeatureNorm("l2"))
         probe = LinearProbe(codes[:3].clone(), torch.zeros(3), torch.zeros(D), torch.ones(D))
         with writing(root / "codebook", "codebook") as folder:

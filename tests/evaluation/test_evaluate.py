@@ -186,10 +186,12 @@ def test_artifacts_of_other_runs_are_refused_and_nothing_is_written(make: Make) 
 
 
 def test_other_classes_are_refused(make: Make, tmp_path: Path) -> None:
-    from protoquant.core.artifacts import write_json, writing
+    from protoquant.core.artifacts import digest_json, write_json, writing
 
     paths = make()
     with writing(tmp_path / "others", "images") as folder:
         write_json(folder / "classes.json", ["a", "b"])
+        with writing(folder / "test", "images", drawn=False, classes=digest_json(["a", "b"])):
+            pass
     with pytest.raises(ArtifactError, match=r"the bundle's classes are not those of .*others"):
         run(paths | {"images": tmp_path / "others"})

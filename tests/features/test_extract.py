@@ -243,3 +243,18 @@ def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(phot
     undisturbed = run(config, photos, out="undisturbed", cache="fresh")
     assert (rerun.linked, rerun.computed) == (2, 4)
     assert artifact_digest(rerun.out) == artifact_digest(undisturbed.out)
+
+
+def test_another_source_of_a_token_gives_another_key(monkeypatch):
+    from types import SimpleNamespace
+
+    from protoquant.features import extract as module
+    from protoquant.features.config import ExtractConfig
+
+    preprocessing = SimpleNamespace(to_dict=dict)
+    spec = SimpleNamespace(name="m", weights=SimpleNamespace(digest="w"), preprocessing=preprocessing)
+    backbone = SimpleNamespace(spec=spec, device=torch.device("cpu"))
+    before = module.shard_key(ExtractConfig(), backbone, ["a"])
+    assert before == module.shard_key(ExtractConfig(), backbone, ["a"])
+    monkeypatch.setattr(module, "_source_digests", lambda: {"features/decode.py": "changed"})
+    assert before != module.shard_key(ExtractConfig(), backbone, ["a"])

@@ -10,7 +10,7 @@ from PIL import Image
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.probe import LinearProbe
-from protoquant.core.artifacts import digest_file, write_json, write_table, writing
+from protoquant.core.artifacts import digest_file, digest_json, write_json, write_table, writing
 from protoquant.data.table import DTYPES
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.spec import BackboneSpec, WeightsSpec
@@ -62,7 +62,7 @@ def images(tmp_path: Path) -> Path:
     with writing(tmp_path / "images", "images") as folder:
         write_json(folder / "classes.json", list(CLASSES))
         for split, n in SIZES.items():
-            with writing(folder / split, "images", drawn=True) as part:
+            with writing(folder / split, "images", drawn=True, classes=digest_json(list(CLASSES))) as part:
                 rows = []
                 for number in range(n):
                     ramp = np.add.outer(np.arange(40), 3 * np.arange(48)).astype(np.uint8)

@@ -15,7 +15,8 @@ class Job:
         self.root = root
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(root), "DVC_NO_ANALYTICS": "1"}
-        self.environment.pop("MLFLOW_TRACKING_URI", None)
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "PROTOQUANT_DEVICE", "PROTOQUANT_WORKERS"):
+            self.environment.pop(name, None)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the workspace."""
