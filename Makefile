@@ -1,4 +1,5 @@
 # The commands of this project. `make` lists them.
+SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -14,7 +15,7 @@ help: ## list the commands
 
 demo: $(VENV)/.installed ## set up and run the whole job: images to a registered model and its report
 	@protoquant config check
-	@dvc repro
+	@set -o pipefail; PYTHONUNBUFFERED=1 dvc repro | grep --line-buffered -v -e '^Use `dvc push`' -e '^$$'
 	@git diff --quiet -- dvc.lock || echo "note: dvc.lock changed: other sources, values or versions than committed, or another machine's rounding"
 
 test: $(VENV)/.installed-dev lint ## set up, then lint, types, import contracts and the whole test suite
@@ -41,6 +42,7 @@ preflight:
 
 # pip brings uv, uv installs the pinned set: much faster, and it compiles bytecode.
 $(VENV)/.installed: pyproject.toml constraints.txt | preflight
+	@echo "installing the pinned packages into $(VENV), about 3 GB to download"
 	@test -x $(VENV)/bin/uv || { $(PYTHON) -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet -c constraints.txt uv; }
 	@$(UV) --editable ".[all]"
 	@touch $@

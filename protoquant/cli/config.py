@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 
 app = typer.Typer(help="Look at params.yaml and check it.", no_args_is_help=True)
@@ -15,11 +16,13 @@ app = typer.Typer(help="Look at params.yaml and check it.", no_args_is_help=True
 
 @app.command()
 def check() -> None:
-    """Say whether every key and value of params.yaml is possible."""
+    """Say whether every key and value of params.yaml is possible, and the images are there."""
     from protoquant.settings import Settings
 
     path = Workspace(Path.cwd()).params
-    Settings.load(path)
+    root = Settings.load(path).prepare.root
+    if not (path.parent / root).exists():
+        raise UsageError(f"prepare.root: there is no {root} (params.yaml); correct the path, relative to this folder")
     Console().print(f"{path.name} is valid", highlight=False)
 
 

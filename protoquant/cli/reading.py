@@ -77,6 +77,8 @@ def explain(
         raise UsageError(f"--out: there is no folder {picture.resolve().parent}; make it first")
     if picture.suffix.lower() != ".png" or picture.is_dir():
         raise UsageError(f"--out must be a file that ends in .png, got {picture}")
+    if not image.is_file():
+        raise DataError(f"{image} is missing; give the path of an image file")
     loaded = protoquant.load(model, weights=weights)
     if of_class is not None and of_class not in loaded.classes:
         raise UsageError(f"--class: the model knows no {of_class!r}{suggest(of_class, loaded.classes)}")
