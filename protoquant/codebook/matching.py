@@ -8,7 +8,7 @@ from protoquant.codebook.config import Metric
 
 __all__ = ["Matcher", "Metric", "nearest"]
 
-_SMALL = 1e-12
+_SMALL, _ROUNDING = 1e-12, 1e-6
 # Rows matched at once: their products with 2,048 codes are 8 MiB, which stay in the CPU's caches for the search.
 _ROWS = 1_024
 # oneDNN's float32 product for dense matrices; on some CPUs it takes half the time of torch.mm.
@@ -27,7 +27,9 @@ class Matcher:
         self._metric = metric
         self._norms = torch.linalg.vector_norm(codes, dim=1)
         if metric == "cosine":
-            self._rows, self._bias = codes / self._norms.clamp_min(_SMALL)[:, None], None
+            unit = float((self._norms - 1.0).abs().max()) <= _ROUNDING
+            self._rows = codes if unit else codes / self._norms.clamp_min(_SMALL)[:, None]
+            self._bias: Tensor | None = None
         else:
             # |v - c|^2 = |v|^2 - 2 (v . c - |c|^2 / 2): the bracket alone decides
             self._rows, self._bias = codes, -0.5 * self._norms.square()
