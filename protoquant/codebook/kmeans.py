@@ -84,7 +84,7 @@ def kmeans(
         shuffle = generator if update == "batch" else None
         learned = _Pass(codes, counts / steps if update == "batch" else torch.zeros_like(counts), metric)
         for tokens in token_batches(source, batch, shuffle):
-            for block in tokens.split(_BLOCK):
+            for block in torch.split(tokens, _BLOCK):
                 here = block.to(codes.device)
                 learned.add(here if norm is None else norm.vectors(here, metric))
             if update == "batch":
