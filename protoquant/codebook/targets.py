@@ -11,13 +11,44 @@ _SEEDS = 2**62
 
 
 @dataclass(frozen=True)
+class Mixing:
+    """Which image of a batch is mixed with which, and how much of each.
+
+    Attributes:
+        others: For each image the one it is mixed with (n).
+        share: lambda, how much of each image is its own, in [0, 1].
+    """
+
+    others: Int64[Tensor, " n"]
+    share: float
+
+    @classmethod
+    def draw(cls, n: int, alpha: float, generator: torch.Generator) -> "Mixing":
+        """Draw one permutation and one lambda ~ Beta(alpha, alpha) for a batch of any size.
+
+        Args:
+            n: Images of the batch; a single one is mixed with itself.
+            alpha: Strength, > 0: below 1 most batches are hardly mixed, above 1 most are mixed half and half.
+            generator: Decides both.
+        """
+        others = torch.randperm(n, generator=generator)
+        # torch draws no Beta from a generator of its own, numpy does
+        numbers = np.random.default_rng(int(torch.randint(_SEEDS, (1,), generator=generator)))
+        return cls(others, float(numbers.beta(alpha, alpha)))
+
+    def mix(self, own: Float[Tensor, "m ..."], other: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
+        """lambda * own + (1 - lambda) * other, float32 or float64."""
+        return torch.lerp(other, own, self.share)
+
+
+@dataclass(frozen=True)
 class Mixed:
     """A batch after mixup.
 
     Attributes:
         values: Tokens or scores, one row for each image (n, ...).
         targets: Their soft labels (n, c).
-        share: The lambda of the batch: how much of each row is its own, in [0, 1].
+        share: The lambda of the batch, in [0, 1]; 1 where nothing was mixed.
     """
 
     values: Float[Tensor, "n ..."]
@@ -47,25 +78,22 @@ def mixup(
 ) -> Mixed:
     """Mix every image of a batch with another one of it, and their soft labels by the same share.
 
-    One lambda ~ Beta(alpha, alpha) and one permutation serve the whole batch, which may be of any size: odd,
-    or one image, which is then mixed with itself. With alpha 0 nothing is drawn and nothing changes.
+    With alpha 0 nothing is drawn and nothing changes.
 
     Args:
         values: Tokens (n, t, d), mixed cell by cell, or scores (n, k); float32 or float64.
         targets: Soft labels of the images.
-        alpha: Strength, >= 0: below 1 most batches are hardly mixed, above 1 most are mixed half and half.
+        alpha: Strength, >= 0, see :meth:`Mixing.draw`.
         generator: Decides permutation and lambda.
 
     Returns:
-        The mixed batch: lambda * row + (1 - lambda) * other row.
+        The mixed batch: lambda * row + (1 - lambda) * other row, with one lambda for all rows.
 
     Source:
         Zhang et al. 2018, eq. 1; on features: Verma et al. 2019 (manifold mixup).
     """
     if alpha == 0.0:
         return Mixed(values, targets, 1.0)
-    others = torch.randperm(len(values), generator=generator).to(values.device)
-    # torch draws no Beta from a generator of its own, numpy does
-    numbers = np.random.default_rng(int(torch.randint(_SEEDS, (1,), generator=generator)))
-    share = float(numbers.beta(alpha, alpha))
-    return Mixed(torch.lerp(values[others], values, share), torch.lerp(targets[others], targets, share), share)
+    mixing = Mixing.draw(len(values), alpha, generator)
+    others = mixing.others.to(values.device)
+    return Mixed(mixing.mix(values, values[others]), mixing.mix(targets, targets[others]), mixing.share)

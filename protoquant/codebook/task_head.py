@@ -32,4 +32,8 @@ class TaskHead:
         Raises:
             ShapeError: d differs from the probe's.
         """
-        return self.probe.logits(quantised.mean(dim=1))
+        return self.of_means(quantised.mean(dim=1))
+
+    def of_means(self, means: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Score every class from means of quantised tokens that are known already (``QuantisedMean``)."""
+        return self.probe.logits(means)
