@@ -61,7 +61,7 @@ def class_aware_codes(
         generator = torch_generator(seed, "quantize", "seeding", label)
         images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
         tokens = typical_tokens(source, images, label, probe, share=config.seeding_share, batch=config.batch)
-        units = with_direction(norm.apply(tokens.to(device)), count)
+        units = with_direction(norm.units(tokens.to(device)), count)
         own, passes = kmeans_plus_plus(units, count, generator), []
         for epoch in spherical_kmeans(
             TensorSource.of_rows(units),

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import torch
 from jaxtyping import Float, Int64
@@ -76,7 +75,7 @@ class Codebook:
         n, t, d = tokens.shape
         if d != self.d:
             raise ShapeError(f"tokens have {d} dimensions, the codebook has {self.d}; quantize these features first")
-        units = self.norm.apply(tokens.reshape(n * t, d))
+        units = self.norm.units(tokens.reshape(n * t, d))
         return (units @ self.codes.T).clamp_(-1.0, 1.0).reshape(n, t, self.k)
 
     def assign(self, tokens: Float[Tensor, "n t d"]) -> Assignment:
@@ -105,9 +104,8 @@ class Codebook:
         return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep: ``codes`` and, where the feature space has one, ``norm_mean``."""
-        mean = {} if self.norm.mean is None else {"norm_mean": self.norm.mean}
-        return {"codes": self.codes, **mean}
+        """The tensors a file must keep: ``codes`` and those of the feature space, named ``norm_...``."""
+        return {"codes": self.codes, **self.norm.tensors()}
 
     @classmethod
     def from_tensors(
@@ -120,7 +118,7 @@ class Codebook:
         """Rebuild a codebook from what :meth:`tensors` gave.
 
         Args:
-            tensors: ``codes`` (k, d) and, for ``center_l2`` alone, ``norm_mean`` (d); no other name.
+            tensors: ``codes`` (k, d) and what the feature space needs; no other name.
             feature_norm: Name of the feature space.
             class_of_code: Label of each code, or None.
             where: What an error calls the source.
@@ -128,17 +126,13 @@ class Codebook:
         Raises:
             ArtifactError: A tensor is missing, left over, of a wrong shape or type, or not of unit rows.
         """
-        names = get_args(FeatureNormName)
-        expected = {"codes", "norm_mean"} if feature_norm == "center_l2" else {"codes"}
-        if feature_norm not in names or set(tensors) != expected:
-            raise ArtifactError(
-                f"{where}: feature_norm {feature_norm!r} with tensors {sorted(tensors)}; known: {', '.join(names)}, "
-                f"with codes, and norm_mean for center_l2; run quantize again"
-            )
-        codes, mean = tensors["codes"], tensors.get("norm_mean")
-        _check_tensors(codes, mean, class_of_code, where)
-        name: FeatureNormName = "center_l2" if feature_norm == "center_l2" else "l2"
-        return cls(codes, FeatureNorm(name, mean), class_of_code)
+        if "codes" not in tensors:
+            raise ArtifactError(f"{where} must hold codes, got tensors {sorted(tensors)}; run quantize again")
+        codes = tensors["codes"]
+        _check_codes(codes, class_of_code, where)
+        others = {name: tensor for name, tensor in tensors.items() if name != "codes"}
+        norm = FeatureNorm.from_tensors(feature_norm, others, int(codes.shape[1]), where)
+        return cls(codes, norm, class_of_code)
 
     def save(self, folder: Path) -> None:
         """Write the codebook's two files into a folder that :func:`core.artifacts.writing` opened."""
@@ -175,14 +169,12 @@ class Codebook:
         return codebook
 
 
-def _check_tensors(codes: Tensor, mean: Tensor | None, class_of_code: tuple[int, ...] | None, where: str) -> None:
-    """Refuse tensors that cannot be a codebook."""
+def _check_codes(codes: Tensor, class_of_code: tuple[int, ...] | None, where: str) -> None:
+    """Refuse codes that cannot be a codebook."""
     again = "run quantize again"
     if codes.ndim != 2 or codes.dtype != torch.float32 or 0 in codes.shape:
         raise ArtifactError(f"{where}: codes must be float32 (k, d), got {codes.dtype} {tuple(codes.shape)}; {again}")
     if not torch.allclose(torch.linalg.vector_norm(codes, dim=1), torch.ones(1, device=codes.device), atol=1e-3):
         raise ArtifactError(f"{where}: every code must have norm 1; {again}")
-    if mean is not None and (mean.dtype != torch.float32 or mean.shape != codes.shape[1:] or not mean.isfinite().all()):
-        raise ArtifactError(f"{where}: norm_mean must be finite float32 of {codes.shape[1]} numbers; {again}")
     if class_of_code is not None and len(class_of_code) != len(codes):
         raise ArtifactError(f"{where}: class_of_code has {len(class_of_code)} entries for {len(codes)} codes; {again}")

@@ -6,8 +6,10 @@ from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
 
-FeatureNormName = Literal["l2", "center_l2"]
-Seeding = Literal["random", "kmeans++", "class_aware"]
+FeatureNormName = Literal["none", "l2", "layernorm", "center_l2", "whiten"]
+Metric = Literal["cosine", "euclidean"]
+Drawn = Literal["uniform", "normal", "orthogonal", "xavier_uniform", "xavier_normal", "constant", "sparse"]
+Seeding = Literal["random", "kmeans++", "class_aware", "farthest"] | Drawn
 
 
 class QuantizeConfig(Section):
@@ -20,7 +22,9 @@ class QuantizeConfig(Section):
     seeding: Seeding = Field(
         "class_aware",
         description="random: patches of the train images; kmeans++: patches far from each other; "
-        "class_aware: k-means within each class, joined, on the patches typical of it",
+        "class_aware: k-means within each class, joined, on the patches typical of it; "
+        "farthest: each patch the farthest from those before; the rest look at no data: uniform in (0, 1), normal, "
+        "orthogonal, xavier_uniform, xavier_normal, constant (all alike), sparse (a tenth zeros, the rest normal)",
     )
     seeding_tokens: int = Field(
         20_000, ge=1, le=10_000_000, description="patch tokens, drawn at random, that seeding may hold in memory"
@@ -42,7 +46,15 @@ class QuantizeConfig(Section):
         0.001, ge=0.0, lt=1.0, description="stop after a pass that lowered the quantisation error by a smaller share"
     )
     feature_norm: FeatureNormName = Field(
-        "center_l2", description="l2: direction of a token; center_l2: direction after taking the train mean away"
+        "center_l2",
+        description="none: tokens as they are; l2: direction of a token; layernorm: mean 0 and variance 1 within a "
+        "token; center_l2: direction after taking the train mean away; whiten: train tokens vary alike in all "
+        "directions",
+    )
+    metric: Metric = Field(
+        "cosine",
+        description="how k-means compares: cosine: codes are mean directions; euclidean: codes are means. What "
+        "follows compares directions with either",
     )
     grounding: Literal["centroid", "medoid"] = Field(
         "centroid", description="centroid: codes stay means; medoid: each code becomes its nearest train patch"

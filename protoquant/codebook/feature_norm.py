@@ -1,84 +1,237 @@
-"""The space in which tokens and codes are compared: unit vectors, centred or not."""
+"""The space in which tokens and codes are compared: a fixed, invertible map from patch tokens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.config import FeatureNormName
-from protoquant.core.errors import DataError, ShapeError
+from protoquant.core.errors import ArtifactError, DataError, ShapeError
 
 _SMALL = 1e-12
+_VARIANCE = 1e-6
+# Share of the mean variance that whiten blends into the covariance. With fewer tokens than dimensions some
+# directions show no variance at all; with 0.1 the map stretches none of them more than sqrt(10) = 3.2 times as
+# much as a direction of mean variance, so that it does not turn noise into signal.
+_SHRINKAGE = 0.1
+_NEEDS: Mapping[FeatureNormName, tuple[str, ...]] = {
+    "none": (),
+    "l2": (),
+    "layernorm": (),
+    "center_l2": ("mean",),
+    "whiten": ("mean", "matrix", "inverse"),
+}
 
 
 @dataclass(frozen=True)
 class FeatureNorm:
-    """A fixed map from patch tokens to unit vectors; the scale of a token never matters.
+    """A fixed map from patch tokens to the space of the codes.
 
-    ``l2`` keeps the direction of a token. ``center_l2`` takes from that direction the mean direction of
-    the train tokens, which all tokens share and which tells none apart, and keeps the direction of the rest.
+    ``none`` leaves tokens as they are. ``l2`` keeps the direction of a token. ``layernorm`` gives every token
+    mean 0 and variance 1 over its d numbers. ``center_l2`` takes from the direction of a token the mean
+    direction of the train tokens, which all tokens share and which tells none apart, and keeps the direction
+    of the rest. ``whiten`` takes the mean train token away and makes the train tokens vary alike in all directions.
 
     Attributes:
         name: Which map.
-        mean: Mean unit train token (d), present for ``center_l2`` alone.
+        mean: Mean unit train token for ``center_l2``, mean train token for ``whiten`` (d); else None.
+        matrix: Symmetric inverse square root of the shrunk covariance (d, d), for ``whiten`` alone.
+        inverse: Its inverse (d, d), for ``whiten`` alone.
     """
 
     name: FeatureNormName
     mean: Float[Tensor, " d"] | None = None
+    matrix: Float[Tensor, "d d"] | None = None
+    inverse: Float[Tensor, "d d"] | None = None
 
     def __post_init__(self) -> None:
-        if (self.mean is not None) != (self.name == "center_l2"):
-            raise ShapeError(f"feature_norm {self.name} {'lacks its' if self.mean is None else 'takes no'} mean")
+        held = tuple(part for part in ("mean", "matrix", "inverse") if getattr(self, part) is not None)
+        if held != _NEEDS[self.name]:
+            raise ShapeError(
+                f"feature_norm {self.name} takes {' and '.join(_NEEDS[self.name]) or 'no tensor'}, "
+                f"got {' and '.join(held) or 'none'}"
+            )
 
     def apply(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-        """Map tokens to unit vectors.
+        """Map tokens to the space of the codes.
 
         Args:
-            tokens: Patch tokens without prefix tokens, any scale, float16 or float32.
+            tokens: Patch tokens without prefix tokens, any scale, float16, float32 or float64.
 
         Returns:
-            float32 vectors of norm 1; a zero token has no direction and stays zero.
+            Vectors, float32 (float64 for float64). With ``l2`` and ``center_l2`` they have norm 1, and a zero
+            token, which has no direction, stays zero.
 
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        units = _unit(tokens.to(torch.float32))
+        tokens = _wide(tokens)
+        norms = _norms(tokens)
+        if self.name == "none":
+            return tokens
+        if self.name == "layernorm":
+            middle, scale = _moments(tokens)
+            return (tokens - middle) / scale
         if self.mean is None:
-            return units
-        centred = _unit(units - self.mean)
-        return centred.masked_fill_(~units.any(dim=-1, keepdim=True), 0.0)
+            return tokens / norms.clamp_min(_SMALL)
+        mean = self.mean.to(tokens)
+        if self.matrix is not None:
+            return (tokens - mean) @ self.matrix.to(tokens)
+        rest = tokens / norms.clamp_min(_SMALL) - mean
+        return (rest / _norms(rest).clamp_min(_SMALL)).masked_fill(norms == 0, 0.0)
+
+    def units(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+        """Map tokens to unit vectors: the directions of what :meth:`apply` gives.
+
+        Args:
+            tokens: As for :meth:`apply`.
+
+        Returns:
+            Vectors of norm 1, of the type of :meth:`apply`; a zero token has no direction and is zero.
+
+        Raises:
+            DataError: A token holds NaN or infinity.
+        """
+        vectors = self.apply(tokens)
+        if self.name in {"l2", "center_l2"}:
+            return vectors
+        units = vectors / _norms(vectors).clamp_min(_SMALL)
+        return units if self.name != "whiten" else units.masked_fill(~tokens.any(dim=-1, keepdim=True), 0.0)
+
+    def undo(self, vectors: Float[Tensor, "*any d"], tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+        """Map vectors of the code space back to the space of the backbone, in the place of given tokens.
+
+        What :meth:`apply` took from each token (its norm, its mean and deviation) is given to the vector in
+        its place, so ``undo(apply(tokens), tokens)`` is ``tokens``. Gradients flow to ``vectors``.
+
+        Args:
+            vectors: Vectors of the code space, such as the codes that replace the tokens.
+            tokens: The tokens they replace.
+
+        Returns:
+            Tokens, of the type of ``vectors``.
+        """
+        if self.name == "none":
+            return vectors
+        tokens = tokens.to(vectors)
+        if self.name == "layernorm":
+            middle, scale = _moments(tokens)
+            return vectors * scale + middle
+        if self.inverse is not None and self.mean is not None:
+            return vectors @ self.inverse.to(vectors) + self.mean.to(vectors)
+        norms = _norms(tokens)
+        if self.mean is not None:
+            mean = self.mean.to(vectors)
+            rest = _norms(tokens / norms.clamp_min(_SMALL) - mean)
+            vectors = vectors * rest.clamp_min(_SMALL) + mean
+        return vectors * norms.clamp_min(_SMALL).masked_fill(norms == 0, 0.0)
 
     def to(self, device: torch.device) -> "FeatureNorm":
         """Copy to a device."""
-        return FeatureNorm(self.name, None if self.mean is None else self.mean.to(device))
+        parts = (getattr(self, part) for part in ("mean", "matrix", "inverse"))
+        return FeatureNorm(self.name, *(None if part is None else part.to(device) for part in parts))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors a file must keep: those of ``norm_mean``, ``norm_matrix``, ``norm_inverse`` there are."""
+        return {f"norm_{part}": getattr(self, part) for part in _NEEDS[self.name]}
+
+    @classmethod
+    def from_tensors(cls, name: str, tensors: Mapping[str, Tensor], d: int, where: str) -> "FeatureNorm":
+        """Rebuild a map from what :meth:`tensors` gave.
+
+        Args:
+            name: Name of the map.
+            tensors: What the map needs, and no other name.
+            d: Dimension of tokens and codes.
+            where: What an error calls the source.
+
+        Raises:
+            ArtifactError: The name is unknown, or a tensor is missing, left over, or of a wrong shape or type.
+        """
+        known: Mapping[str, tuple[str, ...]] = _NEEDS
+        if name not in known or set(tensors) != {f"norm_{part}" for part in known[name]}:
+            needs = "; ".join(
+                f"{each} with {' and '.join(f'norm_{part}' for part in parts) or 'none'}"
+                for each, parts in known.items()
+            )
+            raise ArtifactError(
+                f"{where}: feature_norm {name!r} with tensors {sorted(tensors)} beside the codes; known: {needs}; "
+                f"run quantize again"
+            )
+        for key, tensor in tensors.items():
+            shape = (d,) if key == "norm_mean" else (d, d)
+            if tensor.dtype != torch.float32 or tuple(tensor.shape) != shape or not bool(tensor.isfinite().all()):
+                raise ArtifactError(
+                    f"{where}: {key} must be finite float32 of {' x '.join(map(str, shape))} numbers, got "
+                    f"{tensor.dtype} {tuple(tensor.shape)}; run quantize again"
+                )
+        chosen = next(each for each in get_args(FeatureNormName) if each == name)
+        return cls(chosen, *(tensors[f"norm_{part}"] for part in known[name]))
 
 
 def fit_feature_norm(
     name: FeatureNormName, batches: Iterable[Float[Tensor, "b d"]], device: torch.device
 ) -> FeatureNorm:
-    """Measure what the map needs in one pass over the train tokens.
+    """Measure what the map needs in one pass over the train tokens; sums are in float64.
 
     Args:
-        name: Which map; ``l2`` needs no pass.
+        name: Which map; ``none``, ``l2`` and ``layernorm`` need no pass.
         batches: Flat train tokens.
         device: Where to compute.
 
     Returns:
         The map, on the device.
+
+    Raises:
+        DataError: A token holds NaN or infinity; for ``whiten`` also: all tokens are alike.
     """
-    if name == "l2":
-        return FeatureNorm(name)
-    plain, total, count = FeatureNorm("l2"), torch.zeros((), dtype=torch.float64, device=device), 0
+    if name == "center_l2":
+        plain, total, count = FeatureNorm("l2"), torch.zeros((), dtype=torch.float64, device=device), 0
+        for batch in batches:
+            total = total + plain.apply(batch.to(device)).sum(dim=0, dtype=torch.float64)
+            count += len(batch)
+        return FeatureNorm(name, (total / count).to(torch.float32))
+    return _fit_whiten(batches, device) if name == "whiten" else FeatureNorm(name)
+
+
+def _fit_whiten(batches: Iterable[Float[Tensor, "b d"]], device: torch.device) -> FeatureNorm:
+    """Covariance about the first batch's mean, so that one pass loses no digits, then its shrunk square roots."""
+    shift: Tensor | None = None
+    total = products = torch.zeros((), dtype=torch.float64, device=device)
+    count = 0
     for batch in batches:
-        total = total + plain.apply(batch.to(device)).sum(dim=0, dtype=torch.float64)
-        count += len(batch)
-    return FeatureNorm(name, (total / count).to(torch.float32))
+        tokens = batch.to(device, torch.float64)
+        _norms(tokens)  # refuses NaN
+        shift = tokens.mean(dim=0) if shift is None else shift
+        rest = tokens - shift
+        total, products, count = total + rest.sum(dim=0), products + rest.T @ rest, count + len(batch)
+    if shift is None:
+        raise DataError("feature_norm whiten needs train tokens, found none; run extract")
+    mean = total / count
+    values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+    middle = values.clamp_min(0.0).mean()
+    if float(middle) <= _SMALL:
+        raise DataError("feature_norm whiten needs train tokens that differ, found all alike; choose feature_norm l2")
+    deviations = ((1.0 - _SHRINKAGE) * values.clamp_min(0.0) + _SHRINKAGE * middle).sqrt()
+    matrix, inverse = ((vectors * power) @ vectors.T for power in (1.0 / deviations, deviations))
+    return FeatureNorm("whiten", *(part.to(torch.float32) for part in (mean + shift, matrix, inverse)))
 
 
-def _unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+def _wide(tokens: Tensor) -> Tensor:
+    return tokens if tokens.dtype == torch.float64 else tokens.to(torch.float32)
+
+
+def _norms(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
     norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     if not bool(torch.isfinite(norms).all()):
         raise DataError("a patch token holds NaN or infinity; run extract again with dtype float32 or another backbone")
-    return vectors / norms.clamp_min(_SMALL)
+    return norms
+
+
+def _moments(tokens: Float[Tensor, "*any d"]) -> tuple[Float[Tensor, "*any 1"], Float[Tensor, "*any 1"]]:
+    """Mean and deviation of every token over its d numbers."""
+    variance, middle = torch.var_mean(tokens, dim=-1, correction=0, keepdim=True)
+    return middle, (variance + _VARIANCE).sqrt()

@@ -103,7 +103,7 @@ def ground(
         waiting = codes[rows.to(codes.device)]
         found = NearestPatches(waiting, torch.tensor(sorted(refused)))
         for tokens in token_batches(source, batch):
-            units = norm.apply(tokens.to(codes.device))
+            units = norm.units(tokens.to(codes.device))
             found.add(units, units @ waiting.T)
 
 
@@ -147,4 +147,4 @@ class _Settlement:
 
     def _read(self, patch: int) -> Float[Tensor, " d"]:
         image = self._source.tokens(torch.tensor([patch // self._source.t]))[0]
-        return self._norm.apply(image[patch % self._source.t].to(self._units.device))
+        return self._norm.units(image[patch % self._source.t].to(self._units.device))

@@ -1,14 +1,16 @@
 """Mini-batch spherical k-means: full passes over the tokens, dead codes revived."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.matching import nearest
+from protoquant.codebook.revive import revive
 from protoquant.codebook.stream import TokenSource, token_batches
 from protoquant.codebook.usage import UsageCounter
 
@@ -23,21 +25,13 @@ class Epoch:
         codes: Codes after the pass (k, d).
         usage: Usage and error met during the pass, before its last update.
         revived: Dead codes that were given a new place.
+        values: Further numbers of the learner, such as its losses.
     """
 
     codes: Float[Tensor, "k d"]
     usage: UsageCounter
     revived: int
-
-
-def nearest(units: Float[Tensor, "b d"], codes: Float[Tensor, "k d"]) -> tuple[Tensor, Tensor]:
-    """Find the nearest code of every unit token.
-
-    Returns:
-        Cosines (b) in [-1, 1] and code indices (b); ties go to the lower index.
-    """
-    similarities, indices = (units @ codes.T).max(dim=1)
-    return similarities.clamp_(-1.0, 1.0), indices
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 def spherical_kmeans(
@@ -83,12 +77,12 @@ def spherical_kmeans(
         learned = _Pass(codes, counts / steps if update == "batch" else torch.zeros_like(counts))
         for tokens in token_batches(source, batch, shuffle):
             here = tokens.to(codes.device)
-            learned.add(here if norm is None else norm.apply(here))
+            learned.add(here if norm is None else norm.units(here))
             if update == "batch":
                 learned.move()
         learned.move()
         counts = learned.usage.counts.to(codes)
-        codes, revived = _revive(learned.codes, counts == 0, learned.worst_error, learned.worst)
+        codes, revived, _ = revive(learned.codes, counts == 0, learned.worst_error, learned.worst)
         yield Epoch(codes, learned.usage, revived)
         error = learned.usage.health().quantization_error
         if revived == 0 and before - error <= tolerance * error:
@@ -108,7 +102,7 @@ class _Pass:
 
     def add(self, units: Float[Tensor, "b d"]) -> None:
         """Assign a batch and add its tokens to the sums of their codes."""
-        similarities, indices = nearest(units, self.codes)
+        indices, similarities = nearest(units, self.codes, "cosine")
         self.usage.add(indices, similarities)
         self._sums.index_add_(0, indices, units)
         self._remember_worst(units, indices, _errors(units, similarities))
@@ -135,21 +129,3 @@ def _errors(units: Float[Tensor, "b d"], similarities: Float[Tensor, " b"]) -> F
     suspects = torch.nonzero(similarities == 0).flatten()
     errors[suspects] *= units[suspects].any(dim=1)
     return errors
-
-
-def _revive(
-    codes: Float[Tensor, "k d"], dead: Bool[Tensor, " k"], errors: Float[Tensor, " k"], worst: Float[Tensor, "k d"]
-) -> tuple[Float[Tensor, "k d"], int]:
-    """Give dead codes the worst represented tokens, each a token of another code and unlike the others."""
-    waiting = torch.nonzero(dead).flatten().tolist()
-    if not waiting:
-        return codes, 0
-    codes, given = codes.clone(), 0
-    for donor in torch.argsort(errors, descending=True, stable=True).tolist():
-        if given == len(waiting) or float(errors[donor]) <= _SAME:
-            break
-        if given and float((codes[waiting[:given]] @ worst[donor]).max()) > 1.0 - _SAME:
-            continue
-        codes[waiting[given]] = worst[donor]
-        given += 1
-    return codes, given

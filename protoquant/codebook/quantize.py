@@ -179,7 +179,7 @@ def _seed(
     """Choose the first codes from a bounded sample of all train tokens."""
     generator = torch_generator(seed, "quantize", "seeding")
     drawn = sample_tokens(train, torch.arange(train.n), config.seeding_tokens, generator)
-    units = with_direction(norm.apply(drawn.to(device)), k)
+    units = with_direction(norm.units(drawn.to(device)), k)
     choose = random_patches if config.seeding == "random" else kmeans_plus_plus
     return choose(units, k, generator)
 
@@ -188,7 +188,7 @@ def _measure_and_ground(train: FeatureStore, codebook: Codebook, batch: int) -> 
     """Measure the codes and find their patches in one pass."""
     usage, patches = UsageCounter(codebook.k), NearestPatches(codebook.codes)
     for tokens in token_batches(train, batch):
-        units = codebook.norm.apply(tokens.to(codebook.codes.device))
+        units = codebook.norm.units(tokens.to(codebook.codes.device))
         similarities = (units @ codebook.codes.T).clamp_(-1.0, 1.0)
         best, indices = similarities.max(dim=1)
         usage.add(indices, best)

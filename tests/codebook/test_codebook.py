@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.config import FeatureNormName
+from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.core.artifacts import save_tensors, writing
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 
@@ -87,6 +90,18 @@ def test_nan_is_an_error(codebook):
         codebook.assign(torch.full((1, 2, 5), torch.nan))
 
 
+@pytest.mark.parametrize("name", get_args(FeatureNormName))
+def test_every_feature_space_is_saved_and_opened(name, tmp_path):
+    tokens = random_tokens(4, 6, 5)
+    book = Codebook(unit_rows(7, 5), fit_feature_norm(name, [tokens.reshape(24, 5)], torch.device("cpu")))
+    with writing(tmp_path / "codebook", "codebook") as folder:
+        book.save(folder)
+    opened = Codebook.open(tmp_path / "codebook")
+    assert opened.feature_norm == name
+    assert torch.equal(opened.similarity(tokens), book.similarity(tokens))
+    assert float(opened.similarity(tokens).abs().max()) <= 1.0
+
+
 def test_what_was_saved_is_opened(codebook, saved):
     opened = Codebook.open(saved)
     assert torch.equal(opened.codes, codebook.codes)
@@ -119,14 +134,21 @@ CODES = unit_rows(3, 4)
 @pytest.mark.parametrize(
     ("tensors", "feature_norm", "classes", "text"),
     [
-        ({"codes": CODES}, "center_l2", None, "norm_mean for center_l2"),
+        ({"codes": CODES}, "center_l2", None, "center_l2 with norm_mean"),
         ({"codes": CODES, "norm_mean": torch.zeros(4)}, "l2", None, "feature_norm 'l2' with tensors"),
         ({"codes": CODES, "more": CODES}, "l2", None, "more"),
-        ({"codes": CODES}, "whiten", None, "known: l2, center_l2"),
+        ({"codes": CODES}, "whitten", None, "known: none with none; l2 with none"),
+        ({"codes": CODES}, "whiten", None, "whiten with norm_mean and norm_matrix and norm_inverse"),
+        ({"norm_mean": CODES}, "l2", None, "must hold codes"),
         ({"codes": 2 * CODES}, "l2", None, "every code must have norm 1"),
         ({"codes": CODES * torch.nan}, "l2", None, "every code must have norm 1"),
         ({"codes": CODES.half()}, "l2", None, "codes must be float32"),
-        ({"codes": CODES, "norm_mean": torch.zeros(5)}, "center_l2", None, "norm_mean must be finite float32 of 4"),
+        (
+            {"codes": CODES, "norm_mean": torch.zeros(5)},
+            "center_l2",
+            None,
+            "norm_mean must be finite float32 of 4 numbers",
+        ),
         ({"codes": CODES}, "l2", (0, 1), "class_of_code has 2 entries for 3 codes"),
     ],
 )

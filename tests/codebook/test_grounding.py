@@ -19,7 +19,7 @@ def grounded(tokens, codes, batch=6):
     source = TensorSource(tokens, torch.zeros(len(tokens), dtype=torch.int64))
     patches = NearestPatches(codes)
     for part in token_batches(source, batch):
-        units = L2.apply(part)
+        units = L2.units(part)
         patches.add(units, units @ codes.T)
     return ground(source, codes, L2, patches, batch)
 

@@ -8,7 +8,8 @@ from sklearn.cluster import KMeans
 
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.initialise import kmeans_plus_plus
-from protoquant.codebook.kmeans import nearest, spherical_kmeans
+from protoquant.codebook.kmeans import spherical_kmeans
+from protoquant.codebook.matching import nearest
 from protoquant.codebook.stream import TensorSource
 from protoquant.core.errors import DataError
 
@@ -35,7 +36,7 @@ def fit(units, codes, *, epochs=30, batch=10_000, update="epoch", tolerance=0.0,
 
 
 def error(units, codes):
-    return float((1 - nearest(units, codes)[0]).double().mean())
+    return float((1 - nearest(units, codes, "cosine")[1]).double().mean())
 
 
 def groups(n=600, k=8, d=12, noise=0.25, seed=0):
@@ -77,7 +78,7 @@ def check_duplicates(seed, update):
     distinct = unit_rows(20, 4, seed)
     units = distinct.repeat_interleave(10, dim=0)
     codes = fit(units, distinct[:1].repeat(9, 1), epochs=60, update=update, batch=40, seed=seed)[-1].codes
-    assert len(nearest(units, codes)[1].unique()) == 9
+    assert len(nearest(units, codes, "cosine")[0].unique()) == 9
     assert int((codes @ codes.T > 1 - 1e-6).sum()) == 9
 
 

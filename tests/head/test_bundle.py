@@ -1,10 +1,15 @@
 import json
 import re
 import shutil
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.config import FeatureNormName
+from protoquant.codebook.feature_norm import fit_feature_norm
 from protoquant.core.artifacts import (
     MANIFEST,
     digest_file,
@@ -13,6 +18,7 @@ from protoquant.core.artifacts import (
     read_table,
     save_tensors,
     write_table,
+    writing,
 )
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ignore
@@ -21,7 +27,7 @@ from protoquant.head.bundle import Bundle
 from protoquant.head.config import TrainConfig
 from protoquant.head.train import train
 
-CPU = torch.device("cpu")
+CPU, D = torch.device("cpu"), 16
 
 
 @pytest.fixture
@@ -63,6 +69,17 @@ def test_round_trip(path, features, tmp_path) -> None:
     bundle.save(folder, read_path(path))
     for name in ("tensors.safetensors", "model.json", "provenance.parquet", "metrics.json", "path.csv"):
         assert (folder / name).read_bytes() == (path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", get_args(FeatureNormName))
+def test_every_feature_space_is_kept(path, tmp_path, name) -> None:
+    bundle, tokens = Bundle.open(path), torch.randn(8, 6, D, generator=torch.Generator().manual_seed(0))
+    norm = fit_feature_norm(name, [tokens.reshape(48, D)], CPU)
+    with writing(tmp_path / "again", "bundle") as folder:
+        changed = replace(bundle, codebook=Codebook(bundle.codebook.codes, norm, bundle.codebook.class_of_code))
+        changed.save(folder, read_path(path))
+    opened = Bundle.open(tmp_path / "again")
+    assert torch.equal(opened.codebook.similarity(tokens), changed.codebook.similarity(tokens))
 
 
 def read_path(path):
@@ -124,7 +141,7 @@ def test_a_card_that_is_not_json_is_refused(path) -> None:
     ("change", "text"),
     [
         (lambda tensors: tensors.pop("head"), "must hold head, got codes"),
-        (lambda tensors: tensors.pop("codes"), "with tensors"),
+        (lambda tensors: tensors.pop("codes"), "must hold codes, got"),
         (lambda tensors: tensors.update(more=torch.ones(1)), "with tensors"),
         (lambda tensors: tensors["head"].neg_(), "finite and >= 0"),
         (lambda tensors: tensors["head"].fill_(float("nan")), "finite and >= 0"),
