@@ -32,6 +32,7 @@ class QuantisedMean:
         tokens: Float[Tensor, "n t d"],
         vectors: Float[Tensor, "n t d"],
         indices: Int64[Tensor, "n t"],
+        *,
         norm: FeatureNorm,
         k: int,
         lengths: Float[Tensor, "n t"] | None = None,

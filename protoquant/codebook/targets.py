@@ -37,7 +37,7 @@ class Mixing:
         return cls(others, float(numbers.beta(alpha, alpha)))
 
     def mix(self, own: Float[Tensor, "m ..."], other: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
-        """lambda * own + (1 - lambda) * other, float32 or float64."""
+        """Give lambda * own + (1 - lambda) * other, float32 or float64."""
         return torch.lerp(other, own, self.share)
 
 

@@ -1,4 +1,4 @@
-"""The token that each code represents worst, kept while tokens stream by."""
+"""The token that each code represents worst, kept while tokens stream by, and when dead codes may have it."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,9 +16,7 @@ class WorstTokens:
         self.vectors = torch.zeros_like(like)
         self.errors = torch.zeros_like(like[:, 0])
 
-    def add(
-        self, vectors: Float[Tensor, "b d"], indices: Int64[Tensor, " b"], errors: Float[Tensor, " b"]
-    ) -> None:
+    def add(self, vectors: Float[Tensor, "b d"], indices: Int64[Tensor, " b"], errors: Float[Tensor, " b"]) -> None:
         """Look at a batch; of equally bad tokens the first is kept.
 
         Args:
@@ -33,3 +31,15 @@ class WorstTokens:
         better = largest > self.errors
         self.vectors[better] = vectors[rows[better]]
         self.errors = torch.maximum(self.errors, largest)
+
+
+def revival_due(epoch: int, epochs: int, *, every: int, until: float | None) -> bool:
+    """Whether dead codes are revived after an epoch.
+
+    Args:
+        epoch: The epoch that ends, from 1.
+        epochs: Epochs of the whole run.
+        every: Epochs from one revival to the next; 0: never.
+        until: Share of the epochs after which there is none any more; None with ``every`` 0.
+    """
+    return every > 0 and until is not None and epoch % every == 0 and epoch <= until * epochs
