@@ -173,7 +173,7 @@ class FeatureNorm:
         Raises:
             ArtifactError: The name is unknown, or a tensor is missing, left over, or of a wrong shape or type.
         """
-        known: Mapping[str, tuple[str, ...]] = _NEEDS
+        known: dict[str, tuple[str, ...]] = {**_NEEDS}
         if name not in known or set(tensors) != {f"norm_{part}" for part in known[name]}:
             needs = "; ".join(
                 f"{each} with {' and '.join(f'norm_{part}' for part in parts) or 'none'}"
