@@ -1,4 +1,4 @@
-"""VQ-EMA in two processes; in a file of its own, since the processes import it."""
+"""VQ-EMA in two processes."""
 
 import pytest
 import torch
@@ -47,7 +47,8 @@ def in_order(tokens, codes, metric, batch):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.spawn(run_rank, (str(folder),), nprocs=2)
+    # forked, not spawned: torch would be loaded twice more
+    multiprocessing.start_processes(run_rank, (str(folder),), nprocs=2, start_method="fork")
     return folder
 
 
