@@ -10,7 +10,7 @@ from torch import Tensor
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.initialise import kmeans_plus_plus, with_direction
-from protoquant.codebook.kmeans import spherical_kmeans
+from protoquant.codebook.kmeans import kmeans
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.size import typical_cells
 from protoquant.codebook.stream import TensorSource, TokenSource
@@ -24,7 +24,7 @@ class ClassCodes:
     """Codes of all classes, in the order of the labels.
 
     Attributes:
-        codes: Unit codes (k, d).
+        codes: Codes (k, d), unit vectors for the metric cosine.
         history: Health of each pass over the tokens that seeding looked at, over all classes.
     """
 
@@ -48,7 +48,7 @@ def class_aware_codes(
     Args:
         config: The params section.
         source: Train tokens.
-        norm: Map from tokens to unit vectors.
+        norm: Map from tokens to the space of the codes.
         probe: The linear probe, on the device; it tells which tokens are typical.
         of_class: Codes of each class (c).
         device: Where to compute.
@@ -61,12 +61,13 @@ def class_aware_codes(
         generator = torch_generator(seed, "quantize", "seeding", label)
         images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
         tokens = typical_tokens(source, images, label, probe, share=config.seeding_share, batch=config.batch)
-        units = with_direction(norm.units(tokens.to(device)), count)
-        own, passes = kmeans_plus_plus(units, count, generator), []
-        for epoch in spherical_kmeans(
-            TensorSource.of_rows(units),
+        vectors = with_direction(norm.vectors(tokens.to(device), config.metric), count)
+        own, passes = kmeans_plus_plus(vectors, count, generator), []
+        for epoch in kmeans(
+            TensorSource.of_rows(vectors),
             own,
             None,
+            metric=config.metric,
             epochs=config.seeding_epochs,
             batch=config.batch,
             update="epoch",

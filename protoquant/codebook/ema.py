@@ -11,7 +11,7 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.kmeans import Epoch
 from protoquant.codebook.learner_config import EmaConfig
 from protoquant.codebook.matched import match
-from protoquant.codebook.matching import Metric
+from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.ranks import sum_over_ranks, worst_over_ranks
 from protoquant.codebook.revive import revive
 from protoquant.codebook.stream import TokenSource, token_batches
@@ -116,8 +116,7 @@ def ema(
         seen = _Seen(UsageCounter(len(codes)), WorstTokens(state.codes))
         for tokens in token_batches(source, batch, generator):
             here = tokens.to(codes.device)
-            vectors = norm.units(here) if metric == "cosine" else norm.apply(here)
-            state = _step(state, vectors, config, metric, seen)
+            state = _step(state, norm.vectors(here, metric), config, metric, seen)
         usage, revived = seen.usage.over_ranks(codes.device), 0
         if revival_due(number, epochs, every=config.revive_every, until=config.revive_until):
             dead, agreed = usage.counts.to(codes.device) == 0, worst_over_ranks(seen.worst)
@@ -136,7 +135,7 @@ class _Seen:
 
 def _step(state: EmaState, vectors: Float[Tensor, "b d"], config: EmaConfig, metric: Metric, seen: _Seen) -> EmaState:
     """Match a batch and take it in."""
-    matched = match(vectors, state.codes, metric)
+    matched = match(vectors, Matcher(state.codes, metric), metric)
     seen.usage.add(matched.indices, matched.cosines)
     seen.worst.add(vectors, matched.indices, matched.errors)
     counts = torch.bincount(matched.indices, minlength=len(state.codes)).to(vectors.dtype)

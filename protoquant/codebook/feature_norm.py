@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.codebook.config import FeatureNormName
+from protoquant.codebook.config import FeatureNormName, Metric
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 
 _SMALL = 1e-12
@@ -100,6 +100,10 @@ class FeatureNorm:
             return vectors
         units = vectors / _norms(vectors).clamp_min(_SMALL)
         return units if self.name != "whiten" else units.masked_fill(~tokens.any(dim=-1, keepdim=True), 0.0)
+
+    def vectors(self, tokens: Float[Tensor, "*any d"], metric: Metric) -> Float[Tensor, "*any d"]:
+        """What a metric compares: :meth:`units` for ``cosine``, :meth:`apply` for ``euclidean``."""
+        return self.units(tokens) if metric == "cosine" else self.apply(tokens)
 
     def undo(self, vectors: Float[Tensor, "*any d"], tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """Map vectors of the code space back to the space of the backbone, in the place of given tokens.

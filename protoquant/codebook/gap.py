@@ -6,7 +6,7 @@ from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matched import match
-from protoquant.codebook.matching import Metric
+from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.quantised import QuantisedMean
 from protoquant.codebook.stream import TokenSource, image_batches
 from protoquant.codebook.task_head import TaskHead
@@ -43,11 +43,11 @@ def quantised_top1(
     Source:
         "Quantization gap": this accuracy minus that of the head on the tokens themselves.
     """
-    right = 0
+    right, matcher = 0, Matcher(codes, metric)
     for images in image_batches(source, batch):
         tokens = source.tokens(images).to(codes)
         vectors = norm.apply(tokens)
-        matched = match(vectors.flatten(0, 1), codes, metric)
+        matched = match(vectors.flatten(0, 1), matcher, metric)
         shape = tokens.shape[:2]
         lengths = None
         if scaled:

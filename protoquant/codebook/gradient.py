@@ -12,7 +12,7 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.kmeans import Epoch
 from protoquant.codebook.learner_config import GradientConfig
 from protoquant.codebook.matched import match
-from protoquant.codebook.matching import Metric
+from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.revive import revive
 from protoquant.codebook.schedule import warmup_cosine
 from protoquant.codebook.stage_one import BatchSums, Losses
@@ -69,7 +69,7 @@ def gradient(
         Janusz et al. 2026 (ProtoQuant), stage 1.
     """
     scale = _coordinate(source, norm, batch, codes) if config.lr_scale == "tokens" else 1.0
-    if config.lr_scale == "tokens":
+    if config.lr_scale == "tokens" and metric == "cosine":
         codes = torch.nn.functional.normalize(codes, dim=1) * (scale * math.sqrt(source.d))
     steps = len(list(image_batches(source, batch)))
     learner = _Learner(_Problem(norm, head, config, metric), codes, generator)
@@ -136,11 +136,12 @@ class _Learner:
             mixing = Mixing.draw(len(images), config.mixup, self._generator)
             targets = mixing.mix(targets, targets[mixing.others.to(targets.device)])
         sums = BatchSums(codes, self._problem.norm, keep=config.weight_balance > 0.0)
+        matcher = Matcher(codes, self._problem.metric)
         for rows in torch.split(torch.arange(len(images)), max(1, _CHUNK // source.t)):
             here = tokens[rows].to(codes)
             if mixing is not None:
                 here = mixing.mix(here, tokens[mixing.others[rows]].to(codes))
-            self._match(here, sums, seen)
+            self._match(here, matcher, sums, seen)
         losses = sums.losses(self._codes, targets, self._problem.head, config, self._problem.metric)
         if bool(losses.total.isfinite()):
             self._optimizer.zero_grad()
@@ -159,10 +160,10 @@ class _Learner:
             self._optimizer.state[self._codes][name][rows] = 0.0
         return revived
 
-    def _match(self, tokens: Float[Tensor, "n t d"], sums: BatchSums, seen: _Seen) -> None:
+    def _match(self, tokens: Float[Tensor, "n t d"], matcher: Matcher, sums: BatchSums, seen: _Seen) -> None:
         vectors = self._problem.norm.apply(tokens)
         flat = vectors.flatten(0, 1)
-        matched = match(flat, self._codes.detach(), self._problem.metric)
+        matched = match(flat, matcher, self._problem.metric)
         seen.usage.add(matched.indices, matched.cosines)
         if seen.worst is not None:
             seen.worst.add(flat, matched.indices, matched.errors)

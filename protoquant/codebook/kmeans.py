@@ -1,4 +1,4 @@
-"""Mini-batch spherical k-means: full passes over the tokens, dead codes revived."""
+"""Mini-batch k-means by cosine or Euclidean distance: full passes over the tokens, dead codes revived."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,13 +8,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from protoquant.codebook.config import Metric
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.matching import nearest
+from protoquant.codebook.matching import Matcher
 from protoquant.codebook.revive import revive
 from protoquant.codebook.stream import TokenSource, token_batches
 from protoquant.codebook.usage import UsageCounter
 
 _SAME = 1e-6
+# Tokens that are converted, matched and summed at once: what they need stays in the CPU's caches.
+_BLOCK = 1_024
 
 
 @dataclass(frozen=True)
@@ -34,29 +37,34 @@ class Epoch:
     values: Mapping[str, float] = field(default_factory=dict)
 
 
-def spherical_kmeans(
+def kmeans(
     source: TokenSource,
     codes: Float[Tensor, "k d"],
     norm: FeatureNorm | None,
     *,
+    metric: Metric,
     epochs: int,
     batch: int,
     update: Literal["epoch", "batch"],
     tolerance: float,
     generator: torch.Generator,
 ) -> Iterator[Epoch]:
-    """Move unit codes to the mean directions of the tokens nearest to them.
+    """Move codes to the means of the tokens nearest to them.
 
-    With ``update="epoch"`` (Lloyd) the mean of 1 - cosine never rises from pass to pass. With ``"batch"``
-    codes move after every batch of randomly drawn images; at the start of a pass what they have learned
-    weighs as much as one batch. A code that no token was nearest to in a pass is revived: it takes the
-    place of the token that its own code represents worst. With ``"batch"`` the last moves of the last pass
-    can leave a code dead; the codebook's final numbers count it.
+    With the metric ``cosine`` codes are unit vectors, the directions of the means of unit tokens (spherical
+    k-means), and the error is the mean of 1 - cosine; with ``euclidean`` they are the means themselves, and the
+    error is the mean squared distance, the value ``distance`` of each pass. With ``update="epoch"`` (Lloyd) the
+    error never rises from pass to pass. With ``"batch"`` codes move after every batch of randomly drawn images;
+    at the start of a pass what they have learned weighs as much as one batch. A code that no token was nearest
+    to in a pass is revived: it takes the place of the token that its own code represents worst. With
+    ``"batch"`` the last moves of the last pass can leave a code dead; the codebook's final numbers count it.
 
     Args:
         source: Train tokens.
-        codes: Where to start, unit rows.
-        norm: Map from tokens to unit vectors; None where the tokens are unit vectors already.
+        codes: Where to start; unit rows for ``cosine``.
+        norm: Map from tokens to the space of the codes; None where the tokens are in it already, and, for
+            ``cosine``, unit vectors.
+        metric: What nearest means.
         epochs: Most passes.
         batch: Tokens of one step, rounded down to whole images.
         update: When codes move.
@@ -74,17 +82,18 @@ def spherical_kmeans(
     steps = max(1, -(-source.n // max(1, batch // source.t)))
     for _ in range(epochs):
         shuffle = generator if update == "batch" else None
-        learned = _Pass(codes, counts / steps if update == "batch" else torch.zeros_like(counts))
+        learned = _Pass(codes, counts / steps if update == "batch" else torch.zeros_like(counts), metric)
         for tokens in token_batches(source, batch, shuffle):
-            here = tokens.to(codes.device)
-            learned.add(here if norm is None else norm.units(here))
+            for block in tokens.split(_BLOCK):
+                here = block.to(codes.device)
+                learned.add(here if norm is None else norm.vectors(here, metric))
             if update == "batch":
                 learned.move()
         learned.move()
         counts = learned.usage.counts.to(codes)
         codes, revived, _ = revive(learned.codes, counts == 0, learned.worst_error, learned.worst)
-        yield Epoch(codes, learned.usage, revived)
-        error = learned.usage.health().quantization_error
+        error, values = learned.error()
+        yield Epoch(codes, learned.usage, revived, values)
         if revived == 0 and before - error <= tolerance * error:
             return
         before = error
@@ -93,39 +102,57 @@ def spherical_kmeans(
 class _Pass:
     """Sums of one pass over the tokens."""
 
-    def __init__(self, codes: Float[Tensor, "k d"], weights: Float[Tensor, " k"]) -> None:
+    def __init__(self, codes: Float[Tensor, "k d"], weights: Float[Tensor, " k"], metric: Metric) -> None:
         self.codes = codes
         self.usage = UsageCounter(len(codes))
         self.worst_error = torch.zeros_like(weights)
         self.worst = codes.clone()
+        self._metric = metric
+        self._matcher = Matcher(codes, metric)
         self._sums = codes * weights[:, None]
+        self._weights = weights.clone()
+        self._distance = 0.0
 
-    def add(self, units: Float[Tensor, "b d"]) -> None:
-        """Assign a batch and add its tokens to the sums of their codes."""
-        indices, similarities = nearest(units, self.codes, "cosine")
-        self.usage.add(indices, similarities)
-        self._sums.index_add_(0, indices, units)
-        self._remember_worst(units, indices, _errors(units, similarities))
+    def add(self, vectors: Float[Tensor, "b d"]) -> None:
+        """Assign a block of tokens and add them to the sums of their codes."""
+        indices, similarities = self._matcher.nearest(vectors)
+        self.usage.add(indices, self._matcher.cosines(vectors, indices, similarities))
+        self._sums.index_add_(0, indices, vectors)
+        if self._metric == "cosine":
+            errors = 1.0 - similarities
+        else:
+            errors = -similarities
+            self._distance += float(errors.sum(dtype=torch.float64))
+            self._weights += torch.bincount(indices, minlength=len(self._weights))
+        self._remember_worst(vectors, indices, errors)
 
     def move(self) -> None:
-        """Turn sums into unit codes; a code without tokens, or whose tokens cancel, stays."""
-        norms = torch.linalg.vector_norm(self._sums, dim=1, keepdim=True)
-        self.codes = torch.where(norms > _SAME, self._sums / norms.clamp_min(_SAME), self.codes)
+        """Turn sums into codes; a code without tokens, or whose tokens cancel, stays."""
+        if self._metric == "cosine":
+            norms = torch.linalg.vector_norm(self._sums, dim=1, keepdim=True)
+            moved = norms > _SAME
+            means = self._sums / norms.clamp_min(_SAME)
+        else:
+            moved = self._weights[:, None] > 0
+            means = self._sums / self._weights[:, None].where(moved, 1.0)
+        self.codes = torch.where(moved, means, self.codes)
+        self._matcher = Matcher(self.codes, self._metric)
 
-    def _remember_worst(self, units: Tensor, indices: Int64[Tensor, " b"], errors: Float[Tensor, " b"]) -> None:
-        """Keep for every code the token that it represents worst."""
+    def error(self) -> tuple[float, dict[str, float]]:
+        """What the pass must not raise, and the values to tell of it."""
+        health = self.usage.health()
+        if self._metric == "cosine":
+            return health.quantization_error, {}
+        distance = self._distance / health.tokens
+        return distance, {"distance": distance}
+
+    def _remember_worst(self, vectors: Tensor, indices: Int64[Tensor, " b"], errors: Float[Tensor, " b"]) -> None:
+        """Keep for every code the token that it represents worst; a zero token must not become a code."""
+        errors = errors * (torch.linalg.vector_norm(vectors, dim=1) > 0)
         largest = torch.zeros_like(self.worst_error).scatter_reduce(0, indices, errors, "amax")
         candidates = torch.nonzero(errors >= largest[indices]).flatten()
         row = torch.zeros_like(self.worst_error, dtype=torch.int64)
         row = row.scatter_reduce(0, indices[candidates], candidates, "amin", include_self=False)
         better = largest > self.worst_error
-        self.worst[better] = units[row[better]]
+        self.worst[better] = vectors[row[better]]
         self.worst_error = torch.maximum(self.worst_error, largest)
-
-
-def _errors(units: Float[Tensor, "b d"], similarities: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """1 - cosine, but 0 for a zero token, which must not become a code."""
-    errors = 1.0 - similarities
-    suspects = torch.nonzero(similarities == 0).flatten()
-    errors[suspects] *= units[suspects].any(dim=1)
-    return errors

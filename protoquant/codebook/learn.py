@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.ema import ema
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.gradient import gradient
-from protoquant.codebook.kmeans import Epoch, spherical_kmeans
+from protoquant.codebook.kmeans import Epoch, kmeans
 from protoquant.codebook.stream import TokenSource
 from protoquant.codebook.task_head import TaskHead
 from protoquant.core.seeding import torch_generator
@@ -66,22 +65,14 @@ def learn(
             generator=generator,
         )
     else:
-        yield from spherical_kmeans(
+        yield from kmeans(
             source,
             codes,
             norm,
+            metric=config.metric,
             epochs=config.epochs,
             batch=config.batch,
             update=config.update,
             tolerance=config.tolerance,
             generator=generator,
         )
-
-
-def directions(codes: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
-    """Unit codes: all that follows quantize compares by cosine, whatever the learner.
-
-    Args:
-        codes: Codes of any length; a code of length 0 has no direction and stays 0, which a codebook refuses.
-    """
-    return torch.nn.functional.normalize(codes.to(torch.float64), dim=1).to(torch.float32)

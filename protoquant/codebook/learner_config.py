@@ -54,7 +54,8 @@ class GradientConfig(_Reviving):
     lr_scale: Literal["absolute", "tokens"] = Field(
         "tokens",
         description="absolute: lr and floor are as they stand (paper), codes start where seeding puts them; tokens: "
-        "both are times the root mean square of a token's numbers, and codes start as long as tokens are",
+        "both are times the root mean square of a token's numbers, and with metric cosine codes start as long as "
+        "tokens are",
     )
     floor: float = Field(1e-6, ge=0.0, le=100.0, description="learning rate at the end of the cosine, at most lr")
     warmup_epochs: int = Field(

@@ -6,9 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.matching import Metric, nearest
-
-_SMALL = 1e-12
+from protoquant.codebook.matching import Matcher, Metric
 
 
 @dataclass(frozen=True)
@@ -18,8 +16,8 @@ class Matched:
     Attributes:
         indices: Code indices (b) in [0, k).
         cosines: Cosine with that code (b), whatever the metric, in [-1, 1].
-        errors: 1 - cosine, or with ``euclidean`` the squared distance (b); 0 for a zero token under ``cosine``,
-            which has no direction and must not become a code.
+        errors: 1 - cosine, or with ``euclidean`` the squared distance (b); 0 for a zero token, which must not
+            become a code.
     """
 
     indices: Int64[Tensor, " b"]
@@ -27,22 +25,15 @@ class Matched:
     errors: Float[Tensor, " b"]
 
 
-def match(vectors: Float[Tensor, "b d"], codes: Float[Tensor, "k d"], metric: Metric) -> Matched:
+def match(vectors: Float[Tensor, "b d"], matcher: Matcher, metric: Metric) -> Matched:
     """Match vectors to codes, without gradient.
 
     Args:
         vectors: Tokens in the space of the codes, any scale.
-        codes: Codes, any scale.
+        matcher: The codes, made ready for the metric.
         metric: How the nearest code is found; ties go to the lower index.
     """
-    with torch.no_grad():
-        indices, similarities = nearest(vectors, codes, metric)
-        if metric == "cosine":
-            suspects = torch.nonzero(similarities == 0).flatten()
-            errors = 1.0 - similarities
-            errors[suspects] *= vectors[suspects].any(dim=1)
-            return Matched(indices, similarities, errors)
-        energies, own = vectors.square().sum(dim=1), codes.square().sum(dim=1)[indices]
-        products = (energies + own + similarities) / 2.0
-        cosines = products / (energies * own).sqrt().clamp_min(_SMALL)
-        return Matched(indices, cosines.clamp_(-1.0, 1.0), -similarities)
+    indices, similarities = matcher.nearest(vectors)
+    errors = 1.0 - similarities if metric == "cosine" else -similarities
+    errors *= torch.linalg.vector_norm(vectors, dim=1) > 0
+    return Matched(indices, matcher.cosines(vectors, indices, similarities), errors)

@@ -6,18 +6,63 @@ from torch import Tensor
 
 from protoquant.codebook.config import Metric
 
-__all__ = ["Metric", "nearest"]
+__all__ = ["Matcher", "Metric", "nearest"]
 
 _SMALL = 1e-12
+# Rows matched at once: their products with 2,048 codes are 8 MiB, which stay in the CPU's caches for the search.
+_ROWS = 1_024
+# oneDNN's float32 product for dense matrices; on some CPUs it takes half the time of torch.mm.
+_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+
+
+class Matcher:
+    """Codes made ready for matching many vectors.
+
+    Args:
+        codes: Codes in the space of the vectors, any scale.
+        metric: ``cosine`` compares directions; ``euclidean`` compares places.
+    """
+
+    def __init__(self, codes: Float[Tensor, "k d"], metric: Metric) -> None:
+        self._metric = metric
+        self._norms = torch.linalg.vector_norm(codes, dim=1)
+        if metric == "cosine":
+            self._rows, self._bias = codes / self._norms.clamp_min(_SMALL)[:, None], None
+        else:
+            # |v - c|^2 = |v|^2 - 2 (v . c - |c|^2 / 2): the bracket alone decides
+            self._rows, self._bias = codes, -0.5 * self._norms.square()
+
+    def nearest(self, vectors: Float[Tensor, "b d"]) -> tuple[Int64[Tensor, " b"], Float[Tensor, " b"]]:
+        """As :func:`nearest`."""
+        indices, best = self._search(vectors)
+        if self._bias is None:
+            cosines = best / torch.linalg.vector_norm(vectors, dim=1).clamp_min(_SMALL)
+            return indices, cosines.clamp_(-1.0, 1.0)
+        return indices, (2.0 * best - vectors.square().sum(dim=1)).clamp_max_(0.0)
+
+    def cosines(
+        self, vectors: Float[Tensor, "b d"], indices: Int64[Tensor, " b"], similarities: Float[Tensor, " b"]
+    ) -> Float[Tensor, " b"]:
+        """Turn what :meth:`nearest` found into cosines, whatever the metric."""
+        if self._bias is None:
+            return similarities
+        energies, norms = vectors.square().sum(dim=1), self._norms[indices]
+        products = 0.5 * (similarities + energies + norms.square())
+        return (products / (energies.sqrt() * norms).clamp_min(_SMALL)).clamp_(-1.0, 1.0)
+
+    def _search(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        found = [_largest(_products(rows, self._rows, self._bias)) for rows in vectors.split(_ROWS)]
+        indices, best = zip(*found, strict=True)
+        return torch.cat(indices), torch.cat(best)
 
 
 def nearest(
     vectors: Float[Tensor, "b d"], codes: Float[Tensor, "k d"], metric: Metric
 ) -> tuple[Int64[Tensor, " b"], Float[Tensor, " b"]]:
-    """Find the nearest code of every vector.
+    """Find the nearest code of every vector; no gradient flows.
 
     Args:
-        vectors: Vectors in the space of the codes, any scale.
+        vectors: Vectors in the space of the codes, any scale, at least one.
         codes: Codes, any scale.
         metric: ``cosine`` compares directions; a zero vector has none: code 0, similarity 0. ``euclidean``
             compares places.
@@ -26,11 +71,20 @@ def nearest(
         Code indices (b) in [0, k), ties to the lower one, and the similarity with that code (b): the cosine in
         [-1, 1], or the negative of the squared distance, at most 0.
     """
-    if metric == "cosine":
-        directions = codes / torch.linalg.vector_norm(codes, dim=1, keepdim=True).clamp_min(_SMALL)
-        best, indices = (vectors @ directions.T).max(dim=1)
-        cosines = best / torch.linalg.vector_norm(vectors, dim=1).clamp_min(_SMALL)
-        return indices, cosines.clamp(-1.0, 1.0)
-    # |v - c|^2 = |v|^2 - 2 (v . c - |c|^2 / 2): the bracket alone decides
-    best, indices = torch.addmm(-0.5 * codes.square().sum(dim=1), vectors, codes.T).max(dim=1)
-    return indices, (2.0 * best - vectors.square().sum(dim=1)).clamp_max(0.0)
+    return Matcher(codes.detach(), metric).nearest(vectors.detach())
+
+
+def _products(rows: Tensor, codes: Tensor, bias: Tensor | None) -> Float[Tensor, "b k"]:
+    if _LINEAR is not None and rows.device.type == "cpu" and rows.dtype == torch.float32:
+        products: Tensor = _LINEAR(rows, codes, bias, "none", [], "")
+        return products
+    return rows @ codes.T if bias is None else torch.addmm(bias, rows, codes.T)
+
+
+def _largest(products: Float[Tensor, "b k"]) -> tuple[Int64[Tensor, " b"], Float[Tensor, " b"]]:
+    """The largest of each row, the first of equals; numpy's search is ten times as fast as torch's."""
+    if products.device.type == "cpu":
+        indices = torch.from_numpy(products.numpy().argmax(axis=1))
+        return indices, products.gather(1, indices[:, None])[:, 0]
+    best, indices = products.max(dim=1)
+    return indices, best

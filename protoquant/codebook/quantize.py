@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 import pandas as pd
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor
 
 from protoquant.codebook.class_aware import class_aware_codes
 from protoquant.codebook.codebook import KIND, Codebook
-from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.config import Drawn, QuantizeConfig
+from protoquant.codebook.draw import drawn_codes
 from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.gap import quantised_top1
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
-from protoquant.codebook.initialise import kmeans_plus_plus, random_patches, with_direction
-from protoquant.codebook.learn import directions, learn
+from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
+from protoquant.codebook.learn import learn
 from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
 from protoquant.codebook.size import Size, resolve_size
 from protoquant.codebook.stream import TokenSource, sample_tokens, token_batches
@@ -164,18 +166,29 @@ def _learn(
     for epoch in learn(config, train, codes, norm, TaskHead(probe), seed=seed):
         codes = epoch.codes
         note("all", epoch.usage.health().numbers() | {"revived": epoch.revived} | dict(epoch.values))
-    return codes, Codebook(directions(codes), norm, size.class_of_code), history
+    return codes, Codebook(_directions(codes), norm, size.class_of_code), history
 
 
 def _seed(
     config: QuantizeConfig, train: FeatureStore, norm: FeatureNorm, k: int, *, device: torch.device, seed: int
 ) -> Float[Tensor, "k d"]:
-    """Choose the first codes from a bounded sample of all train tokens."""
+    """Choose the first codes from a bounded sample of all train tokens, or draw them without a look at any."""
     generator = torch_generator(seed, "quantize", "seeding")
-    drawn = sample_tokens(train, torch.arange(train.n), config.seeding_tokens, generator)
-    units = with_direction(norm.units(drawn.to(device)), k)
-    choose = random_patches if config.seeding == "random" else kmeans_plus_plus
-    return choose(units, k, generator)
+    if config.seeding in get_args(Drawn):
+        drawn = drawn_codes(cast("Drawn", config.seeding), k, train.d, generator).to(device)
+        return _directions(drawn) if config.metric == "cosine" else drawn
+    sample = sample_tokens(train, torch.arange(train.n), config.seeding_tokens, generator)
+    vectors = with_direction(norm.vectors(sample.to(device), config.metric), k)
+    choose = {"random": random_patches, "kmeans++": kmeans_plus_plus, "farthest": farthest}[config.seeding]
+    return choose(vectors, k, generator)
+
+
+def _directions(codes: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
+    """Unit codes, whatever the learner or the draw made."""
+    norms = torch.linalg.vector_norm(codes, dim=1, keepdim=True)
+    if float(norms.min()) == 0.0:
+        raise DataError("a code is zero and has no direction; choose another quantize.seeding, metric or seed")
+    return codes / norms
 
 
 def _measure_and_ground(train: FeatureStore, codebook: Codebook, batch: int) -> tuple[CodebookHealth, Grounding]:

@@ -32,10 +32,13 @@ def revive(
     for donor in torch.argsort(errors, descending=True, stable=True).tolist():
         if given == len(waiting):
             break
-        taken = codes[waiting[:given]]
-        alike = (taken - worst[donor]).square().sum(dim=1) <= 2.0 * _SAME * energies[donor]
-        if not bool(worth[donor]) or bool(alike.any()):
+        if not bool(worth[donor]) or _is_like(worst[donor], codes[waiting[:given]]):
             continue
         codes[waiting[given]] = worst[donor]
         given += 1
     return codes, given, waiting[:given]
+
+
+def _is_like(token: Float[Tensor, " d"], taken: Float[Tensor, "r d"]) -> bool:
+    """Whether one of the taken is the token but for rounding."""
+    return bool(((taken - token).square().sum(dim=1) <= 2.0 * _SAME * token.square().sum()).any())

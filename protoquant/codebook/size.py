@@ -1,12 +1,13 @@
 """How many codes there are, and which class each is seeded from; impossible values fail before any work."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log2
+from typing import get_args
 
 from jaxtyping import Int64
 from torch import Tensor
 
-from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.config import Drawn, QuantizeConfig
 from protoquant.core.errors import ConfigError, DataError
 
 
@@ -44,7 +45,7 @@ def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) ->
     Raises:
         DataError: A class below the highest label has no train image, or there is one class.
         ConfigError: More codes than train tokens, than a class has, or than seeding may draw from; fewer
-            codes than classes where every class must have one.
+            codes than classes where every class must have one; too few passes to part codes that start alike.
     """
     counts = labels.bincount().tolist()
     if len(counts) < 2 or 0 in counts:
@@ -60,7 +61,10 @@ def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) ->
             f"lower quantize.size"
         )
     if config.seeding != "class_aware":
-        _check_draw(config, k)
+        if config.seeding == "constant":
+            _check_parting(config, k)
+        if config.seeding not in get_args(Drawn):
+            _check_draw(config, k)
         return Size(k, None)
     if k < c:
         raise ConfigError(
@@ -99,4 +103,15 @@ def _check_draw(config: QuantizeConfig, codes: int) -> None:
         raise ConfigError(
             f"quantize.seeding_tokens must be >= {codes:,} codes to draw, got {config.seeding_tokens:,} (params.yaml); "
             f"raise quantize.seeding_tokens or lower quantize.size"
+        )
+
+
+def _check_parting(config: QuantizeConfig, k: int) -> None:
+    """Codes that start alike part only as dead ones are revived, each at the cost of a code with tokens."""
+    needed = ceil(log2(k)) + 1
+    if config.epochs < needed:
+        raise ConfigError(
+            f"quantize.epochs must be >= {needed} with seeding constant, where all {k:,} codes start alike and a pass "
+            f"at most doubles the codes with tokens, got {config.epochs} (params.yaml); raise quantize.epochs or "
+            f"choose another seeding"
         )

@@ -5,7 +5,7 @@ from vector_quantize_pytorch import VectorQuantize
 from protoquant.codebook.ema import EmaState, ema
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learner_config import EmaConfig
-from protoquant.codebook.matched import match
+from protoquant.codebook.matching import nearest
 from protoquant.codebook.stream import TensorSource
 
 NONE = FeatureNorm("none")
@@ -33,7 +33,7 @@ def fit(tokens, codes, *, metric, epochs=3, batch=20, seed=0, **values):
 
 
 def sums_of(tokens, codes, metric):
-    indices = match(tokens, codes, metric).indices
+    indices = nearest(tokens, codes, metric)[0]
     counts = torch.bincount(indices, minlength=len(codes)).to(tokens)
     return counts, torch.zeros_like(codes).index_add_(0, indices, tokens)
 
@@ -72,7 +72,7 @@ def test_the_codes_are_those_of_vector_quantize_pytorch(metric):
     state = EmaState.start(start, metric)
     for batch in tokens.split(60):
         vectors = FeatureNorm("l2").units(batch) if metric == "cosine" else batch
-        ours = match(vectors, state.codes, metric).indices
+        ours = nearest(vectors, state.codes, metric)[0]
         _, theirs, _ = oracle(batch[None])
         assert torch.equal(ours, theirs[0])
         state = state.step(*sums_of(vectors, state.codes, metric), decay=0.9, epsilon=1e-5, metric=metric)

@@ -3,10 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protoquant.codebook.initialise import kmeans_plus_plus, random_patches, with_direction
+from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
 from protoquant.core.errors import DataError
 
-CHOOSE = [random_patches, kmeans_plus_plus]
+CHOOSE = [random_patches, kmeans_plus_plus, farthest]
 
 
 def unit_rows(n, d, seed=0):
@@ -61,3 +61,30 @@ def test_zero_tokens_are_left_out_and_too_few_others_are_an_error():
     assert with_direction(units, 2).tolist() == [[1.0, 0.0], [0.0, 1.0]]
     with pytest.raises(DataError, match="3 codes need 3 tokens that are not zero, found 2"):
         with_direction(units, 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1_000), st.integers(1, 60))
+def test_farthest_equals_the_greedy_choice_one_by_one(seed, k):
+    vectors = 3.0 * torch.randn(60, 5, generator=torch.Generator().manual_seed(seed))
+    found = farthest(vectors, k, torch.Generator().manual_seed(seed))
+    distances = torch.cdist(vectors.double(), vectors.double()).square()
+    taken = [int((vectors == found[0]).all(dim=1).nonzero())]
+    while len(taken) < k:
+        taken.append(int(distances[:, taken].amin(dim=1).argmax()))
+    assert torch.equal(found, vectors[taken])
+
+
+def test_farthest_goes_to_both_ends_worked_by_hand():
+    line = torch.tensor([[1.0], [4.0], [5.0], [11.0]])
+    ends = {1.0: [1, 11, 5], 4.0: [4, 11, 1], 5.0: [5, 11, 1], 11.0: [11, 1, 5]}
+    for seed in range(8):
+        found = farthest(line, 3, torch.Generator().manual_seed(seed)).flatten().tolist()
+        assert found == ends[found[0]]
+
+
+def test_kmeans_plus_plus_knows_places_beside_directions():
+    line = torch.tensor([[1.0], [2.0], [100.0]])
+    for seed in range(20):
+        found = kmeans_plus_plus(line, 2, torch.Generator().manual_seed(seed)).flatten().tolist()
+        assert 100.0 in found

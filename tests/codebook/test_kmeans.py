@@ -1,4 +1,5 @@
 import itertools
+from typing import get_args
 
 import pytest
 import torch
@@ -6,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
+from protoquant.codebook.config import Drawn
+from protoquant.codebook.draw import drawn_codes
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.initialise import kmeans_plus_plus
-from protoquant.codebook.kmeans import spherical_kmeans
+from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_patches
+from protoquant.codebook.kmeans import kmeans
 from protoquant.codebook.matching import nearest
 from protoquant.codebook.stream import TensorSource
 from protoquant.core.errors import DataError
@@ -20,12 +23,13 @@ def unit_rows(n, d, seed=0):
     return torch.nn.functional.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-def fit(units, codes, *, epochs=30, batch=10_000, update="epoch", tolerance=0.0, seed=0):
+def fit(units, codes, *, norm=L2, metric="cosine", epochs=30, batch=10_000, update="epoch", tolerance=0.0, seed=0):
     return list(
-        spherical_kmeans(
+        kmeans(
             TensorSource.of_rows(units),
             codes,
-            L2,
+            norm,
+            metric=metric,
             epochs=epochs,
             batch=batch,
             update=update,
@@ -65,13 +69,63 @@ def test_well_parted_groups_are_found(update):
     )
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(1, 12), st.sampled_from([7, 1_000]))
-def test_the_objective_never_rises(seed, n, k, batch):
-    units = unit_rows(n, 3, seed)
-    codes = unit_rows(k, 3, seed + 1)
-    errors = [epoch.usage.health().quantization_error for epoch in fit(units, codes, epochs=12, batch=batch)]
-    assert all(after <= before + 1e-6 for before, after in itertools.pairwise(errors))
+def start_codes(seeding, vectors, k, seed):
+    generator = torch.Generator().manual_seed(seed)
+    if seeding in get_args(Drawn):
+        return drawn_codes(seeding, k, vectors.shape[1], generator)
+    return {"random": random_patches, "kmeans++": kmeans_plus_plus, "farthest": farthest}[seeding](
+        vectors, min(k, len(vectors)), generator
+    )
+
+
+def errors_of(passes, metric):
+    if metric == "cosine":
+        return [epoch.usage.health().quantization_error for epoch in passes]
+    return [epoch.values["distance"] for epoch in passes]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("seeding", ["random", "kmeans++", "farthest", *get_args(Drawn)])
+@settings(max_examples=8, deadline=None)
+@given(st.data())
+def test_the_objective_never_rises(metric, seeding, data):
+    seed, n, k = data.draw(st.tuples(st.integers(0, 10_000), st.integers(2, 60), st.integers(1, 12)))
+    batch = data.draw(st.sampled_from([7, 1_000]))
+    vectors = unit_rows(n, 3, seed) * (1.0 if metric == "cosine" else 4.0)
+    codes = start_codes(seeding, vectors, k, seed + 1)
+    if metric == "cosine":
+        codes = codes[codes.any(dim=1)]
+        if len(codes) == 0:  # a zero row of sparse has no direction
+            return
+        codes = torch.nn.functional.normalize(codes, dim=1)
+    norm = FeatureNorm("none")
+    errors = errors_of(fit(vectors, codes, norm=norm, metric=metric, epochs=12, batch=batch), metric)
+    assert all(after <= before + 2e-6 * vectors[0].square().sum() for before, after in itertools.pairwise(errors))
+
+
+def test_euclidean_codes_are_the_means_worked_by_hand():
+    vectors = torch.tensor([[0.0, 2.0], [0.0, 4.0], [9.0, 0.0]])
+    epoch = fit(vectors, torch.tensor([[1.0, 3.0], [8.0, 0.0]]), norm=FeatureNorm("none"), metric="euclidean", epochs=1)
+    assert torch.allclose(epoch[0].codes, torch.tensor([[0.0, 3.0], [9.0, 0.0]]))
+    assert epoch[0].values["distance"] == pytest.approx((2 + 2 + 1) / 3)
+    cosines = [6 / (2 * 10**0.5), 12 / (4 * 10**0.5), 1.0]
+    assert epoch[0].usage.health().quantization_error == pytest.approx(1 - sum(cosines) / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_euclidean_passes_are_those_of_scikit_learn_from_the_same_start(seed):
+    vectors = 5.0 + torch.randn(800, 6, generator=torch.Generator().manual_seed(seed))
+    start = kmeans_plus_plus(vectors, 10, torch.Generator().manual_seed(seed))
+    found = fit(vectors, start, norm=FeatureNorm("none"), metric="euclidean", epochs=300)[-1].codes
+    oracle = KMeans(10, init=start.numpy(), n_init=1, tol=0.0, algorithm="lloyd").fit(vectors.numpy())
+    assert torch.allclose(found, torch.from_numpy(oracle.cluster_centers_), atol=1e-3)
+
+
+@pytest.mark.parametrize("update", ["epoch", "batch"])
+def test_constant_codes_part_as_dead_ones_are_revived(update):
+    units = groups()
+    codes = fit(units, torch.ones(8, 12) / 12**0.5, update=update, batch=100)[-1].codes
+    assert len(nearest(units, codes, "cosine")[0].unique()) == 8
 
 
 def check_duplicates(seed, update):

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -33,6 +34,10 @@ VARIANTS = {
     "random": {"seeding": "random", "epochs": 4, "size": 9, "size_unit": "codebook"},
     "centred": {"feature_norm": "center_l2"},
     "medoid": {"grounding": "medoid"},
+    "farthest": {"seeding": "farthest", "epochs": 2},
+    "orthogonal, whitened": {"seeding": "orthogonal", "epochs": 4, "feature_norm": "whiten"},
+    "euclidean": {"metric": "euclidean", "feature_norm": "none", "epochs": 2},
+    "euclidean, drawn": {"metric": "euclidean", "feature_norm": "layernorm", "seeding": "normal", "epochs": 6},
 }
 
 
@@ -133,6 +138,27 @@ def test_more_passes_over_all_tokens_lower_the_error(features, tmp_path):
     values = {"seeding": "random", "size": 6, "size_unit": "codebook"}
     errors = [run(features, tmp_path / str(e), epochs=e, **values).train.quantization_error for e in (1, 10)]
     assert errors[1] < errors[0]
+
+
+def test_the_metric_and_the_feature_space_change_the_codes(features, tmp_path):
+    found = {}
+    for metric, name in [("cosine", "none"), ("euclidean", "none"), ("euclidean", "whiten")]:
+        out = tmp_path / f"{metric}-{name}"
+        run(features, out, metric=metric, feature_norm=name, epochs=2)
+        found[metric, name] = Codebook.open(out).codes
+        assert torch.allclose(torch.linalg.vector_norm(found[metric, name], dim=1), torch.ones(12), atol=1e-5)
+    pairs = itertools.combinations(found.values(), 2)
+    assert not any(torch.allclose(one, other, atol=1e-4) for one, other in pairs)
+    history = pd.read_csv(tmp_path / "euclidean-none" / "history.csv")
+    distances = history.loc[history["phase"] == "all", "distance"]
+    assert distances.is_monotonic_decreasing
+    assert bool((distances > 0).all())
+
+
+def test_a_drawn_code_without_a_direction_is_an_error(features, tmp_path, monkeypatch):
+    monkeypatch.setattr("protoquant.codebook.quantize.drawn_codes", lambda name, k, d, generator: torch.zeros(k, d))
+    with pytest.raises(DataError, match="a code is zero and has no direction"):
+        run(features, tmp_path / "out", seeding="sparse", epochs=1)
 
 
 def test_an_impossible_size_fails_before_anything_is_written(features, tmp_path):

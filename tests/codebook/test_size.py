@@ -1,7 +1,9 @@
+from typing import get_args
+
 import pytest
 import torch
 
-from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.config import Drawn, QuantizeConfig
 from protoquant.codebook.size import resolve_size, typical_cells
 from protoquant.core.errors import ConfigError, DataError
 
@@ -21,11 +23,16 @@ def test_a_size_in_all_is_shared_out_with_the_rest_to_the_first_classes():
     assert resolve(size=8, size_unit="codebook").of_class == (3, 3, 2)
 
 
-@pytest.mark.parametrize("seeding", ["random", "kmeans++"])
+@pytest.mark.parametrize("seeding", ["random", "kmeans++", "farthest", *get_args(Drawn)])
 def test_other_seedings_know_no_classes(seeding):
-    size = resolve(size=2, seeding=seeding)
+    size = resolve(size=2, seeding=seeding, epochs=4)
     assert (size.k, size.of_class, size.class_of_code) == (6, None, None)
     assert resolve(size=1, size_unit="codebook", seeding=seeding).k == 1
+
+
+@pytest.mark.parametrize("seeding", get_args(Drawn))
+def test_codes_drawn_without_data_need_no_sample(seeding):
+    assert resolve(size=3, seeding=seeding, seeding_tokens=1, epochs=5).k == 9
 
 
 @pytest.mark.parametrize(
@@ -37,6 +44,9 @@ def test_other_seedings_know_no_classes(seeding):
         ({"size": 5}, r"quantize.size must be <= 4 for each class: class 2 has 1 train images, of 4 tokens.*got 5"),
         ({"size": 3, "seeding_share": 0.5}, r"<= 2 for each class: .* of 2 tokens with seeding_share 0.5, got 3"),
         ({"size": 3, "seeding_tokens": 2}, r"quantize.seeding_tokens must be >= 3 codes to draw, got 2"),
+        ({"size": 2, "seeding": "constant", "epochs": 3}, r"quantize.epochs must be >= 4 with seeding constant.*got 3"),
+        ({"size": 3, "seeding": "farthest", "seeding_tokens": 8}, r"quantize.seeding_tokens must be >= 9 .*got 8"),
+        ({"size": 9, "seeding": "normal"}, r"quantize.size must be <= 8 for 24 train tokens, got 9 x 3 classes"),
         ({"size": 3, "seeding": "random", "seeding_tokens": 8}, r"quantize.seeding_tokens must be >= 9 .*got 8"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from protoquant.codebook.balance import balance_loss
 from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.learner_config import GradientConfig
-from protoquant.codebook.matched import match
+from protoquant.codebook.matching import nearest
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.stage_one import BatchSums
 from protoquant.codebook.targets import smooth
@@ -30,7 +30,7 @@ def losses(tokens, codes, targets, head, given, *, norm=None, metric="cosine", p
     sums = BatchSums(codes.detach(), norm, keep=given.weight_balance > 0)
     for some in tokens.chunk(parts):
         vectors = norm.apply(some)
-        indices = match(vectors.flatten(0, 1), codes, metric).indices
+        indices = nearest(vectors.flatten(0, 1), codes, metric)[0]
         sums.add(some, vectors, indices.reshape(some.shape[:2]))
     return sums.losses(codes, targets, head, given, metric)
 
@@ -78,7 +78,7 @@ def test_the_tasks_gradient_reaches_the_codes():
 def direct(tokens, codes, targets, head, given, *, norm, metric):
     """The formulas of METHOD, token by token, with autograd."""
     vectors = norm.apply(tokens)
-    indices = match(vectors.flatten(0, 1), codes.detach(), metric).indices.reshape(tokens.shape[:2])
+    indices = nearest(vectors.flatten(0, 1), codes.detach(), metric)[0].reshape(tokens.shape[:2])
     quantised = codes[indices]
     task = torch.nn.functional.cross_entropy(head.logits(norm.undo(quantised, tokens)), targets)
     codebook = (quantised - vectors).square().mean()
