@@ -52,5 +52,5 @@ def _orthogonal(normal: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
     """The orthogonal factor of a normal matrix, signed so that it is uniform over all such matrices."""
     wide = normal.shape[0] < normal.shape[1]
     factor, triangle = torch.linalg.qr(normal.T if wide else normal)
-    factor = factor * triangle.diagonal().sign()
-    return factor.T.contiguous() if wide else factor
+    signed: Tensor = factor * triangle.diagonal().sign()
+    return signed.T.contiguous() if wide else signed

@@ -17,7 +17,7 @@ _VARIANCE = 1e-6
 # directions show no variance at all; with 0.1 the map stretches none of them more than sqrt(10) = 3.2 times as
 # much as a direction of mean variance, so that it does not turn noise into signal.
 _SHRINKAGE = 0.1
-_NEEDS: Mapping[FeatureNormName, tuple[str, ...]] = {
+_NEEDS: Mapping[str, tuple[str, ...]] = {
     "none": (),
     "l2": (),
     "layernorm": (),
@@ -177,11 +177,10 @@ class FeatureNorm:
         Raises:
             ArtifactError: The name is unknown, or a tensor is missing, left over, or of a wrong shape or type.
         """
-        known: dict[str, tuple[str, ...]] = {**_NEEDS}
-        if name not in known or set(tensors) != {f"norm_{part}" for part in known[name]}:
+        if name not in _NEEDS or set(tensors) != {f"norm_{part}" for part in _NEEDS[name]}:
             needs = "; ".join(
                 f"{each} with {' and '.join(f'norm_{part}' for part in parts) or 'none'}"
-                for each, parts in known.items()
+                for each, parts in _NEEDS.items()
             )
             raise ArtifactError(
                 f"{where}: feature_norm {name!r} with tensors {sorted(tensors)} beside the codes; known: {needs}; "
@@ -195,7 +194,7 @@ class FeatureNorm:
                     f"{tensor.dtype} {tuple(tensor.shape)}; run quantize again"
                 )
         chosen = next(each for each in get_args(FeatureNormName) if each == name)
-        return cls(chosen, *(tensors[f"norm_{part}"] for part in known[name]))
+        return cls(chosen, *(tensors[f"norm_{part}"] for part in _NEEDS[name]))
 
 
 def fit_feature_norm(

@@ -84,7 +84,7 @@ def kmeans(
         shuffle = generator if update == "batch" else None
         learned = _Pass(codes, counts / steps if update == "batch" else torch.zeros_like(counts), metric)
         for tokens in token_batches(source, batch, shuffle):
-            for block in tokens.split(_BLOCK):
+            for block in torch.split(tokens, _BLOCK):
                 here = block.to(codes.device)
                 learned.add(here if norm is None else norm.vectors(here, metric))
             if update == "batch":
@@ -128,14 +128,14 @@ class _Pass:
 
     def move(self) -> None:
         """Turn sums into codes; a code without tokens, or whose tokens cancel, stays."""
+        sizes = self._weights
         if self._metric == "cosine":
-            norms = torch.linalg.vector_norm(self._sums, dim=1, keepdim=True)
-            moved = norms > _SAME
-            means = self._sums / norms.clamp_min(_SAME)
-        else:
-            moved = self._weights[:, None] > 0
-            means = self._sums / self._weights[:, None].where(moved, 1.0)
-        self.codes = torch.where(moved, means, self.codes)
+            sizes = torch.linalg.vector_norm(self._sums, dim=1)
+            sizes = sizes.where(sizes > _SAME, 0.0)
+        stays = sizes == 0
+        means = self._sums / sizes.where(~stays, 1.0)[:, None]
+        means[stays] = self.codes[stays]
+        self.codes = means
         self._matcher = Matcher(self.codes, self._metric)
 
     def error(self) -> tuple[float, dict[str, float]]:

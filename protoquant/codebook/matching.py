@@ -8,11 +8,11 @@ from protoquant.codebook.config import Metric
 
 __all__ = ["Matcher", "Metric", "nearest"]
 
-_SMALL = 1e-12
+_SMALL, _ROUNDING = 1e-12, 1e-6
 # Rows matched at once: their products with 2,048 codes are 8 MiB, which stay in the CPU's caches for the search.
 _ROWS = 1_024
 # oneDNN's float32 product for dense matrices; on some CPUs it takes half the time of torch.mm.
-_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None  # type: ignore[no-untyped-call]
 
 
 class Matcher:
@@ -27,7 +27,9 @@ class Matcher:
         self._metric = metric
         self._norms = torch.linalg.vector_norm(codes, dim=1)
         if metric == "cosine":
-            self._rows, self._bias = codes / self._norms.clamp_min(_SMALL)[:, None], None
+            unit = float((self._norms - 1.0).abs().max()) <= _ROUNDING
+            self._rows = codes if unit else codes / self._norms.clamp_min(_SMALL)[:, None]
+            self._bias: Tensor | None = None
         else:
             # |v - c|^2 = |v|^2 - 2 (v . c - |c|^2 / 2): the bracket alone decides
             self._rows, self._bias = codes, -0.5 * self._norms.square()
@@ -36,7 +38,7 @@ class Matcher:
         """As :func:`nearest`."""
         indices, best = self._search(vectors)
         if self._bias is None:
-            cosines = best / torch.linalg.vector_norm(vectors, dim=1).clamp_min(_SMALL)
+            cosines: Tensor = best / torch.linalg.vector_norm(vectors, dim=1).clamp_min(_SMALL)
             return indices, cosines.clamp_(-1.0, 1.0)
         return indices, (2.0 * best - vectors.square().sum(dim=1)).clamp_max_(0.0)
 
@@ -47,11 +49,12 @@ class Matcher:
         if self._bias is None:
             return similarities
         energies, norms = vectors.square().sum(dim=1), self._norms[indices]
-        products = 0.5 * (similarities + energies + norms.square())
-        return (products / (energies.sqrt() * norms).clamp_min(_SMALL)).clamp_(-1.0, 1.0)
+        products: Tensor = 0.5 * (similarities + energies + norms.square())
+        cosines: Tensor = products / (energies.sqrt() * norms).clamp_min(_SMALL)
+        return cosines.clamp_(-1.0, 1.0)
 
     def _search(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        found = [_largest(_products(rows, self._rows, self._bias)) for rows in vectors.split(_ROWS)]
+        found = [_largest(_products(rows, self._rows, self._bias)) for rows in torch.split(vectors, _ROWS)]
         indices, best = zip(*found, strict=True)
         return torch.cat(indices), torch.cat(best)
 

@@ -185,7 +185,7 @@ def _seed(
 
 def _directions(codes: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
     """Unit codes, whatever the learner or the draw made."""
-    norms = torch.linalg.vector_norm(codes, dim=1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(codes, dim=1, keepdim=True)
     if float(norms.min()) == 0.0:
         raise DataError("a code is zero and has no direction; choose another quantize.seeding, metric or seed")
     return codes / norms

@@ -21,6 +21,10 @@ class CodebookHealth:
         perplexity: exp of the entropy of the tokens' distribution over codes, in [1, k].
         normalised_perplexity: perplexity / k, in (0, 1].
         gini: 0 where all codes are used alike, (k - 1) / k where one has all.
+        min_usage: Fewest tokens of a code.
+        median_usage: Tokens of the middle code; the lower of the two where k is even.
+        max_usage: Most tokens of a code.
+        top_share: Share of the tokens that the most used tenth of the codes has, rounded up to whole codes.
         quantization_error: Mean of 1 - cosine with the nearest code, in [0, 2].
         relative_error: Share of the tokens' energy that no scaling of their code explains: mean of
             1 - cosine squared, in [0, 1].
@@ -32,6 +36,10 @@ class CodebookHealth:
     perplexity: float
     normalised_perplexity: float
     gini: float
+    min_usage: int
+    median_usage: int
+    max_usage: int
+    top_share: float
     quantization_error: float
     relative_error: float
 
@@ -113,6 +121,10 @@ class UsageCounter:
             perplexity=perplexity,
             normalised_perplexity=perplexity / k,
             gini=gini_of(self._counts),
+            min_usage=int(self._counts.min()),
+            median_usage=int(self._counts.median()),
+            max_usage=int(self._counts.max()),
+            top_share=int(self._counts.topk(-(-k // 10)).values.sum()) / total,
             quantization_error=self._error / total,
             relative_error=self._residual / total,
         )

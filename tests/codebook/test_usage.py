@@ -24,6 +24,7 @@ def test_numbers_worked_by_hand():
     assert health.perplexity == pytest.approx(math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25))))
     assert health.normalised_perplexity == pytest.approx(health.perplexity / 4)
     assert health.gini == pytest.approx(2 * (3 * 1 + 4 * 3) / (4 * 4) - 5 / 4)
+    assert (health.min_usage, health.median_usage, health.max_usage, health.top_share) == (0, 0, 3, 0.75)
     assert health.quantization_error == pytest.approx((0 + 0.5 + 1 + 1.5) / 4)
     assert health.relative_error == pytest.approx((0 + 0.75 + 1 + 0.75) / 4)
 
@@ -33,6 +34,12 @@ def test_equal_use_has_perplexity_k_and_one_code_has_perplexity_1():
     assert gini_of(torch.tensor([7] * 5)) == pytest.approx(0)
     assert perplexity_of(torch.tensor([0, 9, 0])) == pytest.approx(1)
     assert gini_of(torch.tensor([0, 9, 0])) == pytest.approx(2 / 3)
+
+
+def test_the_top_share_counts_a_tenth_of_the_codes_rounded_up():
+    health = count([number // 2 for number in range(40)] + [3, 7, 7], 20).health()
+    assert (health.min_usage, health.median_usage, health.max_usage) == (2, 2, 4)
+    assert health.top_share == pytest.approx((4 + 3) / 43)
 
 
 @given(COUNTS)
