@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from protoquant.codebook.learner_config import EmaConfig, GradientConfig
 from protoquant.core.section import Section
 
 FeatureNormName = Literal["none", "l2", "layernorm", "center_l2", "whiten"]
@@ -37,13 +38,27 @@ class QuantizeConfig(Section):
         "that seeding looks at (class_aware)",
     )
     seeding_epochs: int = Field(20, ge=1, le=1_000, description="most k-means passes within a class (class_aware)")
-    epochs: int = Field(0, ge=0, le=1_000, description="most k-means passes over all train tokens after seeding")
+    learner: Literal["kmeans", "ema", "gradient"] = Field(
+        "kmeans",
+        description="what moves the codes over all train tokens after seeding: kmeans; ema: running means (VQ-EMA); "
+        "gradient: through the linear probe, as in stage 1 of the paper",
+    )
+    epochs: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="passes of the learner over all train tokens after seeding; kmeans may need fewer",
+    )
     update: Literal["epoch", "batch"] = Field(
-        "epoch", description="epoch: codes move after each pass, the error never rises; batch: after each batch"
+        "epoch",
+        description="epoch: codes move after each pass, the error never rises; batch: after each batch (kmeans)",
     )
     batch: int = Field(16_384, ge=1, le=10_000_000, description="patch tokens of a step, rounded down to whole images")
     tolerance: float = Field(
-        0.001, ge=0.0, lt=1.0, description="stop after a pass that lowered the quantisation error by a smaller share"
+        0.001,
+        ge=0.0,
+        lt=1.0,
+        description="stop after a pass that lowered the quantisation error by a smaller share (kmeans, class_aware)",
     )
     feature_norm: FeatureNormName = Field(
         "center_l2",
@@ -53,8 +68,12 @@ class QuantizeConfig(Section):
     )
     metric: Metric = Field(
         "cosine",
-        description="how k-means compares: cosine: codes are mean directions; euclidean: codes are means. What "
+        description="how the learner compares: cosine: codes are mean directions; euclidean: codes are means. What "
         "follows compares directions with either",
+    )
+    ema: EmaConfig | None = Field(None, description="running means (ema); null with another learner")
+    gradient: GradientConfig | None = Field(
+        None, description="stage 1 by gradient (gradient); null with another learner"
     )
     grounding: Literal["centroid", "medoid"] = Field(
         "centroid", description="centroid: codes stay means; medoid: each code becomes its nearest train patch"
@@ -70,4 +89,23 @@ class QuantizeConfig(Section):
     def _check(self) -> Self:
         if self.seeding != "class_aware" and self.epochs == 0:
             raise ValueError(f"epochs must be at least 1 with seeding {self.seeding!r}, got 0; raise quantize.epochs")
+        self._check_learner()
         return self
+
+    def _check_learner(self) -> None:
+        for name, section in (("ema", self.ema), ("gradient", self.gradient)):
+            if (self.learner == name) != (section is not None):
+                raise ValueError(
+                    f"{name} must be {'a section, {} for its defaults,' if section is None else 'null'} with learner "
+                    f"{self.learner!r}, got {'null' if section is None else 'a section'}"
+                )
+        if self.learner == "kmeans":
+            return
+        if self.epochs == 0:
+            raise ValueError(f"epochs must be at least 1 with learner {self.learner!r}, got 0; raise quantize.epochs")
+        if self.update == "batch":
+            raise ValueError(f"update must be 'epoch' with learner {self.learner!r}, got 'batch', which is for kmeans")
+        if self.gradient is not None and self.gradient.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"gradient.warmup_epochs must be at most epochs, {self.epochs}, got {self.gradient.warmup_epochs}"
+            )

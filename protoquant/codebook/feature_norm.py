@@ -133,6 +133,28 @@ class FeatureNorm:
             vectors = vectors * rest.clamp_min(_SMALL) + mean
         return vectors * norms.clamp_min(_SMALL).masked_fill(norms == 0, 0.0)
 
+    def stretch(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
+        """How many times longer :meth:`undo` makes a vector in the place of each token.
+
+        ``undo(v, z) - undo(w, z)`` is ``stretch(z) * (v - w)``, for ``whiten`` turned by its inverse.
+
+        Args:
+            tokens: The tokens that vectors take the place of.
+
+        Returns:
+            Factors >= 0, float32 (float64 for float64); 1 with ``none`` and ``whiten``.
+        """
+        tokens = _wide(tokens)
+        if self.name in {"none", "whiten"}:
+            return torch.ones_like(tokens[..., :1])
+        if self.name == "layernorm":
+            return _moments(tokens)[1]
+        norms = _norms(tokens)
+        if self.mean is None:
+            return norms
+        rest = _norms(tokens / norms.clamp_min(_SMALL) - self.mean.to(tokens))
+        return rest.clamp_min(_SMALL) * norms
+
     def to(self, device: torch.device) -> "FeatureNorm":
         """Copy to a device."""
         parts = (getattr(self, part) for part in ("mean", "matrix", "inverse"))

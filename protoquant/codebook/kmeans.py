@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.config import Metric
@@ -14,6 +14,7 @@ from protoquant.codebook.matching import Matcher
 from protoquant.codebook.revive import revive
 from protoquant.codebook.stream import TokenSource, token_batches
 from protoquant.codebook.usage import UsageCounter
+from protoquant.codebook.worst import WorstTokens
 
 _SAME = 1e-6
 # Tokens that are converted, matched and summed at once: what they need stays in the CPU's caches.
@@ -91,7 +92,7 @@ def kmeans(
                 learned.move()
         learned.move()
         counts = learned.usage.counts.to(codes)
-        codes, revived, _ = revive(learned.codes, counts == 0, learned.worst_error, learned.worst)
+        codes, revived, _ = revive(learned.codes, counts == 0, learned.worst.errors, learned.worst.vectors)
         error, values = learned.error()
         yield Epoch(codes, learned.usage, revived, values)
         if revived == 0 and before - error <= tolerance * error:
@@ -105,8 +106,7 @@ class _Pass:
     def __init__(self, codes: Float[Tensor, "k d"], weights: Float[Tensor, " k"], metric: Metric) -> None:
         self.codes = codes
         self.usage = UsageCounter(len(codes))
-        self.worst_error = torch.zeros_like(weights)
-        self.worst = codes.clone()
+        self.worst = WorstTokens(codes)
         self._metric = metric
         self._matcher = Matcher(codes, metric)
         self._sums = codes * weights[:, None]
@@ -124,7 +124,8 @@ class _Pass:
             errors = -similarities
             self._distance += float(errors.sum(dtype=torch.float64))
             self._weights += torch.bincount(indices, minlength=len(self._weights))
-        self._remember_worst(vectors, indices, errors)
+        # a zero token must not become a code
+        self.worst.add(vectors, indices, errors * (torch.linalg.vector_norm(vectors, dim=1) > 0))
 
     def move(self) -> None:
         """Turn sums into codes; a code without tokens, or whose tokens cancel, stays."""
@@ -145,14 +146,3 @@ class _Pass:
             return health.quantization_error, {}
         distance = self._distance / health.tokens
         return distance, {"distance": distance}
-
-    def _remember_worst(self, vectors: Tensor, indices: Int64[Tensor, " b"], errors: Float[Tensor, " b"]) -> None:
-        """Keep for every code the token that it represents worst; a zero token must not become a code."""
-        errors = errors * (torch.linalg.vector_norm(vectors, dim=1) > 0)
-        largest = torch.zeros_like(self.worst_error).scatter_reduce(0, indices, errors, "amax")
-        candidates = torch.nonzero(errors >= largest[indices]).flatten()
-        row = torch.zeros_like(self.worst_error, dtype=torch.int64)
-        row = row.scatter_reduce(0, indices[candidates], candidates, "amin", include_self=False)
-        better = largest > self.worst_error
-        self.worst[better] = vectors[row[better]]
-        self.worst_error = torch.maximum(self.worst_error, largest)

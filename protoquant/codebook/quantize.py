@@ -15,12 +15,14 @@ from protoquant.codebook.codebook import KIND, Codebook
 from protoquant.codebook.config import Drawn, QuantizeConfig
 from protoquant.codebook.draw import drawn_codes
 from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
+from protoquant.codebook.gap import quantised_top1
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
 from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
-from protoquant.codebook.kmeans import kmeans
+from protoquant.codebook.learn import learn
 from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
 from protoquant.codebook.size import Size, resolve_size
 from protoquant.codebook.stream import TokenSource, sample_tokens, token_batches
+from protoquant.codebook.task_head import TaskHead
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
 from protoquant.core.errors import DataError
@@ -88,12 +90,13 @@ def quantize(
         iterations=config.probe_iterations,
     )
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
-    codebook, history = _learn(config, train, size, fitted.probe, seed=seed, on_event=on_event)
+    learned, codebook, history = _learn(config, train, size, fitted.probe, seed=seed, on_event=on_event)
     train_health, grounding = _measure_and_ground(train, codebook, config.batch)
     if config.grounding == "medoid":
         codebook = Codebook(grounding.units, codebook.norm, codebook.class_of_code)
         train_health = measure(train, codebook, config.batch)
     validation_health = measure(validation, codebook, config.batch)
+    quantised = _quantised_numbers(config, validation, learned, codebook, fitted)
     on_event(MessageEvent(_sentence(size.k, train_health, validation_health)))
     inputs = {"features/train": train.digest, "features/validation": validation.digest}
     with writing(out, KIND, inputs, params=config.model_dump(mode="json")) as folder:
@@ -110,6 +113,7 @@ def quantize(
                     "train": train_health.numbers(),
                     "validation": validation_health.numbers(),
                     "probe": _probe_numbers(fitted, train.n, validation.n),
+                    "quantised": quantised,
                 }
             ),
         )
@@ -140,8 +144,8 @@ def _check_validation(train: FeatureStore, validation: FeatureStore) -> None:
 
 def _learn(
     config: QuantizeConfig, train: FeatureStore, size: Size, probe: LinearProbe, *, seed: int, on_event: OnEvent
-) -> tuple[Codebook, list[dict[str, float | str]]]:
-    """Seed the codes, then move them over all train tokens."""
+) -> tuple[Tensor, Codebook, list[dict[str, float | str]]]:
+    """Seed the codes, then move them over all train tokens; also give them as they were learned, of any length."""
     device = probe.mean.device
     norm = fit_feature_norm(config.feature_norm, token_batches(train, config.batch), device)
     history: list[dict[str, float | str]] = []
@@ -159,21 +163,10 @@ def _learn(
         codes = of_classes.codes
         for health in of_classes.history:
             note("seeding", health.numbers() | {"revived": 0})
-    if config.epochs:
-        for epoch in kmeans(
-            train,
-            codes,
-            norm,
-            metric=config.metric,
-            epochs=config.epochs,
-            batch=config.batch,
-            update=config.update,
-            tolerance=config.tolerance,
-            generator=torch_generator(seed, "quantize", "kmeans"),
-        ):
-            codes = epoch.codes
-            note("all", epoch.usage.health().numbers() | {"revived": epoch.revived} | dict(epoch.values))
-    return Codebook(_directions(codes), norm, size.class_of_code), history
+    for epoch in learn(config, train, codes, norm, TaskHead(probe), seed=seed):
+        codes = epoch.codes
+        note("all", epoch.usage.health().numbers() | {"revived": epoch.revived} | dict(epoch.values))
+    return codes, Codebook(_directions(codes), norm, size.class_of_code), history
 
 
 def _seed(
@@ -233,6 +226,23 @@ def _probe_numbers(fitted: FittedProbe, train: int, validation: int) -> dict[str
         "validation_top1": fitted.validation_top1,
         "validation_n": validation,
     }
+
+
+def _quantised_numbers(
+    config: QuantizeConfig,
+    validation: FeatureStore,
+    learned: Float[Tensor, "k d"],
+    codebook: Codebook,
+    fitted: FittedProbe,
+) -> dict[str, float]:
+    """Accuracy of the probe on quantised validation maps: with unit codes, and with the lengths learned for it."""
+    norm, head = codebook.norm, TaskHead(fitted.probe)
+    top1 = quantised_top1(validation, codebook.codes, norm, head, batch=config.batch)
+    numbers = {"validation_top1": top1, "validation_gap": top1 - fitted.validation_top1}
+    if config.learner != "gradient":
+        return numbers
+    own = quantised_top1(validation, learned, norm, head, batch=config.batch, metric=config.metric, scaled=False)
+    return numbers | {"learned_validation_top1": own, "learned_validation_gap": own - fitted.validation_top1}
 
 
 def _sentence(k: int, train: CodebookHealth, validation: CodebookHealth) -> str:

@@ -4,7 +4,10 @@ import sys
 import pytest
 
 from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.learner_config import EmaConfig, GradientConfig
 from protoquant.core.errors import ConfigError
+
+GRADIENT = {"learner": "gradient", "epochs": 20, "gradient": {}}
 
 
 def test_lists_of_yaml_become_tuples():
@@ -22,11 +25,42 @@ def test_lists_of_yaml_become_tuples():
         ({"probe_penalties": [0.0]}, r"quantize.probe_penalties.*got 0.0"),
         ({"tolerance": 1.0}, r"quantize.tolerance .*got 1.0"),
         ({"seeding": "random", "epochs": 0}, r"epochs must be at least 1 with seeding 'random', got 0"),
+        ({"learner": "emma"}, r"quantize.learner .*got 'emma'; did you mean 'ema'"),
+        (
+            {"learner": "ema", "epochs": 3},
+            r"ema must be a section, \{\} for its defaults, with learner 'ema', got null",
+        ),
+        ({"learner": "gradient", "epochs": 20}, r"gradient must be a section.* with learner 'gradient', got null"),
+        ({"gradient": {}}, r"gradient must be null with learner 'kmeans', got a section"),
+        ({"learner": "gradient", "epochs": 20, "gradient": {}, "ema": {}}, r"ema must be null with learner 'gradient'"),
+        ({"learner": "ema", "ema": {}}, r"epochs must be at least 1 with learner 'ema', got 0"),
+        ({"learner": "ema", "ema": {}, "epochs": 3, "update": "batch"}, r"update must be 'epoch' with learner 'ema'"),
+        (GRADIENT | {"epochs": 9}, r"gradient.warmup_epochs must be at most epochs, 9, got 10"),
+        (GRADIENT | {"gradient": {"lr": 0.0}}, r"quantize.gradient.lr must be a number > 0.*got 0.0"),
+        (GRADIENT | {"gradient": {"learning_rate": 0.1}}, r"unknown key 'quantize.gradient.learning_rate'"),
+        (GRADIENT | {"gradient": {"floor": 0.5}}, r"quantize.gradient: floor must be at most lr, 0.\d+, got 0.5"),
+        (GRADIENT | {"gradient": {"weight_balance": 1.0}}, r"balance_temperature must be a number without weight_bal"),
+        (GRADIENT | {"gradient": {"balance_temperature": 0.1}}, r"balance_temperature must be null with weight_bal"),
+        (GRADIENT | {"gradient": {"weight_task": 0.0}}, r"smoothing must be 0 with weight_task 0, got 0.1"),
+        (GRADIENT | {"gradient": {"weight_task": 0.0, "weight_codebook": 0.0}}, r"one of weight_task, weight_codebook"),
+        (GRADIENT | {"gradient": {"optimizer": "adamw"}}, r"optimizer must be adam with weight_decay 0, got adamw"),
+        (GRADIENT | {"gradient": {"revive_every": 0}}, r"revive_until must be null with revive_every 0, got 0.8"),
+        (GRADIENT | {"gradient": {"revive_until": None}}, r"revive_until must be a share without revive_every 0"),
     ],
 )
 def test_an_impossible_value_names_its_key(values, text):
     with pytest.raises(ConfigError, match=text):
         QuantizeConfig.parse(values, where="quantize")
+
+
+def test_an_empty_section_takes_its_defaults():
+    assert QuantizeConfig.parse(GRADIENT).gradient == GradientConfig()
+    assert QuantizeConfig.parse({"learner": "ema", "epochs": 3, "ema": {}}).ema == EmaConfig()
+
+
+@pytest.mark.parametrize("section", [EmaConfig, GradientConfig])
+def test_every_value_of_a_learner_is_explained(section):
+    assert all(field.description for field in section.model_fields.values())
 
 
 def test_reading_the_section_loads_no_torch():

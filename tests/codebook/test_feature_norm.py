@@ -175,3 +175,15 @@ def test_no_map_takes_a_number_that_is_not_finite(name, bad):
 def test_tensors_that_do_not_fit_are_refused(change, text):
     with pytest.raises(ArtifactError, match=text):
         FeatureNorm.from_tensors("whiten", {**fitted("whiten").tensors(), **change}, 6, "a file")
+
+
+@pytest.mark.parametrize("name", ["none", "l2", "layernorm", "center_l2", "whiten"])
+def test_stretch_is_what_undo_does_to_a_difference(name):
+    tokens = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)) + 1.0
+    tokens[3] = 0.0
+    norm = fit_feature_norm(name, [tokens], torch.device("cpu"))
+    one, other = torch.randn(2, 30, 6, generator=torch.Generator().manual_seed(1))
+    difference = norm.stretch(tokens) * (one - other)
+    if norm.inverse is not None:
+        difference = difference @ norm.inverse
+    assert torch.allclose(norm.undo(one, tokens) - norm.undo(other, tokens), difference, atol=1e-5)

@@ -34,6 +34,22 @@ VARIANTS = {
     "random": {"seeding": "random", "epochs": 4, "size": 9, "size_unit": "codebook"},
     "centred": {"feature_norm": "center_l2"},
     "medoid": {"grounding": "medoid"},
+    "ema": {"learner": "ema", "epochs": 3, "ema": {}},
+    "ema, euclidean": {
+        "learner": "ema",
+        "metric": "euclidean",
+        "epochs": 3,
+        "ema": {"decay": 0.9},
+        "grounding": "medoid",
+    },
+    "gradient": {"learner": "gradient", "epochs": 3, "gradient": {"warmup_epochs": 1}},
+    "gradient, drawn, balanced": {
+        "learner": "gradient",
+        "epochs": 3,
+        "feature_norm": "none",
+        "seeding": "orthogonal",
+        "gradient": {"warmup_epochs": 0, "weight_balance": 0.5, "balance_temperature": 0.1, "lr_scale": "absolute"},
+    },
     "farthest": {"seeding": "farthest", "epochs": 2},
     "orthogonal, whitened": {"seeding": "orthogonal", "epochs": 4, "feature_norm": "whiten"},
     "euclidean": {"metric": "euclidean", "feature_norm": "none", "epochs": 2},
@@ -132,6 +148,48 @@ def test_history_and_events_tell_every_pass(features, tmp_path):
     for row, event in zip(history[columns].to_dict("records"), epochs, strict=True):
         assert row == pytest.approx({name: event.values[name] for name in columns}, abs=1e-5)
         assert all(math.isfinite(value) for value in row.values())
+
+
+def test_each_learner_tells_its_numbers_in_columns_of_the_history(features, tmp_path):
+    run(features, tmp_path / "out", learner="gradient", epochs=3, gradient={"warmup_epochs": 1, "lr": 0.01})
+    history = pd.read_csv(tmp_path / "out" / "history.csv")
+    columns = ["loss", "loss_task", "loss_codebook", "loss_balance", "lr"]
+    assert bool(history.loc[history["phase"] == "all", columns].notna().all(axis=None))
+    assert bool(history.loc[history["phase"] == "seeding", columns].isna().all(axis=None))
+    assert history["phase"].tolist().count("all") == 3
+
+
+def test_the_probe_is_the_same_whatever_the_learner(features, tmp_path):
+    """It is the frozen task head: no learner may move it."""
+    learners = {
+        "kmeans": {},
+        "ema": {"learner": "ema", "epochs": 2, "ema": {}},
+        "gradient": {"learner": "gradient", "epochs": 2, "gradient": {"warmup_epochs": 0, "lr": 0.1}},
+    }
+    for name, values in learners.items():
+        run(features, tmp_path / name, **values)
+    probes = {(tmp_path / name / "probe.safetensors").read_bytes() for name in learners}
+    assert len(probes) == 1
+    codes = [Codebook.open(tmp_path / name).codes for name in learners]
+    assert not any(torch.allclose(one, other, atol=1e-3) for one, other in itertools.combinations(codes, 2))
+
+
+@pytest.mark.parametrize("learner", ["kmeans", "gradient"])
+def test_the_quantisation_gap_is_that_of_the_written_codes(features, tmp_path, learner):
+    values = {} if learner == "kmeans" else {"learner": "gradient", "epochs": 2, "gradient": {"warmup_epochs": 0}}
+    run(features, tmp_path / "out", size=1, **values)
+    codebook, probe = Codebook.open(tmp_path / "out"), LinearProbe.open(tmp_path / "out")
+    validation = FeatureStore.open(features / "validation")
+    tokens = validation.tokens(range(validation.n)).float()
+    units = codebook.norm.units(tokens)
+    own = codebook.codes[codebook.assign(tokens).indices]
+    quantised = codebook.norm.undo((units * own).sum(dim=2, keepdim=True) * own, tokens)
+    expected = top1(probe.logits(quantised.mean(dim=1)), validation.labels)
+    found = metrics_of(tmp_path / "out")
+    assert found["quantised"]["validation_top1"] == pytest.approx(expected, abs=1e-6)
+    gap = expected - found["probe"]["validation_top1"]
+    assert found["quantised"]["validation_gap"] == pytest.approx(gap, abs=1e-5)
+    assert ("learned_validation_top1" in found["quantised"]) == (learner == "gradient")
 
 
 def test_more_passes_over_all_tokens_lower_the_error(features, tmp_path):

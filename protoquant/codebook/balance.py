@@ -1,0 +1,29 @@
+"""Load balancing: a loss with a gradient that is least where all codes are used alike."""
+
+from math import log
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def balance_loss(similarities: Float[Tensor, "b k"], temperature: float) -> Float[Tensor, ""]:
+    """Measure how far the mean soft assignment of a batch is from uniform: ln k - H(mean of p).
+
+    p = softmax(similarity / temperature) of each token. Each token may still prefer one code strongly; only the
+    mean over tokens is pushed. A count of nearest codes would say the same but has no gradient.
+
+    Args:
+        similarities: Cosine (or another similarity) of each token with each code.
+        temperature: Of the softmax, > 0; low comes near to counting the nearest codes.
+
+    Returns:
+        Nats in [0, ln k]: 0 where all codes are used alike, ln k where one code has every token.
+
+    Source:
+        The entropy of the mean assignment as in Assran et al. 2022 (masked siamese networks), eq. 2.
+    """
+    b, k = similarities.shape
+    each = torch.log_softmax(similarities / temperature, dim=1)
+    mean = torch.logsumexp(each, dim=0) - log(b)
+    return log(k) + (mean.exp() * mean).sum()

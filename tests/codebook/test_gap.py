@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from protoquant.codebook.feature_norm import fit_feature_norm
+from protoquant.codebook.gap import quantised_top1
+from protoquant.codebook.matching import nearest
+from protoquant.codebook.probe import LinearProbe, top1
+from protoquant.codebook.quantised import QuantisedMean
+from protoquant.codebook.stream import TensorSource
+from protoquant.codebook.task_head import TaskHead
+
+NORMS = ["none", "l2", "layernorm", "center_l2", "whiten"]
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def case(name):
+    labels = torch.arange(40) % 4
+    tokens = draw(40, 5, 8) + 1.5 * torch.eye(4, 8)[labels][:, None]
+    norm = fit_feature_norm(name, [tokens.flatten(0, 1)], torch.device("cpu"))
+    probe = LinearProbe(torch.eye(4, 8), draw(4, seed=4), draw(8, seed=5), torch.ones(8))
+    return TensorSource(tokens, labels), norm, TaskHead(probe)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_a_code_for_every_token_loses_nothing(name):
+    source, norm, head = case(name)
+    codes = norm.apply(source.values.flatten(0, 1))
+    expected = top1(head.logits(source.values), source.labels)
+    assert quantised_top1(source, codes, norm, head, batch=15, scaled=False) == expected
+    units = torch.nn.functional.normalize(codes, dim=1)
+    assert quantised_top1(source, units, norm, head, batch=15) == expected
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("name", NORMS)
+def test_the_accuracy_is_that_of_maps_built_token_by_token(name, metric):
+    source, norm, head = case(name)
+    codes = draw(6, 8, seed=1)
+    vectors = norm.apply(source.values)
+    own = codes[nearest(vectors.flatten(0, 1), codes, metric)[0]].reshape(vectors.shape)
+    expected = top1(head.logits(norm.undo(own, source.values)), source.labels)
+    for batch in (1, 15, 1_000):
+        assert quantised_top1(source, codes, norm, head, batch=batch, metric=metric, scaled=False) == expected
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_the_mean_is_that_of_the_quantised_tokens(name):
+    source, norm, _ = case(name)
+    tokens = source.values.clone()
+    tokens[0, 0] = 0.0
+    codes, indices = draw(6, 8, seed=1), torch.randint(6, (40, 5), generator=torch.Generator().manual_seed(2))
+    lengths = draw(40, 5, seed=3)
+    for given in (None, lengths):
+        mean = QuantisedMean.measure(tokens, norm.apply(tokens), indices, norm=norm, k=6, lengths=given)
+        own = codes[indices] if given is None else codes[indices] * given[..., None]
+        assert torch.allclose(mean.of(codes), norm.undo(own, tokens).mean(dim=1), atol=1e-4)
