@@ -9,11 +9,14 @@ so that a penalty means the same whatever the number of classes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from protoquant.head.problem import Limits, Problem, Solution
+from protoquant.head.gap import duality_gap
+from protoquant.head.problem import Limits, Logits, Problem, Solution, blend
 
 CHECK_EVERY = 5
 """Iterations between two looks at the optimality residual (a look costs half an iteration)."""
@@ -22,7 +25,7 @@ STEP_GROWTH = 1.12
 """How much longer the next step may be; backtracking shortens a step that was too long."""
 
 
-def refit(problem: Problem, solution: Solution, share: float, limits: Limits) -> Float[Tensor, "c k"]:
+def refit(problem: Problem, solution: Solution, share: float, limits: Limits) -> Solution:
     """Fit the chosen weights again under a smaller penalty, the others held at zero.
 
     The L1 penalty both chooses weights and shrinks them; this takes back most of the shrinkage. Weights may
@@ -35,17 +38,17 @@ def refit(problem: Problem, solution: Solution, share: float, limits: Limits) ->
         limits: When to stop.
 
     Returns:
-        The head (c, k).
+        The second fit: objective, residual and gap are those of the smaller penalty with the other weights held.
 
     Source:
         Meinshausen 2007, "Relaxed Lasso".
     """
     columns = (solution.weights > 0).any(dim=0).nonzero().flatten()
     if share == 1 or len(columns) == 0:
-        return solution.weights
+        return solution
     start = solution.weights[:, columns]
     relaxed = solve(problem.on(columns), solution.penalty * share, limits, start=start, support=start > 0)
-    return problem.zeros().index_copy_(1, columns, relaxed.weights)
+    return replace(relaxed, weights=problem.zeros().index_copy_(1, columns, relaxed.weights))
 
 
 def solve(
@@ -69,14 +72,45 @@ def solve(
         Beck and Teboulle 2009 (FISTA); O'Donoghue and Candes 2015 (gradient restart).
     """
     state = _Fista(problem, penalty, start if support is None else start * support, support)
-    residual = state.residual()
-    while residual > limits.tolerance * penalty and state.iterations < limits.max_iterations:
+    gradient = problem.gradient(state.logits)
+    while state.iterations < limits.max_iterations:
+        if optimality_residual(state.weights, gradient, penalty, support) <= limits.tolerance * penalty:
+            break
         for _ in range(min(CHECK_EVERY, limits.max_iterations - state.iterations)):
             state.step()
-        residual = state.residual()
-    loss = problem.loss(state.logits)
-    total = float(state.weights.double().sum())
-    return Solution(penalty, state.weights, loss, loss + penalty / problem.classes * total, residual, state.iterations)
+        gradient = problem.gradient(state.logits)
+    return describe(
+        problem,
+        state.weights,
+        state.logits,
+        gradient=gradient,
+        penalty=penalty,
+        support=support,
+        iterations=state.iterations,
+    )
+
+
+def describe(
+    problem: Problem,
+    weights: Float[Tensor, "c k"],
+    logits: Logits,
+    *,
+    gradient: Float[Tensor, "c k"],
+    penalty: float,
+    support: Bool[Tensor, "c k"] | None = None,
+    iterations: int = 0,
+) -> Solution:
+    """Measure a head, however it was found, against the convex problem."""
+    loss = problem.loss(logits)
+    return Solution(
+        penalty=penalty,
+        weights=weights,
+        loss=loss,
+        objective=loss + penalty / problem.classes * float(weights.double().sum()),
+        residual=optimality_residual(weights, gradient, penalty, support),
+        gap=duality_gap(problem, weights, logits, gradient=gradient, penalty=penalty, support=support),
+        iterations=iterations,
+    )
 
 
 def optimality_residual(
@@ -97,7 +131,12 @@ def optimality_residual(
 
 
 class _Fista:
-    """The running state of one solve; logits are carried along, so a step costs two products."""
+    """The running state of one solve.
+
+    Logits are carried along where the problem is held whole, so that a step costs two products. In blocks they are
+    computed again: three products in two passes. One pass would do if the loss of a new head and the gradient ahead
+    of it were taken together, but the products are the price there, and a step that is too long would waste two.
+    """
 
     def __init__(
         self,
@@ -108,25 +147,18 @@ class _Fista:
     ) -> None:
         self.problem, self.penalty, self.support = problem, penalty, support
         self.weights = start
-        self.logits = problem.scores @ start.T
+        self.logits = problem.logits(start)
         self._ahead, self._ahead_logits = start, self.logits
         self._momentum = 1.0
         self._inverse_step = self._curvature()
-        self._noise = 4 * torch.finfo(problem.scores.dtype).eps
+        self._noise = 4 * torch.finfo(problem.dtype).eps
         self.iterations = 0
 
     def _curvature(self) -> float:
         """Curvature of the loss at the start along its own gradient; backtracking raises it where needed."""
         gradient = self.problem.gradient(self.logits)
-        change = self.problem.scores @ gradient.T
-        chances = torch.softmax(self.logits, dim=1)
-        mean = (chances * change).sum(dim=1, keepdim=True)
-        spread = float((chances * (change - mean).square()).sum(dim=1).mean())
-        return max(self.problem.classes * spread / max(float(gradient.square().sum()), 1e-30), 1e-12)
-
-    def residual(self) -> float:
-        gradient = self.problem.gradient(self.logits)
-        return optimality_residual(self.weights, gradient, self.penalty, self.support)
+        curvature = self.problem.classes * self.problem.curvature(self.logits, gradient)
+        return max(curvature / max(float(gradient.square().sum()), 1e-30), 1e-12)
 
     def step(self) -> None:
         problem, ahead = self.problem, self._ahead
@@ -135,7 +167,7 @@ class _Fista:
             weights = (ahead - (gradient + self.penalty) / self._inverse_step).clamp_min_(0)
             if self.support is not None:
                 weights *= self.support
-            logits = problem.scores @ weights.T
+            logits = problem.logits(weights)
             moved = weights - ahead
             model = float((gradient * moved).sum()) + self._inverse_step / 2 * float(moved.square().sum())
             if problem.loss(logits) <= loss + model / problem.classes + self._noise * max(loss, 1.0):
@@ -145,12 +177,12 @@ class _Fista:
         self._inverse_step /= STEP_GROWTH
         self.iterations += 1
 
-    def _extrapolate(self, weights: Tensor, logits: Tensor, moved: Tensor) -> None:
+    def _extrapolate(self, weights: Tensor, logits: Logits, moved: Tensor) -> None:
         if float((moved * (weights - self.weights)).sum()) < 0:
             self._momentum = 1.0
         following = (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
         ahead = (self._momentum - 1) / following
         self._ahead = torch.lerp(weights, self.weights, -ahead)
-        self._ahead_logits = torch.lerp(logits, self.logits, -ahead)
+        self._ahead_logits = blend(logits, self.logits, ahead)
         self._momentum = following
         self.weights, self.logits = weights, logits

@@ -61,6 +61,7 @@ def train(
     codebook: Path,
     out: Path,
     device: torch.device,
+    seed: int,
     on_event: OnEvent,
 ) -> TrainResult:
     """Fit heads of falling sparsity, choose one on validation, and write the bundle.
@@ -73,6 +74,7 @@ def train(
         codebook: Written by quantize.
         out: The bundle's folder; an older one is replaced.
         device: Where to compute.
+        seed: The seed of params.yaml; the proximal solver draws nothing.
         on_event: Told of progress and of every head.
 
     Returns:
@@ -85,7 +87,7 @@ def train(
     given = _open(images, root, features, codebook)
     with torch.inference_mode():
         scored = _score(config, given, device, on_event)
-        fitted = fit_path(config, scored[0], scored[1], len(given.images.classes), on_event)
+        fitted = fit_path(config, scored[0], scored[1], len(given.images.classes), seed=seed, on_event=on_event)
     candidates = tuple(one.candidate for one in fitted)
     place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
     bundle = _bundle(config, given, scored, fitted[place])
@@ -190,6 +192,7 @@ def _metrics(chosen: Candidate, on_train: ScoredSplit, on_validation: ScoredSpli
             "temperature": chosen.temperature,
             "penalty": chosen.penalty,
             "objective": chosen.objective,
+            "gap": chosen.gap,
         }
     )
     return numbers
