@@ -187,6 +187,14 @@ class Problem:
             spread += float((chances * (change - mean).square()).sum().double())
         return spread / self.n
 
+    def diagonal(self, logits: Logits) -> Float[Tensor, "c k"]:
+        """Diagonal of the Hessian of the mean cross-entropy, times c: c * mean_i a_ip^2 p_ij (1 - p_ij)."""
+        diagonal = self.zeros()
+        for block in self.blocks():
+            chances = torch.softmax(logits[block], dim=1)
+            diagonal.addmm_((chances * (1 - chances)).T, self.rows(block).square())
+        return diagonal.mul_(self.classes / self.n)
+
     def top1(self, weights: Float[Tensor, "c k"]) -> float:
         """Share of images whose highest logit is their label's, in [0, 1]; of equal logits the lower class counts."""
         logits = self.logits(weights)
@@ -202,13 +210,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class RowLogits:
-    """Logits that are computed from the weights whenever a range of rows is asked for."""
+    """Logits that are computed from the weights whenever a range of rows is asked for; unused codes cost nothing."""
 
     problem: Problem
     weights: Float[Tensor, "c k"]
 
     def __getitem__(self, block: slice) -> Float[Tensor, "b c"]:
-        return self.problem.rows(block) @ self.weights.T
+        columns = self.weights.any(dim=0).nonzero().flatten()
+        if len(columns) == self.problem.k:
+            return self.problem.rows(block) @ self.weights.T
+        return self.problem.on(columns).rows(block) @ self.weights[:, columns].T
 
 
 Logits = Float[Tensor, "n c"] | RowLogits

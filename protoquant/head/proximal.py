@@ -21,6 +21,9 @@ from protoquant.head.problem import Limits, Logits, Problem, Solution, blend
 CHECK_EVERY = 5
 """Iterations between two looks at the optimality residual (a look costs half an iteration)."""
 
+SCALE_FLOOR = 0.03
+"""Least scale of a weight, as a share of the largest: one of no curvature at the start may gain some later."""
+
 STEP_GROWTH = 1.12
 """How much longer the next step may be; backtracking shortens a step that was too long."""
 
@@ -59,7 +62,7 @@ def solve(
     start: Float[Tensor, "c k"],
     support: Bool[Tensor, "c k"] | None = None,
 ) -> Solution:
-    """Minimise the objective for one penalty by FISTA with backtracking and adaptive restart.
+    """Minimise the objective for one penalty by FISTA with a diagonal metric, backtracking and adaptive restart.
 
     Args:
         problem: Scores and labels.
@@ -72,7 +75,7 @@ def solve(
         Beck and Teboulle 2009 (FISTA); O'Donoghue and Candes 2015 (gradient restart).
     """
     state = _Fista(problem, penalty, start if support is None else start * support, support)
-    gradient = problem.gradient(state.logits)
+    gradient = state.gradient
     while state.iterations < limits.max_iterations:
         if optimality_residual(state.weights, gradient, penalty, support) <= limits.tolerance * penalty:
             break
@@ -133,6 +136,9 @@ def optimality_residual(
 class _Fista:
     """The running state of one solve.
 
+    Every weight has a step of its own, the longer the less the loss curves along it at the start: codes differ
+    much in how often they are present, and without it the most present ones set the pace of all.
+
     Logits are carried along where the problem is held whole, so that a step costs two products. In blocks they are
     computed again: three products in two passes. One pass would do if the loss of a new head and the gradient ahead
     of it were taken together, but the products are the price there, and a step that is too long would waste two.
@@ -150,26 +156,35 @@ class _Fista:
         self.logits = problem.logits(start)
         self._ahead, self._ahead_logits = start, self.logits
         self._momentum = 1.0
+        self._scale = self._relative_curvature()
+        self.gradient = problem.gradient(self.logits)
         self._inverse_step = self._curvature()
         self._noise = 4 * torch.finfo(problem.dtype).eps
         self.iterations = 0
 
+    def _relative_curvature(self) -> Float[Tensor, "c k"]:
+        """Curvature of the loss at the start along each weight, as a share of the largest."""
+        diagonal = self.problem.diagonal(self.logits)
+        largest = max(float(diagonal.max()), 1e-30) if diagonal.numel() else 1.0
+        return (diagonal / largest).clamp_min_(SCALE_FLOOR)
+
     def _curvature(self) -> float:
-        """Curvature of the loss at the start along its own gradient; backtracking raises it where needed."""
-        gradient = self.problem.gradient(self.logits)
-        curvature = self.problem.classes * self.problem.curvature(self.logits, gradient)
-        return max(curvature / max(float(gradient.square().sum()), 1e-30), 1e-12)
+        """Curvature along the first step, for the scaled weights; backtracking raises it where needed."""
+        direction = self.gradient / self._scale
+        curvature = self.problem.classes * self.problem.curvature(self.logits, direction)
+        return max(curvature / max(float((direction.square() * self._scale).sum()), 1e-30), 1e-12)
 
     def step(self) -> None:
         problem, ahead = self.problem, self._ahead
         loss, gradient = problem.loss_and_gradient(self._ahead_logits)
         while True:
-            weights = (ahead - (gradient + self.penalty) / self._inverse_step).clamp_min_(0)
+            metric = self._scale * self._inverse_step
+            weights = (ahead - (gradient + self.penalty) / metric).clamp_min_(0)
             if self.support is not None:
                 weights *= self.support
             logits = problem.logits(weights)
             moved = weights - ahead
-            model = float((gradient * moved).sum()) + self._inverse_step / 2 * float(moved.square().sum())
+            model = float((gradient * moved).sum()) + float((moved.square() * metric).sum()) / 2
             if problem.loss(logits) <= loss + model / problem.classes + self._noise * max(loss, 1.0):
                 break
             self._inverse_step *= 2
@@ -178,7 +193,7 @@ class _Fista:
         self.iterations += 1
 
     def _extrapolate(self, weights: Tensor, logits: Logits, moved: Tensor) -> None:
-        if float((moved * (weights - self.weights)).sum()) < 0:
+        if float((moved * (weights - self.weights) * self._scale).sum()) < 0:
             self._momentum = 1.0
         following = (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
         ahead = (self._momentum - 1) / following

@@ -12,6 +12,7 @@ from protoquant.core.events import EpochEvent, MessageEvent, ProgressEvent, igno
 from protoquant.core.seeding import torch_generator
 from protoquant.features.store import FeatureStore, write_store
 from protoquant.head import path
+from protoquant.head import train as module
 from protoquant.head.bundle import Bundle
 from protoquant.head.config import GradientConfig, TrainConfig
 from protoquant.head.gradient import train_epochs
@@ -66,6 +67,20 @@ def test_same_inputs_same_bytes(inputs, tmp_path) -> None:
     assert len(files) > 6
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_scores_on_disk_change_no_byte(inputs, tmp_path, monkeypatch) -> None:
+    fit(inputs, tmp_path / "memory" / "bundle")
+    monkeypatch.setattr(module, "MAPPED", 0)
+    mapped = []
+    from_file = torch.from_file
+    monkeypatch.setattr(torch, "from_file", lambda *args, **kinds: mapped.append(args) or from_file(*args, **kinds))
+    fit(inputs, tmp_path / "disk" / "bundle")
+    assert len(mapped) == 2 * len(CONFIG.temperatures)
+    assert [one.name for one in (tmp_path / "disk").iterdir()] == ["bundle"]
+    for file in (tmp_path / "memory").rglob("*"):
+        if file.is_file():
+            assert file.read_bytes() == (tmp_path / "disk" / file.relative_to(tmp_path / "memory")).read_bytes()
 
 
 def test_path_holds_every_head_and_the_one_taken(inputs, tmp_path) -> None:
