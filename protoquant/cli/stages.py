@@ -110,6 +110,7 @@ def train() -> None:
             codebook=run.workspace.codebook,
             out=run.workspace.bundle,
             device=run.device(),
+            seed=run.settings.seed,
             on_event=run.on_event,
         )
 

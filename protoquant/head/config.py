@@ -1,12 +1,49 @@
 """The params section ``train``."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
 
 Temperature = Annotated[float, Field(ge=0.001, le=10.0)]
+Penalty = Annotated[float, Field(ge=0.0, le=10.0)]
+
+
+class GradientConfig(Section):
+    """Stage 2 of the paper: weights behind a ReLU, trained by gradient on mini-batches."""
+
+    optimizer: Literal["adam", "adamw"] = Field(
+        "adam", description="adam: weight decay is part of the gradient; adamw: it shrinks weights directly"
+    )
+    lr: float = Field(0.01, gt=0.0, le=100.0, description="highest learning rate, met after the warm-up")
+    weight_decay: float = Field(0.0, ge=0.0, le=1.0, description="pull of every weight above 0 towards zero")
+    epochs: int = Field(60, ge=1, le=10_000, description="passes over the train images; validation chooses one of them")
+    warmup_epochs: int = Field(
+        10, ge=0, le=1_000, description="epochs in which the learning rate rises, step by step; below epochs"
+    )
+    batch: int = Field(128, ge=1, le=1_000_000, description="images of a step")
+    objective: Literal["plain", "log"] = Field(
+        "plain", description="plain: cross-entropy of the logits; log: of ln(logits^2 + 1), in training alone (PIP-Net)"
+    )
+    penalties: Annotated[tuple[Penalty, ...], Field(min_length=1, max_length=50)] = Field(
+        (0.0, 0.001, 0.01, 0.1),
+        description="L1 penalties tried for each temperature; a weight costs its penalty over the number of classes",
+    )
+    smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
+    mixup: float = Field(
+        0.0, ge=0.0, le=100.0, description="strength of mixing the scores and labels of two images; 0: none"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.penalties)) != len(self.penalties):
+            raise ValueError(f"penalties must not repeat a value, got {list(self.penalties)}")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs must be below epochs, {self.epochs}, got {self.warmup_epochs}")
+        if self.optimizer == "adamw" and self.weight_decay == 0.0:
+            raise ValueError("optimizer must be adam with weight_decay 0, got adamw, which is the same then")
+        return self
 
 
 class TrainConfig(Section):
@@ -16,18 +53,24 @@ class TrainConfig(Section):
         (0.03, 0.04),
         description="of the softmax over codes; low lets one code win a cell alone; from a list, validation chooses",
     )
-    points: int = Field(20, ge=1, le=200, description="sparsities tried for each temperature")
+    solver: Literal["proximal", "gradient"] = Field(
+        "proximal",
+        description="proximal: the convex problem, solved for a path of sparsities; gradient: the paper's training",
+    )
+    gradient: GradientConfig | None = Field(None, description="how to train by gradient; null with solver proximal")
+    points: int = Field(20, ge=1, le=200, description="sparsities tried for each temperature (proximal)")
     ratio: float = Field(
         0.003,
         ge=1e-5,
         le=0.9,
-        description="smallest penalty tried, as a share of the one at which all weights are zero",
+        description="smallest penalty tried, as a share of the one at which all weights are zero (proximal)",
     )
     refit: float = Field(
         0.3,
         gt=0.0,
         le=1.0,
-        description="share of the penalty that stays when the chosen weights are fitted again; 1: no second fit",
+        description="share of the penalty that stays when the chosen weights are fitted again (proximal); "
+        "1: no second fit",
     )
     tolerance: float = Field(
         0.01,
@@ -39,9 +82,11 @@ class TrainConfig(Section):
         None, gt=0.0, description="most prototypes per class, on average, of a head that may be taken; none: no limit"
     )
     solver_tolerance: float = Field(
-        0.01, ge=1e-8, le=0.1, description="how far from optimal a head may stay, as a share of its penalty"
+        0.01, ge=1e-8, le=0.1, description="how far from optimal a head may stay, as a share of its penalty (proximal)"
     )
-    max_iterations: int = Field(1000, ge=1, le=100_000, description="steps of the solver for one sparsity, at most")
+    max_iterations: int = Field(
+        1000, ge=1, le=100_000, description="steps of the solver for one sparsity, at most (proximal)"
+    )
     batch: int = Field(32, ge=1, le=4096, description="images scored at once; fixed, since it decides the rounding")
     crops: int = Field(
         3,
@@ -61,4 +106,8 @@ class TrainConfig(Section):
     def _distinct(self) -> "TrainConfig":
         if len(set(self.temperatures)) != len(self.temperatures):
             raise ValueError(f"temperature must not repeat a value, got {list(self.temperatures)}")
+        if self.solver == "gradient" and self.gradient is None:
+            raise ValueError("gradient must be a section with solver gradient, got null; fill train.gradient")
+        if self.solver == "proximal" and self.gradient is not None:
+            raise ValueError("gradient must be null with solver proximal, got a section; it would do nothing")
         return self

@@ -1,17 +1,20 @@
-"""The accuracy-sparsity path: every head of every temperature, each measured on validation."""
+"""The candidates: every head of every temperature, each measured on validation."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.core.errors import DataError
-from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
-from protoquant.head.config import TrainConfig
-from protoquant.head.head import head_logits
+from protoquant.core.events import EpochEvent, MessageEvent, OnEvent, track
+from protoquant.core.seeding import torch_generator
+from protoquant.head.config import GradientConfig, TrainConfig
+from protoquant.head.gradient import train_epochs
 from protoquant.head.presence import ScoredSplit
 from protoquant.head.problem import Limits, Problem, Solution
-from protoquant.head.proximal import refit
+from protoquant.head.proximal import describe, refit
 from protoquant.head.regularisation import largest_penalty, penalty_path, solve_path
 from protoquant.head.select import Candidate
 
@@ -32,36 +35,83 @@ class Fitted:
     weights: Float[Tensor, "c k"]
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """One head as its solver gives it: the fit that chose the weights, and the one whose weights are the head."""
+
+    first: Solution
+    last: Solution
+    epoch: int = 0
+
+
 def fit_path(
-    config: TrainConfig, train: ScoredSplit, validation: ScoredSplit, classes: int, on_event: OnEvent
+    config: TrainConfig,
+    train: ScoredSplit,
+    validation: ScoredSplit,
+    classes: int,
+    *,
+    seed: int,
+    on_event: OnEvent,
 ) -> list[Fitted]:
-    """Fit all heads, from sparse to dense, one temperature after the other.
+    """Fit all heads, one temperature after the other; the proximal solver goes from sparse to dense.
 
     Args:
-        config: Temperatures, penalties and the solver's limits.
+        config: Temperatures, and the solver with its penalties and limits.
         train: Scores to fit on.
         validation: Scores to measure on.
         classes: Number of classes c.
+        seed: The seed of params.yaml; the proximal solver draws nothing.
         on_event: Told of every head, and of one that the solver did not finish.
 
     Raises:
-        DataError: A score is NaN or infinite, a label is out of range, or no code tells a class.
+        DataError: A score is NaN or infinite, a label is out of range, no code tells a class, or a loss is NaN.
     """
     fitted: list[Fitted] = []
     for temperature, scores, held_out in zip(config.temperatures, train.scores, validation.scores, strict=True):
         problem = Problem(scores, train.labels, classes)
-        largest = largest_penalty(problem)
-        if largest <= NOISE:
-            raise DataError(f"at temperature {temperature:g} no code tells any class apart; lower train.temperature")
-        penalties = penalty_path(largest, config.ratio, config.points)
-        limits = Limits(config.solver_tolerance, config.max_iterations)
-        for solution in solve_path(problem, penalties, limits):
-            weights = refit(problem, solution, config.refit, limits)
-            found = top1(head_logits(held_out, weights), validation.labels)
-            candidate = _describe(temperature, problem, solution, weights, found)
-            fitted.append(Fitted(candidate, weights.to_sparse()))
+        held = Problem(held_out, validation.labels, classes)
+        if config.gradient is not None:
+            generators = (
+                torch_generator(seed, "head", f"{temperature:g}", f"{p:g}") for p in config.gradient.penalties
+            )
+            label = f"head, temperature {temperature:g}"
+            fits = _by_gradient(config.gradient, problem, held, generators=generators, label=label, on_event=on_event)
+        else:
+            fits = _proximal(config, problem, temperature)
+        for fit in fits:
+            candidate = _describe(temperature, problem, held, fit)
+            fitted.append(Fitted(candidate, fit.last.weights.to_sparse()))
             _tell(config, candidate, len(fitted), on_event)
     return fitted
+
+
+def _proximal(config: TrainConfig, problem: Problem, temperature: float) -> Iterator[_Fit]:
+    largest = largest_penalty(problem)
+    if largest <= NOISE:
+        raise DataError(f"at temperature {temperature:g} no code tells any class apart; lower train.temperature")
+    limits = Limits(config.solver_tolerance, config.max_iterations)
+    for solution in solve_path(problem, penalty_path(largest, config.ratio, config.points), limits):
+        yield _Fit(solution, refit(problem, solution, config.refit, limits))
+
+
+def _by_gradient(
+    config: GradientConfig,
+    problem: Problem,
+    held: Problem,
+    *,
+    generators: Iterable[torch.Generator],
+    label: str,
+    on_event: OnEvent,
+) -> Iterator[_Fit]:
+    """Train for each penalty and keep one epoch: best on validation, then fewest weights, then the first."""
+    for penalty, generator in zip(config.penalties, generators, strict=True):
+        epochs = train_epochs(problem, penalty, config, generator)
+        told = track(epochs, f"{label}, penalty {penalty:g}", config.epochs, "epochs", on_event)
+        best = max(told, key=lambda epoch: (held.top1(epoch.weights), -int((epoch.weights > 0).sum())))
+        logits = problem.logits(best.weights)
+        gradient = problem.gradient(logits)
+        solution = describe(problem, best.weights, logits, gradient=gradient, penalty=penalty, iterations=best.steps)
+        yield _Fit(solution, solution, best.number)
 
 
 def top1(logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> float:
@@ -69,21 +119,25 @@ def top1(logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> float:
     return float((logits.argmax(dim=1) == labels).double().mean())
 
 
-def _describe(
-    temperature: float, problem: Problem, solution: Solution, weights: Float[Tensor, "c k"], validation_top1: float
-) -> Candidate:
-    used = weights > 0
+def _describe(temperature: float, problem: Problem, held: Problem, fit: _Fit) -> Candidate:
+    first, last = fit.first, fit.last
+    used = last.weights > 0
     return Candidate(
         temperature=temperature,
-        penalty=solution.penalty,
-        objective=solution.objective,
-        residual=solution.residual / solution.penalty,
-        iterations=solution.iterations,
+        penalty=first.penalty,
+        objective=first.objective,
+        residual=first.residual / (first.penalty or 1.0),
+        gap=first.gap,
+        iterations=first.iterations,
+        epoch=fit.epoch,
+        refit_residual=last.residual / (last.penalty or 1.0),
+        refit_gap=last.gap,
+        refit_iterations=0 if last is first else last.iterations,
         nonzeros=int(used.sum()),
         prototypes=int(used.any(dim=0).sum()),
         class_size=int(used.sum()) / problem.classes,
-        train_top1=top1(head_logits(problem.scores, weights), problem.labels),
-        validation_top1=validation_top1,
+        train_top1=problem.top1(last.weights),
+        validation_top1=held.top1(last.weights),
     )
 
 
@@ -92,13 +146,20 @@ def _tell(config: TrainConfig, candidate: Candidate, number: int, on_event: OnEv
         "temperature": candidate.temperature,
         "class_size": candidate.class_size,
         "objective": candidate.objective,
+        "gap": candidate.gap,
         "validation_top1": candidate.validation_top1,
     }
     on_event(EpochEvent("head", number, values))
-    if candidate.residual > config.solver_tolerance:
-        text = (
-            f"temperature {candidate.temperature:g}, penalty {candidate.penalty:.3g}: the head is "
-            f"{candidate.residual:.2g} of its penalty from optimal after {candidate.iterations} steps, expected "
-            f"<= {config.solver_tolerance:g} (train.solver_tolerance); raise train.max_iterations"
-        )
-        on_event(MessageEvent(text, "warning"))
+    if config.solver == "gradient":
+        return
+    for name, residual, iterations in (
+        ("head", candidate.residual, candidate.iterations),
+        ("second fit", candidate.refit_residual, candidate.refit_iterations),
+    ):
+        if residual > config.solver_tolerance and iterations > 0:
+            text = (
+                f"temperature {candidate.temperature:g}, penalty {candidate.penalty:.3g}: the {name} is "
+                f"{residual:.2g} of its penalty from optimal after {iterations} steps, expected "
+                f"<= {config.solver_tolerance:g} (train.solver_tolerance); raise train.max_iterations"
+            )
+            on_event(MessageEvent(text, "warning"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64
@@ -96,6 +97,7 @@ def score_split(
     nearest: int,
     device: torch.device,
     label: str,
+    folder: Path | None = None,
     on_event: OnEvent,
 ) -> ScoredSplit:
     """Score every image of a split in one pass: each cosine is computed once, whatever the number of temperatures.
@@ -111,6 +113,7 @@ def score_split(
         nearest: Images kept for each code.
         device: Where to compute.
         label: What progress is called.
+        folder: Scores go into memory-mapped files here, float32, which must outlive the result; None: into memory.
         on_event: Told after every batch.
 
     Raises:
@@ -119,7 +122,7 @@ def score_split(
     if store.n == 0:
         raise ShapeError(f"{store.path} holds no image; check the shares of prepare")
     codebook, probe = codebook.to(device), probe.to(device)
-    scores = tuple(torch.empty(store.n, codebook.k, device=device) for _ in temperatures)
+    scores = tuple(_room((store.n, codebook.k), folder, number, device) for number in range(len(temperatures)))
     logits: list[Tensor] = []
     best = Nearest.empty(codebook.k, nearest, device)
     on_event(ProgressEvent(label, 0, store.n))
@@ -134,3 +137,10 @@ def score_split(
             best = best.with_images(similarity, first)
             on_event(ProgressEvent(label, after, store.n))
     return ScoredSplit(scores, torch.cat(logits), best, store.labels.to(device))
+
+
+def _room(shape: tuple[int, int], folder: Path | None, number: int, device: torch.device) -> Float[Tensor, "n k"]:
+    """Space for the scores of one temperature."""
+    if folder is None:
+        return torch.empty(shape, device=device)
+    return torch.from_file(str(folder / f"{number}.f32"), shared=True, size=shape[0] * shape[1]).view(shape)

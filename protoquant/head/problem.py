@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from protoquant.core.errors import DataError, ShapeError
+
+WHOLE = 1 << 25
+"""Most scores or logits that are held in memory at once (128 MiB of float32); beyond, rows come in blocks."""
+
+BLOCK = 1 << 22
+"""Scores or logits of one block of rows, about (16 MiB of float32)."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,8 @@ class Solution:
         loss: Mean cross-entropy, in nats.
         objective: loss + penalty / c * sum(weights).
         residual: Largest violation of the optimality conditions, on the scale of the penalty.
-        iterations: Proximal steps taken.
+        gap: Duality gap in nats: the objective is at most this far above the least one.
+        iterations: Steps taken.
     """
 
     penalty: float
@@ -29,6 +38,7 @@ class Solution:
     loss: float
     objective: float
     residual: float
+    gap: float
     iterations: int
 
 
@@ -38,7 +48,7 @@ class Limits:
 
     Attributes:
         tolerance: Once the residual is at most this share of the penalty.
-        max_iterations: After this many proximal steps; the residual tells whether they were enough.
+        max_iterations: After this many steps; the residual tells whether they were enough.
     """
 
     tolerance: float
@@ -48,53 +58,183 @@ class Limits:
 class Problem:
     """Scores and labels of the images a head is fitted on.
 
+    Small problems are held whole, and their logits are carried from step to step. In large ones rows come in
+    blocks, and logits are computed again from the weights when they are needed: then memory does not grow with
+    the number of images, and scores may lie in a memory-mapped file. Both give the same numbers but for rounding.
+
     Args:
-        scores: Presence scores (n, k), float32 or float64; the solver computes in their dtype.
+        scores: Presence scores (n, k), float16, float32 or float64; the solver computes in their dtype, in
+            float32 from float16.
         labels: Class of every image (n,), in [0, classes).
         classes: Number of classes c, at least 2.
+        targets: Shares of the classes for every image (n, c), >= 0, rows sum to 1, instead of all on the label.
+        block: Rows at once; 0: all of them; None: all of them unless the problem is large.
 
     Raises:
-        ShapeError: Labels and scores count different images. DataError: a score is NaN or
-            infinite, a label is out of range, or there is no image.
+        ShapeError: Labels or targets and scores count different images. DataError: a score is NaN or
+            infinite, a label is out of range, targets are no shares, or there is no image.
     """
 
-    def __init__(self, scores: Float[Tensor, "n k"], labels: Int[Tensor, " n"], classes: int) -> None:
-        n, k = scores.shape
+    def __init__(
+        self,
+        scores: Float[Tensor, "n k"],
+        labels: Int[Tensor, " n"],
+        classes: int,
+        targets: Float[Tensor, "n c"] | None = None,
+        *,
+        block: int | None = None,
+    ) -> None:
+        self.n, self.k = scores.shape
+        self.labels, self.classes, self.targets = labels, classes, targets
+        self.dtype = torch.float32 if scores.dtype == torch.float16 else scores.dtype
+        wide = max(self.k, classes)
+        automatic = 0 if self.n * wide <= WHOLE else max(1, BLOCK // wide)
+        self.block = automatic if block is None else block
+        self.stored = scores if self.block else scores.to(self.dtype)
+        self.columns: Int[Tensor, " m"] | None = None
+        self._check()
+
+    def _check(self) -> None:
+        n, c, labels = self.n, self.classes, self.labels
         if labels.shape != (n,):
             raise ShapeError(f"the head needs one label per row of scores: expected ({n},), got {tuple(labels.shape)}")
-        if n == 0 or classes < 2:
-            raise DataError(f"the head needs at least 1 image and 2 classes, got {n} images and {classes} classes")
-        if not bool(torch.isfinite(scores).all()):
+        if self.targets is not None and self.targets.shape != (n, c):
+            raise ShapeError(f"the head's targets must be of shape ({n}, {c}), got {tuple(self.targets.shape)}")
+        if n == 0 or c < 2:
+            raise DataError(f"the head needs at least 1 image and 2 classes, got {n} images and {c} classes")
+        if not all(bool(torch.isfinite(self.rows(block)).all()) for block in self.blocks()):
             raise DataError("a presence score is NaN or infinite; check the features and the temperature")
-        if int(labels.min()) < 0 or int(labels.max()) >= classes:
-            raise DataError(f"labels must lie in [0, {classes}), got {int(labels.min())}..{int(labels.max())}")
-        self.scores = scores
-        self.labels = labels
-        self.classes = classes
-        self.n, self.k = n, k
-        self._rows = torch.arange(n, device=scores.device)
+        if int(labels.min()) < 0 or int(labels.max()) >= c:
+            raise DataError(f"labels must lie in [0, {c}), got {int(labels.min())}..{int(labels.max())}")
+        if self.targets is not None and not all(_are_shares(self.targets[block]) for block in self.blocks()):
+            raise DataError("the head's targets must be >= 0 and sum to 1 for every image; check smoothing and mixup")
+
+    @property
+    def scores(self) -> Float[Tensor, "n k"]:
+        """All scores at once, a view where the problem is held whole."""
+        return self.rows(slice(0, self.n))
+
+    def blocks(self) -> Iterator[slice]:
+        """Row ranges that cover the images in order."""
+        size = self.block or max(self.n, 1)
+        yield from (slice(start, min(start + size, self.n)) for start in range(0, self.n, size))
+
+    def rows(self, block: slice | Tensor) -> Float[Tensor, "b k"]:
+        """Scores of a range of images, or of images by their numbers."""
+        part = self.stored[block]
+        return (part if self.columns is None else part[:, self.columns]).to(self.dtype)
+
+    def target_rows(self, block: slice | Tensor) -> Float[Tensor, "b c"]:
+        """Target shares of a range of images, or of images by their numbers."""
+        if self.targets is not None:
+            return self.targets[block].to(self.dtype)
+        labels = self.labels[block]
+        return torch.zeros(len(labels), self.classes, dtype=self.dtype, device=labels.device).scatter_(
+            1, labels[:, None], 1.0
+        )
 
     def on(self, columns: Int[Tensor, " m"]) -> Problem:
-        """The same problem with only some of the codes."""
-        return Problem(self.scores[:, columns], self.labels, self.classes)
+        """The same problem with only some of the codes; scores in blocks are not copied."""
+        part = copy.copy(self)
+        part.k = len(columns)
+        if self.block:
+            part.columns = columns if self.columns is None else self.columns[columns]
+        else:
+            part.stored = self.stored[:, columns]
+        return part
 
     def zeros(self) -> Float[Tensor, "c k"]:
         """A head that uses no code."""
-        return self.scores.new_zeros(self.classes, self.k)
+        return torch.zeros(self.classes, self.k, dtype=self.dtype, device=self.stored.device)
 
-    def loss(self, logits: Float[Tensor, "n c"]) -> float:
+    def logits(self, weights: Float[Tensor, "c k"]) -> Logits:
+        """Logits of a head: computed now where the problem is held whole, else block by block when asked for."""
+        return RowLogits(self, weights) if self.block else self.stored @ weights.T
+
+    def loss(self, logits: Logits) -> float:
         """Mean cross-entropy in nats."""
-        own = logits[self._rows, self.labels].double()
-        return float((torch.logsumexp(logits, dim=1).double() - own).mean())
+        total = 0.0
+        for block in self.blocks():
+            part = logits[block]
+            total += float((torch.logsumexp(part, dim=1).double() - self._own(part, block)).sum())
+        return total / self.n
 
-    def gradient(self, logits: Float[Tensor, "n c"]) -> Float[Tensor, "c k"]:
+    def gradient(self, logits: Logits) -> Float[Tensor, "c k"]:
         """Gradient of the mean cross-entropy, times c: on the scale of the penalty."""
         return self.loss_and_gradient(logits)[1]
 
-    def loss_and_gradient(self, logits: Float[Tensor, "n c"]) -> tuple[float, Float[Tensor, "c k"]]:
-        """Both at once, with one pass of exponentials."""
-        total = torch.logsumexp(logits, dim=1)
-        own = logits[self._rows, self.labels].double()
-        error = (logits - total[:, None]).exp_()
-        error[self._rows, self.labels] -= 1
-        return float((total.double() - own).mean()), (error.T @ self.scores) * (self.classes / self.n)
+    def loss_and_gradient(self, logits: Logits) -> tuple[float, Float[Tensor, "c k"]]:
+        """Both at once, with one pass over the scores and one of exponentials."""
+        loss, gradient = 0.0, self.zeros()
+        for block in self.blocks():
+            part = logits[block]
+            total = torch.logsumexp(part, dim=1)
+            loss += float((total.double() - self._own(part, block)).sum())
+            error = (part - total[:, None]).exp_()
+            if self.targets is None:
+                error[torch.arange(len(error), device=error.device), self.labels[block]] -= 1
+            else:
+                error -= self.target_rows(block)
+            gradient.addmm_(error.T, self.rows(block))
+        return loss / self.n, gradient.mul_(self.classes / self.n)
+
+    def curvature(self, logits: Logits, direction: Float[Tensor, "c k"]) -> float:
+        """Second derivative of the mean cross-entropy along a direction."""
+        spread = 0.0
+        for block in self.blocks():
+            change, chances = self.rows(block) @ direction.T, torch.softmax(logits[block], dim=1)
+            mean = (chances * change).sum(dim=1, keepdim=True)
+            spread += float((chances * (change - mean).square()).sum().double())
+        return spread / self.n
+
+    def diagonal(self, logits: Logits) -> Float[Tensor, "c k"]:
+        """Diagonal of the Hessian of the mean cross-entropy, times c: c * mean_i a_ip^2 p_ij (1 - p_ij)."""
+        diagonal = self.zeros()
+        for block in self.blocks():
+            chances = torch.softmax(logits[block], dim=1)
+            diagonal.addmm_((chances * (1 - chances)).T, self.rows(block).square())
+        return diagonal.mul_(self.classes / self.n)
+
+    def top1(self, weights: Float[Tensor, "c k"]) -> float:
+        """Share of images whose highest logit is their label's, in [0, 1]; of equal logits the lower class counts."""
+        logits = self.logits(weights)
+        right = sum(int((logits[block].argmax(dim=1) == self.labels[block]).sum()) for block in self.blocks())
+        return right / self.n
+
+    def _own(self, logits: Float[Tensor, "b c"], block: slice) -> Float[Tensor, " b"]:
+        """What the targets say of the logits: the label's, or the mean of all by their shares; float64."""
+        if self.targets is None:
+            return logits.gather(1, self.labels[block, None])[:, 0].double()
+        return (logits * self.target_rows(block)).sum(dim=1).double()
+
+
+@dataclass(frozen=True)
+class RowLogits:
+    """Logits that are computed from the weights whenever a range of rows is asked for; unused codes cost nothing."""
+
+    problem: Problem
+    weights: Float[Tensor, "c k"]
+
+    def __getitem__(self, block: slice) -> Float[Tensor, "b c"]:
+        columns = self.weights.any(dim=0).nonzero().flatten()
+        if len(columns) == self.problem.k:
+            return self.problem.rows(block) @ self.weights.T
+        return self.problem.on(columns).rows(block) @ self.weights[:, columns].T
+
+
+Logits = Float[Tensor, "n c"] | RowLogits
+"""Logits of all images; a range of rows gives a tensor."""
+
+
+def blend(new: Logits, old: Logits, ahead: float) -> Logits:
+    """Logits of the head new + ahead * (new - old)."""
+    if isinstance(new, Tensor) and isinstance(old, Tensor):
+        return torch.lerp(new, old, -ahead)
+    if isinstance(new, RowLogits) and isinstance(old, RowLogits):
+        return RowLogits(new.problem, torch.lerp(new.weights, old.weights, -ahead))
+    raise TypeError("logits of one problem are all held or all computed again, got one of each")
+
+
+def _are_shares(targets: Float[Tensor, "b c"]) -> bool:
+    sums = targets.double().sum(dim=1)
+    return bool((targets >= 0).all()) and bool(((sums - 1).abs() <= 1e-3).all())

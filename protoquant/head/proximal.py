@@ -9,20 +9,26 @@ so that a penalty means the same whatever the number of classes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from protoquant.head.problem import Limits, Problem, Solution
+from protoquant.head.gap import duality_gap
+from protoquant.head.problem import Limits, Logits, Problem, Solution, blend
 
 CHECK_EVERY = 5
 """Iterations between two looks at the optimality residual (a look costs half an iteration)."""
+
+SCALE_FLOOR = 0.03
+"""Least scale of a weight, as a share of the largest: one of no curvature at the start may gain some later."""
 
 STEP_GROWTH = 1.12
 """How much longer the next step may be; backtracking shortens a step that was too long."""
 
 
-def refit(problem: Problem, solution: Solution, share: float, limits: Limits) -> Float[Tensor, "c k"]:
+def refit(problem: Problem, solution: Solution, share: float, limits: Limits) -> Solution:
     """Fit the chosen weights again under a smaller penalty, the others held at zero.
 
     The L1 penalty both chooses weights and shrinks them; this takes back most of the shrinkage. Weights may
@@ -35,17 +41,17 @@ def refit(problem: Problem, solution: Solution, share: float, limits: Limits) ->
         limits: When to stop.
 
     Returns:
-        The head (c, k).
+        The second fit: objective, residual and gap are those of the smaller penalty with the other weights held.
 
     Source:
         Meinshausen 2007, "Relaxed Lasso".
     """
     columns = (solution.weights > 0).any(dim=0).nonzero().flatten()
     if share == 1 or len(columns) == 0:
-        return solution.weights
+        return solution
     start = solution.weights[:, columns]
     relaxed = solve(problem.on(columns), solution.penalty * share, limits, start=start, support=start > 0)
-    return problem.zeros().index_copy_(1, columns, relaxed.weights)
+    return replace(relaxed, weights=problem.zeros().index_copy_(1, columns, relaxed.weights))
 
 
 def solve(
@@ -56,7 +62,7 @@ def solve(
     start: Float[Tensor, "c k"],
     support: Bool[Tensor, "c k"] | None = None,
 ) -> Solution:
-    """Minimise the objective for one penalty by FISTA with backtracking and adaptive restart.
+    """Minimise the objective for one penalty by FISTA with a diagonal metric, backtracking and adaptive restart.
 
     Args:
         problem: Scores and labels.
@@ -69,14 +75,45 @@ def solve(
         Beck and Teboulle 2009 (FISTA); O'Donoghue and Candes 2015 (gradient restart).
     """
     state = _Fista(problem, penalty, start if support is None else start * support, support)
-    residual = state.residual()
-    while residual > limits.tolerance * penalty and state.iterations < limits.max_iterations:
+    gradient = state.gradient
+    while state.iterations < limits.max_iterations:
+        if optimality_residual(state.weights, gradient, penalty, support) <= limits.tolerance * penalty:
+            break
         for _ in range(min(CHECK_EVERY, limits.max_iterations - state.iterations)):
             state.step()
-        residual = state.residual()
-    loss = problem.loss(state.logits)
-    total = float(state.weights.double().sum())
-    return Solution(penalty, state.weights, loss, loss + penalty / problem.classes * total, residual, state.iterations)
+        gradient = problem.gradient(state.logits)
+    return describe(
+        problem,
+        state.weights,
+        state.logits,
+        gradient=gradient,
+        penalty=penalty,
+        support=support,
+        iterations=state.iterations,
+    )
+
+
+def describe(
+    problem: Problem,
+    weights: Float[Tensor, "c k"],
+    logits: Logits,
+    *,
+    gradient: Float[Tensor, "c k"],
+    penalty: float,
+    support: Bool[Tensor, "c k"] | None = None,
+    iterations: int = 0,
+) -> Solution:
+    """Measure a head, however it was found, against the convex problem."""
+    loss = problem.loss(logits)
+    return Solution(
+        penalty=penalty,
+        weights=weights,
+        loss=loss,
+        objective=loss + penalty / problem.classes * float(weights.double().sum()),
+        residual=optimality_residual(weights, gradient, penalty, support),
+        gap=duality_gap(problem, weights, logits, gradient=gradient, penalty=penalty, support=support),
+        iterations=iterations,
+    )
 
 
 def optimality_residual(
@@ -97,7 +134,15 @@ def optimality_residual(
 
 
 class _Fista:
-    """The running state of one solve; logits are carried along, so a step costs two products."""
+    """The running state of one solve.
+
+    Every weight has a step of its own, the longer the less the loss curves along it at the start: codes differ
+    much in how often they are present, and without it the most present ones set the pace of all.
+
+    Logits are carried along where the problem is held whole, so that a step costs two products. In blocks they are
+    computed again: three products in two passes. One pass would do if the loss of a new head and the gradient ahead
+    of it were taken together, but the products are the price there, and a step that is too long would waste two.
+    """
 
     def __init__(
         self,
@@ -108,36 +153,38 @@ class _Fista:
     ) -> None:
         self.problem, self.penalty, self.support = problem, penalty, support
         self.weights = start
-        self.logits = problem.scores @ start.T
+        self.logits = problem.logits(start)
         self._ahead, self._ahead_logits = start, self.logits
         self._momentum = 1.0
+        self._scale = self._relative_curvature()
+        self.gradient = problem.gradient(self.logits)
         self._inverse_step = self._curvature()
-        self._noise = 4 * torch.finfo(problem.scores.dtype).eps
+        self._noise = 4 * torch.finfo(problem.dtype).eps
         self.iterations = 0
 
-    def _curvature(self) -> float:
-        """Curvature of the loss at the start along its own gradient; backtracking raises it where needed."""
-        gradient = self.problem.gradient(self.logits)
-        change = self.problem.scores @ gradient.T
-        chances = torch.softmax(self.logits, dim=1)
-        mean = (chances * change).sum(dim=1, keepdim=True)
-        spread = float((chances * (change - mean).square()).sum(dim=1).mean())
-        return max(self.problem.classes * spread / max(float(gradient.square().sum()), 1e-30), 1e-12)
+    def _relative_curvature(self) -> Float[Tensor, "c k"]:
+        """Curvature of the loss at the start along each weight, as a share of the largest."""
+        diagonal = self.problem.diagonal(self.logits)
+        largest = max(float(diagonal.max()), 1e-30) if diagonal.numel() else 1.0
+        return (diagonal / largest).clamp_min_(SCALE_FLOOR)
 
-    def residual(self) -> float:
-        gradient = self.problem.gradient(self.logits)
-        return optimality_residual(self.weights, gradient, self.penalty, self.support)
+    def _curvature(self) -> float:
+        """Curvature along the first step, for the scaled weights; backtracking raises it where needed."""
+        direction = self.gradient / self._scale
+        curvature = self.problem.classes * self.problem.curvature(self.logits, direction)
+        return max(curvature / max(float((direction.square() * self._scale).sum()), 1e-30), 1e-12)
 
     def step(self) -> None:
         problem, ahead = self.problem, self._ahead
         loss, gradient = problem.loss_and_gradient(self._ahead_logits)
         while True:
-            weights = (ahead - (gradient + self.penalty) / self._inverse_step).clamp_min_(0)
+            metric = self._scale * self._inverse_step
+            weights = (ahead - (gradient + self.penalty) / metric).clamp_min_(0)
             if self.support is not None:
                 weights *= self.support
-            logits = problem.scores @ weights.T
+            logits = problem.logits(weights)
             moved = weights - ahead
-            model = float((gradient * moved).sum()) + self._inverse_step / 2 * float(moved.square().sum())
+            model = float((gradient * moved).sum()) + float((moved.square() * metric).sum()) / 2
             if problem.loss(logits) <= loss + model / problem.classes + self._noise * max(loss, 1.0):
                 break
             self._inverse_step *= 2
@@ -145,12 +192,12 @@ class _Fista:
         self._inverse_step /= STEP_GROWTH
         self.iterations += 1
 
-    def _extrapolate(self, weights: Tensor, logits: Tensor, moved: Tensor) -> None:
-        if float((moved * (weights - self.weights)).sum()) < 0:
+    def _extrapolate(self, weights: Tensor, logits: Logits, moved: Tensor) -> None:
+        if float((moved * (weights - self.weights) * self._scale).sum()) < 0:
             self._momentum = 1.0
         following = (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
         ahead = (self._momentum - 1) / following
         self._ahead = torch.lerp(weights, self.weights, -ahead)
-        self._ahead_logits = torch.lerp(logits, self.logits, -ahead)
+        self._ahead_logits = blend(logits, self.logits, ahead)
         self._momentum = following
         self.weights, self.logits = weights, logits

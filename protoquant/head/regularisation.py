@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protoquant.head.problem import Limits, Problem, Solution
-from protoquant.head.proximal import optimality_residual, solve
+from protoquant.head.proximal import describe, solve
 
 
 def largest_penalty(problem: Problem) -> float:
@@ -18,8 +18,7 @@ def largest_penalty(problem: Problem) -> float:
     Source:
         Friedman, Hastie, Tibshirani 2010 (glmnet), section 2.5, with the sign constraint.
     """
-    zero = problem.scores.new_zeros(problem.n, problem.classes)
-    return max(float((-problem.gradient(zero)).max()), 0.0)
+    return max(float((-problem.gradient(problem.logits(problem.zeros()))).max()), 0.0)
 
 
 def penalty_path(largest: float, ratio: float, points: int) -> tuple[float, ...]:
@@ -49,7 +48,7 @@ def solve_path(problem: Problem, penalties: Sequence[float], limits: Limits) -> 
         Tibshirani et al. 2012, "Strong rules for discarding predictors in lasso-type problems".
     """
     weights = problem.zeros()
-    gradient = problem.gradient(problem.scores @ weights.T)
+    gradient = problem.gradient(problem.logits(weights))
     before = largest_penalty(problem)
     for penalty in penalties:
         bound = 2 * penalty - before
@@ -69,9 +68,11 @@ def _solve_screened(
         part = solve(problem.on(columns), penalty, limits, start=weights[:, columns])
         iterations += part.iterations
         weights = problem.zeros().index_copy_(1, columns, part.weights)
-        gradient = problem.gradient(problem.scores[:, columns] @ part.weights.T)
+        logits = problem.on(columns).logits(part.weights)
+        gradient = problem.gradient(logits)
         missing = (-gradient > penalty * (1 + limits.tolerance)).any(dim=0) & ~kept
         if not bool(missing.any()):
-            residual = optimality_residual(weights, gradient, penalty)
-            return Solution(penalty, weights, part.loss, part.objective, residual, iterations), gradient
+            return describe(
+                problem, weights, logits, gradient=gradient, penalty=penalty, iterations=iterations
+            ), gradient
         kept = kept | missing

@@ -10,13 +10,21 @@ from protoquant.core.errors import DataError
 class Candidate:
     """One head of the path: one row of ``path.csv``.
 
+    Objective, residual, gap and iterations are of the fit that chose the weights; those with ``refit_`` are of the
+    second fit under a smaller penalty, whose weights are the head; they repeat the first where there was no second.
+
     Attributes:
         temperature: Of the softmax over codes.
         penalty: L1 penalty that chose the weights.
         objective: Mean cross-entropy + penalty / c * sum of weights, in nats.
-        residual: Violation of the optimality conditions, as a share of the penalty.
+        residual: Violation of the optimality conditions, as a share of the penalty (as it is where that is 0).
+        gap: Duality gap, in nats: the objective is at most this far above the least one.
         iterations: Steps of the solver.
-        nonzeros: Non-zero weights.
+        epoch: Epoch that validation chose, counted from 1; 0 for the proximal solver.
+        refit_residual: As residual, under the smaller penalty, among the chosen weights.
+        refit_gap: As gap, likewise.
+        refit_iterations: Steps of the second fit; 0 where there was none.
+        nonzeros: Non-zero weights of the head.
         prototypes: Codes with a non-zero weight.
         class_size: Mean non-zero weights per class.
         train_top1: Accuracy on train images, in [0, 1].
@@ -27,7 +35,12 @@ class Candidate:
     penalty: float
     objective: float
     residual: float
+    gap: float
     iterations: int
+    epoch: int
+    refit_residual: float
+    refit_gap: float
+    refit_iterations: int
     nonzeros: int
     prototypes: int
     class_size: float

@@ -1,7 +1,10 @@
 """TRAIN: from features and codes to the sparse head, and the bundle that is the model."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -20,6 +23,9 @@ from protoquant.head.path import Fitted, fit_path, top1
 from protoquant.head.presence import ScoredSplit, score_split
 from protoquant.head.provenance import RANKS, provenance_table, write_crops
 from protoquant.head.select import Candidate, select
+
+MAPPED = 1 << 31
+"""Most bytes of presence scores, of all temperatures together, that are held in memory; more go to mapped files."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ def train(
     codebook: Path,
     out: Path,
     device: torch.device,
+    seed: int,
     on_event: OnEvent,
 ) -> TrainResult:
     """Fit heads of falling sparsity, choose one on validation, and write the bundle.
@@ -73,6 +80,7 @@ def train(
         codebook: Written by quantize.
         out: The bundle's folder; an older one is replaced.
         device: Where to compute.
+        seed: The seed of params.yaml; the proximal solver draws nothing.
         on_event: Told of progress and of every head.
 
     Returns:
@@ -83,9 +91,9 @@ def train(
         DataError: No head can be taken, or a score is NaN.
     """
     given = _open(images, root, features, codebook)
-    with torch.inference_mode():
-        scored = _score(config, given, device, on_event)
-        fitted = fit_path(config, scored[0], scored[1], len(given.images.classes), on_event)
+    with torch.inference_mode(), _scores_on_disk(config, given, out, device) as room:
+        scored = _score(config, given, device, room, on_event)
+        fitted = fit_path(config, scored[0], scored[1], len(given.images.classes), seed=seed, on_event=on_event)
     candidates = tuple(one.candidate for one in fitted)
     place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
     bundle = _bundle(config, given, scored, fitted[place])
@@ -133,7 +141,29 @@ def _open(images: Path, root: Path, features: Path, codebook: Path) -> _Inputs:
     )
 
 
-def _score(config: TrainConfig, given: _Inputs, device: torch.device, on_event: OnEvent) -> list[ScoredSplit]:
+@contextmanager
+def _scores_on_disk(
+    config: TrainConfig, given: _Inputs, out: Path, device: torch.device
+) -> Iterator[dict[str, Path | None]]:
+    """Give a folder for the scores of each split where they are many, beside the bundle, for as long as they are used.
+
+    The system may then drop them from memory and read them again. A GPU needs them in its own memory.
+    """
+    images = given.train.n + given.validation.n
+    names = ("train", "validation")
+    if device.type != "cpu" or 4 * images * given.codebook.k * len(config.temperatures) <= MAPPED:
+        yield dict.fromkeys(names)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-scores-") as folder:
+        for name in names:
+            (Path(folder) / name).mkdir()
+        yield {name: Path(folder) / name for name in names}
+
+
+def _score(
+    config: TrainConfig, given: _Inputs, device: torch.device, room: Mapping[str, Path | None], on_event: OnEvent
+) -> list[ScoredSplit]:
     """Score train and validation."""
     return [
         score_split(
@@ -145,6 +175,7 @@ def _score(config: TrainConfig, given: _Inputs, device: torch.device, on_event: 
             nearest=RANKS,
             device=device,
             label=f"presence, {name}",
+            folder=room[name],
             on_event=on_event,
         )
         for name, store in (("train", given.train), ("validation", given.validation))
@@ -190,6 +221,7 @@ def _metrics(chosen: Candidate, on_train: ScoredSplit, on_validation: ScoredSpli
             "temperature": chosen.temperature,
             "penalty": chosen.penalty,
             "objective": chosen.objective,
+            "gap": chosen.gap,
         }
     )
     return numbers

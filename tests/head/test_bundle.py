@@ -35,7 +35,7 @@ def path(features, images, codebook, tmp_path):
     config = TrainConfig(temperature=0.1, points=4, ratio=0.05, crops=1)
     out = tmp_path / "bundle"
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
-    train(config, **arguments, device=CPU, on_event=ignore)
+    train(config, **arguments, device=CPU, seed=0, on_event=ignore)
     return out
 
 

@@ -4,7 +4,11 @@ import sys
 import pytest
 
 from protoquant.core.errors import ConfigError
-from protoquant.head.config import TrainConfig
+from protoquant.head.config import GradientConfig, TrainConfig
+
+
+def by_gradient(**values: object) -> dict[str, object]:
+    return {"solver": "gradient", "gradient": values}
 
 
 def test_one_temperature_or_a_list() -> None:
@@ -23,6 +27,15 @@ def test_one_temperature_or_a_list() -> None:
         ({"refit": 0.0}, r"train\.refit must be a number > 0"),
         ({"tolerance": -0.1}, r"train\.tolerance must be a number >= 0"),
         ({"crops": 9}, r"train\.crops must be an integer >= 0 and <= 8"),
+        ({"solver": "adam"}, r"train\.solver must be one of proximal, gradient, got 'adam'"),
+        ({"solver": "gradient"}, r"gradient must be a section with solver gradient, got null"),
+        ({"gradient": {}}, r"gradient must be null with solver proximal, got a section"),
+        (by_gradient(penalties=[]), r"train\.gradient\.penalties must be"),
+        (by_gradient(penalties=[0.1, 0.1]), r"penalties must not repeat a value, got \[0\.1, 0\.1\]"),
+        (by_gradient(epochs=5), r"warmup_epochs must be below epochs, 5, got 10"),
+        (by_gradient(optimizer="adamw"), r"optimizer must be adam with weight_decay 0, got adamw"),
+        (by_gradient(smoothing=1.0), r"train\.gradient\.smoothing must be a number >= 0\.0 and < 1\.0"),
+        (by_gradient(rate=0.1), r"unknown key 'train\.gradient\.rate'"),
         ({"tolerence": 0.1}, r"unknown key 'train\.tolerence'; did you mean 'tolerance'\?"),
     ],
 )
@@ -32,7 +45,8 @@ def test_bad_values_are_named(values: dict[str, object], text: str) -> None:
 
 
 def test_every_field_is_described() -> None:
-    assert all(field.description for field in TrainConfig.model_fields.values())
+    for section in (TrainConfig, GradientConfig):
+        assert all(field.description for field in section.model_fields.values())
 
 
 def test_importing_it_loads_no_torch() -> None:

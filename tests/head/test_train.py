@@ -8,17 +8,23 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import open_artifact, read_json, read_table, writing
 from protoquant.core.errors import ArtifactError, DataError
-from protoquant.core.events import EpochEvent, MessageEvent, ignore
+from protoquant.core.events import EpochEvent, MessageEvent, ProgressEvent, ignore
+from protoquant.core.seeding import torch_generator
 from protoquant.features.store import FeatureStore, write_store
+from protoquant.head import path
+from protoquant.head import train as module
 from protoquant.head.bundle import Bundle
-from protoquant.head.config import TrainConfig
+from protoquant.head.config import GradientConfig, TrainConfig
+from protoquant.head.gradient import train_epochs
 from protoquant.head.head import head_logits
-from protoquant.head.presence import presence
+from protoquant.head.nearest import Nearest
+from protoquant.head.presence import ScoredSplit, presence
+from protoquant.head.problem import Limits, Problem
 from protoquant.head.train import train
 
 CONFIG = TrainConfig(temperature=(0.1, 0.3), points=5, ratio=0.02, crops=1, solver_tolerance=0.001)
 COLUMNS = (
-    "temperature,penalty,objective,residual,iterations,"
+    "temperature,penalty,objective,residual,gap,iterations,epoch,refit_residual,refit_gap,refit_iterations,"
     "nonzeros,prototypes,class_size,train_top1,validation_top1,selected"
 )
 
@@ -29,7 +35,7 @@ def inputs(features, images, codebook, tmp_path):
 
 
 def fit(inputs, out, config=CONFIG, on_event=ignore):
-    return train(config, **inputs, out=out, device=torch.device("cpu"), on_event=on_event)
+    return train(config, **inputs, out=out, device=torch.device("cpu"), seed=0, on_event=on_event)
 
 
 def test_tells_separable_classes_apart_with_few_prototypes(inputs, tmp_path) -> None:
@@ -61,6 +67,20 @@ def test_same_inputs_same_bytes(inputs, tmp_path) -> None:
     assert len(files) > 6
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_scores_on_disk_change_no_byte(inputs, tmp_path, monkeypatch) -> None:
+    fit(inputs, tmp_path / "memory" / "bundle")
+    monkeypatch.setattr(module, "MAPPED", 0)
+    mapped = []
+    from_file = torch.from_file
+    monkeypatch.setattr(torch, "from_file", lambda *args, **kinds: mapped.append(args) or from_file(*args, **kinds))
+    fit(inputs, tmp_path / "disk" / "bundle")
+    assert len(mapped) == 2 * len(CONFIG.temperatures)
+    assert [one.name for one in (tmp_path / "disk").iterdir()] == ["bundle"]
+    for file in (tmp_path / "memory").rglob("*"):
+        if file.is_file():
+            assert file.read_bytes() == (tmp_path / "disk" / file.relative_to(tmp_path / "memory")).read_bytes()
 
 
 def test_path_holds_every_head_and_the_one_taken(inputs, tmp_path) -> None:
@@ -146,7 +166,7 @@ def test_progress_tells_of_every_head_and_ends_with_a_sentence(inputs, tmp_path)
     fit(inputs, tmp_path / "bundle", on_event=events.append)
     heads = [event for event in events if isinstance(event, EpochEvent)]
     assert [event.epoch for event in heads] == list(range(1, 11))
-    assert set(heads[0].values) == {"temperature", "class_size", "objective", "validation_top1"}
+    assert set(heads[0].values) == {"temperature", "class_size", "objective", "gap", "validation_top1"}
     assert events[-1].text.startswith("head: validation top-1 1.0000, linear probe 0.3333, n = 12; ")
 
 
@@ -156,6 +176,66 @@ def test_a_head_that_is_not_finished_is_said(inputs, tmp_path) -> None:
     warnings = [event.text for event in events if isinstance(event, MessageEvent) and event.level == "warning"]
     assert warnings
     assert "raise train.max_iterations" in warnings[0]
+
+
+def test_a_second_fit_that_is_not_finished_is_said(inputs, tmp_path, monkeypatch) -> None:
+    events, refit = [], path.refit
+    monkeypatch.setattr(path, "refit", lambda given, first, share, limits: refit(given, first, share, Limits(1e-9, 1)))
+    result = fit(inputs, tmp_path / "bundle", on_event=events.append)
+    warnings = [event.text for event in events if isinstance(event, MessageEvent) and event.level == "warning"]
+    assert any("the second fit is" in text and "raise train.max_iterations" in text for text in warnings)
+    assert not any("the head is" in text for text in warnings)
+    assert any(one.refit_residual > CONFIG.solver_tolerance for one in result.candidates)
+    assert {one.refit_iterations for one in result.candidates} == {1}
+
+
+GRADIENT = TrainConfig(
+    temperature=(0.1, 0.3),
+    crops=1,
+    solver="gradient",
+    gradient=GradientConfig(
+        epochs=20, warmup_epochs=2, batch=8, lr=0.1, penalties=(0.0, 0.2), objective="log", smoothing=0.1, mixup=0.2
+    ),
+)
+
+
+def test_the_papers_training_gives_candidates_too(inputs, tmp_path) -> None:
+    events = []
+    result = fit(inputs, tmp_path / "bundle", GRADIENT, events.append)
+    assert [(one.temperature, one.penalty) for one in result.candidates] == [(0.1, 0), (0.1, 0.2), (0.3, 0), (0.3, 0.2)]
+    assert all(1 <= one.epoch <= 20 and one.iterations == 3 * one.epoch for one in result.candidates)
+    assert all(one.gap > 0 and one.refit_iterations == 0 for one in result.candidates)
+    assert result.chosen.penalty == 0.2  # both tell the classes apart, one of them with fewer weights
+    assert result.chosen.validation_top1 == 1.0
+    assert Bundle.open(tmp_path / "bundle").head.min() == 0
+    assert pd.read_csv(tmp_path / "bundle" / "path.csv")["epoch"].tolist() == [one.epoch for one in result.candidates]
+    done = [event for event in events if isinstance(event, ProgressEvent) and event.unit == "epochs"]
+    assert sum(event.done == event.total == 20 for event in done) == 4
+    fit(inputs, tmp_path / "again", GRADIENT)
+    files = [one.relative_to(tmp_path / "again") for one in (tmp_path / "again").rglob("*") if one.is_file()]
+    assert all((tmp_path / "again" / file).read_bytes() == (tmp_path / "bundle" / file).read_bytes() for file in files)
+
+
+def test_validation_chooses_the_epoch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores, labels = torch.rand(40, 5, generator=generator), torch.arange(40) % 2
+    config = GradientConfig(epochs=12, warmup_epochs=0, batch=8, lr=0.1, penalties=(0.01, 0.1))
+    section = TrainConfig(temperature=0.1, solver="gradient", gradient=config)
+    train_split, held = (
+        ScoredSplit((scores[rows],), torch.zeros(20, 2), Nearest.empty(5, 1, torch.device("cpu")), labels[rows])
+        for rows in (slice(0, 20), slice(20, 40))
+    )
+    fitted = path.fit_path(section, train_split, held, 2, seed=3, on_event=ignore)
+    for one in fitted:
+        penalty = one.candidate.penalty
+        stream = torch_generator(3, "head", "0.1", f"{penalty:g}")
+        epochs = list(train_epochs(Problem(scores[:20], labels[:20], 2), penalty, config, stream))
+        rows = [(path.top1(head_logits(scores[20:], epoch.weights), labels[20:]), epoch) for epoch in epochs]
+        best = max(accuracy for accuracy, _ in rows)
+        fewest = min(int((epoch.weights > 0).sum()) for accuracy, epoch in rows if accuracy == best)
+        assert one.candidate.validation_top1 == best > min(accuracy for accuracy, _ in rows)
+        assert one.candidate.nonzeros == fewest
+        assert torch.equal(one.weights.to_dense(), epochs[one.candidate.epoch - 1].weights)
 
 
 def test_scores_that_tell_nothing_are_an_error(inputs, tmp_path) -> None:
