@@ -164,9 +164,10 @@ class FeatureStore:
                 f"image positions must lie in [0, {self.n}), got {int(wanted.min())} to {int(wanted.max())}"
             )
         found = torch.empty((wanted.numel(), self.t, self.d), dtype=self.dtype)
+        rows = found.numpy()  # numpy copies an image at once, torch's indexing number by number
         for number in torch.unique(wanted // self.shard).tolist():
             here = wanted // self.shard == number
-            found[here] = self._shard(number)[wanted[here] - number * self.shard]
+            rows[here.numpy()] = self._shard(number).numpy()[(wanted[here] - number * self.shard).numpy()]
         return found
 
     def _view(self, name: str) -> FeatureStore:
