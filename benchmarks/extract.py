@@ -114,6 +114,7 @@ def _extract(config: ExtractConfig, folder: Path, name: str) -> float:
         out=folder / f"features-{name}",
         cache=folder / f"cache-{name}",
         device="cpu",
+        seed=0,
         workers=WORKERS,
         on_event=ignore,
     )

@@ -77,6 +77,7 @@ def extract() -> None:
             out=run.workspace.features,
             cache=run.workspace.feature_cache,
             device=run.device(),
+            seed=run.settings.seed,
             workers=run.runtime.workers,
             on_event=run.on_event,
         )

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from protoquant.core.errors import ShapeError
+from protoquant.features.store import FeatureStore
 
 
 class TokenSource(Protocol):
@@ -67,6 +71,76 @@ class TensorSource:
     def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
         """Read the tokens of some images."""
         return self.values[indices]
+
+
+@dataclass(frozen=True)
+class ViewedSource:
+    """Images followed by their augmented views: position ``r * plain.n + i`` is view r of image i, r = 0 the plain one.
+
+    Attributes:
+        plain: The images as they are.
+        views: The same images in the same order, augmented.
+    """
+
+    plain: TokenSource
+    views: tuple[TokenSource, ...]
+
+    def __post_init__(self) -> None:
+        of_plain = (self.plain.n, self.plain.t, self.plain.d)
+        for number, view in enumerate(self.views, start=1):
+            if (view.n, view.t, view.d) != of_plain or not torch.equal(view.labels, self.plain.labels):
+                raise ShapeError(
+                    f"view {number} must have the labels and shape {of_plain} of the plain images, "
+                    f"it has others, of shape {(view.n, view.t, view.d)}"
+                )
+
+    @property
+    def n(self) -> int:
+        """Number of images, each view counted."""
+        return self.plain.n * (1 + len(self.views))
+
+    @property
+    def t(self) -> int:
+        """Patch tokens of an image."""
+        return self.plain.t
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token."""
+        return self.plain.d
+
+    @cached_property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image, once for each of its views."""
+        return self.plain.labels.repeat(1 + len(self.views))
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+        """Read the tokens of some images, each from the store that holds it.
+
+        Args:
+            indices: Positions in [0, n), in any order, repeated or not.
+
+        Raises:
+            ShapeError: An index lies outside.
+        """
+        if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= self.n):
+            raise ShapeError(
+                f"image positions must lie in [0, {self.n}), got {int(indices.min())} to {int(indices.max())}"
+            )
+        which, images = indices // self.plain.n, indices % self.plain.n
+        parts = (self.plain, *self.views)
+        found = None
+        for number in torch.unique(which).tolist():
+            here = which == number
+            tokens = parts[number].tokens(images[here])
+            found = tokens.new_empty((len(indices), self.t, self.d)) if found is None else found
+            found[here] = tokens
+        return self.plain.tokens(images) if found is None else found
+
+
+def all_views(store: FeatureStore) -> TokenSource:
+    """The images of a store and all their augmented views as one source; the store itself where it has none."""
+    return ViewedSource(store, store.views) if store.views else store
 
 
 def image_batches(

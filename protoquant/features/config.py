@@ -9,6 +9,32 @@ from protoquant.core.section import Section
 PACKAGED = ("tf_efficientnet_lite0",)
 
 
+class AugmentConfig(Section):
+    """How far an augmented view may differ from the image."""
+
+    area: tuple[float, float] = Field(
+        (0.5, 1.0), description="least and most of the image that a view shows, as a share of the largest crop"
+    )
+    ratio: tuple[float, float] = Field(
+        (0.75, 1.3333),
+        description="least and most width by height of a view's crop; it is stretched to the crop's shape",
+    )
+    flip: float = Field(0.5, ge=0, le=1, description="share of views with left and right swapped")
+    brightness: float = Field(0.2, ge=0, lt=1, description="most change of the factor 1")
+    contrast: float = Field(0.2, ge=0, lt=1, description="most change of the factor 1")
+    saturation: float = Field(0.2, ge=0, lt=1, description="most change of the factor 1")
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> Self:
+        low, high = self.area
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"area must be two shares in (0, 1], the smaller first, got {list(self.area)}")
+        low, high = self.ratio
+        if not 0.1 <= low <= high <= 10:
+            raise ValueError(f"ratio must be two numbers in [0.1, 10], the smaller first, got {list(self.ratio)}")
+        return self
+
+
 class ExtractConfig(Section):
     """Which backbone looks at the images, and how its patch tokens are stored."""
 
@@ -29,6 +55,10 @@ class ExtractConfig(Section):
         8, ge=1, le=4096, description="images per forward pass; fixed, since it decides the rounding (8: CPU caches)"
     )
     shard: int = Field(512, ge=1, le=65536, description="images per file of the store")
+    views: int = Field(
+        0, ge=0, le=99, description="augmented views of each train image, stored beside the plain one; 0 for none"
+    )
+    augment: AugmentConfig | None = Field(None, description="how views differ; empty (null) without views")
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
@@ -45,4 +75,13 @@ class ExtractConfig(Section):
             )
         if self.input_size is not None and min(self.input_size) < 1:
             raise ValueError(f"input_size must be two sides of at least 1 pixel, got {list(self.input_size)}")
+        return self
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> Self:
+        if self.views and self.augment is None:
+            mild = ", ".join(f"{key}: {value}" for key, value in AugmentConfig().model_dump(mode="json").items())
+            raise ValueError(f"views: {self.views} needs augment; the usual is augment: {{{mild}}}")
+        if self.augment is not None and not self.views:
+            raise ValueError("augment has no effect with views: 0; set views to 1 or more or remove it")
         return self

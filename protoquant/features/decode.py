@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from protoquant.core.artifacts import digest_bytes
 from protoquant.core.errors import DataError
 from protoquant.data.images import decode_image, read_bytes
+from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone
 
 
@@ -29,12 +31,13 @@ class Source:
     label: int
 
 
-def decode(source: Source, backbone: Backbone) -> UInt8[Tensor, "h w 3"]:
+def decode(source: Source, backbone: Backbone, view: View | None = None) -> UInt8[Tensor, "h w 3"]:
     """Read, check, decode and transform one image.
 
     Args:
         source: The image.
         backbone: Whose view of the image is wanted.
+        view: Augments the image; without it the backbone sees the plain one.
 
     Raises:
         DataError: The file is missing, cannot be decoded, or is not the one that prepare saw.
@@ -42,12 +45,16 @@ def decode(source: Source, backbone: Backbone) -> UInt8[Tensor, "h w 3"]:
     data = read_bytes(source.path, source.image_id)
     if digest_bytes(data) != source.digest:
         raise DataError(f"{source.image_id} changed since prepare: its digest differs ({source.path}); run prepare")
-    image = decode_image(data, name=source.image_id, at_least=backbone.spec.preprocessing.at_least)
-    return backbone.transform(image)
+    preprocessing = backbone.spec.preprocessing
+    at_least = preprocessing.at_least if view is None else view.at_least(preprocessing)
+    image = decode_image(data, name=source.image_id, at_least=at_least)
+    if view is None:
+        return backbone.transform(image)
+    return torch.from_numpy(np.array(view.apply(image, source.digest, preprocessing)))
 
 
 def batches(
-    sources: Sequence[Source], backbone: Backbone, *, batch: int, pool: ThreadPoolExecutor
+    sources: Sequence[Source], backbone: Backbone, *, batch: int, pool: ThreadPoolExecutor, view: View | None = None
 ) -> Iterator[tuple[int, UInt8[Tensor, "n h w 3"]]]:
     """Decode images batch by batch, at most two batches ahead of the consumer.
 
@@ -59,6 +66,7 @@ def batches(
         backbone: Whose view of the images is wanted.
         batch: Images in a batch.
         pool: The workers.
+        view: Augments the images; without it the backbone sees the plain ones.
 
     Yields:
         How many images of the batch are real, and the batch.
@@ -66,7 +74,7 @@ def batches(
     Raises:
         DataError: As in ``decode``; images in flight are given up.
     """
-    decoded = _ahead(sources, backbone, pool, 2 * batch)
+    decoded = _ahead(sources, lambda source: decode(source, backbone, view), pool, 2 * batch)
     try:
         for start in range(0, len(sources), batch):
             real = list(islice(decoded, min(batch, len(sources) - start)))
@@ -77,14 +85,17 @@ def batches(
 
 
 def _ahead(
-    sources: Iterable[Source], backbone: Backbone, pool: ThreadPoolExecutor, depth: int
+    sources: Iterable[Source],
+    read: Callable[[Source], UInt8[Tensor, "h w 3"]],
+    pool: ThreadPoolExecutor,
+    depth: int,
 ) -> Generator[UInt8[Tensor, "h w 3"]]:
     waiting = iter(sources)
-    flying: deque[Future[Tensor]] = deque(pool.submit(decode, one, backbone) for one in islice(waiting, depth))
+    flying: deque[Future[Tensor]] = deque(pool.submit(read, one) for one in islice(waiting, depth))
     try:
         while flying:
             yield flying.popleft().result()
-            flying.extend(pool.submit(decode, one, backbone) for one in islice(waiting, 1))
+            flying.extend(pool.submit(read, one) for one in islice(waiting, 1))
     finally:
         for future in flying:
             future.cancel()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache as remembered
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,13 +21,15 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.data.splits import SPLITS
 from protoquant.data.table import ImageTable
+from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone
 from protoquant.features.cache import SCHEMA, CachedShard, FeatureCache, link
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, batches
-from protoquant.features.store import DTYPES, INDEX, KIND, StoreHeader, index_table, shard_name
+from protoquant.features.store import DTYPES, INDEX, KIND, StoreHeader, index_table, shard_name, view_name
 
 _DECIDING_PACKAGES = ("pillow", "timm", "torch")
+_VIEW_SOURCE = "features/augment.py"
 _DECIDING_SOURCES = (
     "data/images.py",
     "data/pixels.py",
@@ -46,6 +49,7 @@ class ExtractResult:
     Attributes:
         out: The artifact.
         n: Images of each split.
+        views: Augmented views of each train image.
         t: Patch tokens of an image.
         d: Numbers in a token.
         grid: (h, w), in cells.
@@ -56,6 +60,7 @@ class ExtractResult:
 
     out: Path
     n: Mapping[str, int]
+    views: int
     t: int
     d: int
     grid: tuple[int, int]
@@ -72,10 +77,11 @@ def extract(
     out: Path,
     cache: Path,
     device: torch.device | str,
+    seed: int,
     workers: int,
     on_event: OnEvent,
 ) -> ExtractResult:
-    """Run the frozen backbone once over every image and store its patch tokens.
+    """Run the frozen backbone once over every image, and every view of a train image, and store its patch tokens.
 
     Finished shards are kept in the cache, so that a run that was stopped continues from them. The tokens do not
     depend on the number of workers, on what is in the cache, or on how often the run was stopped.
@@ -87,6 +93,7 @@ def extract(
         out: The artifact: a feature store for each split.
         cache: Folder of finished shards.
         device: Where the backbone computes.
+        seed: Decides the augmented views, and nothing where there are none.
         workers: Threads that decode images, at least 1.
         on_event: Hears of progress.
 
@@ -100,25 +107,37 @@ def extract(
     table = ImageTable.open(images, root)
     splits = {name: _sources(table.split(name)) for name in SPLITS}
     backbone = Backbone.load(config, device)
-    run = _Run(config, backbone, FeatureCache(cache), on_event, sum(map(len, splits.values())))
+    views = _views(config, seed)
+    total = sum(map(len, splits.values())) + len(views) * len(splits["train"])
+    run = _Run(config, backbone, FeatureCache(cache), on_event, total)
     started = time.perf_counter()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         shards = {name: run.split(sources, pool) for name, sources in splits.items()}
+        viewed = {view: run.split(splits["train"], pool, view) for view in views}
     seconds = time.perf_counter() - started
     header = StoreHeader(backbone.grid, backbone.d, config.dtype, config.shard, backbone.spec)
     with writing(out, "features", {"images": artifact_digest(images)}) as folder:
         for name, sources in splits.items():
-            _assemble(folder / name, shards[name], sources, header, artifact_digest(images / name))
-    computed = sum(shard.computed for found in shards.values() for shard in found)
-    linked = sum(map(len, shards.values())) - computed
-    counts: dict[str, int] = {name: len(sources) for name, sources in splits.items()}
-    result = ExtractResult(out, counts, backbone.layout.t, backbone.d, backbone.grid, computed, linked, seconds)
+            part = _Split(sources, header, artifact_digest(images / name))
+            part.assemble(folder / name, shards[name], viewed if name == "train" else {})
+    every = [shard for found in [*shards.values(), *viewed.values()] for shard in found]
+    result = ExtractResult(
+        out=out,
+        n={name: len(sources) for name, sources in splits.items()},
+        views=len(views),
+        t=backbone.layout.t,
+        d=backbone.d,
+        grid=backbone.grid,
+        computed=sum(shard.computed for shard in every),
+        linked=sum(not shard.computed for shard in every),
+        seconds=seconds,
+    )
     on_event(MessageEvent(_sentence(result)))
     return result
 
 
 class _Run:
-    """One pass over all splits; counts the images for the progress."""
+    """One pass over all splits and views; counts the images for the progress."""
 
     def __init__(
         self, config: ExtractConfig, backbone: Backbone, cache: FeatureCache, on_event: OnEvent, total: int
@@ -131,23 +150,27 @@ class _Run:
         self.total = total
         self._advance(0)
 
-    def split(self, sources: Sequence[Source], pool: ThreadPoolExecutor) -> list[CachedShard]:
-        """Find or compute the shards of one split, in order."""
+    def split(self, sources: Sequence[Source], pool: ThreadPoolExecutor, view: View | None = None) -> list[CachedShard]:
+        """Find or compute the shards of one split, or of one view of it, in order."""
         size = self.config.shard
-        return [self._shard(sources[start : start + size], pool) for start in range(0, len(sources), size)]
+        return [self._shard(sources[start : start + size], pool, view) for start in range(0, len(sources), size)]
 
-    def _shard(self, sources: Sequence[Source], pool: ThreadPoolExecutor) -> CachedShard:
-        key = shard_key(self.config, self.backbone, [source.digest for source in sources])
-        shard = self.cache.shard(key, self.backbone.spec.name, lambda: self._compute(sources, pool), self.on_event)
+    def _shard(self, sources: Sequence[Source], pool: ThreadPoolExecutor, view: View | None) -> CachedShard:
+        key = shard_key(self.config, self.backbone, [source.digest for source in sources], view)
+        shard = self.cache.shard(
+            key, self.backbone.spec.name, lambda: self._compute(sources, pool, view), self.on_event
+        )
         if not shard.computed:
             self._advance(len(sources))
         return shard
 
-    def _compute(self, sources: Sequence[Source], pool: ThreadPoolExecutor) -> Float[Tensor, "n t d"]:
+    def _compute(
+        self, sources: Sequence[Source], pool: ThreadPoolExecutor, view: View | None = None
+    ) -> Float[Tensor, "n t d"]:
         shape = (len(sources), self.backbone.layout.t, self.backbone.d)
         found = torch.empty(shape, dtype=DTYPES[self.config.dtype])
         start = 0
-        for real, pixels in batches(sources, self.backbone, batch=self.config.batch, pool=pool):
+        for real, pixels in batches(sources, self.backbone, batch=self.config.batch, pool=pool, view=view):
             tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens[:real]
             _check_range(tokens, found.dtype, sources[start : start + real])
             found[start : start + real] = tokens
@@ -160,14 +183,38 @@ class _Run:
         self.on_event(ProgressEvent("extract", self.done, self.total, "images"))
 
 
-def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class _Split:
+    """What the stores of a split and of its views have in common."""
+
+    sources: Sequence[Source]
+    header: StoreHeader
+    images: str
+
+    def assemble(
+        self, out: Path, shards: Sequence[CachedShard], views: Mapping[View, Sequence[CachedShard]], **extra: Any
+    ) -> None:
+        """Link finished shards into a store, and those of its views into stores inside it."""
+        index = index_table([source.image_id for source in self.sources], [source.label for source in self.sources])
+        header = self.header.to_dict() | extra
+        with writing(out, KIND, {"images": self.images}, n=len(self.sources), **header) as folder:
+            for number, shard in enumerate(shards):
+                link(shard.path, folder / shard_name(number))
+            write_table(folder / INDEX, index)
+            for view, found in views.items():
+                self.assemble(folder / view_name(view.number), found, {}, view=view.to_dict())
+
+
+def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None) -> str:
     """Name the content of a shard by all that decides it; paths and labels do not.
 
     Args:
         config: dtype and batch count; the batch decides the rounding.
         backbone: Name, weights, preprocessing and device count.
         digests: Of the image files, in order.
+        view: Number, seed and augmentation count where there is one; the key of plain images knows nothing of them.
     """
+    of_view = {} if view is None else {"view": view.to_dict() | {"source": _source_digest(_VIEW_SOURCE)}}
     return digest_json(
         {
             "schema": SCHEMA,
@@ -181,6 +228,7 @@ def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str])
             "packages": {name: version(name) for name in _DECIDING_PACKAGES},
             "sources": _source_digests(),
             "images": list(digests),
+            **of_view,
         }
     )
 
@@ -190,6 +238,17 @@ def _source_digests() -> dict[str, str]:
     """Name our own code that decides a token, so that a change of it finds nothing old in the cache."""
     package = Path(__file__).parents[1]
     return {name: digest_file(package / name) for name in _DECIDING_SOURCES}
+
+
+@remembered
+def _source_digest(name: str) -> str:
+    return digest_file(Path(__file__).parents[1] / name)
+
+
+def _views(config: ExtractConfig, seed: int) -> list[View]:
+    if config.augment is None:
+        return []
+    return [View(number, seed, config.augment) for number in range(1, config.views + 1)]
 
 
 def _sources(table: ImageTable) -> list[Source]:
@@ -212,22 +271,13 @@ def _check_range(tokens: Float[Tensor, "n t d"], dtype: torch.dtype, sources: Se
     raise DataError(f"{sources[image].image_id}: the backbone gives {value:.3g}, which {name} cannot hold; {advice}")
 
 
-def _assemble(
-    out: Path, shards: Sequence[CachedShard], sources: Sequence[Source], header: StoreHeader, images: str
-) -> None:
-    """Link finished shards into a store."""
-    with writing(out, KIND, {"images": images}, n=len(sources), **header.to_dict()) as folder:
-        for number, shard in enumerate(shards):
-            link(shard.path, folder / shard_name(number))
-        index = index_table([source.image_id for source in sources], [source.label for source in sources])
-        write_table(folder / INDEX, index)
-
-
 def _sentence(result: ExtractResult) -> str:
     n = sum(result.n.values())
+    seen = n + result.views * result.n["train"]
     rows, cols = result.grid
-    rate = f", {n / result.seconds:.1f} images/s" if result.computed and not result.linked else ""
+    rate = f", {seen / result.seconds:.1f} images/s" if result.computed and not result.linked else ""
+    views = f" and {result.views} views of {result.n['train']:,}" if result.views else ""
     return (
-        f"extract: {n:,} images, {rows} x {cols} tokens of {result.d}; {result.computed} shards computed, "
+        f"extract: {n:,} images{views}, {rows} x {cols} tokens of {result.d}; {result.computed} shards computed, "
         f"{result.linked} linked from the cache; {result.seconds:.1f} s{rate}"
     )

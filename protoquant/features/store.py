@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,18 @@ from protoquant.features.spec import BackboneSpec
 KIND = "feature-store"
 INDEX = "index.parquet"
 TOKENS = "tokens"
+VIEWS = "views"
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
 def shard_name(number: int) -> str:
     """File name of a shard, counted from 0."""
     return f"shard-{number:05d}.safetensors"
+
+
+def view_name(number: int) -> str:
+    """Folder of an augmented view inside its store, counted from 1."""
+    return f"{VIEWS}/{number:02d}"
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,16 @@ class FeatureStore:
         """Names the store's content."""
         return artifact_digest(self.path)
 
+    @cached_property
+    def views(self) -> tuple[FeatureStore, ...]:
+        """Augmented views of the same images in the same order, by number; none where extract made none.
+
+        Raises:
+            ArtifactError: A view is missing, damaged, or not one of this store's images.
+        """
+        names = {name.rpartition("/")[0] for name in self._files if name.startswith(f"{VIEWS}/")}
+        return tuple(self._view(name) for name in sorted(names))
+
     def shards(self) -> Iterator[tuple[slice, Float[Tensor, "n t d"]]]:
         """Pass over the store, one memory-mapped shard at a time.
 
@@ -147,10 +164,24 @@ class FeatureStore:
                 f"image positions must lie in [0, {self.n}), got {int(wanted.min())} to {int(wanted.max())}"
             )
         found = torch.empty((wanted.numel(), self.t, self.d), dtype=self.dtype)
+        rows = found.numpy()  # numpy copies an image at once, torch's indexing number by number
         for number in torch.unique(wanted // self.shard).tolist():
             here = wanted // self.shard == number
-            found[here] = self._shard(number)[wanted[here] - number * self.shard]
+            rows[here.numpy()] = self._shard(number).numpy()[(wanted[here] - number * self.shard).numpy()]
         return found
+
+    def _view(self, name: str) -> FeatureStore:
+        path = self.path / name
+        manifest = f"{name}/{MANIFEST}"
+        if manifest not in self._files or digest_file(path / MANIFEST) != self._files[manifest]["sha256"]:
+            raise ArtifactError(f"{path / MANIFEST} is damaged: it is not the one that its store names; run extract")
+        view = FeatureStore.open(path)
+        for what in ("image_ids", "grid", "d", "dtype", "backbone"):
+            if getattr(view, what) != getattr(self, what):
+                raise ArtifactError(f"{path} must have the {what} of {self.path}, it has others; run extract")
+        if not torch.equal(view.labels, self.labels):
+            raise ArtifactError(f"{path} must have the labels of {self.path}, it has others; run extract")
+        return view
 
     def _shard(self, number: int) -> Float[Tensor, "n t d"]:
         name = shard_name(number)
@@ -206,6 +237,7 @@ def write_store(  # noqa: PLR0917
     backbone: BackboneSpec,
     shard: int = 512,
     inputs: Mapping[str, str] | None = None,
+    views: Sequence[Float[Tensor, "n t d"]] = (),
 ) -> None:
     """Write a store from tokens that fit into memory.
 
@@ -218,6 +250,7 @@ def write_store(  # noqa: PLR0917
         backbone: What made the tokens.
         shard: Images per file, at least 1.
         inputs: Digest of each artifact that the tokens were made from.
+        views: Tokens of augmented views of the same images.
 
     Raises:
         ShapeError: Tokens, labels, ids and grid do not fit.
@@ -234,3 +267,5 @@ def write_store(  # noqa: PLR0917
         for start in range(0, n, shard):
             save_tensors(folder / shard_name(start // shard), {TOKENS: tokens[start : start + shard].clone()})
         write_table(folder / INDEX, index_table(image_ids, labels))
+        for number, view in enumerate(views, start=1):
+            write_store(folder / view_name(number), view, labels, image_ids, grid, backbone, shard, inputs)

@@ -27,6 +27,7 @@ def main() -> None:
         out=folder / "features",
         cache=folder / "cache",
         device="cpu",
+        seed=0,
         workers=2,
         on_event=listen,
     )

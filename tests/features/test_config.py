@@ -1,7 +1,8 @@
 import pytest
+from ruamel.yaml import YAML
 
 from protoquant.core.errors import ConfigError
-from protoquant.features.config import ExtractConfig
+from protoquant.features.config import AugmentConfig, ExtractConfig
 
 
 def test_the_defaults_are_the_packaged_backbone():
@@ -28,9 +29,23 @@ def test_a_size_is_read_as_two_sides():
         ({"input_size": [0, 224]}, "input_size must be two sides of at least 1 pixel"),
         ({"batch": 0}, "extract.batch must be an integer >= 1 and <= 4096, got 0"),
         ({"shards": 512}, "did you mean 'shard'"),
+        ({"views": 100}, "extract.views must be an integer >= 0 and <= 99, got 100"),
+        ({"views": 2}, r"views: 2 needs augment; the usual is augment: {area: \[0.5, 1.0\], ratio: "),
+        ({"augment": {}}, "augment has no effect with views: 0; set views to 1 or more or remove it"),
+        ({"views": 1, "augment": {"area": [0, 1]}}, r"area must be two shares in \(0, 1\], the smaller first, got"),
+        ({"views": 1, "augment": {"ratio": [2, 1]}}, r"ratio must be two numbers in \[0.1, 10\], the smaller first"),
+        ({"views": 1, "augment": {"flipp": 1}}, "unknown key 'extract.augment.flipp'; did you mean 'flip'"),
     ],
 )
 def test_impossible_values_are_refused_in_one_line(values, said):
     with pytest.raises(ConfigError, match=said) as caught:
         ExtractConfig.parse(values, "extract")
     assert "\n" not in str(caught.value)
+
+
+def test_the_advice_for_views_is_a_section_that_works():
+    with pytest.raises(ConfigError) as caught:
+        ExtractConfig.parse({"views": 2})
+    advised = YAML(typ="safe").load(str(caught.value).partition("the usual is ")[2].partition(" (params.yaml)")[0])
+    config = ExtractConfig.parse({"views": 2} | advised)
+    assert config.augment == AugmentConfig()

@@ -31,7 +31,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def run(config, photos, *, out="features", cache="cache", workers=2, on_event=ignore):
+def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_event=ignore):
     images, root = photos
     folder = images.parent
     return extract(
@@ -41,6 +41,7 @@ def run(config, photos, *, out="features", cache="cache", workers=2, on_event=ig
         out=folder / out,
         cache=folder / cache,
         device="cpu",
+        seed=seed,
         workers=workers,
         on_event=on_event,
     )

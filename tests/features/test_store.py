@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -5,7 +7,7 @@ from protoquant.core.artifacts import load_tensors, open_artifact, write_table, 
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.spec import BackboneSpec, WeightsSpec
-from protoquant.features.store import FeatureStore, index_table, write_store
+from protoquant.features.store import FeatureStore, StoreHeader, index_table, write_store
 
 PREPROCESSING = Preprocessing((256, 256), (224, 224), "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPEC = BackboneSpec("test_resnet", WeightsSpec("file", "ab" * 32, "weights.safetensors"), PREPROCESSING)
@@ -108,3 +110,72 @@ def test_a_manifest_without_a_key_is_named_damaged(tmp_path):
         write_table(folder / "index.parquet", index_table(["a.png"], [0]))
     with pytest.raises(ArtifactError, match="'grid' is missing; run extract"):
         FeatureStore.open(tmp_path / "out")
+
+
+VIEWS = (TOKENS + 1, TOKENS + 2)
+
+
+@pytest.fixture
+def viewed(tmp_path):
+    write_store(tmp_path / "viewed", TOKENS, LABELS, IDS, (2, 3), SPEC, shard=3, views=VIEWS)
+    return tmp_path / "viewed"
+
+
+def test_views_come_by_number_with_the_images_of_their_store(viewed, path):
+    store = FeatureStore.open(viewed)
+    assert len(store.views) == 2
+    for view, tokens in zip(store.views, VIEWS, strict=True):
+        assert torch.equal(view.tokens(range(7)), tokens)
+        assert view.image_ids == store.image_ids
+        assert torch.equal(view.labels, store.labels)
+        assert view.views == ()
+    assert FeatureStore.open(path).views == ()
+    assert FeatureStore.open(path).digest != store.digest
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "index.parquet"])
+def test_a_flipped_bit_in_a_view_is_found_when_the_views_are_asked_for(viewed, file):
+    damage(viewed / "views" / "02" / file)
+    store = FeatureStore.open(viewed)
+    assert torch.equal(store.tokens([3])[0], TOKENS[3])
+    with pytest.raises(ArtifactError, match=rf"views/02/{file} is damaged.*run extract"):
+        _ = store.views
+
+
+def test_a_flipped_bit_in_a_shard_of_a_view_is_found_on_first_read(viewed):
+    damage(viewed / "views" / "01" / "shard-00001.safetensors")
+    one, two = FeatureStore.open(viewed).views
+    assert two.tokens([3]).shape == one.tokens([0]).shape
+    with pytest.raises(ArtifactError, match=r"views/01/shard-00001\.safetensors is damaged.*run extract"):
+        one.tokens([3])
+
+
+def test_a_view_that_went_away_is_found_on_opening(viewed):
+    shutil.rmtree(viewed / "views" / "02")
+    with pytest.raises(ArtifactError, match=r"views/02/\S+ is missing"):
+        FeatureStore.open(viewed)
+
+
+def test_a_whole_view_of_another_store_is_refused(viewed, tmp_path):
+    write_store(tmp_path / "other", TOKENS, LABELS, IDS, (2, 3), SPEC, shard=3, views=(TOKENS + 3, TOKENS + 2))
+    shutil.rmtree(viewed / "views" / "01")
+    shutil.copytree(tmp_path / "other" / "views" / "01", viewed / "views" / "01")
+    with pytest.raises(ArtifactError, match=r"views/01/manifest\.json is damaged: it is not the one that its store"):
+        _ = FeatureStore.open(viewed).views
+
+
+@pytest.mark.parametrize(
+    ("what", "labels", "ids", "grid"),
+    [
+        ("labels", [*LABELS[:6], 2], IDS, (2, 3)),
+        ("image_ids", LABELS, IDS[::-1], (2, 3)),
+        ("grid", LABELS, IDS, (3, 2)),
+    ],
+)
+def test_a_view_must_be_of_the_same_images(tmp_path, what, labels, ids, grid):
+    header = StoreHeader((2, 3), 4, "float16", 7, SPEC).to_dict()
+    with writing(tmp_path / "train", "feature-store", n=7, **header) as folder:
+        write_table(folder / "index.parquet", index_table(IDS, LABELS))
+        write_store(folder / "views" / "01", TOKENS, labels, ids, grid, SPEC)
+    with pytest.raises(ArtifactError, match=rf"views/01 must have the {what} of .*, it has others; run extract"):
+        _ = FeatureStore.open(tmp_path / "train").views
