@@ -11,6 +11,7 @@ from torch import Tensor
 
 from protoquant.codebook.config import FeatureNormName
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.rest import Rest
 from protoquant.core.artifacts import load_tensors, open_artifact, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError, ShapeError
 
@@ -39,11 +40,13 @@ class Codebook:
         codes: Unit vectors (k, d), float32.
         norm: Map from patch tokens into the space of the codes.
         class_of_code: For class-aware seeding the label each code was seeded from (k), else None.
+        rest: What stands for the codes that pruning left out, where they still compete; None where none do.
     """
 
     codes: Float[Tensor, "k d"]
     norm: FeatureNorm
     class_of_code: tuple[int, ...] | None = None
+    rest: Rest | None = None
 
     @property
     def feature_norm(self) -> FeatureNormName:
@@ -73,11 +76,32 @@ class Codebook:
             ShapeError: d differs from the codebook's.
             DataError: A token holds NaN or infinity.
         """
+        return self._cosines(tokens, self.codes)
+
+    def background(self, tokens: Float[Tensor, "n t d"], temperature: float) -> Float[Tensor, "n t"] | None:
+        """What the rest codes add to the softmax over codes at every cell, as the log of their summed exponentials.
+
+        Args:
+            tokens: As for :meth:`similarity`.
+            temperature: Of the softmax, > 0.
+
+        Returns:
+            ``logsumexp(cosine / temperature + weight)`` over the rest codes; None without rest codes.
+
+        Raises:
+            ShapeError: d differs from the codebook's.
+            DataError: A token holds NaN or infinity.
+        """
+        if self.rest is None:
+            return None
+        return torch.logsumexp(self._cosines(tokens, self.rest.codes) / temperature + self.rest.weights, dim=-1)
+
+    def _cosines(self, tokens: Float[Tensor, "n t d"], units: Float[Tensor, "m d"]) -> Float[Tensor, "n t m"]:
         n, t, d = tokens.shape
         if d != self.d:
             raise ShapeError(f"tokens have {d} dimensions, the codebook has {self.d}; quantize these features first")
-        units = self.norm.apply(tokens.reshape(n * t, d))
-        return (units @ self.codes.T).clamp_(-1.0, 1.0).reshape(n, t, self.k)
+        vectors = self.norm.apply(tokens.reshape(n * t, d))
+        return (vectors @ units.T).clamp_(-1.0, 1.0).reshape(n, t, len(units))
 
     def assign(self, tokens: Float[Tensor, "n t d"]) -> Assignment:
         """Match every patch token to its nearest code by cosine similarity.
@@ -102,12 +126,24 @@ class Codebook:
 
     def to(self, device: torch.device) -> "Codebook":
         """Copy to a device."""
-        return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code)
+        rest = None if self.rest is None else self.rest.to(device)
+        return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code, rest)
+
+    def only(self, kept: Int64[Tensor, " m"], rest: Rest | None = None) -> "Codebook":
+        """The codebook of some of the codes, numbered anew in the order given.
+
+        Args:
+            kept: Codes that stay, in [0, k).
+            rest: What stands for the others; None where they leave no trace.
+        """
+        of_code = self.class_of_code
+        classes = None if of_code is None else tuple(of_code[code] for code in kept.tolist())
+        return Codebook(self.codes[kept.to(self.codes.device)], self.norm, classes, rest)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep: ``codes`` and, where the feature space has one, ``norm_mean``."""
+        """The tensors a file must keep: ``codes``, and where they exist ``norm_mean``, ``rest``, ``rest_weights``."""
         mean = {} if self.norm.mean is None else {"norm_mean": self.norm.mean}
-        return {"codes": self.codes, **mean}
+        return {"codes": self.codes, **mean, **({} if self.rest is None else self.rest.tensors())}
 
     @classmethod
     def from_tensors(
@@ -120,7 +156,8 @@ class Codebook:
         """Rebuild a codebook from what :meth:`tensors` gave.
 
         Args:
-            tensors: ``codes`` (k, d) and, for ``center_l2`` alone, ``norm_mean`` (d); no other name.
+            tensors: ``codes`` (k, d); for ``center_l2`` alone, ``norm_mean`` (d); for a codebook with rest codes
+                ``rest`` (m, d) and ``rest_weights`` (m); no other name.
             feature_norm: Name of the feature space.
             class_of_code: Label of each code, or None.
             where: What an error calls the source.
@@ -128,6 +165,7 @@ class Codebook:
         Raises:
             ArtifactError: A tensor is missing, left over, of a wrong shape or type, or not of unit rows.
         """
+        tensors, rest = Rest.split_off(tensors, where)
         names = get_args(FeatureNormName)
         expected = {"codes", "norm_mean"} if feature_norm == "center_l2" else {"codes"}
         if feature_norm not in names or set(tensors) != expected:
@@ -138,7 +176,7 @@ class Codebook:
         codes, mean = tensors["codes"], tensors.get("norm_mean")
         _check_tensors(codes, mean, class_of_code, where)
         name: FeatureNormName = "center_l2" if feature_norm == "center_l2" else "l2"
-        return cls(codes, FeatureNorm(name, mean), class_of_code)
+        return cls(codes, FeatureNorm(name, mean), class_of_code, rest)
 
     def save(self, folder: Path) -> None:
         """Write the codebook's two files into a folder that :func:`core.artifacts.writing` opened."""

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
+from protoquant.head.prune.plan import PrunePlan
 
 Temperature = Annotated[float, Field(ge=0.001, le=10.0)]
 
@@ -42,6 +43,9 @@ class TrainConfig(Section):
         0.01, ge=1e-8, le=0.1, description="how far from optimal a head may stay, as a share of its penalty"
     )
     max_iterations: int = Field(1000, ge=1, le=100_000, description="steps of the solver for one sparsity, at most")
+    prune: PrunePlan | None = Field(
+        None, description="plan by which the chosen head is pruned, as of protoquant prune; none: it stays as it is"
+    )
     batch: int = Field(32, ge=1, le=4096, description="images scored at once; fixed, since it decides the rounding")
     crops: int = Field(
         3,
