@@ -22,6 +22,9 @@ from protoquant.head.prune.measure import deviation, quality
 from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.prune.sink import distil
 
+_HOLD = 2.0**28
+"""Bytes of cosines that may stay in memory, so that scoring again reads no token; more are streamed each time."""
+
 
 @dataclass(frozen=True)
 class PrunedBundle:
@@ -60,7 +63,7 @@ def prune_bundle(
     Raises:
         DataError: The bundle was pruned to a sink, or the plan cannot be carried out on its head.
     """
-    start = starting_point(plan, bundle, stores, device=device, on_event=on_event)
+    start = starting_point(plan, bundle, stores, device=device, on_event=on_event, hold=_HOLD)
     result = prune(plan, start, on_event)
     compacted = plan.semantics != "mask" and result.chosen > 0
     kept = result.kept.cpu()
