@@ -20,7 +20,7 @@ from protoquant.features.backbone import Backbone
 from protoquant.head.bundle import Bundle
 from protoquant.head.explanation import Contribution, Explanation, Prediction, TrainPatch
 from protoquant.head.head import contributions, head_logits
-from protoquant.head.presence import competition, presence
+from protoquant.head.presence import look, presence
 
 BATCH = 32
 """Images per forward pass of ``predict``."""
@@ -187,13 +187,13 @@ class Model(nn.Module):
         """Score one image and keep its maps."""
         pixels = self._open(image, 0)
         tokens = self.backbone.features(self.backbone.batch([pixels])).tokens
-        similarity = self.codebook.similarity(tokens)
-        shares = competition(similarity, self.bundle.temperature)
-        scores, cells = (found[0].cpu() for found in shares.max(dim=1))
+        seen = look(tokens, self.codebook, self.bundle.temperature)
+        found = seen.pooled()
+        scores, cells = found.scores[0].cpu(), found.cells[0].cpu()
         logits = self._logits(scores[None])[0]
         # A large JPEG was decoded at a fraction, as extract does it; boxes are in pixels of the whole image.
         size = open_image(Path(image)).size if isinstance(image, str | Path) else pixels.size
-        return _Seen(similarity[0].cpu(), shares[0].cpu(), scores.double(), cells, logits, size)
+        return _Seen(seen.similarity[0].cpu(), seen.shares[0].cpu(), scores.double(), cells, logits, size)
 
     def _contribution(self, seen: _Seen, code: int, weight: float, part: float) -> Contribution:
         rows, cols = self.bundle.grid

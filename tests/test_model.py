@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -7,6 +9,7 @@ from safetensors.torch import save_file
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.rest import Rest
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.features.backbone import Backbone
@@ -179,3 +182,23 @@ def test_loading_and_predicting_change_nothing(path, model) -> None:
     assert torch.equal(model.codes, before[1])
     assert torch.equal(model.head, before[2])
     assert Bundle.open(path).digest == model.bundle.digest
+
+
+def test_rest_codes_compete_in_every_answer(path, tmp_path) -> None:
+    """A bundle in which one unused code became a rest code says what the whole bundle says, also in an account."""
+    import pandas as pd
+
+    bundle = Bundle.open(path)
+    rest = Rest(bundle.codebook.codes[5:], torch.zeros(1))
+    sink = replace(bundle, codebook=bundle.codebook.only(torch.arange(5), rest), head=bundle.head[:, :5].clone())
+    with writing(tmp_path / "sink", KIND) as folder:
+        sink.save(folder, pd.DataFrame({"selected": [1]}))
+    whole, part = Model.load(path), Model.load(tmp_path / "sink")
+    image = picture(3)
+    assert part.predict([image])[0].logits == pytest.approx(whole.predict([image])[0].logits, abs=1e-5)
+    one, other = part.explain(image), whole.explain(image)
+    assert [part.code for part in one.contributions] == [part.code for part in other.contributions]
+    for mine, theirs in zip(one.contributions, other.contributions, strict=True):
+        assert np.allclose(mine.presence, theirs.presence, atol=1e-5)
+    batch = whole.backbone.batch([Image.fromarray(image)])
+    torch.testing.assert_close(part(batch), whole(batch), atol=1e-5, rtol=1e-5)

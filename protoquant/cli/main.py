@@ -7,10 +7,11 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from protoquant.cli import backbones, cache, config, reading, stages
+from protoquant.cli import backbones, cache, config, pruning, reading, stages
 from protoquant.core.errors import ProtoQuantError
 
-_STAGES, _READ, _MANAGE = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model", "Look and manage"
+_STAGES, _READ = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model"
+_SMALLER, _MANAGE = "Make a model smaller", "Look and manage"
 
 
 class _OneLineErrors(TyperGroup):
@@ -52,6 +53,8 @@ for _stage in stages.VERBS:
 app.command(rich_help_panel=_READ)(reading.predict)
 app.command(rich_help_panel=_READ)(reading.explain)
 app.command(rich_help_panel=_READ)(reading.verify)
+app.command(rich_help_panel=_SMALLER)(pruning.prune)
+app.command(rich_help_panel=_SMALLER)(pruning.study)
 app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MANAGE)

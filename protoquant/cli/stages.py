@@ -39,7 +39,7 @@ class _Run:
 
 
 @contextmanager
-def _run() -> Iterator[_Run]:
+def running() -> Iterator[_Run]:
     """Read params.yaml of the current folder, whole, before any work, and listen to the step."""
     from protoquant.settings import Settings
 
@@ -52,7 +52,7 @@ def _run() -> Iterator[_Run]:
 
 def prepare() -> None:
     """Check every image once and settle the splits."""
-    with _run() as run:
+    with running() as run:
         from protoquant.data.prepare import prepare as step
 
         step(
@@ -67,7 +67,7 @@ def prepare() -> None:
 
 def extract() -> None:
     """Run the frozen backbone once and store its patch features."""
-    with _run() as run:
+    with running() as run:
         from protoquant.features.extract import extract as step
 
         step(
@@ -85,7 +85,7 @@ def extract() -> None:
 
 def quantize() -> None:
     """Learn the codebook, and the linear probe beside it."""
-    with _run() as run:
+    with running() as run:
         from protoquant.codebook.quantize import quantize as step
 
         step(
@@ -100,7 +100,7 @@ def quantize() -> None:
 
 def train() -> None:
     """Fit the sparse non-negative head and write the bundle."""
-    with _run() as run:
+    with running() as run:
         from protoquant.head.train import train as step
 
         step(
@@ -118,7 +118,7 @@ def train() -> None:
 
 def evaluate() -> None:
     """Measure the bundle on the test split, once, changing nothing."""
-    with _run() as run:
+    with running() as run:
         from protoquant.evaluation.evaluate import evaluate as step
 
         step(
@@ -137,7 +137,7 @@ def evaluate() -> None:
 
 def visualize() -> None:
     """Draw the report: one HTML file that opens from disk."""
-    with _run() as run:
+    with running() as run:
         from protoquant.explain.visualize import visualize as step
 
         step(
@@ -154,7 +154,7 @@ def visualize() -> None:
 
 def register() -> None:
     """Log the run and register the model in MLflow, once for each bundle."""
-    with _run() as run:
+    with running() as run:
         from protoquant.settings import read_params
         from protoquant.tracking.register import register as step
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from protoquant.codebook.config import FeatureNormName
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.rest import Rest
 from protoquant.core.artifacts import load_tensors, open_artifact, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError, ShapeError
 
@@ -38,11 +39,13 @@ class Codebook:
         codes: Unit vectors (k, d), float32.
         norm: Map from patch tokens into the space of the codes.
         class_of_code: For class-aware seeding the label each code was seeded from (k), else None.
+        rest: What stands for the codes that pruning left out, where they still compete; None where none do.
     """
 
     codes: Float[Tensor, "k d"]
     norm: FeatureNorm
     class_of_code: tuple[int, ...] | None = None
+    rest: Rest | None = None
 
     @property
     def feature_norm(self) -> FeatureNormName:
@@ -72,11 +75,32 @@ class Codebook:
             ShapeError: d differs from the codebook's.
             DataError: A token holds NaN or infinity.
         """
+        return self._cosines(tokens, self.codes)
+
+    def background(self, tokens: Float[Tensor, "n t d"], temperature: float) -> Float[Tensor, "n t"] | None:
+        """What the rest codes add to the softmax over codes at every cell, as the log of their summed exponentials.
+
+        Args:
+            tokens: As for :meth:`similarity`.
+            temperature: Of the softmax, > 0.
+
+        Returns:
+            ``logsumexp(cosine / temperature + weight)`` over the rest codes; None without rest codes.
+
+        Raises:
+            ShapeError: d differs from the codebook's.
+            DataError: A token holds NaN or infinity.
+        """
+        if self.rest is None:
+            return None
+        return torch.logsumexp(self._cosines(tokens, self.rest.codes) / temperature + self.rest.weights, dim=-1)
+
+    def _cosines(self, tokens: Float[Tensor, "n t d"], units: Float[Tensor, "m d"]) -> Float[Tensor, "n t m"]:
         n, t, d = tokens.shape
         if d != self.d:
             raise ShapeError(f"tokens have {d} dimensions, the codebook has {self.d}; quantize these features first")
-        units = self.norm.units(tokens.reshape(n * t, d))
-        return (units @ self.codes.T).clamp_(-1.0, 1.0).reshape(n, t, self.k)
+        vectors = self.norm.units(tokens.reshape(n * t, d))
+        return (vectors @ units.T).clamp_(-1.0, 1.0).reshape(n, t, len(units))
 
     def assign(self, tokens: Float[Tensor, "n t d"]) -> Assignment:
         """Match every patch token to its nearest code by cosine similarity.
@@ -101,11 +125,23 @@ class Codebook:
 
     def to(self, device: torch.device) -> "Codebook":
         """Copy to a device."""
-        return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code)
+        rest = None if self.rest is None else self.rest.to(device)
+        return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code, rest)
+
+    def only(self, kept: Int64[Tensor, " m"], rest: Rest | None = None) -> "Codebook":
+        """The codebook of some of the codes, numbered anew in the order given.
+
+        Args:
+            kept: Codes that stay, in [0, k).
+            rest: What stands for the others; None where they leave no trace.
+        """
+        of_code = self.class_of_code
+        classes = None if of_code is None else tuple(of_code[code] for code in kept.tolist())
+        return Codebook(self.codes[kept.to(self.codes.device)], self.norm, classes, rest)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep: ``codes`` and those of the feature space, named ``norm_...``."""
-        return {"codes": self.codes, **self.norm.tensors()}
+        """The tensors a file must keep: ``codes``, those of the feature space, ``norm_...``, and of rest codes, ``rest...``."""
+        return {"codes": self.codes, **self.norm.tensors(), **({} if self.rest is None else self.rest.tensors())}
 
     @classmethod
     def from_tensors(
@@ -118,7 +154,8 @@ class Codebook:
         """Rebuild a codebook from what :meth:`tensors` gave.
 
         Args:
-            tensors: ``codes`` (k, d) and what the feature space needs; no other name.
+            tensors: ``codes`` (k, d), what the feature space needs, and for a codebook with rest codes ``rest``
+                (m, d) and ``rest_weights`` (m); no other name.
             feature_norm: Name of the feature space.
             class_of_code: Label of each code, or None.
             where: What an error calls the source.
@@ -126,13 +163,14 @@ class Codebook:
         Raises:
             ArtifactError: A tensor is missing, left over, of a wrong shape or type, or not of unit rows.
         """
+        tensors, rest = Rest.split_off(tensors, where)
         if "codes" not in tensors:
             raise ArtifactError(f"{where} must hold codes, got tensors {sorted(tensors)}; run quantize again")
         codes = tensors["codes"]
         _check_codes(codes, class_of_code, where)
         others = {name: tensor for name, tensor in tensors.items() if name != "codes"}
         norm = FeatureNorm.from_tensors(feature_norm, others, int(codes.shape[1]), where)
-        return cls(codes, norm, class_of_code)
+        return cls(codes, norm, class_of_code, rest)
 
     def save(self, folder: Path) -> None:
         """Write the codebook's two files into a folder that :func:`core.artifacts.writing` opened."""

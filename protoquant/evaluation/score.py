@@ -15,7 +15,7 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent, track
 from protoquant.features.store import FeatureStore
 from protoquant.head.head import contributions, head_logits
-from protoquant.head.presence import pool
+from protoquant.head.presence import look
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ def score(store: FeatureStore, scorer: Scorer, on_event: OnEvent) -> Scores:
     images = (shard[i : i + 1] for _, shard in store.shards() for i in range(len(shard)))
     for position, stored in enumerate(track(images, "evaluate", store.n, "images", on_event)):
         tokens = stored.to(scorer.device)
-        similarity = scorer.codebook.similarity(tokens)
-        found = pool(similarity, scorer.temperature)
+        seen = look(tokens, scorer.codebook, scorer.temperature)
+        found = seen.pooled()
         # In float64 on the CPU, as Model.predict: an account must close whatever the order of its sum.
         scores = found.scores.cpu().double()
         own = head_logits(scores, head)
-        cosines, nearest = similarity.max(dim=-1)
+        cosines, nearest = seen.similarity.max(dim=-1)
         counter.add(nearest.cpu(), cosines.cpu())
         logits.append(own)
         probe_logits.append(scorer.probe.logits(tokens.float().mean(dim=1)).cpu())

@@ -28,13 +28,14 @@ from protoquant.features.spec import BackboneSpec
 from protoquant.head.provenance import COLUMNS, crop_name
 
 KIND = "bundle"
-TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS = (
+TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING = (
     "tensors.safetensors",
     "model.json",
     "provenance.parquet",
     "path.csv",
     "metrics.json",
     "crops",
+    "pruning.csv",
 )
 
 
@@ -103,12 +104,13 @@ class Bundle:
         file = self.path / CROPS / crop_name(code, rank)
         return file if file.is_file() else None
 
-    def save(self, folder: Path, candidates: pd.DataFrame) -> None:
+    def save(self, folder: Path, candidates: pd.DataFrame, pruning: pd.DataFrame | None = None) -> None:
         """Write all but the pictures into a folder that :func:`core.artifacts.writing` opened.
 
         Args:
             folder: The folder.
             candidates: Every head of the path, one of them selected.
+            pruning: Every step of the plan by which the selected head was pruned; None where it was not.
         """
         save_tensors(folder / TENSORS, {**self.codebook.tensors(), "head": self.head})
         of_code = self.codebook.class_of_code
@@ -126,6 +128,8 @@ class Bundle:
         )
         write_table(folder / PROVENANCE, self.provenance)
         candidates.to_csv(folder / PATH, index=False, float_format="%.8g", lineterminator="\n")
+        if pruning is not None:
+            pruning.to_csv(folder / PRUNING, index=False, float_format="%.8g", lineterminator="\n")
         write_json(folder / METRICS, dict(self.metrics))
 
     @classmethod
@@ -168,7 +172,7 @@ class Bundle:
 def _check_files(path: Path, files: Mapping[str, Any]) -> None:
     needed = {TENSORS, CARD, PROVENANCE, PATH, METRICS}
     named = {name for name in files if not name.startswith(f"{CROPS}/")}
-    if named != needed:
+    if named - {PRUNING} != needed:
         raise ArtifactError(f"{path} must name {', '.join(sorted(needed))}, it names {', '.join(sorted(named))}")
 
 

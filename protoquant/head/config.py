@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
+from protoquant.head.prune.plan import PrunePlan
 
 Temperature = Annotated[float, Field(ge=0.001, le=10.0)]
 Penalty = Annotated[float, Field(ge=0.0, le=10.0)]
@@ -86,6 +87,9 @@ class TrainConfig(Section):
     )
     max_iterations: int = Field(
         1000, ge=1, le=100_000, description="steps of the solver for one sparsity, at most (proximal)"
+    )
+    prune: PrunePlan | None = Field(
+        None, description="plan by which the chosen head is pruned, as of protoquant prune; none: it stays as it is"
     )
     batch: int = Field(32, ge=1, le=4096, description="images scored at once; fixed, since it decides the rounding")
     crops: int = Field(

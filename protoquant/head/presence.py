@@ -46,31 +46,76 @@ class ScoredSplit:
     labels: Int64[Tensor, " n"]
 
 
-def competition(similarity: Float[Tensor, "n t k"], temperature: float) -> Float[Tensor, "n t k"]:
+@dataclass(frozen=True)
+class Look:
+    """Images held against a codebook, cell by cell.
+
+    Attributes:
+        similarity: Cosine with every code (n, t, k), in [-1, 1].
+        shares: Each code's share in the softmax at the cell (n, t, k), in [0, 1].
+    """
+
+    similarity: Float[Tensor, "n t k"]
+    shares: Float[Tensor, "n t k"]
+
+    def pooled(self) -> Presence:
+        """The presence of every code: its largest share."""
+        scores, cells = self.shares.max(dim=1)
+        return Presence(scores, cells)
+
+
+def competition(
+    similarity: Float[Tensor, "n t k"], temperature: float, background: Float[Tensor, "n t"] | None = None
+) -> Float[Tensor, "n t k"]:
     """Softmax over the codes at every cell: a code counts as far as it beats the others there.
+
+    Every share of this library is computed here. Whoever has tokens and a codebook calls :func:`look`, which does
+    not forget the rest codes.
 
     Args:
         similarity: Cosines in [-1, 1].
         temperature: > 0; the lower, the more the best code takes all.
+        background: What rest codes add to the softmax, from ``Codebook.background``; None without rest codes.
 
     Returns:
-        Shares in [0, 1] that sum to 1 over the codes.
+        Shares in [0, 1] that sum to 1 over the codes, or to less by the share of the background.
     """
-    return torch.softmax(similarity / temperature, dim=-1)
+    scaled = similarity / temperature
+    if background is None:
+        return torch.softmax(scaled, dim=-1)
+    total = torch.logaddexp(torch.logsumexp(scaled, dim=-1), background)
+    return (scaled - total[..., None]).exp_()
 
 
-def pool(similarity: Float[Tensor, "n t k"], temperature: float) -> Presence:
+def look(tokens: Float[Tensor, "n t d"], codebook: Codebook, temperature: float) -> Look:
+    """Similarities and shares of images.
+
+    Args:
+        tokens: Patch tokens without prefix tokens, any scale, float16 or float32.
+        codebook: Codes on the tokens' device.
+        temperature: > 0.
+
+    Raises:
+        ShapeError: d differs from the codebook's. DataError: A token holds NaN or infinity.
+    """
+    similarity = codebook.similarity(tokens)
+    return Look(similarity, competition(similarity, temperature, codebook.background(tokens, temperature)))
+
+
+def pool(
+    similarity: Float[Tensor, "n t k"], temperature: float, background: Float[Tensor, "n t"] | None = None
+) -> Presence:
     """Presence scores of images whose similarities are known.
 
     Args:
         similarity: Cosines in [-1, 1].
         temperature: > 0.
+        background: As for :func:`competition`.
 
     Source:
         ProtoQuant (arXiv 2602.06592): softmax over prototypes, then maximum over locations.
     """
-    scores, cells = competition(similarity, temperature).max(dim=1)
-    return Presence(scores, cells)
+    return Look(similarity, competition(similarity, temperature, background)).pooled()
 
 
 def presence(tokens: Float[Tensor, "n t d"], codebook: Codebook, temperature: float) -> Presence:
@@ -84,7 +129,7 @@ def presence(tokens: Float[Tensor, "n t d"], codebook: Codebook, temperature: fl
     Raises:
         ShapeError: d differs from the codebook's. DataError: A token holds NaN or infinity.
     """
-    return pool(codebook.similarity(tokens), temperature)
+    return look(tokens, codebook, temperature).pooled()
 
 
 def score_split(
@@ -132,7 +177,8 @@ def score_split(
             first, after = place.start + start, place.start + start + len(tokens)
             similarity = codebook.similarity(tokens)
             for kept, temperature in zip(scores, temperatures, strict=True):
-                kept[first:after] = competition(similarity, temperature).amax(dim=1)
+                background = codebook.background(tokens, temperature)
+                kept[first:after] = competition(similarity, temperature, background).amax(dim=1)
             logits.append(probe.logits(tokens.float().mean(dim=1)))
             best = best.with_images(similarity, first)
             on_event(ProgressEvent(label, after, store.n))

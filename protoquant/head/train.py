@@ -22,6 +22,7 @@ from protoquant.head.config import TrainConfig
 from protoquant.head.path import Fitted, fit_path, top1
 from protoquant.head.presence import ScoredSplit, score_split
 from protoquant.head.provenance import RANKS, provenance_table, write_crops
+from protoquant.head.prune.apply import prune_bundle, pruning_sentence
 from protoquant.head.select import Candidate, select
 
 MAPPED = 1 << 31
@@ -96,9 +97,13 @@ def train(
         fitted = fit_path(config, scored[0], scored[1], len(given.images.classes), seed=seed, on_event=on_event)
     candidates = tuple(one.candidate for one in fitted)
     place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
-    bundle = _bundle(config, given, scored, fitted[place])
+    bundle, pruning = _bundle(config, given, scored, fitted[place]), None
+    if config.prune is not None:
+        stores = {"train": given.train, "validation": given.validation}
+        pruned = prune_bundle(config.prune, bundle, stores, device=device, on_event=on_event)
+        bundle, pruning = pruned.bundle, pruned.table
     with writing(out, KIND, given.digests) as folder:
-        bundle.save(folder, _path_table(candidates, place))
+        bundle.save(folder, _path_table(candidates, place), pruning)
         write_crops(
             folder / CROPS,
             bundle.provenance,
@@ -112,6 +117,8 @@ def train(
         )
     chosen, probe_top1 = candidates[place], float(bundle.metrics["probe"]["validation"]["top1"])
     on_event(MessageEvent(_sentence(chosen, probe_top1, given.validation.n)))
+    if config.prune is not None:
+        on_event(MessageEvent(pruning_sentence(bundle.metrics)))
     return TrainResult(out, chosen, candidates, probe_top1)
 
 

@@ -6,10 +6,12 @@ import torch
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.rest import Rest
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import ProgressEvent, ignore
+from protoquant.evaluation.score import Scorer, score
 from protoquant.features.store import FeatureStore
-from protoquant.head.presence import competition, pool, presence, score_split
+from protoquant.head.presence import competition, look, pool, presence, score_split
 
 
 def random_codebook(k: int, d: int, seed: int = 0) -> Codebook:
@@ -37,6 +39,41 @@ def test_shares_sum_to_one_over_codes() -> None:
         shares = competition(similarity, temperature)
         torch.testing.assert_close(shares.sum(dim=-1), torch.ones(3, 5))
         assert shares.isfinite().all()
+
+
+def with_rest(codebook: Codebook, m: int) -> Codebook:
+    """The last m codes as rest codes, each standing for itself alone."""
+    k = codebook.k - m
+    return codebook.only(torch.arange(k), Rest(codebook.codes[k:], torch.zeros(m)))
+
+
+def test_rest_codes_take_their_share_and_no_more() -> None:
+    codebook = random_codebook(7, 8)
+    tokens = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
+    for temperature in (0.01, 0.1, 2.0):
+        whole, part = look(tokens, codebook, temperature), look(tokens, with_rest(codebook, 4), temperature)
+        torch.testing.assert_close(part.shares, whole.shares[..., :3], atol=1e-6, rtol=1e-5)
+        assert bool((part.shares.sum(dim=-1) <= 1 + 1e-6).all())
+
+
+@pytest.mark.parametrize("m", [0, 4])
+def test_whoever_scores_counts_the_rest_codes(features, m: int) -> None:
+    """Split by split, image by image and token by token: one function makes the shares."""
+    store, device = FeatureStore.open(features / "train"), torch.device("cpu")
+    codebook = random_codebook(7, store.d)
+    expected = presence(store.tokens(list(range(store.n))), codebook, 0.1).scores[:, : 7 - m]
+    codebook = with_rest(codebook, m) if m else codebook
+    probe = zero_probe(3, store.d)
+    whole = score_split(
+        store, codebook, probe, (0.1,), batch=5, nearest=1, device=device, label="train", on_event=ignore
+    )
+    torch.testing.assert_close(whole.scores[0], expected, atol=1e-6, rtol=0)
+    similarity = codebook.similarity(store.tokens([0]))
+    background = codebook.background(store.tokens([0]), 0.1)
+    torch.testing.assert_close(pool(similarity, 0.1, background).scores[0], expected[0], atol=1e-6, rtol=0)
+    head = torch.ones(3, codebook.k)
+    evaluated = score(store, Scorer(codebook, head, 0.1, probe, device), ignore)
+    torch.testing.assert_close(torch.from_numpy(evaluated.logits[:, 0]).float(), expected.sum(dim=1))
 
 
 def test_of_equal_cells_the_first_counts() -> None:

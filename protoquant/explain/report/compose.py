@@ -19,7 +19,7 @@ from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image,
 from protoquant.explain.report.page import Card, ClassRow, Confusion, Explained, Group, Page
 from protoquant.explain.report.render import percent
 from protoquant.explain.sources import Sources
-from protoquant.head.presence import competition
+from protoquant.head.presence import look
 
 _CLASSES_ON_A_CARD = 3
 _MISTAKES = 12
@@ -81,8 +81,8 @@ def score_maps(sources: Sources) -> ScoreMap:
         if image_id not in held:
             held.clear()
             with torch.inference_mode():
-                cosine = sources.bundle.codebook.similarity(sources.store.tokens([positions[image_id]]))
-            shares = competition(cosine, sources.bundle.temperature)
+                tokens = sources.store.tokens([positions[image_id]])
+                shares = look(tokens, sources.bundle.codebook, sources.bundle.temperature).shares
             held[image_id] = shares[0].reshape(*sources.store.grid, -1).numpy()
         return held[image_id][:, :, code]
 

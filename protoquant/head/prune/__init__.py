@@ -1,0 +1,1 @@
+"""PRUNE: fewer prototypes or fewer weights in a trained head, by a plan."""

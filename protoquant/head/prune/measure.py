@@ -1,0 +1,105 @@
+"""How good and how small a head is, on one split."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from protoquant.head.head import contributions, head_logits
+from protoquant.head.path import top1
+from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.plan import Metric
+
+EPSILON = 1e-3
+"""Contribution above which a prototype counts in a local size (PIP-Net)."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is measured before and after a fine-tuning.
+
+    Attributes:
+        top1: Accuracy, in [0, 1].
+        loss: Mean cross-entropy, in nats.
+    """
+
+    top1: float
+    loss: float
+
+    def cost(self, metric: Metric) -> float:
+        """The metric, turned so that lower is better."""
+        return self.loss if metric == "loss" else -self.top1
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of a head; the local ones are means over images.
+
+    Attributes:
+        prototypes: Codes with a non-zero weight.
+        nonzeros: Non-zero weights.
+        class_size: Mean non-zero weights per class.
+        empty_classes: Classes without a weight; no image can be given to them but by a tie at 0.
+        local_size: Prototypes whose contribution to the predicted class exceeds EPSILON.
+        local_size_all: Prototypes whose contribution to any class does; each image by itself, so that no batch
+            matters.
+    """
+
+    prototypes: int
+    nonzeros: int
+    class_size: float
+    empty_classes: int
+    local_size: float
+    local_size_all: float
+
+
+def quality(evidence: Evidence, head: Float[Tensor, "c k"]) -> Quality:
+    """Measure a head on a split."""
+    logits = head_logits(evidence.scores, head)
+    return Quality(top1(logits, evidence.labels), float(functional.cross_entropy(logits, evidence.labels)))
+
+
+def size(evidence: Evidence, head: Float[Tensor, "c k"]) -> Size:
+    """Count prototypes, weights, and what takes part in an image."""
+    used = head > 0
+    predicted = head_logits(evidence.scores, head).argmax(dim=1)
+    local = contributions(evidence.scores, head, predicted) > EPSILON
+    anywhere = evidence.scores * head.amax(dim=0) > EPSILON
+    return Size(
+        prototypes=int(used.any(dim=0).sum()),
+        nonzeros=int(used.sum()),
+        class_size=int(used.sum()) / len(head),
+        empty_classes=int((~used.any(dim=1)).sum()),
+        local_size=float(local.sum(dim=1).double().mean()),
+        local_size_all=float(anywhere.sum(dim=1).double().mean()),
+    )
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far the predictions of two models of the same head lie apart, over images.
+
+    Attributes:
+        changed: Share of images with another predicted class, in [0, 1].
+        mean: Mean absolute difference of the logits.
+        largest: Largest absolute difference.
+    """
+
+    changed: float
+    mean: float
+    largest: float
+
+
+def deviation(one: Evidence, other: Evidence, head: Float[Tensor, "c k"]) -> Deviation:
+    """Compare what a head says of the same images under two scorings."""
+    first, second = head_logits(one.scores, head), head_logits(other.scores, head)
+    apart = (first - second).abs()
+    changed = (first.argmax(dim=1) != second.argmax(dim=1)).double().mean()
+    return Deviation(float(changed), float(apart.double().mean()), float(apart.max()))
+
+
+def concentration(evidence: Evidence) -> float:
+    """Active codes: mean over images of codes whose presence exceeds EPSILON."""
+    return float((evidence.scores > EPSILON).sum(dim=1).to(torch.float64).mean())
