@@ -44,9 +44,6 @@ class QuantizeConfig(Section):
     feature_norm: FeatureNormName = Field(
         "center_l2", description="l2: direction of a token; center_l2: direction after taking the train mean away"
     )
-    grounding: Literal["centroid", "medoid"] = Field(
-        "centroid", description="centroid: codes stay means; medoid: each code becomes its nearest train patch"
-    )
     probe_penalties: tuple[Annotated[float, Field(gt=0.0, le=1e6)], ...] = Field(
         (3.0, 1.0, 0.3, 0.1, 0.03),
         min_length=1,

@@ -1,11 +1,12 @@
 """The params section ``train``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
 
+Grounding = Literal["centroid", "medoid", "chosen", "mean"]
 Temperature = Annotated[float, Field(ge=0.001, le=10.0)]
 
 
@@ -38,6 +39,18 @@ class TrainConfig(Section):
     max_class_size: float | None = Field(
         None, gt=0.0, description="most prototypes per class, on average, of a head that may be taken; none: no limit"
     )
+    grounding: Grounding = Field(
+        "centroid",
+        description="what codes become before the last fit of the head; centroid: they stay as learned; medoid: each "
+        "its nearest train patch; chosen: of its grounding_patches nearest the one of least validation loss; mean: "
+        "the direction of their mean",
+    )
+    grounding_patches: int | None = Field(
+        None,
+        ge=2,
+        le=8,
+        description="nearest train patches that chosen and mean take into account; none with centroid and medoid",
+    )
     solver_tolerance: float = Field(
         0.01, ge=1e-8, le=0.1, description="how far from optimal a head may stay, as a share of its penalty"
     )
@@ -61,4 +74,14 @@ class TrainConfig(Section):
     def _distinct(self) -> "TrainConfig":
         if len(set(self.temperatures)) != len(self.temperatures):
             raise ValueError(f"temperature must not repeat a value, got {list(self.temperatures)}")
+        return self
+
+    @model_validator(mode="after")
+    def _grounded(self) -> "TrainConfig":
+        takes = self.grounding in ("chosen", "mean")
+        if takes != (self.grounding_patches is not None):
+            wanted = "a number from 2 to 8" if takes else "null"
+            raise ValueError(
+                f"grounding_patches must be {wanted} with grounding {self.grounding}, got {self.grounding_patches}"
+            )
         return self

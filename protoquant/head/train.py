@@ -15,7 +15,10 @@ from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.data.table import ImageTable
 from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import CROPS, KIND, Bundle
+from protoquant.head.choosing import Judge
 from protoquant.head.config import TrainConfig
+from protoquant.head.grounding import Price, accuracy_at, ground_codes
+from protoquant.head.nearest import Nearest
 from protoquant.head.path import Fitted, fit_path, top1
 from protoquant.head.presence import ScoredSplit, score_split
 from protoquant.head.provenance import RANKS, provenance_table, write_crops
@@ -52,6 +55,23 @@ class _Inputs:
     quantize_params: Any
 
 
+@dataclass(frozen=True)
+class _Path:
+    """All heads, the place of the one that is taken, and what grounding cost; None where codes stay as learned."""
+
+    fitted: list[Fitted]
+    place: int
+    price: Price | None = None
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        return tuple(one.candidate for one in self.fitted)
+
+    @property
+    def taken(self) -> Fitted:
+        return self.fitted[self.place]
+
+
 def train(
     config: TrainConfig,
     *,
@@ -85,10 +105,12 @@ def train(
     given = _open(images, root, features, codebook)
     with torch.inference_mode():
         scored = _score(config, given, device, on_event)
-        fitted = fit_path(config, scored[0], scored[1], len(given.images.classes), on_event)
-    candidates = tuple(one.candidate for one in fitted)
-    place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
-    bundle = _bundle(config, given, scored, fitted[place])
+        path = _fit(config, given, scored, on_event)
+        if config.grounding != "centroid":
+            given, scored, path = _ground(config, given, scored[0].nearest, path, device=device, on_event=on_event)
+    candidates, place = path.candidates, path.place
+    bundle = _bundle(config, given, scored, path.taken)
+    bundle = replace(bundle, metrics={**bundle.metrics, "grounding": _grounding_metrics(config, path.price)})
     with writing(out, KIND, given.digests) as folder:
         bundle.save(folder, _path_table(candidates, place))
         write_crops(
@@ -105,6 +127,39 @@ def train(
     chosen, probe_top1 = candidates[place], float(bundle.metrics["probe"]["validation"]["top1"])
     on_event(MessageEvent(_sentence(chosen, probe_top1, given.validation.n)))
     return TrainResult(out, chosen, candidates, probe_top1)
+
+
+def _fit(config: TrainConfig, given: _Inputs, scored: list[ScoredSplit], on_event: OnEvent) -> _Path:
+    """Fit the path and take one head of it."""
+    fitted = fit_path(config, scored[0], scored[1], len(given.images.classes), on_event)
+    candidates = [one.candidate for one in fitted]
+    return _Path(fitted, select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size))
+
+
+def _ground(
+    config: TrainConfig, given: _Inputs, nearest: Nearest, path: _Path, *, device: torch.device, on_event: OnEvent
+) -> tuple[_Inputs, list[ScoredSplit], _Path]:
+    """Tie the codes to train patches, then score and fit again; the new path knows what that cost."""
+    head, temperature = path.taken.weights.to_dense(), path.taken.candidate.temperature
+    judge = Judge(given.validation, head, temperature, config.batch)
+    codebook = given.codebook.to(device)
+    grounded = ground_codes(
+        config.grounding,
+        config.grounding_patches,
+        source=given.train,
+        codebook=codebook,
+        nearest=nearest,
+        judge=judge,
+    )
+    given = replace(given, codebook=grounded.codebook.to(torch.device("cpu")))
+    on_train, on_validation = _score(config, given, device, on_event)
+    led = on_train.nearest.led_by(*(part.to(device) for part in grounded.patches))
+    scored = [replace(on_train, nearest=led), on_validation]
+    size = path.taken.candidate.class_size
+    again = _fit(config, given, scored, on_event)
+    price = Price(size, *(accuracy_at(one.candidates, size) for one in (path, again)))
+    on_event(MessageEvent(price.sentence(config.grounding)))
+    return given, scored, replace(again, price=price)
 
 
 def _open(images: Path, root: Path, features: Path, codebook: Path) -> _Inputs:
@@ -193,6 +248,12 @@ def _metrics(chosen: Candidate, on_train: ScoredSplit, on_validation: ScoredSpli
         }
     )
     return numbers
+
+
+def _grounding_metrics(config: TrainConfig, price: Price | None) -> dict[str, Any]:
+    """What the codes became and what that cost on validation at the size selected before."""
+    numbers = {} if price is None else rounded(asdict(price) | {"price": price.before - price.after})
+    return {"method": config.grounding, "patches": config.grounding_patches, **numbers}
 
 
 def _path_table(candidates: tuple[Candidate, ...], place: int) -> pd.DataFrame:
