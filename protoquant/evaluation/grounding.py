@@ -11,7 +11,7 @@ from protoquant.head.bundle import Bundle
 
 PROTOTYPES = "prototypes.csv"
 NEAR = 0.9
-"""Cosine from which a prototype is called near to a patch."""
+"""A prototype is called near to a patch above this cosine."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class GroundingNumbers:
         prototypes: Number of prototypes.
         nearest_mean: Mean cosine of a prototype with its nearest train patch; 1 where each is a patch.
         nearest_min: The least of them.
-        near_share: Share of prototypes with a train patch at cosine 0.9 or more, in [0, 1].
+        near_share: Share of prototypes with a train patch above a cosine of 0.9, in [0, 1].
         patches_mean: Mean cosine with all patches that the bundle names for a prototype.
         drift_mean: Mean cosine of a code as quantize left it with the same code in the bundle; 1 where none moved,
             None where the bundle does not hold as many codes.
@@ -80,7 +80,7 @@ def grounding_numbers(table: pd.DataFrame) -> GroundingNumbers:
         prototypes=len(table),
         nearest_mean=float(table["nearest"].mean()),
         nearest_min=float(table["nearest"].min()),
-        near_share=float((table["nearest"] >= NEAR).mean()),
+        near_share=float((table["nearest"] > NEAR).mean()),
         patches_mean=float(table["patches"].mean()),
         drift_mean=None if drift.empty else float(drift.mean()),
         drift_min=None if drift.empty else float(drift.min()),
