@@ -42,8 +42,8 @@ class TrainConfig(Section):
     grounding: Grounding = Field(
         "centroid",
         description="what codes become before the last fit of the head; centroid: they stay as learned; medoid: each "
-        "its nearest train patch; chosen: of its grounding_patches nearest the one of least validation loss; mean: "
-        "the direction of their mean",
+        "its nearest train patch; chosen: of its grounding_patches nearest the one of least loss on half of validation "
+        "(the other half measures); mean: the direction of their mean",
     )
     grounding_patches: int | None = Field(
         None,

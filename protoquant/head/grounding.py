@@ -11,12 +11,15 @@ from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.grounding import NearestPatches, ground
-from protoquant.codebook.stream import TokenSource, token_batches
+from protoquant.codebook.grounding import NearestPatches, foreign, ground
+from protoquant.codebook.stream import TokenSource, image_batches
 from protoquant.core.errors import DataError
 from protoquant.head.choosing import Judge, Offers, choose_patches
 from protoquant.head.config import Grounding
+from protoquant.head.head import head_logits
 from protoquant.head.nearest import Nearest
+from protoquant.head.path import Fitted, top1
+from protoquant.head.presence import ScoredSplit
 from protoquant.head.select import Candidate
 
 
@@ -65,51 +68,72 @@ class Price:
 
 
 def ground_codes(
-    method: Grounding, patches: int | None, *, source: TokenSource, codebook: Codebook, nearest: Nearest, judge: Judge
+    method: Grounding, patches: int | None, *, source: TokenSource, codebook: Codebook, judge: Judge
 ) -> GroundedCodes:
-    """Tie every code to train patches.
+    """Tie every code to train patches; where codes were seeded from classes, to patches of the code's own class.
 
     ``medoid``: each code becomes the train patch nearest to it, no two codes the same one. ``chosen``: a prototype
     becomes the one of its nearest patches with which the present head loses least; the other codes their medoid.
+    Images that chose measure nothing afterwards: with hundreds of choices, a split praises its own.
     ``mean``: each code becomes the direction of the mean of its nearest patches, of as many images. ``centroid``
     leaves the codes alone and is no case of this.
 
     Args:
         method: medoid, chosen or mean.
-        patches: How many patches ``chosen`` and ``mean`` look at; None with ``medoid``.
+        patches: How many patches ``chosen`` and ``mean`` look at, of different images; None with ``medoid``.
         source: Train tokens.
         codebook: The codes as learned, on the device to compute on.
-        nearest: The train images nearest to each code, at least ``patches`` of them.
-        judge: Of ``chosen``.
+        judge: Of ``chosen``; its batch is that of all.
 
     Returns:
         The new codes with their patches.
 
     Raises:
-        DataError: There are fewer train images than ``patches``, or fewer different patches than codes.
+        DataError: There are fewer train images than ``patches``, or fewer different patches than codes; for codes
+            seeded from classes, in a class.
         ValueError: The method is ``centroid``.
     """
     if method == "centroid":
         raise ValueError("grounding centroid changes no code; do not ask for it")
-    if patches is not None and bool((nearest.images[:, :patches] < 0).any()):
-        raise DataError(f"train.grounding_patches must be <= {source.n} train images, got {patches}; lower it")
+    of_code = codebook.class_of_code
+    classes = None if of_code is None else torch.tensor(of_code, device=codebook.codes.device)
+    first, nearest = _look(source, codebook, classes, patches or 1, judge.batch)
+    images, cells = nearest.images.cpu(), nearest.cells.cpu()
+    if bool((images < 0).any()):
+        raise DataError(
+            f"train.grounding_patches must be at most the train images {'' if classes is None else 'of a class '}"
+            f"there are, got {patches} (params.yaml); lower it"
+        )
     if method == "mean":
-        return _means(source, codebook, nearest.images[:, :patches], nearest.cells[:, :patches])
-    first = NearestPatches(codebook.codes)
-    for tokens in token_batches(source, judge.batch * source.t):
-        units = codebook.norm.apply(tokens.to(codebook.codes.device))
-        first.add(units, units @ codebook.codes.T)
-    found = ground(source, codebook.codes, codebook.norm, first, judge.batch * source.t)
-    medoids = replace(codebook, codes=found.units)
-    images, cells = found.images[:, None], found.cells[:, None]
+        units = read_patches(source, codebook.norm, images, cells).to(codebook.codes)
+        codes = torch.nn.functional.normalize(units.mean(dim=1), dim=1)
+        cosines = (units @ codes[:, :, None]).squeeze(2).clamp(-1.0, 1.0)
+        return GroundedCodes(replace(codebook, codes=codes), images, cells, cosines.cpu())
+    found = ground(source, codebook.codes, codebook.norm, first, judge.batch * source.t, class_of_code=classes)
+    codes, own = found.units, (found.images[:, None], found.cells[:, None])
     if method == "chosen":
-        images = torch.cat([images, nearest.images[:, :patches].cpu()], dim=1)
-        cells = torch.cat([cells, nearest.cells[:, :patches].cpu()], dim=1)
-        units = read_patches(source, codebook.norm, images, cells).to(found.units)
-        taken = choose_patches(medoids, Offers(images * source.t + cells, units), judge)
-        medoids = replace(codebook, codes=units[torch.arange(codebook.k), taken])
-        images, cells = (part.gather(1, taken[:, None]) for part in (images, cells))
-    return GroundedCodes(medoids, images, cells, torch.ones(codebook.k, 1))
+        images, cells = torch.cat([own[0], images], dim=1), torch.cat([own[1], cells], dim=1)
+        offers = Offers(images * source.t + cells, read_patches(source, codebook.norm, images, cells).to(codes))
+        taken = choose_patches(replace(codebook, codes=codes), offers, judge)[:, None]
+        codes = offers.units[torch.arange(codebook.k), taken[:, 0]]
+        own = (images.gather(1, taken), cells.gather(1, taken))
+    return GroundedCodes(replace(codebook, codes=codes), *own, torch.ones(codebook.k, 1))
+
+
+def _look(
+    source: TokenSource, codebook: Codebook, classes: Int64[Tensor, " k"] | None, patches: int, batch: int
+) -> tuple[NearestPatches, Nearest]:
+    """Find the patches nearest to each code, and the nearest images, in one pass over the train tokens."""
+    first = NearestPatches(codebook.codes)
+    nearest = Nearest.empty(codebook.k, patches, codebook.codes.device)
+    for images in image_batches(source, batch * source.t):
+        units = codebook.norm.apply(source.tokens(images).reshape(-1, source.d).to(codebook.codes.device))
+        similarities = (units @ codebook.codes.T).clamp_(-1.0, 1.0)
+        if classes is not None:
+            similarities = similarities.masked_fill(foreign(source, images, classes), -torch.inf)
+        first.add(units, similarities)
+        nearest = nearest.with_images(similarities.unflatten(0, (len(images), source.t)), int(images[0]))
+    return first, nearest
 
 
 def read_patches(
@@ -133,6 +157,30 @@ def read_patches(
     return units.reshape(*images.shape, source.d)
 
 
+def price_of(
+    fitted: Sequence[Fitted],
+    class_size: float,
+    after: Sequence[Fitted],
+    validation: ScoredSplit,
+    temperatures: Sequence[float],
+) -> Price:
+    """Compare two paths at one size, on the same images.
+
+    Args:
+        fitted: Heads for the codes as learned, as ``fit_path`` gave them.
+        class_size: Prototypes per class at which to compare.
+        after: Heads for the grounded codes, measured on ``validation`` already.
+        validation: Presences of the codes as learned in the images to measure on.
+        temperatures: Of those presences.
+    """
+    scores = dict(zip(temperatures, validation.scores, strict=True))
+    before = []
+    for one in fitted:
+        logits = head_logits(scores[one.candidate.temperature], one.weights.to_dense())
+        before.append(replace(one.candidate, validation_top1=top1(logits, validation.labels)))
+    return Price(class_size, accuracy_at(before, class_size), accuracy_at([one.candidate for one in after], class_size))
+
+
 def accuracy_at(candidates: Sequence[Candidate], class_size: float) -> float:
     """Validation accuracy of a path at a size, read off between its heads, for the temperature where it is highest.
 
@@ -147,12 +195,3 @@ def accuracy_at(candidates: Sequence[Candidate], class_size: float) -> float:
         sizes, accuracies = zip(*own, strict=True)
         found.append(float(np.interp(np.log(class_size), np.log(sizes), accuracies)))
     return max(found)
-
-
-def _means(
-    source: TokenSource, codebook: Codebook, images: Int64[Tensor, "k m"], cells: Int64[Tensor, "k m"]
-) -> GroundedCodes:
-    units = read_patches(source, codebook.norm, images.cpu(), cells.cpu()).to(codebook.codes)
-    codes = torch.nn.functional.normalize(units.mean(dim=1), dim=1)
-    cosines = (units @ codes[:, :, None]).squeeze(2).clamp(-1.0, 1.0)
-    return GroundedCodes(replace(codebook, codes=codes), images.cpu(), cells.cpu(), cosines.cpu())

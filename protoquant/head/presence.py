@@ -44,6 +44,11 @@ class ScoredSplit:
     nearest: Nearest
     labels: Int64[Tensor, " n"]
 
+    def on(self, images: Int64[Tensor, " m"]) -> "ScoredSplit":
+        """The same of some images; the images nearest to each code stay those of the whole split."""
+        scores = tuple(part[images] for part in self.scores)
+        return ScoredSplit(scores, self.probe_logits[images], self.nearest, self.labels[images])
+
 
 def competition(similarity: Float[Tensor, "n t k"], temperature: float) -> Float[Tensor, "n t k"]:
     """Softmax over the codes at every cell: a code counts as far as it beats the others there.

@@ -15,10 +15,9 @@ from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.data.table import ImageTable
 from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import CROPS, KIND, Bundle
-from protoquant.head.choosing import Judge
+from protoquant.head.choosing import Judge, Part, halves
 from protoquant.head.config import TrainConfig
-from protoquant.head.grounding import Price, accuracy_at, ground_codes
-from protoquant.head.nearest import Nearest
+from protoquant.head.grounding import Price, ground_codes, price_of
 from protoquant.head.path import Fitted, fit_path, top1
 from protoquant.head.presence import ScoredSplit, score_split
 from protoquant.head.provenance import RANKS, provenance_table, write_crops
@@ -107,7 +106,7 @@ def train(
         scored = _score(config, given, device, on_event)
         path = _fit(config, given, scored, on_event)
         if config.grounding != "centroid":
-            given, scored, path = _ground(config, given, scored[0].nearest, path, device=device, on_event=on_event)
+            given, scored, path = _ground(config, given, scored[1], path, device=device, on_event=on_event)
     candidates, place = path.candidates, path.place
     bundle = _bundle(config, given, scored, path.taken)
     bundle = replace(bundle, metrics={**bundle.metrics, "grounding": _grounding_metrics(config, path.price)})
@@ -125,7 +124,7 @@ def train(
             on_event=on_event,
         )
     chosen, probe_top1 = candidates[place], float(bundle.metrics["probe"]["validation"]["top1"])
-    on_event(MessageEvent(_sentence(chosen, probe_top1, given.validation.n)))
+    on_event(MessageEvent(_sentence(chosen, probe_top1, len(scored[1].labels))))
     return TrainResult(out, chosen, candidates, probe_top1)
 
 
@@ -137,27 +136,29 @@ def _fit(config: TrainConfig, given: _Inputs, scored: list[ScoredSplit], on_even
 
 
 def _ground(
-    config: TrainConfig, given: _Inputs, nearest: Nearest, path: _Path, *, device: torch.device, on_event: OnEvent
+    config: TrainConfig, given: _Inputs, before: ScoredSplit, path: _Path, *, device: torch.device, on_event: OnEvent
 ) -> tuple[_Inputs, list[ScoredSplit], _Path]:
-    """Tie the codes to train patches, then score and fit again; the new path knows what that cost."""
-    head, temperature = path.taken.weights.to_dense(), path.taken.candidate.temperature
-    judge = Judge(given.validation, head, temperature, config.batch)
-    codebook = given.codebook.to(device)
+    """Tie the codes to train patches, then score and fit again; the new path knows what that cost.
+
+    Validation images that chose patches are set aside: half of them choose, the other half measures.
+    """
+    every = torch.arange(given.validation.n)
+    judging, measuring = halves(given.validation.labels) if config.grounding == "chosen" else (every, every)
+    taken = path.taken.candidate
+    judge = Judge(Part(given.validation, judging), path.taken.weights.to_dense(), taken.temperature, config.batch)
     grounded = ground_codes(
         config.grounding,
         config.grounding_patches,
         source=given.train,
-        codebook=codebook,
-        nearest=nearest,
+        codebook=given.codebook.to(device),
         judge=judge,
     )
     given = replace(given, codebook=grounded.codebook.to(torch.device("cpu")))
     on_train, on_validation = _score(config, given, device, on_event)
     led = on_train.nearest.led_by(*(part.to(device) for part in grounded.patches))
-    scored = [replace(on_train, nearest=led), on_validation]
-    size = path.taken.candidate.class_size
+    scored = [replace(on_train, nearest=led), on_validation.on(measuring.to(device))]
     again = _fit(config, given, scored, on_event)
-    price = Price(size, *(accuracy_at(one.candidates, size) for one in (path, again)))
+    price = price_of(path.fitted, taken.class_size, again.fitted, before.on(measuring.to(device)), config.temperatures)
     on_event(MessageEvent(price.sentence(config.grounding)))
     return given, scored, replace(again, price=price)
 

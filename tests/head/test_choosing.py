@@ -10,7 +10,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.stream import TensorSource
 from protoquant.head import choosing
-from protoquant.head.choosing import Judge, Offers, choose_patches
+from protoquant.head.choosing import Judge, Offers, Part, choose_patches, halves
 from protoquant.head.head import head_logits
 from protoquant.head.presence import presence
 
@@ -83,3 +83,15 @@ def test_losses_of_a_change_equal_the_formula() -> None:
     found = choosing._losses(logits, change, weights, labels)
     plain = torch.stack([cross_entropy(logits + change[:, [slot]] * weights, labels) for slot in range(3)])
     torch.testing.assert_close(found, plain - cross_entropy(logits, labels))
+
+
+def test_halves_share_every_class() -> None:
+    labels = torch.tensor([1, 0, 1, 1, 0, 2])
+    assert [part.tolist() for part in halves(labels)] == [[0, 1, 3, 5], [2, 4]]
+
+
+def test_a_part_is_a_source_of_its_own() -> None:
+    whole = TensorSource(torch.arange(24.0).reshape(4, 3, 2), torch.arange(4))
+    part = Part(whole, torch.tensor([3, 1]))
+    assert (part.n, part.t, part.d, part.labels.tolist()) == (2, 3, 2, [3, 1])
+    assert torch.equal(part.tokens(torch.tensor([1])), whole.values[[1]])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -7,8 +9,10 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.stream import TensorSource
 from protoquant.core.errors import DataError
 from protoquant.head.choosing import Judge
-from protoquant.head.grounding import GroundedCodes, accuracy_at, ground_codes, read_patches
+from protoquant.head.grounding import GroundedCodes, Price, accuracy_at, ground_codes, price_of, read_patches
 from protoquant.head.nearest import Nearest
+from protoquant.head.path import Fitted
+from protoquant.head.presence import ScoredSplit
 from protoquant.head.select import Candidate
 
 L2 = FeatureNorm("l2")
@@ -20,14 +24,13 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 SOURCE = TensorSource((5 * drawn(12, 4, 6, seed=1)).half(), torch.arange(12) % 3)
-CODES = Codebook(drawn(5, 6), L2, (0, 0, 1, 1, 2))
+CODES = Codebook(drawn(5, 6), L2)
 
 
 def grounded(method: str, patches: int | None = None, codes: Codebook = CODES, batch: int = 4) -> GroundedCodes:
-    nearest = Nearest.empty(codes.k, 8, CPU).with_images(codes.similarity(SOURCE.values), 0)
     head = torch.rand(3, codes.k, generator=torch.Generator().manual_seed(2))
     judge = Judge(SOURCE, head, 0.1, batch)
-    return ground_codes(method, patches, source=SOURCE, codebook=codes, nearest=nearest, judge=judge)
+    return ground_codes(method, patches, source=SOURCE, codebook=codes, judge=judge)
 
 
 def patch_of(found: GroundedCodes, code: int) -> torch.Tensor:
@@ -81,13 +84,46 @@ def test_the_batch_changes_nothing(method: str, patches: int | None) -> None:
     assert torch.equal(first.images, second.images)
 
 
+OF_CLASS = replace(CODES, class_of_code=(0, 0, 1, 1, 2))
+
+
+@pytest.mark.parametrize(("method", "patches"), [("medoid", None), ("chosen", 3), ("mean", 4)])
+def test_codes_of_a_class_take_patches_of_that_class(method: str, patches: int | None) -> None:
+    found = grounded(method, patches, OF_CLASS)
+    assert (SOURCE.labels[found.images] == torch.tensor(OF_CLASS.class_of_code)[:, None]).all()
+    similarity = OF_CLASS.similarity(SOURCE.values)[SOURCE.labels == 2].flatten(0, 1)[:, 4]
+    if method == "medoid":
+        nearest = L2.apply(SOURCE.values[SOURCE.labels == 2]).flatten(0, 1)[similarity.argmax()]
+        assert torch.equal(found.codebook.codes[4], nearest)
+
+
+def test_a_class_that_all_codes_want_gives_each_another_patch() -> None:
+    """Sixteen codes in one narrow bundle, all of class 1, which has just as many patches."""
+    crowd = Codebook(normalize(drawn(1, 6) + 0.01 * drawn(16, 6, seed=4), dim=1), L2, (1,) * 16)
+    found = grounded("medoid", None, crowd)
+    patches = found.images[:, 0] * 4 + found.cells[:, 0]
+    assert len(patches.unique()) == 16
+    assert set(SOURCE.labels[found.images[:, 0]].tolist()) == {1}
+    more = Codebook(normalize(drawn(17, 6), dim=1), L2, (1,) * 17)
+    with pytest.raises(DataError, match="17 codes need 17 different train patches, found 16"):
+        grounded("medoid", None, more)
+
+
 def test_more_patches_than_images_are_refused() -> None:
-    few = Nearest.empty(5, 8, CPU).with_images(CODES.similarity(SOURCE.values[:3]), 0)
-    judge = Judge(SOURCE, torch.ones(3, 5), 0.1, 4)
-    with pytest.raises(DataError, match=r"train\.grounding_patches must be <= 12 train images, got 4"):
-        ground_codes("mean", 4, source=SOURCE, codebook=CODES, nearest=few, judge=judge)
+    with pytest.raises(DataError, match="at most the train images of a class there are, got 5"):
+        grounded("mean", 5, OF_CLASS)
     with pytest.raises(ValueError, match="centroid changes no code"):
-        ground_codes("centroid", None, source=SOURCE, codebook=CODES, nearest=few, judge=judge)
+        grounded("centroid")
+
+
+def test_the_price_compares_both_paths_on_the_same_images() -> None:
+    labels = torch.tensor([0, 1, 0, 1])
+    right, wrong = torch.eye(2)[labels], torch.eye(2)[1 - labels]
+    before = ScoredSplit((right, wrong), torch.zeros(4, 2), Nearest.empty(2, 1, CPU), labels)
+    heads = [Fitted(candidate(t, 1.0, 0.5), torch.eye(2).to_sparse()) for t in (0.1, 0.2)]
+    after = [Fitted(candidate(0.1, 1.0, 0.75), torch.eye(2).to_sparse())]
+    assert price_of(heads, 1.0, after, before, (0.1, 0.2)) == Price(1.0, 1.0, 0.75)
+    assert price_of(heads[1:], 1.0, after, before, (0.1, 0.2)) == Price(1.0, 0.0, 0.75)
 
 
 def test_patches_are_read_where_they_are() -> None:

@@ -182,6 +182,7 @@ def test_grounded_codes_are_named_scored_and_priced(inputs, tmp_path, method, pa
     found = bundle.metrics["grounding"]
     assert (found["method"], found["patches"], found["before"], found["after"]) == (method, patches, 1.0, 1.0)
     assert found["price"] == 0.0
+    assert bundle.metrics["validation"]["n"] == (6 if method == "chosen" else 12)  # those that chose do not measure
     assert any(isinstance(one, MessageEvent) and f"grounding {method}: validation top-1" in one.text for one in heard)
     assert not torch.equal(bundle.codebook.codes, learned.codes)
     store = FeatureStore.open(inputs["features"] / "train")
