@@ -124,6 +124,7 @@ def evaluate() -> None:
         step(
             run.settings.evaluate,
             images=run.workspace.images,
+            root=run.image_root,
             features=run.workspace.features,
             codebook=run.workspace.codebook,
             bundle=run.workspace.bundle,

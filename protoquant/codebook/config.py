@@ -75,9 +75,6 @@ class QuantizeConfig(Section):
     gradient: GradientConfig | None = Field(
         None, description="stage 1 by gradient (gradient); null with another learner"
     )
-    grounding: Literal["centroid", "medoid"] = Field(
-        "centroid", description="centroid: codes stay means; medoid: each code becomes its nearest train patch"
-    )
     probe_penalties: tuple[Annotated[float, Field(gt=0.0, le=1e6)], ...] = Field(
         (3.0, 1.0, 0.3, 0.1, 0.03),
         min_length=1,

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.stream import TokenSource, token_batches
+from protoquant.codebook.stream import TokenSource, image_batches
 from protoquant.core.errors import DataError
 
 _NEAREST = 16
@@ -67,6 +67,8 @@ def ground(
     norm: FeatureNorm,
     first_pass: NearestPatches,
     batch: int,
+    *,
+    class_of_code: Int64[Tensor, " k"] | None = None,
 ) -> Grounding:
     """Give every code its nearest train patch, each patch to one code.
 
@@ -79,12 +81,13 @@ def ground(
         norm: Map from tokens to unit vectors.
         first_pass: The nearest patches of all codes, already streamed.
         batch: Tokens of a step of the further passes, needed only where 16 patches were not enough.
+        class_of_code: The class whose images a code's patch must be of; None where any image will do.
 
     Returns:
         A patch for each code.
 
     Raises:
-        DataError: There are fewer different patches than codes.
+        DataError: There are fewer different patches than codes, in all or of a class.
     """
     k = len(codes)
     settled = _Settlement(source, norm, codes)
@@ -102,9 +105,27 @@ def ground(
             )
         waiting = codes[rows.to(codes.device)]
         found = NearestPatches(waiting, torch.tensor(sorted(refused)))
-        for tokens in token_batches(source, batch):
-            units = norm.units(tokens.to(codes.device))
-            found.add(units, units @ waiting.T)
+        for images in image_batches(source, batch):
+            units = norm.units(source.tokens(images).reshape(-1, source.d).to(codes.device))
+            similarities = units @ waiting.T
+            if class_of_code is not None:
+                other = foreign(source, images, class_of_code[rows].to(codes.device))
+                similarities = similarities.masked_fill(other, -torch.inf)
+            found.add(units, similarities)
+
+
+def foreign(
+    source: TokenSource, images: Int64[Tensor, " n"], class_of_code: Int64[Tensor, " k"]
+) -> Bool[Tensor, "b k"]:
+    """Whether a patch is of another class than a code, for all patches of some images, flat.
+
+    Args:
+        source: Where the images are.
+        images: Their positions.
+        class_of_code: Class of each code, on the device of the answer.
+    """
+    labels = source.labels[images].to(class_of_code.device).repeat_interleave(source.t)
+    return labels[:, None] != class_of_code
 
 
 class _Settlement:

@@ -92,9 +92,6 @@ def quantize(
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
     learned, codebook, history = _learn(config, train, size, fitted.probe, seed=seed, on_event=on_event)
     train_health, grounding = _measure_and_ground(train, codebook, config.batch)
-    if config.grounding == "medoid":
-        codebook = Codebook(grounding.units, codebook.norm, codebook.class_of_code)
-        train_health = measure(train, codebook, config.batch)
     validation_health = measure(validation, codebook, config.batch)
     quantised = _quantised_numbers(config, validation, learned, codebook, fitted)
     on_event(MessageEvent(_sentence(size.k, train_health, validation_health)))

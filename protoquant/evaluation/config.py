@@ -21,3 +21,10 @@ class EvaluateConfig(Section):
     )
     cover: float = Field(0.9, gt=0.0, le=1.0, description="share of the logit that cover_size prototypes explain")
     decimals: int = Field(4, ge=2, le=10, description="decimals of every number in metrics.json")
+    stability_images: int = Field(
+        64,
+        ge=0,
+        le=1_000_000,
+        description="test images, drawn at random, on which stability under JPEG, blur, shift and noise is measured; "
+        "0: none",
+    )

@@ -6,15 +6,20 @@ from typing import Any
 
 import torch
 
+from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import artifact_digest, open_artifact, write_json, writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.metrics import METRICS, headline, judge, measure
+from protoquant.evaluation.grounding import PROTOTYPES, prototype_table
+from protoquant.evaluation.metrics import METRICS, headline, judge, measure, measure_explanations
 from protoquant.evaluation.score import Scorer, score
-from protoquant.evaluation.tables import write_tables
+from protoquant.evaluation.stability import STABILITY, Stability, measure_stability
+from protoquant.evaluation.tables import write_csv, write_tables
+from protoquant.features.backbone import Backbone
 from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import Bundle
 
@@ -41,6 +46,7 @@ def evaluate(
     config: EvaluateConfig,
     *,
     images: Path,
+    root: Path,
     features: Path,
     codebook: Path,
     bundle: Path,
@@ -54,14 +60,15 @@ def evaluate(
 
     Args:
         config: Intervals, bins, thresholds, decimals.
-        images: Written by prepare.
+        images: Written by prepare; test images are opened where stability is measured.
+        root: ``prepare.root``.
         features: Written by extract; only its test split is opened.
-        codebook: Written by quantize; only its linear probe is used.
+        codebook: Written by quantize; its linear probe is the yardstick, its codes tell how far training moved them.
         bundle: Written by train; read only.
         out: Folder for predictions, contributions and curves.
         metrics: File for the headline numbers alone, as ``dvc metrics`` shows them.
         device: Where to compute.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap, of the draw of images and of their noise.
         on_event: Told of every image.
 
     Returns:
@@ -69,19 +76,24 @@ def evaluate(
 
     Raises:
         ArtifactError: An artifact is missing or damaged, or artifacts do not belong together.
-        DataError: The test split is empty.
+        DataError: The test split is empty, or an image that stability needs cannot be read.
+        UsageError: The backbone's weights cannot be had and stability is to be measured.
     """
     before = artifact_digest(bundle)
     open_artifact(codebook, "codebook")
     model, store, probe = Bundle.open(bundle), FeatureStore.open(features / SPLIT), LinearProbe.open(codebook)
     open_artifact(images, "images", verify=False)
-    _check_fit(model, store, images)
+    table = ImageTable.open(images, root).split(SPLIT)
+    _check_fit(model, store, table)
     _check_origin(bundle, store, images=images, codebook=codebook)
     scorer = Scorer(model.codebook.to(device), model.head.to(device), model.temperature, probe.to(device), device)
     with torch.inference_mode():
         scores = score(store, scorer, on_event)
     judged, head = judge(scores, store.labels.numpy()), model.head.numpy()
+    prototypes = prototype_table(model, Codebook.open(codebook, verify=False))
+    stability = _stability(config, model, table, store.image_ids, device=device, seed=seed, on_event=on_event)
     numbers = measure(scores, judged, head, config, seed)
+    numbers |= measure_explanations(prototypes, stability, config, seed)
     _check_unchanged(bundle, before, scorer, model)
     inputs = {
         "bundle": before,
@@ -100,16 +112,45 @@ def evaluate(
             head=head,
             config=config,
         )
+        write_csv(folder / PROTOTYPES, prototypes, config.decimals)
+        if stability is not None:
+            write_csv(folder / STABILITY, stability.table(), config.decimals)
     write_json(metrics, headline(numbers))
     on_event(MessageEvent(_sentence(numbers)))
     return EvaluateResult(out, metrics, numbers)
 
 
-def _check_fit(model: Bundle, store: FeatureStore, images: Path) -> None:
+def _stability(
+    config: EvaluateConfig,
+    model: Bundle,
+    table: ImageTable,
+    image_ids: tuple[str, ...],
+    *,
+    device: torch.device,
+    seed: int,
+    on_event: OnEvent,
+) -> Stability | None:
+    """Draw test images and measure how far small changes of them move their explanations; None for no image."""
+    if config.stability_images == 0:
+        return None
+    rng = numpy_generator(seed, "evaluate", "stability")
+    drawn = rng.permutation(len(image_ids))[: config.stability_images]
+    return measure_stability(
+        model,
+        Backbone.load(model.backbone, device),
+        table,
+        [image_ids[position] for position in sorted(drawn.tolist())],
+        epsilon=config.epsilon,
+        seed=seed,
+        on_event=on_event,
+    )
+
+
+def _check_fit(model: Bundle, store: FeatureStore, table: ImageTable) -> None:
     """Refuse artifacts that were not made for each other."""
     again = "run dvc repro"
-    if model.classes != ImageTable.open(images, images).split(SPLIT).classes:
-        raise ArtifactError(f"the bundle's classes are not those of {images}; {again}")
+    if model.classes != table.classes:
+        raise ArtifactError(f"the bundle's classes are not those of {table.images}; {again}")
     if model.backbone != store.backbone or tuple(model.grid) != store.grid:
         raise ArtifactError(
             f"the bundle was trained on {model.backbone.name}, grid {tuple(model.grid)}; the test features are of "

@@ -13,8 +13,10 @@ from protoquant.evaluation.accuracy import Ranking, rank, softmax
 from protoquant.evaluation.calibration import error_of
 from protoquant.evaluation.compactness import cover_size, head_size, local_size
 from protoquant.evaluation.config import EvaluateConfig
+from protoquant.evaluation.grounding import grounding_numbers
 from protoquant.evaluation.intervals import Statistic, estimate, macro_of, mean_of
 from protoquant.evaluation.score import Scores
+from protoquant.evaluation.stability import MEASURES, Stability
 
 METRICS = "metrics.json"
 Numbers = dict[str, Any]
@@ -96,6 +98,37 @@ def measure(
     return plain
 
 
+def measure_explanations(
+    prototypes: pd.DataFrame, stability: Stability | None, config: EvaluateConfig, seed: int
+) -> Numbers:
+    """Measure what metrics.json holds of the explanations.
+
+    Args:
+        prototypes: Grounding of every prototype.
+        stability: What stays under small changes; None where it was not measured.
+        config: Intervals and decimals.
+        seed: Of the bootstrap.
+
+    Returns:
+        Nested numbers: grounding and, where measured, stability, each measure a mean over images and perturbations.
+    """
+    numbers: Numbers = {"grounding": asdict(grounding_numbers(prototypes))}
+    if stability is not None:
+        numbers["stability"] = {
+            name: asdict(
+                estimate(
+                    mean_of(stability.of_images(name)),
+                    stability.n,
+                    config,
+                    numpy_generator(seed, "evaluate", f"stability-{name}"),
+                )
+            )
+            for name in MEASURES
+        }
+    plain: Numbers = rounded(numbers, config.decimals)
+    return plain
+
+
 def headline(numbers: Numbers) -> dict[str, float]:
     """Pick what ``dvc metrics show`` has room for.
 
@@ -103,10 +136,11 @@ def headline(numbers: Numbers) -> dict[str, float]:
         numbers: As ``measure`` returns them.
 
     Returns:
-        A dozen flat numbers; ``low`` and ``high`` are those of the interval of top-1 accuracy.
+        About a dozen flat numbers; ``low`` and ``high`` are those of the interval of top-1 accuracy. Stability is there
+        where it was measured.
     """
-    test, size = numbers["test"], numbers["size"]
-    return {
+    test, size, stable = numbers["test"], numbers["size"], numbers.get("stability")
+    flat = {
         "n": test["top1"]["n"],
         "top1": test["top1"]["value"],
         "top1_low": test["top1"]["low"],
@@ -119,7 +153,11 @@ def headline(numbers: Numbers) -> dict[str, float]:
         "local_size": size["local_size"]["value"],
         "global_size": size["global_size"],
         "sparsity": size["sparsity"],
+        "nearest_patch": numbers["grounding"]["nearest_mean"],
     }
+    if stable is not None:
+        flat |= {f"stable_{name}": stable[name]["value"] for name in ("prediction", "top_prototype")}
+    return flat
 
 
 def image_sizes(ledger: pd.DataFrame, predicted: Int[np.ndarray, " n"], config: EvaluateConfig) -> pd.DataFrame:

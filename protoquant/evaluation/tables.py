@@ -93,4 +93,9 @@ def write_tables(
     per_class = class_table(confusion(judged.labels, predicted, len(classes)), classes, class_sizes(head))
     reliable = reliability(judged.confidence, judged.correct, config.bins).table()
     for name, frame in ((CONFUSION, confused), (PER_CLASS, per_class), (RELIABILITY, reliable)):
-        frame.round(config.decimals).to_csv(folder / name, index=False, lineterminator="\n")
+        write_csv(folder / name, frame, config.decimals)
+
+
+def write_csv(path: Path, frame: pd.DataFrame, decimals: int) -> None:
+    """Write a table as CSV, its numbers rounded."""
+    frame.round(decimals).to_csv(path, index=False, lineterminator="\n")

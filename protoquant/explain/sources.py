@@ -14,7 +14,9 @@ from protoquant.core.errors import ArtifactError
 from protoquant.data.table import ImageTable
 from protoquant.evaluation import tables
 from protoquant.evaluation.accuracy import confusion
+from protoquant.evaluation.grounding import PROTOTYPES
 from protoquant.evaluation.metrics import METRICS
+from protoquant.evaluation.stability import STABILITY
 from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import Bundle
 
@@ -36,6 +38,8 @@ class Sources:
         contributions: One row per non-zero contribution.
         per_class: The table of classes.
         reliability: The bins of the reliability diagram.
+        prototypes: The grounding of every prototype.
+        stability: What stays under small changes of test images, for each change; None where it was not measured.
         metrics: All numbers of the test split.
         digests: What names the content of every artifact.
     """
@@ -49,6 +53,8 @@ class Sources:
     contributions: pd.DataFrame
     per_class: pd.DataFrame
     reliability: pd.DataFrame
+    prototypes: pd.DataFrame
+    stability: pd.DataFrame | None
     metrics: Mapping[str, Any]
     digests: Mapping[str, str]
 
@@ -107,6 +113,8 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
         contributions=read_table(evaluation / tables.CONTRIBUTIONS),
         per_class=pd.read_csv(evaluation / tables.PER_CLASS, keep_default_na=False, na_values=_MISSING),
         reliability=pd.read_csv(evaluation / tables.RELIABILITY),
+        prototypes=pd.read_csv(evaluation / PROTOTYPES),
+        stability=pd.read_csv(evaluation / STABILITY) if STABILITY in made.files else None,
         metrics=read_json(evaluation / METRICS),
         digests=digests,
     )

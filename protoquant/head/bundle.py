@@ -28,7 +28,7 @@ from protoquant.features.spec import BackboneSpec
 from protoquant.head.provenance import COLUMNS, crop_name
 
 KIND = "bundle"
-TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING = (
+TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT = (
     "tensors.safetensors",
     "model.json",
     "provenance.parquet",
@@ -36,6 +36,7 @@ TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING = (
     "metrics.json",
     "crops",
     "pruning.csv",
+    "joint.csv",
 )
 
 
@@ -104,13 +105,21 @@ class Bundle:
         file = self.path / CROPS / crop_name(code, rank)
         return file if file.is_file() else None
 
-    def save(self, folder: Path, candidates: pd.DataFrame, pruning: pd.DataFrame | None = None) -> None:
+    def save(
+        self,
+        folder: Path,
+        candidates: pd.DataFrame,
+        *,
+        pruning: pd.DataFrame | None = None,
+        joint: pd.DataFrame | None = None,
+    ) -> None:
         """Write all but the pictures into a folder that :func:`core.artifacts.writing` opened.
 
         Args:
             folder: The folder.
             candidates: Every head of the path, one of them selected.
             pruning: Every step of the plan by which the selected head was pruned; None where it was not.
+            joint: Every epoch of joint training; None without it.
         """
         save_tensors(folder / TENSORS, {**self.codebook.tensors(), "head": self.head})
         of_code = self.codebook.class_of_code
@@ -127,9 +136,9 @@ class Bundle:
             },
         )
         write_table(folder / PROVENANCE, self.provenance)
-        candidates.to_csv(folder / PATH, index=False, float_format="%.8g", lineterminator="\n")
-        if pruning is not None:
-            pruning.to_csv(folder / PRUNING, index=False, float_format="%.8g", lineterminator="\n")
+        for name, table in ((PATH, candidates), (PRUNING, pruning), (JOINT, joint)):
+            if table is not None:
+                table.to_csv(folder / name, index=False, float_format="%.8g", lineterminator="\n")
         write_json(folder / METRICS, dict(self.metrics))
 
     @classmethod
@@ -172,7 +181,7 @@ class Bundle:
 def _check_files(path: Path, files: Mapping[str, Any]) -> None:
     needed = {TENSORS, CARD, PROVENANCE, PATH, METRICS}
     named = {name for name in files if not name.startswith(f"{CROPS}/")}
-    if named - {PRUNING} != needed:
+    if named - {PRUNING, JOINT} != needed:
         raise ArtifactError(f"{path} must name {', '.join(sorted(needed))}, it names {', '.join(sorted(named))}")
 
 

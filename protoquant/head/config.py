@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from protoquant.core.section import Section
 from protoquant.head.prune.plan import PrunePlan
 
+Grounding = Literal["centroid", "medoid", "chosen", "mean"]
 Temperature = Annotated[float, Field(ge=0.001, le=10.0)]
 Penalty = Annotated[float, Field(ge=0.0, le=10.0)]
 
@@ -47,6 +48,36 @@ class GradientConfig(Section):
         return self
 
 
+class BudgetConfig(Section):
+    """Heads of a fixed number of prototypes for each class, from one fit of all weights under an L2 penalty."""
+
+    sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=50)] = Field(
+        (1, 2, 3, 5, 7, 10, 15, 20), description="most prototypes of a class; one head is fitted for each number"
+    )
+    ridge: float = Field(
+        0.03, gt=0.0, le=100.0, description="L2 penalty under which all weights are fitted before the largest are kept"
+    )
+
+    @model_validator(mode="after")
+    def _rise(self) -> Self:
+        if list(self.sizes) != sorted(set(self.sizes)):
+            raise ValueError(f"sizes must rise, got {list(self.sizes)}")
+        return self
+
+
+class JointConfig(Section):
+    """Codes and head trained together, from the head that validation chose."""
+
+    epochs: int = Field(10, ge=1, le=1_000, description="passes over the train images; validation chooses one of them")
+    batch: int = Field(64, ge=1, le=100_000, description="images of a step")
+    lr_codes: float = Field(0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors")
+    lr_head: float = Field(0.02, gt=0.0, le=10.0, description="highest learning rate of the head's weights")
+    prototype_dropout: float = Field(
+        0.4, ge=0.0, lt=1.0, description="chance that a prototype is left out of an image in a step"
+    )
+    smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
+
+
 class TrainConfig(Section):
     """How patch similarities become presence scores, and how sparse the head on them is."""
 
@@ -54,11 +85,13 @@ class TrainConfig(Section):
         (0.03, 0.04),
         description="of the softmax over codes; low lets one code win a cell alone; from a list, validation chooses",
     )
-    solver: Literal["proximal", "gradient"] = Field(
-        "proximal",
-        description="proximal: the convex problem, solved for a path of sparsities; gradient: the paper's training",
+    solver: Literal["budget", "proximal", "gradient"] = Field(
+        "budget",
+        description="budget: a convex fit under an L2 penalty, cut to a number of prototypes per class; proximal: the "
+        "convex problem with an L1 penalty, for a path of sparsities; gradient: the paper's training",
     )
-    gradient: GradientConfig | None = Field(None, description="how to train by gradient; null with solver proximal")
+    budget: BudgetConfig | None = Field(BudgetConfig(), description="sizes to fit (budget); null with another solver")
+    gradient: GradientConfig | None = Field(None, description="how to train by gradient (gradient); null otherwise")
     points: int = Field(20, ge=1, le=200, description="sparsities tried for each temperature (proximal)")
     ratio: float = Field(
         0.003,
@@ -70,8 +103,8 @@ class TrainConfig(Section):
         0.3,
         gt=0.0,
         le=1.0,
-        description="share of the penalty that stays when the chosen weights are fitted again (proximal); "
-        "1: no second fit",
+        description="share of the penalty that stays when the chosen weights are fitted again (budget, proximal); "
+        "1: proximal makes no second fit",
     )
     tolerance: float = Field(
         0.01,
@@ -82,11 +115,26 @@ class TrainConfig(Section):
     max_class_size: float | None = Field(
         None, gt=0.0, description="most prototypes per class, on average, of a head that may be taken; none: no limit"
     )
+    joint: JointConfig | None = Field(
+        JointConfig(), description="how codes and head are then trained together; null: codes stay as learned"
+    )
+    grounding: Grounding = Field(
+        "centroid",
+        description="what codes become before the last fit of the head; centroid: they stay as learned; medoid: each "
+        "its nearest train patch; chosen: of its grounding_patches nearest the one of least loss on half of validation "
+        "(the other half measures); mean: the direction of their mean",
+    )
+    grounding_patches: int | None = Field(
+        None,
+        ge=2,
+        le=8,
+        description="nearest train patches that chosen and mean take into account; none with centroid and medoid",
+    )
     solver_tolerance: float = Field(
-        0.01, ge=1e-8, le=0.1, description="how far from optimal a head may stay, as a share of its penalty (proximal)"
+        0.01, ge=1e-8, le=0.1, description="how far from optimal a head may stay, as a share of its penalty (budget, proximal)"
     )
     max_iterations: int = Field(
-        1000, ge=1, le=100_000, description="steps of the solver for one sparsity, at most (proximal)"
+        1000, ge=1, le=100_000, description="steps of the solver for one head, at most (budget, proximal)"
     )
     prune: PrunePlan | None = Field(
         None, description="plan by which the chosen head is pruned, as of protoquant prune; none: it stays as it is"
@@ -107,11 +155,22 @@ class TrainConfig(Section):
         return self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
 
     @model_validator(mode="after")
-    def _distinct(self) -> "TrainConfig":
+    def _fits(self) -> "TrainConfig":
         if len(set(self.temperatures)) != len(self.temperatures):
             raise ValueError(f"temperature must not repeat a value, got {list(self.temperatures)}")
-        if self.solver == "gradient" and self.gradient is None:
-            raise ValueError("gradient must be a section with solver gradient, got null; fill train.gradient")
-        if self.solver == "proximal" and self.gradient is not None:
-            raise ValueError("gradient must be null with solver proximal, got a section; it would do nothing")
+        for name, section in (("budget", self.budget), ("gradient", self.gradient)):
+            if self.solver == name and section is None:
+                raise ValueError(f"{name} must be a section with solver {name}, got null; fill train.{name}")
+            if self.solver != name and section is not None:
+                raise ValueError(f"{name} must be null with solver {self.solver}, got a section; it would do nothing")
+        return self
+
+    @model_validator(mode="after")
+    def _grounded(self) -> "TrainConfig":
+        takes = self.grounding in ("chosen", "mean")
+        if takes != (self.grounding_patches is not None):
+            wanted = "a number from 2 to 8" if takes else "null"
+            raise ValueError(
+                f"grounding_patches must be {wanted} with grounding {self.grounding}, got {self.grounding_patches}"
+            )
         return self

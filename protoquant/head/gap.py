@@ -17,6 +17,7 @@ def duality_gap(
     gradient: Float[Tensor, "c k"],
     penalty: float,
     support: Bool[Tensor, "c k"] | None = None,
+    ridge: float = 0.0,
 ) -> float:
     """Objective of a head minus the best lower bound that its own probabilities give; in nats.
 
@@ -35,6 +36,9 @@ def duality_gap(
     the point q = (1 - s) y + s p has y - q = s (y - p): it satisfies all conditions for
     s = min(1, penalty / max(c * mean_i a_ip (y_ij - p_ij))). At the optimum s = 1 and the gap is 0.
 
+    With a ridge the minimum over W is -(c / (2 ridge)) * min(bracket, 0)^2 where a bracket is negative: every q is
+    feasible, and q = p is taken. At the optimum W = c / ridge * max(-bracket, 0) and the gap is 0 again.
+
     Args:
         problem: Scores and targets.
         weights: The head, >= 0.
@@ -42,6 +46,7 @@ def duality_gap(
         gradient: `problem.gradient(logits)`.
         penalty: L1 penalty, >= 0.
         support: Weights that may differ from zero; the others have no condition. All of them when absent.
+        ridge: L2 penalty, >= 0.
 
     Returns:
         P - D >= 0; what rounding brings below 0 is given as 0.
@@ -49,10 +54,23 @@ def duality_gap(
     Source:
         Boyd and Vandenberghe 2004, sections 3.3 and 5.2; scaled residuals as dual point: Kim et al. 2007 (l1_ls).
     """
-    steepest = float((-gradient if support is None else -gradient * support).max()) if gradient.numel() else 0.0
-    share = 1.0 if steepest <= penalty else penalty / steepest
-    primal = problem.loss(logits) + penalty / problem.classes * float(weights.double().sum())
-    return max(primal - _mean_entropy(problem, logits, share), 0.0)
+    primal = problem.loss(logits) + penalised(weights, penalty, ridge)
+    excess = -gradient if support is None else -gradient * support
+    steepest = float(excess.max()) if gradient.numel() else 0.0
+    if steepest <= penalty:
+        bound = _mean_entropy(problem, logits, 1.0)
+    elif ridge > 0.0:
+        over = float((excess - penalty).clamp_min(0).double().square().sum())
+        bound = _mean_entropy(problem, logits, 1.0) - over / (2 * ridge * problem.classes)
+    else:
+        bound = _mean_entropy(problem, logits, penalty / steepest)
+    return max(primal - bound, 0.0)
+
+
+def penalised(weights: Float[Tensor, "c k"], penalty: float, ridge: float) -> float:
+    """What a head pays for its weights: penalty / c * sum(W) + ridge / (2 c) * sum(W^2); in nats."""
+    wide = weights.double()
+    return (penalty * float(wide.sum()) + ridge / 2 * float(wide.square().sum())) / len(weights)
 
 
 def _mean_entropy(problem: Problem, logits: Logits, share: float) -> float:

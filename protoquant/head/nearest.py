@@ -48,3 +48,25 @@ class Nearest:
             torch.cat([self.images, positions], dim=1).gather(1, kept),
             torch.cat([self.cells, cells.T], dim=1).gather(1, kept),
         )
+
+    def led_by(self, images: Int64[Tensor, "k l"], cells: Int64[Tensor, "k l"], cosines: Float[Tensor, "k l"]) -> Self:
+        """Put the patches that a code is made of first; its other images follow, each once.
+
+        Args:
+            images: Position of their images in the split.
+            cells: Their grid cells.
+            cosines: Their similarity with the code.
+
+        Returns:
+            As many places as before, or as there are leading patches where these are more.
+        """
+        again = (self.images[:, :, None] == images[:, None, :]).any(dim=2)
+        order = again.long().argsort(dim=1, stable=True)
+        width = max(images.shape[1], self.images.shape[1])
+
+        def joined(leading: Tensor, following: Tensor, none: float) -> Tensor:
+            return torch.cat([leading, following.masked_fill(again, none).gather(1, order)], dim=1)[:, :width]
+
+        return type(self)(
+            joined(cosines, self.cosines, _NONE), joined(images, self.images, -1), joined(cells, self.cells, -1)
+        )

@@ -10,7 +10,8 @@ from torch import Tensor
 from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent, track
 from protoquant.core.seeding import torch_generator
-from protoquant.head.config import GradientConfig, TrainConfig
+from protoquant.head.budget import budget_path
+from protoquant.head.config import BudgetConfig, GradientConfig, TrainConfig
 from protoquant.head.gradient import train_epochs
 from protoquant.head.presence import ScoredSplit
 from protoquant.head.problem import Limits, Problem, Solution
@@ -37,11 +38,12 @@ class Fitted:
 
 @dataclass(frozen=True)
 class _Fit:
-    """One head as its solver gives it: the fit that chose the weights, and the one whose weights are the head."""
+    """One head as its solver gives it: the fit that chose the weights, the one that is the head, and their L2 penalties."""
 
     first: Solution
     last: Solution
     epoch: int = 0
+    ridges: tuple[float, float] = (0.0, 0.0)
 
 
 def fit_path(
@@ -76,6 +78,8 @@ def fit_path(
             )
             label = f"head, temperature {temperature:g}"
             fits = _by_gradient(config.gradient, problem, held, generators=generators, label=label, on_event=on_event)
+        elif config.budget is not None:
+            fits = _budgets(config, config.budget, problem)
         else:
             fits = _proximal(config, problem, temperature)
         for fit in fits:
@@ -92,6 +96,12 @@ def _proximal(config: TrainConfig, problem: Problem, temperature: float) -> Iter
     limits = Limits(config.solver_tolerance, config.max_iterations)
     for solution in solve_path(problem, penalty_path(largest, config.ratio, config.points), limits):
         yield _Fit(solution, refit(problem, solution, config.refit, limits))
+
+
+def _budgets(config: TrainConfig, budget: BudgetConfig, problem: Problem) -> Iterator[_Fit]:
+    limits = Limits(config.solver_tolerance, config.max_iterations)
+    for one in budget_path(problem, budget.sizes, budget.ridge, config.refit, limits):
+        yield _Fit(one.dense, one.last, ridges=(budget.ridge, budget.ridge * config.refit))
 
 
 def _by_gradient(
@@ -122,15 +132,16 @@ def top1(logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> float:
 def _describe(temperature: float, problem: Problem, held: Problem, fit: _Fit) -> Candidate:
     first, last = fit.first, fit.last
     used = last.weights > 0
+    penalty, relaxed = first.penalty + fit.ridges[0], last.penalty + fit.ridges[1]
     return Candidate(
         temperature=temperature,
-        penalty=first.penalty,
+        penalty=penalty,
         objective=first.objective,
-        residual=first.residual / (first.penalty or 1.0),
+        residual=first.residual / (penalty or 1.0),
         gap=first.gap,
         iterations=first.iterations,
         epoch=fit.epoch,
-        refit_residual=last.residual / (last.penalty or 1.0),
+        refit_residual=last.residual / (relaxed or 1.0),
         refit_gap=last.gap,
         refit_iterations=0 if last is first else last.iterations,
         nonzeros=int(used.sum()),

@@ -45,6 +45,11 @@ class ScoredSplit:
     nearest: Nearest
     labels: Int64[Tensor, " n"]
 
+    def on(self, images: Int64[Tensor, " m"]) -> "ScoredSplit":
+        """The same of some images; the images nearest to each code stay those of the whole split."""
+        scores = tuple(part[images] for part in self.scores)
+        return ScoredSplit(scores, self.probe_logits[images], self.nearest, self.labels[images])
+
 
 @dataclass(frozen=True)
 class Look:
@@ -183,6 +188,22 @@ def score_split(
             best = best.with_images(similarity, first)
             on_event(ProgressEvent(label, after, store.n))
     return ScoredSplit(scores, torch.cat(logits), best, store.labels.to(device))
+
+
+def presence_scores(
+    store: FeatureStore, codebook: Codebook, temperature: float, batch: int
+) -> Float[Tensor, "n k"]:
+    """Presence scores of every image of a split for one temperature, on the codebook's device.
+
+    Args:
+        store: Patch tokens of the split, at least one image.
+        codebook: Codes.
+        temperature: Of the softmax over codes.
+        batch: Images at once; batches are cut at shard offsets.
+    """
+    device = codebook.codes.device
+    parts = (shard[start : start + batch] for _, shard in store.shards() for start in range(0, len(shard), batch))
+    return torch.cat([presence(tokens.to(device), codebook, temperature).scores for tokens in parts])
 
 
 def _room(shape: tuple[int, int], folder: Path | None, number: int, device: torch.device) -> Float[Tensor, "n k"]:

@@ -2,9 +2,9 @@
 
 The objective, for scores a (n, k), labels y and head W (c, k) with W >= 0 and no bias, is
 
-    F(W) = mean over images of CE(a W^T, y)  +  penalty / c * sum(W)
+    F(W) = mean over images of CE(a W^T, y)  +  penalty / c * sum(W)  +  ridge / (2 c) * sum(W^2)
 
-so that a penalty means the same whatever the number of classes.
+so that both penalties mean the same whatever the number of classes. ridge is 0 unless asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from protoquant.head.gap import duality_gap
+from protoquant.head.gap import duality_gap, penalised
 from protoquant.head.problem import Limits, Logits, Problem, Solution, blend
 
 CHECK_EVERY = 5
@@ -61,6 +61,7 @@ def solve(
     *,
     start: Float[Tensor, "c k"],
     support: Bool[Tensor, "c k"] | None = None,
+    ridge: float = 0.0,
 ) -> Solution:
     """Minimise the objective for one penalty by FISTA with a diagonal metric, backtracking and adaptive restart.
 
@@ -70,14 +71,16 @@ def solve(
         limits: When to stop.
         start: Head (c, k) to start from, >= 0.
         support: Weights that may differ from zero; all of them when absent.
+        ridge: L2 penalty, >= 0.
 
     Source:
         Beck and Teboulle 2009 (FISTA); O'Donoghue and Candes 2015 (gradient restart).
     """
-    state = _Fista(problem, penalty, start if support is None else start * support, support)
+    state = _Fista(problem, penalty, start if support is None else start * support, support, ridge)
     gradient = state.gradient
     while state.iterations < limits.max_iterations:
-        if optimality_residual(state.weights, gradient, penalty, support) <= limits.tolerance * penalty:
+        residual = optimality_residual(state.weights, gradient + ridge * state.weights, penalty, support)
+        if residual <= limits.tolerance * (penalty + ridge):
             break
         for _ in range(min(CHECK_EVERY, limits.max_iterations - state.iterations)):
             state.step()
@@ -89,6 +92,7 @@ def solve(
         gradient=gradient,
         penalty=penalty,
         support=support,
+        ridge=ridge,
         iterations=state.iterations,
     )
 
@@ -101,6 +105,7 @@ def describe(
     gradient: Float[Tensor, "c k"],
     penalty: float,
     support: Bool[Tensor, "c k"] | None = None,
+    ridge: float = 0.0,
     iterations: int = 0,
 ) -> Solution:
     """Measure a head, however it was found, against the convex problem."""
@@ -109,9 +114,9 @@ def describe(
         penalty=penalty,
         weights=weights,
         loss=loss,
-        objective=loss + penalty / problem.classes * float(weights.double().sum()),
-        residual=optimality_residual(weights, gradient, penalty, support),
-        gap=duality_gap(problem, weights, logits, gradient=gradient, penalty=penalty, support=support),
+        objective=loss + penalised(weights, penalty, ridge),
+        residual=optimality_residual(weights, gradient + ridge * weights, penalty, support),
+        gap=duality_gap(problem, weights, logits, gradient=gradient, penalty=penalty, support=support, ridge=ridge),
         iterations=iterations,
     )
 
@@ -124,7 +129,8 @@ def optimality_residual(
 ) -> float:
     """Largest violation of the optimality (KKT) conditions, on the scale of the penalty.
 
-    gradient + penalty is 0 where a weight is positive and >= 0 where it is 0.
+    gradient + penalty is 0 where a weight is positive and >= 0 where it is 0; the gradient is that of all but the L1
+    penalty.
     """
     slope = gradient + penalty
     violation = torch.where(weights > 0, slope.abs(), (-slope).clamp_min(0))
@@ -150,8 +156,9 @@ class _Fista:
         penalty: float,
         start: Float[Tensor, "c k"],
         support: Bool[Tensor, "c k"] | None,
+        ridge: float,
     ) -> None:
-        self.problem, self.penalty, self.support = problem, penalty, support
+        self.problem, self.penalty, self.support, self.ridge = problem, penalty, support, ridge
         self.weights = start
         self.logits = problem.logits(start)
         self._ahead, self._ahead_logits = start, self.logits
@@ -179,7 +186,7 @@ class _Fista:
         loss, gradient = problem.loss_and_gradient(self._ahead_logits)
         while True:
             metric = self._scale * self._inverse_step
-            weights = (ahead - (gradient + self.penalty) / metric).clamp_min_(0)
+            weights = ((ahead * metric - gradient - self.penalty) / (metric + self.ridge)).clamp_min_(0)
             if self.support is not None:
                 weights *= self.support
             logits = problem.logits(weights)

@@ -15,8 +15,8 @@ class Candidate:
 
     Attributes:
         temperature: Of the softmax over codes.
-        penalty: L1 penalty that chose the weights.
-        objective: Mean cross-entropy + penalty / c * sum of weights, in nats.
+        penalty: L1 penalty that chose the weights; L2 with solver budget.
+        objective: What that fit minimised, at its end: mean cross-entropy + what the weights cost, in nats.
         residual: Violation of the optimality conditions, as a share of the penalty (as it is where that is 0).
         gap: Duality gap, in nats: the objective is at most this far above the least one.
         iterations: Steps of the solver.

@@ -1,32 +1,27 @@
 """TRAIN: from features and codes to the sparse head, and the bundle that is the model."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-import pandas as pd
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.probe import LinearProbe
-from protoquant.core.artifacts import artifact_digest, open_artifact, rounded, writing
-from protoquant.core.errors import ArtifactError
-from protoquant.core.events import MessageEvent, OnEvent
-from protoquant.data.table import ImageTable
-from protoquant.features.store import FeatureStore
-from protoquant.head.bundle import CROPS, KIND, Bundle
-from protoquant.head.config import TrainConfig
+from protoquant.core.artifacts import writing
+from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
+from protoquant.core.seeding import torch_generator
+from protoquant.head.bundle import CROPS, KIND
+from protoquant.head.choosing import Judge, Part, halves
+from protoquant.head.config import JointConfig, TrainConfig
+from protoquant.head.grounding import Price, ground_codes, price_of
+from protoquant.head.head import head_logits
+from protoquant.head.inputs import Scores, Scoring, TrainInputs, scoring
+from protoquant.head.joint import joint_epochs
 from protoquant.head.path import Fitted, fit_path, top1
-from protoquant.head.presence import ScoredSplit, score_split
-from protoquant.head.provenance import RANKS, provenance_table, write_crops
+from protoquant.head.presence import presence_scores
+from protoquant.head.provenance import write_crops
 from protoquant.head.prune.apply import prune_bundle, pruning_sentence
+from protoquant.head.record import JointRow, Trained, bundle_of, head_sentence
 from protoquant.head.select import Candidate, select
-
-MAPPED = 1 << 31
-"""Most bytes of presence scores, of all temperatures together, that are held in memory; more go to mapped files."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +41,6 @@ class TrainResult:
     probe_top1: float
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """The artifacts that train opens; there is no test split among them."""
-
-    images: ImageTable
-    train: FeatureStore
-    validation: FeatureStore
-    codebook: Codebook
-    probe: LinearProbe
-    digests: dict[str, str]
-    quantize_params: Any
-
-
 def train(
     config: TrainConfig,
     *,
@@ -71,7 +53,7 @@ def train(
     seed: int,
     on_event: OnEvent,
 ) -> TrainResult:
-    """Fit heads of falling sparsity, choose one on validation, and write the bundle.
+    """Fit heads of many sizes, choose one on validation, refine it as the config says, and write the bundle.
 
     Args:
         config: The params section.
@@ -81,7 +63,7 @@ def train(
         codebook: Written by quantize.
         out: The bundle's folder; an older one is replaced.
         device: Where to compute.
-        seed: The seed of params.yaml; the proximal solver draws nothing.
+        seed: The seed of params.yaml; the convex solvers draw nothing.
         on_event: Told of progress and of every head.
 
     Returns:
@@ -89,21 +71,18 @@ def train(
 
     Raises:
         ArtifactError: An input is missing or damaged, or inputs do not belong together.
-        DataError: No head can be taken, or a score is NaN.
+        DataError: No head can be taken, or a score or loss is NaN.
     """
-    given = _open(images, root, features, codebook)
-    with torch.inference_mode(), _scores_on_disk(config, given, out, device) as room:
-        scored = _score(config, given, device, room, on_event)
-        fitted = fit_path(config, scored[0], scored[1], len(given.images.classes), seed=seed, on_event=on_event)
-    candidates = tuple(one.candidate for one in fitted)
-    place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
-    bundle, pruning = _bundle(config, given, scored, fitted[place]), None
+    given = TrainInputs.open(images=images, root=root, features=features, codebook=codebook)
+    with scoring(config, given, out, device, on_event) as room:
+        trained = fit(config, given, room, device=device, seed=seed, on_event=on_event)
+    bundle, pruning = bundle_of(config, given, trained), None
     if config.prune is not None:
         stores = {"train": given.train, "validation": given.validation}
         pruned = prune_bundle(config.prune, bundle, stores, device=device, on_event=on_event)
         bundle, pruning = pruned.bundle, pruned.table
     with writing(out, KIND, given.digests) as folder:
-        bundle.save(folder, _path_table(candidates, place), pruning)
+        bundle.save(folder, trained.table(), pruning=pruning, joint=trained.joint_table())
         write_crops(
             folder / CROPS,
             bundle.provenance,
@@ -115,133 +94,135 @@ def train(
             size=config.crop_size,
             on_event=on_event,
         )
-    chosen, probe_top1 = candidates[place], float(bundle.metrics["probe"]["validation"]["top1"])
-    on_event(MessageEvent(_sentence(chosen, probe_top1, given.validation.n)))
+    probe_top1 = float(bundle.metrics["probe"]["validation"]["top1"])
+    on_event(MessageEvent(head_sentence(trained, probe_top1)))
     if config.prune is not None:
         on_event(MessageEvent(pruning_sentence(bundle.metrics)))
-    return TrainResult(out, chosen, candidates, probe_top1)
+    return TrainResult(out, trained.taken.candidate, trained.candidates, probe_top1)
 
 
-def _open(images: Path, root: Path, features: Path, codebook: Path) -> _Inputs:
-    """Open the inputs and refuse those that were not made for each other."""
-    table = ImageTable.open(images, root).split("train")
-    stores = {name: FeatureStore.open(features / name) for name in ("train", "validation")}
-    manifest = open_artifact(codebook, "codebook")
-    digests = {f"features/{name}": store.digest for name, store in stores.items()}
-    for name, digest in digests.items():
-        if manifest.inputs.get(name, digest) != digest:
-            raise ArtifactError(f"{codebook} was learned from other {name} than {features}; run quantize again")
-    seen = artifact_digest(images / "train")
-    if stores["train"].inputs.get("images", seen) != seen:
-        raise ArtifactError(f"{features / 'train'} was extracted from other images than {images}; run extract again")
-    if stores["train"].backbone != stores["validation"].backbone or stores["train"].grid != stores["validation"].grid:
-        raise ArtifactError(f"{features}: train and validation are of different backbones or grids; run extract again")
-    inputs = {**digests, "codebook": artifact_digest(codebook), "images/train": seen}
-    return _Inputs(
-        table,
-        stores["train"],
-        stores["validation"],
-        Codebook.open(codebook, verify=False),
-        LinearProbe.open(codebook),
-        inputs,
-        manifest.extra.get("params"),
-    )
+def fit(
+    config: TrainConfig, given: TrainInputs, room: Scoring, *, device: torch.device, seed: int, on_event: OnEvent
+) -> Trained:
+    """Everything between the inputs and the bundle: path, joint training, grounding.
 
-
-@contextmanager
-def _scores_on_disk(
-    config: TrainConfig, given: _Inputs, out: Path, device: torch.device
-) -> Iterator[dict[str, Path | None]]:
-    """Give a folder for the scores of each split where they are many, beside the bundle, for as long as they are used.
-
-    The system may then drop them from memory and read them again. A GPU needs them in its own memory.
+    Args:
+        config: The params section.
+        given: Features and codes.
+        room: Scores both splits.
+        device: Where to compute.
+        seed: The seed of params.yaml.
+        on_event: Told of progress and of every head.
     """
-    images = given.train.n + given.validation.n
-    names = ("train", "validation")
-    if device.type != "cpu" or 4 * images * given.codebook.k * len(config.temperatures) <= MAPPED:
-        yield dict.fromkeys(names)
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-scores-") as folder:
-        for name in names:
-            (Path(folder) / name).mkdir()
-        yield {name: Path(folder) / name for name in names}
+    with torch.inference_mode():
+        trained = _path(config, given, given.codebook, room.scores(given.codebook), seed=seed, on_event=on_event)
+    if config.joint is not None:
+        trained = _joint(config.joint, given, trained, room, device=device, seed=seed, on_event=on_event)
+    if config.grounding != "centroid":
+        with torch.inference_mode():
+            trained = _ground(config, given, trained, room, device=device, seed=seed, on_event=on_event)
+    return trained
 
 
-def _score(
-    config: TrainConfig, given: _Inputs, device: torch.device, room: Mapping[str, Path | None], on_event: OnEvent
-) -> list[ScoredSplit]:
-    """Score train and validation."""
-    return [
-        score_split(
-            store,
-            given.codebook,
-            given.probe,
-            config.temperatures,
-            batch=config.batch,
-            nearest=RANKS,
-            device=device,
-            label=f"presence, {name}",
-            folder=room[name],
-            on_event=on_event,
-        )
-        for name, store in (("train", given.train), ("validation", given.validation))
-    ]
+def _path(
+    config: TrainConfig, given: TrainInputs, codebook: Codebook, scores: Scores, *, seed: int, on_event: OnEvent
+) -> Trained:
+    """Fit the path for some codes and take one head of it."""
+    fitted = fit_path(config, scores.train, scores.validation, given.classes, seed=seed, on_event=on_event)
+    candidates = [one.candidate for one in fitted]
+    place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
+    return Trained(codebook, scores, tuple(fitted), place)
 
 
-def _bundle(config: TrainConfig, given: _Inputs, scored: list[ScoredSplit], taken: Fitted) -> Bundle:
-    """Put the chosen head together with what it needs to explain itself."""
-    on_train, on_validation = scored
-    chosen = taken.candidate
-    params: dict[str, Any] = {"train": config.model_dump(mode="json")}
-    if given.quantize_params is not None:
-        params["quantize"] = given.quantize_params
-    bundle = Bundle(
-        codebook=given.codebook,
-        head=taken.weights.to_dense().cpu(),
-        temperature=chosen.temperature,
-        classes=given.images.classes,
-        grid=given.train.grid,
-        backbone=given.train.backbone,
-        params=params,
-        provenance=pd.DataFrame(),
-        metrics=_metrics(chosen, on_train, on_validation),
+def _joint(
+    config: JointConfig,
+    given: TrainInputs,
+    trained: Trained,
+    room: Scoring,
+    *,
+    device: torch.device,
+    seed: int,
+    on_event: OnEvent,
+) -> Trained:
+    """Train codes and head together from the chosen head and keep the epoch of the least validation loss."""
+    taken = trained.taken.candidate
+    epochs = joint_epochs(
+        (given.train, *given.train.views),
+        trained.codebook.to(device),
+        trained.taken.weights.to_dense(),
+        taken.temperature,
+        config=config,
+        generator=torch_generator(seed, "head", "joint"),
     )
-    table = provenance_table(bundle.prototypes.tolist(), on_train.nearest, given.train)
-    return replace(bundle, provenance=table)
+    rows, best = [], None
+    labels = given.validation.labels.to(device)
+    for epoch in epochs:
+        with torch.inference_mode():
+            held = presence_scores(given.validation, epoch.codebook, taken.temperature, config.batch)
+            logits = head_logits(held, epoch.weights)
+            loss = float(torch.nn.functional.cross_entropy(logits.double(), labels))
+        row = JointRow(epoch.number, epoch.loss, loss, top1(logits, labels), epoch.drift)
+        rows.append(row)
+        on_event(EpochEvent("joint", epoch.number, row.values()))
+        if best is None or loss < best[0]:
+            best = (loss, epoch)
+    if best is None:
+        raise ValueError("joint training of no epoch gives no head")
+    with torch.inference_mode():
+        codebook = best[1].codebook.to(torch.device("cpu"))
+        scores = room.scores(codebook)
+        moved = _measured(trained, best[1].weights, scores, room.temperatures.index(taken.temperature))
+    return replace(trained, codebook=codebook, scores=scores, moved=moved, joint=tuple(rows), epoch=best[1].number)
 
 
-def _metrics(chosen: Candidate, on_train: ScoredSplit, on_validation: ScoredSplit) -> dict[str, Any]:
-    """The chosen head's numbers, each accuracy with the linear probe's beside it; fractions."""
-    probe = {
-        name: {"top1": top1(split.probe_logits, split.labels)}
-        for name, split in (("train", on_train), ("validation", on_validation))
-    }
-    numbers: dict[str, Any] = rounded(
-        {
-            "train": {"top1": chosen.train_top1, "n": len(on_train.labels)},
-            "validation": {"top1": chosen.validation_top1, "n": len(on_validation.labels)},
-            "probe": probe,
-            "prototypes": chosen.prototypes,
-            "class_size": chosen.class_size,
-            "nonzeros": chosen.nonzeros,
-            "temperature": chosen.temperature,
-            "penalty": chosen.penalty,
-            "objective": chosen.objective,
-            "gap": chosen.gap,
-        }
+def _measured(trained: Trained, weights: torch.Tensor, scores: Scores, place: int) -> Fitted:
+    """The chosen head after joint training, with its new numbers; the solver's are those of its start."""
+    used = weights > 0
+    candidate = replace(
+        trained.taken.candidate,
+        nonzeros=int(used.sum()),
+        prototypes=int(used.any(dim=0).sum()),
+        class_size=int(used.sum()) / len(weights),
+        train_top1=top1(head_logits(scores.train.scores[place], weights), scores.train.labels),
+        validation_top1=top1(head_logits(scores.validation.scores[place], weights), scores.validation.labels),
     )
-    return numbers
+    return Fitted(candidate, weights.to_sparse())
 
 
-def _path_table(candidates: tuple[Candidate, ...], place: int) -> pd.DataFrame:
-    frame = pd.DataFrame([asdict(one) for one in candidates])
-    frame["selected"] = [int(position == place) for position in range(len(frame))]
-    return frame
+def _ground(
+    config: TrainConfig,
+    given: TrainInputs,
+    trained: Trained,
+    room: Scoring,
+    *,
+    device: torch.device,
+    seed: int,
+    on_event: OnEvent,
+) -> Trained:
+    """Tie the codes to train patches, then score and fit again; the result knows what that cost.
 
-
-def _sentence(chosen: Candidate, probe_top1: float, n: int) -> str:
-    return (
-        f"head: validation top-1 {chosen.validation_top1:.4f}, linear probe {probe_top1:.4f}, n = {n}; "
-        f"{chosen.prototypes} prototypes, {chosen.class_size:.1f} per class, temperature {chosen.temperature:g}"
+    Validation images that chose patches are set aside: half of them choose, the other half measures.
+    """
+    every = torch.arange(given.validation.n)
+    judging, measuring = halves(given.validation.labels) if config.grounding == "chosen" else (every, every)
+    taken = trained.taken
+    judge = Judge(
+        Part(given.validation, judging), taken.weights.to_dense(), taken.candidate.temperature, config.batch
     )
+    grounded = ground_codes(
+        config.grounding,
+        config.grounding_patches,
+        source=given.train,
+        codebook=trained.codebook.to(device),
+        judge=judge,
+    )
+    codebook = grounded.codebook.to(torch.device("cpu"))
+    found = room.scores(codebook)
+    led = found.train.nearest.led_by(*(part.to(device) for part in grounded.patches))
+    scores = Scores(replace(found.train, nearest=led), found.validation.on(measuring.to(device)))
+    again = _path(config, given, codebook, scores, seed=seed, on_event=on_event)
+    before = trained.scores.validation.on(measuring.to(device))
+    fitted = (taken,) if trained.moved is not None else trained.fitted
+    price: Price = price_of(fitted, taken.candidate.class_size, again.fitted, before, config.temperatures)
+    on_event(MessageEvent(price.sentence(config.grounding)))
+    return replace(again, price=price, joint=trained.joint, epoch=trained.epoch)

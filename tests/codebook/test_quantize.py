@@ -33,14 +33,12 @@ VARIANTS = {
     "kmeans++ in batches": {"seeding": "kmeans++", "epochs": 4, "update": "batch"},
     "random": {"seeding": "random", "epochs": 4, "size": 9, "size_unit": "codebook"},
     "centred": {"feature_norm": "center_l2"},
-    "medoid": {"grounding": "medoid"},
     "ema": {"learner": "ema", "epochs": 3, "ema": {}},
     "ema, euclidean": {
         "learner": "ema",
         "metric": "euclidean",
         "epochs": 3,
         "ema": {"decay": 0.9},
-        "grounding": "medoid",
     },
     "gradient": {"learner": "gradient", "epochs": 3, "gradient": {"warmup_epochs": 1}},
     "gradient, drawn, balanced": {
@@ -116,9 +114,8 @@ def test_class_aware_codes_name_their_class(features, tmp_path):
     assert Codebook.open(tmp_path / "out").class_of_code == (0,) * 4 + (1,) * 4 + (2,) * 4
 
 
-@pytest.mark.parametrize("grounding", ["centroid", "medoid"])
-def test_grounding_names_the_patch_of_each_code(features, tmp_path, grounding):
-    run(features, tmp_path / "out", grounding=grounding)
+def test_grounding_names_the_patch_of_each_code(features, tmp_path):
+    run(features, tmp_path / "out")
     codebook, table = Codebook.open(tmp_path / "out"), read_table(tmp_path / "out" / "grounding.parquet")
     train = FeatureStore.open(features / "train")
     similarity = codebook.similarity(train.tokens(range(train.n)))
@@ -127,14 +124,7 @@ def test_grounding_names_the_patch_of_each_code(features, tmp_path, grounding):
     for row in table.itertuples():
         image = train.image_ids.index(row.image_id)
         assert float(similarity[image, row.row * 3 + row.col, row.code]) == pytest.approx(row.cosine, abs=1e-5)
-    if grounding == "medoid":
-        assert table["cosine"].tolist() == pytest.approx([1.0] * 12, abs=1e-5)
-        assert metrics_of(tmp_path / "out")["grounding_cosine"] < 1 - 1e-4
-
-
-def test_medoids_cost_quantisation_error(features, tmp_path):
-    errors = [run(features, tmp_path / g, grounding=g).train.quantization_error for g in ("centroid", "medoid")]
-    assert errors[0] < errors[1]
+    assert metrics_of(tmp_path / "out")["grounding_cosine"] < 1 - 1e-4
 
 
 def test_history_and_events_tell_every_pass(features, tmp_path):

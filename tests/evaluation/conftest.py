@@ -75,6 +75,7 @@ def make(
         with writing(root / "bundle", "bundle") as folder:
             bundle.save(folder, pd.DataFrame({"selected": [1]}))
         return {name: root / name for name in ("images", "features", "codebook", "bundle")} | {
+            "root": root,
             "out": root / "evaluation",
             "metrics": root / "metrics.json",
         }

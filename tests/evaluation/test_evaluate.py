@@ -17,7 +17,7 @@ from protoquant.core.events import ProgressEvent, ignore
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import EvaluateResult, evaluate
 
-CONFIG = EvaluateConfig(resamples=200)
+CONFIG = EvaluateConfig(resamples=200, stability_images=0)
 Paths = dict[str, Path]
 Make = Callable[..., Paths]
 
@@ -156,7 +156,7 @@ def test_csv_files_are_what_dvc_plots_reads(make: Make) -> None:
 
 def test_local_and_cover_size_by_hand(make: Make) -> None:
     paths = make()
-    config = EvaluateConfig(resamples=100, epsilon=0.4, cover=0.5)
+    config = EvaluateConfig(resamples=100, epsilon=0.4, cover=0.5, stability_images=0)
     numbers = run(paths, config).numbers
     predictions = read_table(paths["out"] / "predictions.parquet")
     contributions = read_table(paths["out"] / "contributions.parquet")
@@ -170,6 +170,29 @@ def test_local_and_cover_size_by_hand(make: Make) -> None:
     assert predictions["cover_size"].tolist() == covers
     assert numbers["size"]["local_size"]["value"] == round(float(np.mean(sizes)), 4)
     assert len(set(sizes)) > 1
+
+
+def test_grounding_is_read_off_the_bundle(make: Make) -> None:
+    paths = make()
+    numbers = run(paths).numbers
+    assert numbers["grounding"] == {
+        "prototypes": 5,
+        "nearest_mean": 0.9,
+        "nearest_min": 0.9,
+        "near_share": 0.0,
+        "patches_mean": 0.9,
+        "drift_mean": 1.0,
+        "drift_min": 1.0,
+    }
+    assert pd.read_csv(paths["out"] / "prototypes.csv")["code"].tolist() == [0, 1, 2, 3, 4]
+    assert json.loads(paths["metrics"].read_text())["nearest_patch"] == 0.9
+
+
+def test_without_stability_images_there_are_no_numbers_of_it(make: Make) -> None:
+    paths = make()
+    assert "stability" not in run(paths).numbers
+    assert not (paths["out"] / "stability.csv").exists()
+    assert "stable_prediction" not in json.loads(paths["metrics"].read_text())
 
 
 def test_artifacts_of_other_runs_are_refused_and_nothing_is_written(make: Make) -> None:

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from protoquant.core.artifacts import artifact_digest, open_artifact, read_table
+from protoquant.core.artifacts import artifact_digest, open_artifact, read_json, read_table, write_json, writing
 from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import ignore
+from protoquant.evaluation.perturb import PERTURBATIONS
+from protoquant.evaluation.stability import MEASURES
 from protoquant.explain.config import VisualizeConfig
 from protoquant.explain.visualize import visualize
 
@@ -227,3 +229,35 @@ def test_a_browser_draws_it_without_script_and_network(html: str, tmp_path: Path
     yellow = (abs(pixels - [0xFF, 0xD4, 0x3B]).sum(axis=2) < 12).sum()
     assert yellow > 200, "no box of an explained image was drawn"
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500, "no picture was drawn"
+
+
+def test_stability_and_grounding_are_drawn(made: dict[str, Path], html: str, tmp_path: Path) -> None:
+    assert "How near prototypes are to real patches" in html
+    assert "Small changes of an image" not in html
+    measured = with_stability(made["evaluation"], tmp_path / "evaluation")
+    page = draw(made, tmp_path / "report", evaluation=measured)
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    text = " ".join(reader.text)
+    assert "Small changes of an image" in text
+    assert "the answer stays in 90.0 % of cases (80.0 to 95.0 %)" in " ".join(text.split())
+    assert {"JPEG, quality 75, same answer: 95.0 %", "noise, found in the same cell: 75.0 %"} <= set(reader.text)
+
+
+def with_stability(evaluation: Path, out: Path) -> Path:
+    """A copy of an evaluation that measured stability too."""
+    manifest = open_artifact(evaluation, "evaluation")
+    rows = [
+        f"{name},8,0.01,{0.95 - 0.01 * place},0.9,0.8,{0.79 - 0.01 * place}" for place, name in enumerate(PERTURBATIONS)
+    ]
+    numbers = read_json(evaluation / "metrics.json")
+    known = {"value": 0.9, "n": 8, "low": 0.8, "high": 0.95}
+    numbers["stability"] = dict.fromkeys(MEASURES, known)
+    with writing(out, "evaluation", manifest.inputs, **manifest.extra) as folder:
+        for file in evaluation.iterdir():
+            if file.name not in ("manifest.json", "metrics.json"):
+                shutil.copy(file, folder / file.name)
+        (folder / "stability.csv").write_text("\n".join([",".join(["perturbation", "n", *MEASURES]), *rows, ""]))
+        write_json(folder / "metrics.json", numbers)
+    return out

@@ -33,3 +33,25 @@ def test_images_are_distinct() -> None:
     for first in range(0, 12, 3):
         found = found.with_images(torch.rand(3, 9, 1, generator=generator), first)
     assert len(set(found.images[0].tolist())) == 4
+
+
+def test_leading_patches_come_first_and_push_out_their_image() -> None:
+    found = Nearest(torch.tensor([[0.9, 0.8, 0.7]]), torch.tensor([[4, 2, 7]]), torch.tensor([[0, 1, 2]]))
+    led = found.led_by(torch.tensor([[2]]), torch.tensor([[5]]), torch.tensor([[1.0]]))
+    assert led.images.tolist() == [[2, 4, 7]]
+    assert led.cells.tolist() == [[5, 0, 2]]
+    torch.testing.assert_close(led.cosines, torch.tensor([[1.0, 0.9, 0.7]]))
+
+
+def test_more_leading_patches_than_places_are_all_kept() -> None:
+    found = Nearest(torch.tensor([[0.9, 0.8]]), torch.tensor([[4, 2]]), torch.tensor([[0, 1]]))
+    led = found.led_by(torch.tensor([[1, 4, 6]]), torch.tensor([[0, 0, 0]]), torch.tensor([[0.3, 0.5, 0.4]]))
+    assert led.images.tolist() == [[1, 4, 6]]
+
+
+def test_places_of_images_that_lead_stay_empty_at_the_end() -> None:
+    found = Nearest(torch.tensor([[0.9, 0.8]]), torch.tensor([[4, 2]]), torch.tensor([[0, 1]]))
+    led = found.led_by(torch.tensor([[4]]), torch.tensor([[3]]), torch.tensor([[1.0]]))
+    assert led.images.tolist() == [[4, 2]]
+    both = found.led_by(torch.tensor([[2, 4]]), torch.tensor([[3, 3]]), torch.tensor([[1.0, 1.0]]))
+    assert both.images.tolist() == [[2, 4]]

@@ -250,3 +250,35 @@ def test_scores_that_tell_nothing_are_an_error(inputs, tmp_path) -> None:
         probe.save(folder)
     with pytest.raises(DataError, match=r"at temperature 0\.1 no code tells any class apart"):
         fit(inputs, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(("method", "patches"), [("medoid", None), ("chosen", 4), ("mean", 4)])
+def test_grounded_codes_are_named_scored_and_priced(inputs, tmp_path, method, patches) -> None:
+    config = CONFIG.model_copy(update={"grounding": method, "grounding_patches": patches})
+    heard = []
+    result = fit(inputs, tmp_path / "bundle", config, heard.append)
+    bundle, learned = Bundle.open(tmp_path / "bundle"), Codebook.open(inputs["codebook"])
+    assert result.chosen.validation_top1 == 1.0
+    found = bundle.metrics["grounding"]
+    assert (found["method"], found["patches"], found["before"], found["after"]) == (method, patches, 1.0, 1.0)
+    assert found["price"] == 0.0
+    assert bundle.metrics["validation"]["n"] == (6 if method == "chosen" else 12)  # those that chose do not measure
+    assert any(isinstance(one, MessageEvent) and f"grounding {method}: validation top-1" in one.text for one in heard)
+    assert not torch.equal(bundle.codebook.codes, learned.codes)
+    store = FeatureStore.open(inputs["features"] / "train")
+    units = learned.norm.apply(store.tokens(range(store.n)))
+    for code, rows in bundle.provenance.groupby("code"):
+        own = rows.head(patches if method == "mean" else 1)
+        places = [(store.image_ids.index(row.image_id), row.row * 3 + row.col) for row in own.itertuples()]
+        mean = torch.stack([units[place] for place in places]).mean(dim=0)
+        torch.testing.assert_close(bundle.codebook.codes[code], torch.nn.functional.normalize(mean, dim=0))
+        assert rows["image_id"].is_unique
+        assert rows["rank"].tolist() == list(range(8))
+    head_scores = presence(store.tokens(range(store.n)), bundle.codebook, bundle.temperature).scores
+    hits = (head_logits(head_scores, bundle.head).argmax(dim=1) == store.labels).float().mean()
+    assert bundle.metrics["train"]["top1"] == pytest.approx(float(hits), abs=1e-6)
+
+
+def test_centroids_have_no_price(inputs, tmp_path) -> None:
+    fit(inputs, tmp_path / "bundle")
+    assert Bundle.open(tmp_path / "bundle").metrics["grounding"] == {"method": "centroid", "patches": None}

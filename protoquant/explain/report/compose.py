@@ -19,6 +19,7 @@ from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image,
 from protoquant.explain.report.page import Card, ClassRow, Confusion, Explained, Group, Page
 from protoquant.explain.report.render import percent
 from protoquant.explain.sources import Sources
+from protoquant.explain.spread import Dots, dots, histogram
 from protoquant.head.presence import look
 
 _CLASSES_ON_A_CARD = 3
@@ -65,6 +66,10 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
         classes=_classes(sources.per_class, sources.names),
         reliability=_reliability(sources.reliability),
         reliability_note=words.reliability_note(sources),
+        stability=_stability(sources.stability),
+        stability_note=words.stability_note(sources),
+        grounding=histogram(sources.prototypes["nearest"].tolist(), "prototypes", 380.0, 220.0),
+        grounding_note=words.grounding_note(sources),
         sizes=words.sizes(sources),
         lineage=words.lineage(sources),
         pictures=album.pictures,
@@ -160,6 +165,18 @@ def _reliability(table: pd.DataFrame) -> Curve:
         for row in table.to_dict("records")
     )
     return Curve(x, y, points, (join(points, main=True),), None)
+
+
+def _stability(table: pd.DataFrame | None) -> Dots | None:
+    if table is None:
+        return None
+    measures = words.STABILITY_MEASURES
+    rows = {words.PERTURBATIONS.get(row["perturbation"], row["perturbation"]): row for row in table.to_dict("records")}
+    return dots(
+        {name: [float(row[measure]) for measure in measures] for name, row in rows.items()},
+        tuple(measures.values()),
+        380.0,
+    )
 
 
 def _confusion(sources: Sources) -> Confusion:

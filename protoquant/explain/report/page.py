@@ -6,6 +6,7 @@ from protoquant.explain.album import Picture, Rect
 from protoquant.explain.figures import Curve, Square
 from protoquant.explain.gallery import Patch
 from protoquant.explain.ledger import Part
+from protoquant.explain.spread import Dots, Histogram
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,10 @@ class Page:
     classes: tuple[ClassRow, ...]
     reliability: Curve
     reliability_note: str
+    stability: Dots | None
+    stability_note: str
+    grounding: Histogram
+    grounding_note: str
     sizes: tuple[tuple[str, str, str], ...]
     lineage: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]

@@ -10,6 +10,25 @@ from protoquant.explain.sources import Sources
 
 Number = Mapping[str, Any]
 
+PERTURBATIONS = {
+    "jpeg75": "JPEG, quality 75",
+    "jpeg50": "JPEG, quality 50",
+    "blur": "blur",
+    "shift": "shifted crop",
+    "noise": "noise",
+}
+STABILITY_MEASURES = {
+    "prediction": "same answer",
+    "top_prototype": "same first prototype",
+    "cell": "found in the same cell",
+}
+_GROUNDED = {
+    "centroid": "Prototypes are means of many training patches",
+    "medoid": "Every prototype is a training patch",
+    "chosen": "Every prototype is a training patch",
+    "mean": "Every prototype is the mean of a few training patches",
+}
+
 
 def interval(found: Number, *, share: bool = True) -> str:
     """Write an interval, such as ``88.5 to 94.0 %``."""
@@ -125,6 +144,33 @@ def reliability_note(sources: Sources) -> str:
     )
 
 
+def stability_note(sources: Sources) -> str:
+    """What the stability chart shows; empty where it was not measured."""
+    found = sources.metrics.get("stability")
+    if found is None:
+        return ""
+    answer, first, change = (found[name] for name in ("prediction", "top_prototype", "presence_change"))
+    return (
+        f"{answer['n']:,} test images, each compressed, blurred, shifted a little and made noisy. On average the "
+        f"answer stays in {percent(answer['value'])} of cases ({interval(answer)}) and the prototype that carries "
+        f"most of it in {percent(first['value'])} ({interval(first)}); scores of the prototypes behind an answer "
+        f"move by {number(change['value'], 3)}."
+    )
+
+
+def grounding_note(sources: Sources) -> str:
+    """What the grounding chart shows."""
+    found = sources.metrics["grounding"]
+    method = sources.bundle.metrics.get("grounding", {}).get("method", "centroid")
+    drift = found["drift_mean"]
+    moved = "" if drift is None else f" Training left codes at a mean cosine of {number(drift)} to what they were."
+    return (
+        f"{_GROUNDED[method]}. Counted is the cosine of each of the {found['prototypes']:,} prototypes with the "
+        f"training patch nearest to it: {number(found['nearest_mean'])} on average, {number(found['nearest_min'])} at "
+        f"the least.{moved}"
+    )
+
+
 def sizes(sources: Sources) -> tuple[tuple[str, str, str], ...]:
     """Name, value and meaning of the numbers that are not headlines."""
     test, size, codes = (sources.metrics[name] for name in ("test", "size", "codebook"))
@@ -150,6 +196,7 @@ def sizes(sources: Sources) -> tuple[tuple[str, str, str], ...]:
         ("usage", percent(codes["usage"]), "share of codes that are nearest to some test patch"),
         ("perplexity", number(codes["perplexity"], 1), "effective number of codes among test patches"),
         ("dead_share", percent(codes["dead_share"]), "share of codes nearest to no test patch"),
+        *_explanations(sources),
         ("quantization_error", number(codes["quantization_error"], 4), "mean of 1 - cosine with the nearest code"),
     )
 
@@ -165,3 +212,18 @@ def lineage(sources: Sources) -> tuple[tuple[str, str], ...]:
         ("feature_norm", sources.bundle.codebook.feature_norm),
         ("grid", " x ".join(map(str, sources.store.grid)) + " cells"),
     )
+
+
+def _explanations(sources: Sources) -> tuple[tuple[str, str, str], ...]:
+    """Grounding and, where it was measured, stability."""
+    near, stable = sources.metrics["grounding"], sources.metrics.get("stability")
+    rows = [
+        ("near_share", percent(near["near_share"]), "share of prototypes with a training patch above a cosine of 0.9"),
+        ("patches_mean", number(near["patches_mean"]), "mean cosine of a prototype with the patches named for it"),
+    ]
+    if stable is not None:
+        rows += [
+            ("top3", percent(stable["top3"]["value"]), "changed images whose three largest contributions stay"),
+            ("cell", percent(stable["cell"]["value"]), "changed images whose first prototype stays in its cell"),
+        ]
+    return tuple(rows)

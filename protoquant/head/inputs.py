@@ -1,0 +1,174 @@
+"""What train opens: features, codes and images that belong together; there is no test split among them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.probe import LinearProbe
+from protoquant.core.artifacts import artifact_digest, open_artifact
+from protoquant.core.errors import ArtifactError
+from protoquant.core.events import OnEvent
+from protoquant.data.table import ImageTable
+from protoquant.features.store import FeatureStore
+from protoquant.head.config import TrainConfig
+from protoquant.head.presence import ScoredSplit, score_split
+from protoquant.head.provenance import RANKS
+
+MAPPED = 1 << 31
+"""Bytes of scores that stay in memory; beyond, they are memory-mapped."""
+
+
+@dataclass(frozen=True)
+class TrainInputs:
+    """The artifacts of one run.
+
+    Attributes:
+        images: The train images.
+        train: Their features.
+        validation: Features of the validation split.
+        codebook: The codes as quantize learned them.
+        probe: The yardstick.
+        digests: Of every artifact, for the bundle's manifest.
+        quantize_params: The section that quantize ran with; None where its output does not say.
+    """
+
+    images: ImageTable
+    train: FeatureStore
+    validation: FeatureStore
+    codebook: Codebook
+    probe: LinearProbe
+    digests: dict[str, str]
+    quantize_params: Any
+
+    @classmethod
+    def open(cls, *, images: Path, root: Path, features: Path, codebook: Path) -> "TrainInputs":
+        """Open the artifacts.
+
+        Args:
+            images: Written by prepare.
+            root: ``prepare.root``.
+            features: Written by extract; train and validation are opened.
+            codebook: Written by quantize.
+
+        Raises:
+            ArtifactError: One is missing or damaged, or they were not made for each other.
+        """
+        table = ImageTable.open(images, root).split("train")
+        stores = {name: FeatureStore.open(features / name) for name in ("train", "validation")}
+        manifest = open_artifact(codebook, "codebook")
+        digests = {f"features/{name}": store.digest for name, store in stores.items()}
+        for name, digest in digests.items():
+            if manifest.inputs.get(name, digest) != digest:
+                raise ArtifactError(f"{codebook} was learned from other {name} than {features}; run quantize again")
+        seen = artifact_digest(images / "train")
+        if stores["train"].inputs.get("images", seen) != seen:
+            raise ArtifactError(
+                f"{features / 'train'} was extracted from other images than {images}; run extract again"
+            )
+        train, validation = stores["train"], stores["validation"]
+        if train.backbone != validation.backbone or train.grid != validation.grid:
+            raise ArtifactError(
+                f"{features}: train and validation are of different backbones or grids; run extract again"
+            )
+        return cls(
+            table,
+            train,
+            validation,
+            Codebook.open(codebook, verify=False),
+            LinearProbe.open(codebook),
+            {**digests, "codebook": artifact_digest(codebook), "images/train": seen},
+            manifest.extra.get("params"),
+        )
+
+    @property
+    def classes(self) -> int:
+        """Number of classes c."""
+        return len(self.images.classes)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Presence scores of both splits for one codebook."""
+
+    train: ScoredSplit
+    validation: ScoredSplit
+
+
+class Scoring:
+    """Scores train and validation by one codebook after another, each anew.
+
+    Args:
+        config: Temperatures and batch.
+        given: Features and probe.
+        device: Where to compute.
+        folder: Where scores are memory-mapped; None: they stay in memory.
+        on_event: Told of progress.
+    """
+
+    def __init__(
+        self, config: TrainConfig, given: TrainInputs, device: torch.device, folder: Path | None, on_event: OnEvent
+    ) -> None:
+        self._config, self._given, self._device = config, given, device
+        self._folder, self._on_event, self._times = folder, on_event, 0
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Those that scores are given for, in their order."""
+        return self._config.temperatures
+
+    def scores(self, codebook: Codebook) -> Scores:
+        """Score both splits.
+
+        Raises:
+            ShapeError: d differs from the codebook's, or a split is empty. DataError: A token holds NaN or infinity.
+        """
+        self._times += 1
+        return Scores(self._split("train", codebook), self._split("validation", codebook))
+
+    def _split(self, name: str, codebook: Codebook) -> ScoredSplit:
+        room = None if self._folder is None else self._folder / f"{self._times}-{name}"
+        if room is not None:
+            room.mkdir()
+        store = self._given.train if name == "train" else self._given.validation
+        return score_split(
+            store,
+            codebook,
+            self._given.probe,
+            self._config.temperatures,
+            batch=self._config.batch,
+            nearest=RANKS,
+            device=self._device,
+            label=f"presence, {name}",
+            folder=room,
+            on_event=self._on_event,
+        )
+
+
+@contextmanager
+def scoring(
+    config: TrainConfig, given: TrainInputs, out: Path, device: torch.device, on_event: OnEvent
+) -> Iterator[Scoring]:
+    """Keep scores in memory, or where they are many in files beside the bundle for as long as they are used.
+
+    The system may then drop them from memory and read them again. A GPU needs them in its own memory.
+
+    Args:
+        config: Temperatures and batch.
+        given: Features and codes.
+        out: The bundle's folder.
+        device: Where to compute.
+        on_event: Told of progress.
+    """
+    images = given.train.n + given.validation.n
+    if device.type != "cpu" or 4 * images * given.codebook.k * len(config.temperatures) <= MAPPED:
+        yield Scoring(config, given, device, None, on_event)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-scores-") as folder:
+        yield Scoring(config, given, device, Path(folder), on_event)

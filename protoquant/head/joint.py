@@ -1,0 +1,112 @@
+"""Codes and head trained together on stored tokens, from a head that is already good."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.schedule import warmup_cosine
+from protoquant.codebook.stream import TokenSource
+from protoquant.codebook.targets import smooth
+from protoquant.core.errors import DataError
+from protoquant.head.config import JointConfig
+from protoquant.head.presence import competition
+
+FLOOR = 0.01
+"""Learning rate at the end, as a share of the highest."""
+
+
+@dataclass(frozen=True)
+class JointEpoch:
+    """Codes and head after a pass over the train images.
+
+    Attributes:
+        number: Counted from 1.
+        loss: Mean over the pass of the cross-entropy trained on, in nats.
+        drift: Mean cosine of the codes with where they started, in [-1, 1].
+        codebook: The moved codes, unit vectors.
+        weights: The head (c, k), >= 0; zero wherever it was zero at the start.
+    """
+
+    number: int
+    loss: float
+    drift: float
+    codebook: Codebook
+    weights: Float[Tensor, "c k"]
+
+
+def joint_epochs(
+    views: Sequence[TokenSource],
+    codebook: Codebook,
+    weights: Float[Tensor, "c k"],
+    temperature: float,
+    *,
+    config: JointConfig,
+    generator: torch.Generator,
+) -> Iterator[JointEpoch]:
+    """Minimise the mean cross-entropy over unit codes and non-negative weights at once, by Adam.
+
+    The gradient reaches a code through the softmax at the cells where some prototype is found, so codes that the
+    head does not use move too: they compete. A weight that is zero stays zero, as in the paper's training, so the
+    head keeps its size or shrinks. In every step each prototype is left out of an image with the chance
+    ``prototype_dropout``, and the others count for more: no class may lean on a single part.
+
+    Args:
+        views: The plain train tokens, then augmented views of the same images; one after the other, an epoch each.
+        codebook: Where codes start, on the device to compute on.
+        weights: Where the head starts, >= 0.
+        temperature: Of the softmax over codes; fixed.
+        config: Rates, epochs, dropout.
+        generator: Order of the images and dropout; on the CPU, so that devices draw alike.
+
+    Yields:
+        Codes and head after every epoch.
+
+    Raises:
+        DataError: The loss is NaN or infinite; names epoch and batch.
+    """
+    device, start = codebook.codes.device, codebook.codes
+    codes, head = start.clone().requires_grad_(), weights.to(device).clone().requires_grad_()
+    optimizer = torch.optim.Adam([{"params": [codes], "lr": config.lr_codes}, {"params": [head], "lr": config.lr_head}])
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    n, step = views[0].n, 0
+    total = config.epochs * -(-n // config.batch)
+    for number in range(1, config.epochs + 1):
+        source, summed = views[(number - 1) % len(views)], 0.0
+        for batch, images in enumerate(torch.randperm(n, generator=generator).split(config.batch), start=1):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = warmup_cosine(step, total=total, warmup=total // 10, peak=peak, floor=peak * FLOOR)
+            units = codebook.norm.units(source.tokens(images).to(device))
+            scores = competition(units @ normalize(codes, dim=1).T, temperature).amax(dim=1)
+            scores = _drop(scores, config.prototype_dropout, generator)
+            targets = smooth(source.labels[images].to(device), len(head), config.smoothing)
+            loss = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1).mean()
+            if not bool(torch.isfinite(loss)):
+                raise DataError(
+                    f"the joint loss is {float(loss)} in epoch {number}, batch {batch}; lower train.joint.lr_codes, "
+                    f"{config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+                )
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            summed += float(loss.detach()) * len(images)
+            step += 1
+        moved = normalize(codes.detach(), dim=1)
+        drift = float((moved * start).sum(dim=1).double().mean())
+        yield JointEpoch(number, summed / n, drift, replace(codebook, codes=moved), head.detach().relu())
+
+
+def _drop(scores: Float[Tensor, "n k"], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:
+    """Leave prototypes out of images at random and scale the others so that the mean stays.
+
+    Source:
+        Srivastava et al. 2014 (dropout), on the inputs of the head.
+    """
+    if share == 0.0:
+        return scores
+    kept = (torch.rand(scores.shape, generator=generator) >= share).to(scores)
+    return scores * kept / (1.0 - share)

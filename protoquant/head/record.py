@@ -1,0 +1,148 @@
+"""What train has found, and how it is written down: numbers, tables, the bundle."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.core.artifacts import rounded
+from protoquant.head.bundle import Bundle
+from protoquant.head.config import TrainConfig
+from protoquant.head.grounding import Price
+from protoquant.head.inputs import Scores, TrainInputs
+from protoquant.head.path import Fitted, top1
+from protoquant.head.provenance import provenance_table
+from protoquant.head.select import Candidate
+
+
+@dataclass(frozen=True)
+class JointRow:
+    """One epoch of joint training: one row of ``joint.csv``.
+
+    Attributes:
+        epoch: Counted from 1.
+        train_loss: Cross-entropy trained on, with dropout, in nats.
+        validation_loss: Cross-entropy on validation, in nats; the least decides.
+        validation_top1: Accuracy on validation, in [0, 1].
+        drift: Mean cosine of the codes with those of quantize, in [-1, 1].
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_top1: float
+    drift: float
+
+    def values(self) -> dict[str, float]:
+        """All but the epoch."""
+        return {name: value for name, value in asdict(self).items() if name != "epoch"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Codes and heads, and which head was taken.
+
+    Attributes:
+        codebook: The codes of the model, on the CPU.
+        scores: Presence of these codes in both splits.
+        fitted: Every head of the path.
+        place: The one that validation chose.
+        moved: That head after joint training; None without.
+        joint: Every epoch of joint training.
+        epoch: The epoch that was kept; 0 without joint training.
+        price: What grounding cost; None where codes stay as learned.
+    """
+
+    codebook: Codebook
+    scores: Scores
+    fitted: tuple[Fitted, ...]
+    place: int
+    moved: Fitted | None = None
+    joint: tuple[JointRow, ...] = ()
+    epoch: int = 0
+    price: Price | None = None
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All heads of the path."""
+        return tuple(one.candidate for one in self.fitted)
+
+    @property
+    def taken(self) -> Fitted:
+        """The head of the model."""
+        return self.moved if self.moved is not None else self.fitted[self.place]
+
+    def table(self) -> pd.DataFrame:
+        """One row for each head of the path: ``path.csv``."""
+        frame = pd.DataFrame([asdict(one) for one in self.candidates])
+        frame["selected"] = [int(position == self.place) for position in range(len(frame))]
+        return frame
+
+    def joint_table(self) -> pd.DataFrame | None:
+        """One row for each epoch of joint training: ``joint.csv``; None without it."""
+        if not self.joint:
+            return None
+        frame = pd.DataFrame([asdict(row) for row in self.joint])
+        frame["selected"] = [int(row.epoch == self.epoch) for row in self.joint]
+        return frame
+
+
+def bundle_of(config: TrainConfig, given: TrainInputs, trained: Trained) -> Bundle:
+    """Put the taken head together with what it needs to explain itself; not yet written."""
+    chosen = trained.taken.candidate
+    params: dict[str, Any] = {"train": config.model_dump(mode="json")}
+    if given.quantize_params is not None:
+        params["quantize"] = given.quantize_params
+    bundle = Bundle(
+        codebook=trained.codebook,
+        head=trained.taken.weights.to_dense().cpu(),
+        temperature=chosen.temperature,
+        classes=given.images.classes,
+        grid=given.train.grid,
+        backbone=given.train.backbone,
+        params=params,
+        provenance=pd.DataFrame(),
+        metrics=_metrics(config, trained),
+    )
+    table = provenance_table(bundle.prototypes.tolist(), trained.scores.train.nearest, given.train)
+    return replace(bundle, provenance=table)
+
+
+def head_sentence(trained: Trained, probe_top1: float) -> str:
+    """The taken head in one line."""
+    chosen, n = trained.taken.candidate, len(trained.scores.validation.labels)
+    return (
+        f"head: validation top-1 {chosen.validation_top1:.4f}, linear probe {probe_top1:.4f}, n = {n}; "
+        f"{chosen.prototypes} prototypes, {chosen.class_size:.1f} per class, temperature {chosen.temperature:g}"
+    )
+
+
+def _metrics(config: TrainConfig, trained: Trained) -> dict[str, Any]:
+    """The model's numbers, each accuracy with the linear probe's beside it; fractions."""
+    chosen = trained.taken.candidate
+    splits = {"train": trained.scores.train, "validation": trained.scores.validation}
+    numbers: dict[str, Any] = rounded(
+        {
+            "train": {"top1": chosen.train_top1, "n": len(splits["train"].labels)},
+            "validation": {"top1": chosen.validation_top1, "n": len(splits["validation"].labels)},
+            "probe": {name: {"top1": top1(split.probe_logits, split.labels)} for name, split in splits.items()},
+            "prototypes": chosen.prototypes,
+            "class_size": chosen.class_size,
+            "nonzeros": chosen.nonzeros,
+            "temperature": chosen.temperature,
+            "penalty": chosen.penalty,
+            "objective": chosen.objective,
+            "gap": chosen.gap,
+            "grounding": _grounding(config, trained.price),
+        }
+    )
+    if trained.joint:
+        numbers["joint"] = rounded({"epoch": trained.epoch, "drift": trained.joint[trained.epoch - 1].drift})
+    return numbers
+
+
+def _grounding(config: TrainConfig, price: Price | None) -> dict[str, Any]:
+    """What the codes became and what that cost on validation at the size selected before."""
+    numbers = {} if price is None else asdict(price) | {"price": price.before - price.after}
+    return {"method": config.grounding, "patches": config.grounding_patches, **numbers}

@@ -1,0 +1,144 @@
+"""What stays, by hand, and the whole way through a small real backbone."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.core.events import ignore
+from protoquant.data.config import PrepareConfig
+from protoquant.data.prepare import prepare
+from protoquant.data.table import ImageTable
+from protoquant.evaluation import stability
+from protoquant.evaluation.perturb import PERTURBATIONS
+from protoquant.evaluation.stability import MEASURES, Seen, Stability, compare, measure_stability
+from protoquant.features.backbone import Backbone
+from protoquant.features.config import ExtractConfig
+from protoquant.head.bundle import Bundle
+from protoquant.head.provenance import COLUMNS
+
+HEAD = np.array([[4.0, 2.0, 1.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
+
+
+def seen(scores: list[float], cells: list[int]) -> Seen:
+    return Seen(np.array(scores), np.array(cells), HEAD @ np.array(scores))
+
+
+BEFORE = seen([0.5, 0.4, 0.3, 0.002, 0.1], [1, 2, 3, 4, 5])
+
+
+def test_nothing_changed() -> None:
+    kept = compare(BEFORE, BEFORE, HEAD, 0.001)
+    assert kept == stability.Kept(0.0, 1.0, 1.0, 1.0, 1.0)
+
+
+def test_what_changes_is_counted_by_hand() -> None:
+    # Contributions to class 0: 2.0, 0.8, 0.3, 0.001 before; 0.4, 0.8, 0.3, 0.45 after, of logit 1.95 against 0.9.
+    after = seen([0.1, 0.4, 0.3, 0.9, 0.3], [7, 2, 3, 4, 5])
+    kept = compare(BEFORE, after, HEAD, 0.001)
+    # The fourth contributes no more than epsilon: three prototypes count, one changed by 0.4.
+    assert kept.presence_change == pytest.approx(0.4 / 3)
+    assert (kept.prediction, kept.top_prototype, kept.top3, kept.cell) == (1.0, 0.0, 0.0, 0.0)
+    assert compare(BEFORE, after, HEAD, 0.0).presence_change == pytest.approx((0.4 + 0.898) / 4)
+
+
+def test_order_within_the_three_does_not_matter_and_the_class_is_the_first_one() -> None:
+    after = seen([0.2, 0.45, 0.3, 0.0, 0.9], [1, 2, 3, 4, 5])
+    kept = compare(BEFORE, after, HEAD, 0.001)
+    assert (kept.prediction, kept.top_prototype, kept.top3, kept.cell) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_an_image_that_nothing_speaks_for_loses_nothing() -> None:
+    silent = seen([0.0] * 5, [0] * 5)
+    assert compare(silent, BEFORE, HEAD, 0.001) == stability.Kept(0.0, 1.0, 1.0, 1.0, 1.0)
+
+
+def test_table_and_image_means() -> None:
+    values = np.zeros((2, len(PERTURBATIONS), len(MEASURES)))
+    values[0, 0, MEASURES.index("prediction")] = 1.0
+    found = Stability(values)
+    table = found.table()
+    assert table.columns.tolist() == ["perturbation", "n", *MEASURES]
+    assert table["perturbation"].tolist() == list(PERTURBATIONS)
+    assert table["prediction"].tolist() == [0.5, 0.0, 0.0, 0.0, 0.0]
+    assert found.of_images("prediction").tolist() == pytest.approx([1 / len(PERTURBATIONS), 0.0])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Backbone, ImageTable]:
+    """A backbone with random weights, codes that are patches of one picture, and three test images."""
+    folder = tmp_path_factory.mktemp("stability")
+    torch.manual_seed(0)
+    file = folder / "w.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), file)
+    config = ExtractConfig(backbone="test_resnet", weights="file", weights_file=str(file), input_size=(64, 96))
+    backbone = Backbone.load(config, "cpu")
+    for split in ("train", "validation", "test"):
+        for number in range(3):
+            _picture(folder / "photos" / split / f"class{number % 2}" / f"{number}.png", 10 * len(split) + number)
+    prepare(
+        PrepareConfig(reader="image_folder"), root=folder / "photos", out=folder / "images", seed=0, on_event=ignore
+    )
+    table = ImageTable.open(folder / "images", folder / "photos").split("test")
+    tokens = backbone.features(backbone.batch([table.image(table.frame["image_id"][0])])).tokens[0]
+    codes = torch.nn.functional.normalize(tokens[torch.linspace(0, len(tokens) - 1, 5).long()])
+    bundle = Bundle(
+        codebook=Codebook(codes, FeatureNorm("l2")),
+        head=torch.tensor(HEAD, dtype=torch.float32),
+        temperature=0.05,
+        classes=table.classes,
+        grid=backbone.grid,
+        backbone=backbone.spec,
+        params={},
+        provenance=pd.DataFrame([], columns=list(COLUMNS)).astype(COLUMNS),
+        metrics={},
+    )
+    return bundle, backbone, table
+
+
+def _picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((200, 180), Image.Resampling.BICUBIC).save(path)
+
+
+def measured(world: tuple[Bundle, Backbone, ImageTable], *positions: int, seed: int = 0) -> np.ndarray:
+    bundle, backbone, table = world
+    ids = [table.frame["image_id"][position] for position in positions]
+    return measure_stability(bundle, backbone, table, ids, epsilon=1e-3, seed=seed, on_event=ignore).values
+
+
+def test_images_are_measured_each_for_itself(world: tuple[Bundle, Backbone, ImageTable]) -> None:
+    together = measured(world, 0, 1, 2)
+    assert together.shape == (3, len(PERTURBATIONS), len(MEASURES))
+    assert np.array_equal(together[[2, 0]], measured(world, 2, 0))
+    assert np.array_equal(together[[1]], measured(world, 1))
+    assert (together[:, :, MEASURES.index("presence_change")] > 0).all()
+    assert not np.array_equal(together, measured(world, 0, 1, 2, seed=1))
+
+
+def test_no_change_keeps_everything(
+    world: tuple[Bundle, Backbone, ImageTable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        stability, "PERTURBATIONS", {"none": lambda image, preprocessing, _: preprocessing.apply(image)}
+    )
+    found = measured(world, 0, 1)[:, 0]
+    assert found[:, 0] == pytest.approx([0.0, 0.0], abs=1e-5)
+    assert found[:, 1:].tolist() == [[1.0] * 4] * 2
+
+
+def test_measuring_changes_neither_backbone_nor_codes(world: tuple[Bundle, Backbone, ImageTable]) -> None:
+    bundle, backbone, _ = world
+    before = backbone.state_digest(), bundle.codebook.codes.clone(), bundle.head.clone()
+    measured(world, 0)
+    assert backbone.state_digest() == before[0]
+    assert torch.equal(bundle.codebook.codes, before[1])
+    assert torch.equal(bundle.head, before[2])
