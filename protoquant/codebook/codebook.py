@@ -140,7 +140,7 @@ class Codebook:
         return Codebook(self.codes[kept.to(self.codes.device)], self.norm, classes, rest)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep: ``codes``, those of the feature space, ``norm_...``, and of rest codes, ``rest...``."""
+        """The tensors a file must keep: ``codes``, those of the feature space and those of the rest codes."""
         return {"codes": self.codes, **self.norm.tensors(), **({} if self.rest is None else self.rest.tensors())}
 
     @classmethod

@@ -50,9 +50,7 @@ def budget_path(
         columns = support.any(dim=0).nonzero().flatten()
         start = (dense.weights * support)[:, columns]
         last = solve(problem.on(columns), 0.0, limits, start=start, support=start > 0, ridge=ridge * share)
-        yield Budgeted(
-            budget, dense, replace(last, weights=problem.zeros().index_copy_(1, columns, last.weights))
-        )
+        yield Budgeted(budget, dense, replace(last, weights=problem.zeros().index_copy_(1, columns, last.weights)))
 
 
 def largest_of_class(weights: Float[Tensor, "c k"], budget: int) -> Bool[Tensor, "c k"]:

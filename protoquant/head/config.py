@@ -70,7 +70,9 @@ class JointConfig(Section):
 
     epochs: int = Field(10, ge=1, le=1_000, description="passes over the train images; validation chooses one of them")
     batch: int = Field(64, ge=1, le=100_000, description="images of a step")
-    lr_codes: float = Field(0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors")
+    lr_codes: float = Field(
+        0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors"
+    )
     lr_head: float = Field(0.02, gt=0.0, le=10.0, description="highest learning rate of the head's weights")
     prototype_dropout: float = Field(
         0.4, ge=0.0, lt=1.0, description="chance that a prototype is left out of an image in a step"
@@ -131,7 +133,10 @@ class TrainConfig(Section):
         description="nearest train patches that chosen and mean take into account; none with centroid and medoid",
     )
     solver_tolerance: float = Field(
-        0.01, ge=1e-8, le=0.1, description="how far from optimal a head may stay, as a share of its penalty (budget, proximal)"
+        0.01,
+        ge=1e-8,
+        le=0.1,
+        description="how far from optimal a head may stay, as a share of its penalty (budget, proximal)",
     )
     max_iterations: int = Field(
         1000, ge=1, le=100_000, description="steps of the solver for one head, at most (budget, proximal)"

@@ -38,7 +38,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class _Fit:
-    """One head as its solver gives it: the fit that chose the weights, the one that is the head, and their L2 penalties."""
+    """One head as its solver gives it: the fit that chose the weights, the one that is the head, their L2 penalties."""
 
     first: Solution
     last: Solution

@@ -190,9 +190,7 @@ def score_split(
     return ScoredSplit(scores, torch.cat(logits), best, store.labels.to(device))
 
 
-def presence_scores(
-    store: FeatureStore, codebook: Codebook, temperature: float, batch: int
-) -> Float[Tensor, "n k"]:
+def presence_scores(store: FeatureStore, codebook: Codebook, temperature: float, batch: int) -> Float[Tensor, "n k"]:
     """Presence scores of every image of a split for one temperature, on the codebook's device.
 
     Args:

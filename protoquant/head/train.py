@@ -206,9 +206,7 @@ def _ground(
     every = torch.arange(given.validation.n)
     judging, measuring = halves(given.validation.labels) if config.grounding == "chosen" else (every, every)
     taken = trained.taken
-    judge = Judge(
-        Part(given.validation, judging), taken.weights.to_dense(), taken.candidate.temperature, config.batch
-    )
+    judge = Judge(Part(given.validation, judging), taken.weights.to_dense(), taken.candidate.temperature, config.batch)
     grounded = ground_codes(
         config.grounding,
         config.grounding_patches,

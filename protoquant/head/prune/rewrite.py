@@ -81,7 +81,7 @@ def prune_and_write(
     # What the bundle was made from stays known, so that evaluate can tell whose linear probe belongs to it.
     inputs = {**open_artifact(bundle, KIND, verify=False).inputs, "bundle": artifact_digest(bundle)}
     with writing(out, KIND, inputs) as folder:
-        pruned.bundle.save(folder, pd.read_csv(bundle / PATH), pruned.table)
+        pruned.bundle.save(folder, pd.read_csv(bundle / PATH), pruning=pruned.table)
         _copy_crops(opened, pruned, folder / CROPS)
     return PruneResult(out, pruned.table, pruning_sentence(pruned.bundle.metrics), stores["validation"].n)
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.initialise import kmeans_plus_plus
-from protoquant.codebook.kmeans import nearest, spherical_kmeans
+from protoquant.codebook.kmeans import kmeans
+from protoquant.codebook.matching import nearest
 from protoquant.codebook.rest import Rest
 from protoquant.codebook.stream import TensorSource
 from protoquant.core.seeding import torch_generator
@@ -58,10 +59,11 @@ def _clusters(codes: Float[Tensor, "r d"], count: int, seed: int) -> tuple[Float
     """Centres of at most ``count`` clusters, none empty, and the cluster of each code."""
     generator = torch_generator(seed, "prune", "sink")
     centres = kmeans_plus_plus(codes, count, generator)
-    for epoch in spherical_kmeans(
+    for epoch in kmeans(
         TensorSource.of_rows(codes),
         centres,
         None,
+        metric="cosine",
         epochs=_EPOCHS,
         batch=len(codes),
         update="epoch",
@@ -69,7 +71,7 @@ def _clusters(codes: Float[Tensor, "r d"], count: int, seed: int) -> tuple[Float
         generator=generator,
     ):
         centres = epoch.codes
-    used, of_code = torch.unique(nearest(codes, centres)[1], return_inverse=True)
+    used, of_code = torch.unique(nearest(codes, centres, "cosine")[0], return_inverse=True)
     return centres[used], of_code
 
 

@@ -34,7 +34,7 @@ def logits(bundle: Bundle, seen: torch.Tensor) -> torch.Tensor:
 
 def written(pruned, out) -> Bundle:
     with writing(out, KIND) as folder:
-        pruned.bundle.save(folder, pd.DataFrame({"selected": [1]}), pruned.table)
+        pruned.bundle.save(folder, pd.DataFrame({"selected": [1]}), pruning=pruned.table)
     return Bundle.open(out)
 
 
