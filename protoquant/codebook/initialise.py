@@ -1,9 +1,10 @@
 """Where codes start: random patches, k-means++ seeds, or patches far from each other."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from protoquant.codebook.matching import products
 from protoquant.core.errors import DataError
 
 _LOT = 32
@@ -62,9 +63,9 @@ def kmeans_plus_plus(vectors: Float[Tensor, "s d"], k: int, generator: torch.Gen
     Source:
         Arthur and Vassilvitskii 2007, with rejection sampling.
     """
-    start = int(torch.randint(len(vectors), (1,), generator=generator))
-    taken = [start]
-    distance = _distance(vectors, vectors[start : start + 1])[:, 0]
+    energies = _energies(vectors)
+    taken = [int(torch.randint(len(vectors), (1,), generator=generator))]
+    distance = _distance(vectors, energies, torch.tensor(taken, device=vectors.device))[:, 0]
     while len(taken) < k:
         chances = distance.cpu().to(torch.float64)
         if float(chances.sum()) == 0.0:
@@ -72,7 +73,7 @@ def kmeans_plus_plus(vectors: Float[Tensor, "s d"], k: int, generator: torch.Gen
             break
         lot = torch.multinomial(chances, _LOT, replacement=True, generator=generator)
         luck = torch.rand(_LOT, generator=generator, dtype=torch.float64)
-        to_lot = _distance(vectors, vectors[lot.to(vectors.device)])
+        to_lot = _distance(vectors, energies, lot.to(vectors.device))
         for place, candidate in enumerate(lot.tolist()):
             if len(taken) < k and float(distance[candidate]) > float(luck[place] * chances[candidate]):
                 taken.append(candidate)
@@ -97,15 +98,16 @@ def farthest(vectors: Float[Tensor, "s d"], k: int, generator: torch.Generator) 
     Source:
         Gonzalez 1985.
     """
+    energies = _energies(vectors)
     taken = [int(torch.randint(len(vectors), (1,), generator=generator))]
-    distance = _distance(vectors, vectors[taken])[:, 0]
+    distance = _distance(vectors, energies, torch.tensor(taken, device=vectors.device))[:, 0]
     while len(taken) < k:
         best = int(distance.argmax())
         if float(distance[best]) == 0.0:
             taken.extend(_left_over(len(vectors), taken, k - len(taken)))
             break
         lot = [best, *distance.topk(min(_LOT, len(vectors))).indices.tolist()]
-        to_lot = _distance(vectors, vectors[lot])
+        to_lot = _distance(vectors, energies, torch.tensor(lot, device=vectors.device))
         while len(taken) < k and best in lot and float(distance[best]) > 0.0:
             taken.append(best)
             distance = torch.minimum(distance, to_lot[:, lot.index(best)])
@@ -113,11 +115,19 @@ def farthest(vectors: Float[Tensor, "s d"], k: int, generator: torch.Generator) 
     return vectors[torch.tensor(taken, device=vectors.device)]
 
 
-def _distance(vectors: Float[Tensor, "s d"], codes: Float[Tensor, "m d"]) -> Float[Tensor, "s m"]:
-    """Half the squared distance, exactly 0 for the same vector whatever the rounding."""
-    energies = 0.5 * (vectors.square().sum(dim=1)[:, None] + codes.square().sum(dim=1))
-    distance = energies - vectors @ codes.T
-    return distance.masked_fill_(distance < _SAME * energies, 0.0)
+def _energies(vectors: Float[Tensor, "s d"]) -> Float[Tensor, " s"]:
+    """Half the squared norms."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=1)
+    return 0.5 * norms.square()
+
+
+def _distance(
+    vectors: Float[Tensor, "s d"], energies: Float[Tensor, " s"], chosen: Int64[Tensor, " m"]
+) -> Float[Tensor, "s m"]:
+    """Half the squared distance from chosen ones, exactly 0 for the same vector whatever the rounding."""
+    both = energies[:, None] + energies[chosen]
+    distance = both - products(vectors, vectors[chosen])
+    return distance.masked_fill_(distance < _SAME * both, 0.0)
 
 
 def _left_over(total: int, taken: list[int], count: int) -> list[int]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from protoquant.codebook.config import Metric
 
-__all__ = ["Matcher", "Metric", "nearest"]
+__all__ = ["Matcher", "Metric", "nearest", "products"]
 
 _SMALL, _ROUNDING = 1e-12, 1e-6
 # Rows matched at once: their products with 2,048 codes are 8 MiB, which stay in the CPU's caches for the search.
@@ -54,7 +54,7 @@ class Matcher:
         return cosines.clamp_(-1.0, 1.0)
 
     def _search(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        found = [_largest(_products(rows, self._rows, self._bias)) for rows in torch.split(vectors, _ROWS)]
+        found = [_largest(products(rows, self._rows, self._bias)) for rows in torch.split(vectors, _ROWS)]
         indices, best = zip(*found, strict=True)
         return torch.cat(indices), torch.cat(best)
 
@@ -77,17 +77,24 @@ def nearest(
     return Matcher(codes.detach(), metric).nearest(vectors.detach())
 
 
-def _products(rows: Tensor, codes: Tensor, bias: Tensor | None) -> Float[Tensor, "b k"]:
-    if _LINEAR is not None and rows.device.type == "cpu" and rows.dtype == torch.float32:
-        products: Tensor = _LINEAR(rows, codes, bias, "none", [], "")
-        return products
+def products(
+    rows: Float[Tensor, "b d"], codes: Float[Tensor, "k d"], bias: Float[Tensor, " k"] | None = None
+) -> Float[Tensor, "b k"]:
+    """Inner products of all rows with all codes, plus a number for each code.
+
+    On the CPU by oneDNN, unless a gradient is wanted, which its operator does not give.
+    """
+    learning = torch.is_grad_enabled() and (rows.requires_grad or codes.requires_grad)
+    if _LINEAR is not None and rows.device.type == "cpu" and rows.dtype == torch.float32 and not learning:
+        found: Tensor = _LINEAR(rows, codes, bias, "none", [], "")
+        return found
     return rows @ codes.T if bias is None else torch.addmm(bias, rows, codes.T)
 
 
-def _largest(products: Float[Tensor, "b k"]) -> tuple[Int64[Tensor, " b"], Float[Tensor, " b"]]:
+def _largest(table: Float[Tensor, "b k"]) -> tuple[Int64[Tensor, " b"], Float[Tensor, " b"]]:
     """The largest of each row, the first of equals; numpy's search is ten times as fast as torch's."""
-    if products.device.type == "cpu":
-        indices = torch.from_numpy(products.numpy().argmax(axis=1))
-        return indices, products.gather(1, indices[:, None])[:, 0]
-    best, indices = products.max(dim=1)
+    if table.device.type == "cpu":
+        indices = torch.from_numpy(table.numpy().argmax(axis=1))
+        return indices, table.gather(1, indices[:, None])[:, 0]
+    best, indices = table.max(dim=1)
     return indices, best

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protoquant.codebook import matching
-from protoquant.codebook.matching import Matcher, nearest
+from protoquant.codebook.matching import Matcher, nearest, products
 
 METRICS = ["cosine", "euclidean"]
 
@@ -86,3 +86,15 @@ def test_no_gradient_flows_and_inputs_stay():
     before = codes.detach().clone()
     assert not nearest(vectors, codes, "cosine")[1].requires_grad
     assert torch.equal(codes, before)
+
+
+@pytest.mark.parametrize("bias", [None, torch.arange(3.0)])
+def test_products_give_gradients_where_they_are_wanted(bias):
+    vectors, codes = rows(5, 4), rows(3, 4, 1)
+    expected = vectors @ codes.T + (0.0 if bias is None else bias)
+    assert torch.allclose(products(vectors, codes, bias), expected, atol=1e-6)
+    for wanted in (vectors, codes):
+        wanted.requires_grad_()
+        products(vectors, codes, bias).sum().backward()
+        assert wanted.grad is not None
+        wanted.requires_grad_(False)
