@@ -117,7 +117,8 @@ def farthest(vectors: Float[Tensor, "s d"], k: int, generator: torch.Generator) 
 
 def _energies(vectors: Float[Tensor, "s d"]) -> Float[Tensor, " s"]:
     """Half the squared norms."""
-    return 0.5 * torch.linalg.vector_norm(vectors, dim=1).square()
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=1)
+    return 0.5 * norms.square()
 
 
 def _distance(

@@ -50,7 +50,9 @@ class GradientConfig(_Reviving):
     optimizer: Literal["adam", "adamw"] = Field(
         "adam", description="adam: weight decay is part of the gradient; adamw: it shrinks codes directly"
     )
-    lr: float = Field(5e-4, gt=0.0, le=100.0, description="highest learning rate, met after the warm-up")
+    lr: float = Field(
+        0.02, gt=0.0, le=100.0, description="highest learning rate, met after the warm-up; 0.0005 absolute in the paper"
+    )
     lr_scale: Literal["absolute", "tokens"] = Field(
         "tokens",
         description="absolute: lr and floor are as they stand (paper), codes start where seeding puts them; tokens: "

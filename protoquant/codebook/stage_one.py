@@ -72,7 +72,7 @@ class BatchSums:
         flat, own = vectors.flatten(0, 1), indices.flatten()
         self._counts += torch.bincount(own, minlength=len(self._counts)).to(self._counts)
         self._sums.index_add_(0, own, flat)
-        self._energy += torch.linalg.vector_norm(flat, dtype=torch.float64).square()
+        self._energy += torch.linalg.vector_norm(flat, dim=1).to(torch.float64).square().sum()
         self._means.append(QuantisedMean.measure(tokens, vectors, indices, norm=self._norm, k=len(self._counts)))
         if self._kept is not None:
             self._kept.append(flat)
