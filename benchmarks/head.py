@@ -246,9 +246,8 @@ def large(n: int, k: int, c: int, steps: int, folder: Path | None) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{'':<52} {'wall s':>8} {'CPU s':>8}")
         _passes(scores, labels, c, steps)
-        peak, mapped = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, _mapped_mib()
-        print(f"peak RSS {peak:.0f} MiB, {before:.0f} MiB when the file had been written;", end=" ")
-        print(f"up to {mapped:.0f} MiB are pages of files, which the system may drop")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"peak RSS {peak:.0f} MiB, {before:.0f} MiB before; with the file's pages, which the system may drop")
 
 
 @contextmanager
@@ -268,14 +267,6 @@ def _passes(scores: Tensor, labels: Tensor, c: int, steps: int) -> None:
     with _clock(f"solve from zero, {steps} steps, with the duality gap"):
         fit = solve(problem, penalty, Limits(1e-9, steps), start=problem.zeros())
     print(f"objective {fit.objective:.4f}, at most {fit.gap:.4f} above the least one")
-
-
-def _mapped_mib() -> float:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return (int(lines["RssFile"].split()[0]) + int(lines["RssShmem"].split()[0])) / 1024
 
 
 def main() -> None:
