@@ -101,6 +101,27 @@ def test_soft_loss_and_gradient_are_those_of_torch() -> None:
     torch.testing.assert_close(gradient, 3 * weights.grad)
 
 
+@pytest.mark.parametrize("block", [0, 5])
+def test_diagonal_is_that_of_the_hessian(block: int) -> None:
+    scores, labels, _ = parts()
+    problem = Problem(scores, labels, 3, block=block)
+    weights = torch.rand(3, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = problem.diagonal(problem.logits(weights))
+    hessian = torch.autograd.functional.hessian(
+        lambda flat: torch.nn.functional.cross_entropy(scores @ flat.view(3, 8).T, labels), weights.flatten()
+    )
+    torch.testing.assert_close(found.flatten(), 3 * hessian.diagonal())
+
+
+def test_logits_in_blocks_pass_over_unused_codes() -> None:
+    scores, labels, _ = parts()
+    problem = Problem(scores, labels, 3, block=5)
+    weights = torch.zeros(3, 8, dtype=torch.float64)
+    weights[1, 6], weights[2, 3] = 2.0, 0.5
+    torch.testing.assert_close(problem.logits(weights)[slice(5, 9)], scores[5:9] @ weights.T)
+    assert (problem.logits(problem.zeros())[slice(0, 5)] == 0).all()
+
+
 def test_refuses_what_cannot_be_fitted() -> None:
     scores, labels = torch.rand(4, 2), torch.tensor([0, 1, 0, 1])
     with pytest.raises(ShapeError, match=r"expected \(4,\), got \(3,\)"):
