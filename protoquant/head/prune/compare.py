@@ -43,7 +43,7 @@ def compare(runs: pd.DataFrame, measured: str, level: float) -> pd.DataFrame:
     rows = []
     numbers = ["overlap", "work"]
     for (tuner, ratio), group in runs[runs["strategy"] != "start"].groupby(["tuner", "ratio"], sort=False):
-        means = group.groupby("strategy")[numbers].mean()
+        means = group.groupby("strategy")[numbers].mean().to_dict("index")
         by_draw = group.pivot_table(index="draw", columns="strategy", values=measured, sort=False)
         for strategy in [name for name in by_draw.columns if name != "one_shot"]:
             mean, low, high = interval((by_draw[strategy] - by_draw["one_shot"]).tolist(), level)
@@ -58,9 +58,9 @@ def compare(runs: pd.DataFrame, measured: str, level: float) -> pd.DataFrame:
                     "low": low,
                     "high": high,
                     "winner": strategy if low > 0 else "one_shot" if high < 0 else "neither",
-                    "overlap": float(means.loc[strategy, "overlap"]),
-                    "work": float(means.loc[strategy, "work"]),
-                    "base_work": float(means.loc["one_shot", "work"]),
+                    "overlap": means[strategy]["overlap"],
+                    "work": means[strategy]["work"],
+                    "base_work": means["one_shot"]["work"],
                 }
             )
     return pd.DataFrame(rows)
