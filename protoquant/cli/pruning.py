@@ -76,7 +76,7 @@ def study(
         opened, stores = open_for_pruning(source, run.workspace.features, names)
         found = study_bundle(given, opened, stores, device=run.device(), on_event=run.on_event, hold=_HOLD)
         write_study(out, found, given, _digests(source, stores), stores[names[-1]].n)
-    _print(found.comparison, *found.comparison.columns)
+    _print_comparison(found.comparison)
     _print(found.curve, *found.curve.columns)
     lines = [*verdict(found.comparison)]
     lines += [
@@ -100,6 +100,15 @@ def _digests(source: Path, stores: dict[str, FeatureStore]) -> dict[str, str]:
     from protoquant.core.artifacts import artifact_digest
 
     return {"bundle": artifact_digest(source), **{f"features/{name}": store.digest for name, store in stores.items()}}
+
+
+def _print_comparison(comparison: pd.DataFrame) -> None:
+    table = Table("tuner", "strategy", "ratio", "top-1", "one-shot", "difference", "interval", "winner")
+    for row in comparison.to_dict("records"):
+        numbers = (f"{row['top1']:.3f}", f"{row['base']:.3f}", f"{row['difference']:+.3f}")
+        ends = f"{row['low']:+.3f} to {row['high']:+.3f}"
+        table.add_row(row["tuner"], row["strategy"], f"{row['ratio']:g}", *numbers, ends, row["winner"])
+    Console().print(table, highlight=False, markup=False)
 
 
 def _print(frame: pd.DataFrame, *columns: str) -> None:

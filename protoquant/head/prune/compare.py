@@ -37,10 +37,13 @@ def compare(runs: pd.DataFrame, measured: str, level: float) -> pd.DataFrame:
 
     Returns:
         tuner, strategy, ratio, top1 and base (means over the draws), difference with low and high, winner
-        (strategy, one_shot, or neither where the interval holds 0), overlap.
+        (strategy, one_shot, or neither where the interval holds 0), overlap, work and base_work (mean epochs or
+        solver iterations).
     """
     rows = []
+    numbers = ["overlap", "work"]
     for (tuner, ratio), group in runs[runs["strategy"] != "start"].groupby(["tuner", "ratio"], sort=False):
+        means = group.groupby("strategy")[numbers].mean().to_dict("index")
         by_draw = group.pivot_table(index="draw", columns="strategy", values=measured, sort=False)
         for strategy in [name for name in by_draw.columns if name != "one_shot"]:
             mean, low, high = interval((by_draw[strategy] - by_draw["one_shot"]).tolist(), level)
@@ -55,7 +58,9 @@ def compare(runs: pd.DataFrame, measured: str, level: float) -> pd.DataFrame:
                     "low": low,
                     "high": high,
                     "winner": strategy if low > 0 else "one_shot" if high < 0 else "neither",
-                    "overlap": float(group.loc[group["strategy"] == strategy, "overlap"].mean()),
+                    "overlap": means[strategy]["overlap"],
+                    "work": means[strategy]["work"],
+                    "base_work": means["one_shot"]["work"],
                 }
             )
     return pd.DataFrame(rows)
@@ -66,10 +71,11 @@ def verdict(comparison: pd.DataFrame) -> list[str]:
     said = [CLAIM]
     for (tuner, strategy), rows in comparison.groupby(["tuner", "strategy"], sort=False):
         parts = [f"{name} at {_list(found)}" for name in (str(strategy), "one_shot") if (found := _where(rows, name))]
-        won = " and ".join(parts) if parts else "neither at any ratio"
+        times = rows["work"].sum() / max(rows["base_work"].sum(), 1e-9)
         said.append(
-            f"{tuner}, {strategy} against one_shot: {won} wins beyond the interval; the two keep "
-            f"{rows['overlap'].min():.0%} to {rows['overlap'].max():.0%} of their units alike"
+            f"{tuner}, {strategy} against one_shot, better beyond the interval: {'; '.join(parts) or 'neither'}. The "
+            f"two keep {rows['overlap'].min():.0%} to {rows['overlap'].max():.0%} of their units alike; {strategy} "
+            f"worked {times:.1f} times as long"
         )
         if strategy == "iterative":
             said.append(f"{tuner}: {_held(rows)}")

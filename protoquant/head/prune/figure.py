@@ -152,12 +152,13 @@ def draw_study(panels: tuple[Panel, ...], caption: str, measured: str, path: Pat
         top.set_title(TUNERS[panel.tuner], fontsize=12)
         top.annotate(
             f"before any cut {panel.start:.1%}",
-            (0.02, panel.start),
+            (0.98, panel.start),
             xycoords=("axes fraction", "data"),
             xytext=(0, 4),
             textcoords="offset points",
             color=_GREY,
             fontsize=9,
+            ha="right",
         )
         bottom.axhline(0.0, color=_LOOKS["one_shot"][0], lw=1.2)
         for number, line in enumerate(panel.accuracies):
@@ -171,7 +172,8 @@ def draw_study(panels: tuple[Panel, ...], caption: str, measured: str, path: Pat
     grid[0, 0].set_ylabel(f"accuracy on {split}")
     grid[1, 0].set_ylabel("points above one-shot")
     handles = {label: handle for ax in grid[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False)
+    order = [NAMES[name] for name in _LOOKS if NAMES[name] in handles]
+    figure.legend([handles[name] for name in order], order, loc="outside upper center", ncols=4, frameon=False)
     figure.supxlabel(caption, fontsize=9, color=_GREY)
     _save(figure, path)
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -45,6 +44,7 @@ class Size:
         local_size: Prototypes whose contribution to the predicted class exceeds EPSILON.
         local_size_all: Prototypes whose contribution to any class does; each image by itself, so that no batch
             matters.
+        active_size: Prototypes whose presence exceeds EPSILON.
     """
 
     prototypes: int
@@ -53,6 +53,7 @@ class Size:
     empty_classes: int
     local_size: float
     local_size_all: float
+    active_size: float
 
 
 def quality(evidence: Evidence, head: Float[Tensor, "c k"]) -> Quality:
@@ -74,6 +75,7 @@ def size(evidence: Evidence, head: Float[Tensor, "c k"]) -> Size:
         empty_classes=int((~used.any(dim=1)).sum()),
         local_size=float(local.sum(dim=1).double().mean()),
         local_size_all=float(anywhere.sum(dim=1).double().mean()),
+        active_size=float(((evidence.scores > EPSILON) & used.any(dim=0)).sum(dim=1).double().mean()),
     )
 
 
@@ -98,8 +100,3 @@ def deviation(one: Evidence, other: Evidence, head: Float[Tensor, "c k"]) -> Dev
     apart = (first - second).abs()
     changed = (first.argmax(dim=1) != second.argmax(dim=1)).double().mean()
     return Deviation(float(changed), float(apart.double().mean()), float(apart.max()))
-
-
-def concentration(evidence: Evidence) -> float:
-    """Active codes: mean over images of codes whose presence exceeds EPSILON."""
-    return float((evidence.scores > EPSILON).sum(dim=1).to(torch.float64).mean())
