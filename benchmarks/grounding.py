@@ -30,12 +30,10 @@ from protoquant.head.path import Fitted, fit_path, top1
 from protoquant.head.presence import ScoredSplit, score_split
 
 SIZES = (3.0, 5.0, 10.0)
-TEMPERATURES = (0.02, 0.03, 0.04, 0.06)
+TEMPERATURES = (0.03, 0.045)
 METHODS: tuple[tuple[Grounding, int | None], ...] = (
     ("medoid", None),
-    ("chosen", 4),
     ("chosen", 8),
-    ("mean", 2),
     ("mean", 4),
     ("mean", 8),
 )
@@ -116,7 +114,7 @@ def main() -> None:
         learned = QuantizeConfig(size=given.codes)
         quantize(learned, features=given.features, out=out, device=CPU, seed=given.seed, on_event=ignore)
         codebook, probe = Codebook.open(out), LinearProbe.open(out)
-    bench = Bench(given.features, probe, TrainConfig(temperature=TEMPERATURES))
+    bench = Bench(given.features, probe, TrainConfig(temperature=TEMPERATURES, points=12, ratio=0.006))
     with torch.inference_mode():
         before, scored, cosine = bench.path(codebook)
         print(
@@ -134,9 +132,9 @@ def main() -> None:
             grounded = ground_codes(method, patches, source=bench.train, codebook=codebook, judge=judge)
             after, rescored, cosine = bench.path(grounded.codebook)
             kept = measuring if method == "chosen" else torch.arange(bench.validation.n)
-            parts = [measured(before, scored.on(kept)), measured(after, rescored.on(kept))]
+            paths = measured(before, scored.on(kept)), measured(after, rescored.on(kept))
             old = measured(before, rescored.on(kept))
-            print(row(f"{method} {patches or ''}", cosine, *parts, old), flush=True)
+            print(row(f"{method} {patches or ''}", cosine, paths[0], paths[1], old), flush=True)
 
 
 if __name__ == "__main__":

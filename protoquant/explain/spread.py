@@ -7,36 +7,28 @@ import numpy as np
 
 from protoquant.explain.figures import Axis, Tick, axis
 
-ROW = 44.0
+ROW = 48.0
 """Height of a row of dots, in drawing units."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A value of a row: its drawing unit, the series it belongs to, and what a reader is told of it."""
+    """A value of a row in drawing units, the series it belongs to, and what a reader is told of it."""
 
     x: float
+    y: float
     series: int
     text: str
 
 
 @dataclass(frozen=True)
 class Row:
-    """The values of one name on one line, and how far apart they lie."""
+    """The values of one name: where its band begins, where its middle is, and a dot for each series below the last."""
 
     name: str
+    top: float
     y: float
     dots: tuple[Dot, ...]
-
-    @property
-    def low(self) -> float:
-        """Drawing unit of the least value."""
-        return min(dot.x for dot in self.dots)
-
-    @property
-    def high(self) -> float:
-        """Drawing unit of the largest value."""
-        return max(dot.x for dot in self.dots)
 
 
 @dataclass(frozen=True)
@@ -72,9 +64,15 @@ def dots(values: Mapping[str, Sequence[float]], series: Sequence[str], width: fl
     rows = tuple(
         Row(
             name,
+            ROW * place,
             ROW * (place + 0.5),
             tuple(
-                Dot(x.at(value), number, f"{name}, {series[number]}: {100 * value:.1f} %")
+                Dot(
+                    x.at(value),
+                    round(ROW * (place + (number + 1) / (len(series) + 1)), 2),
+                    number,
+                    f"{name}, {series[number]}: {100 * value:.1f} %",
+                )
                 for number, value in enumerate(row)
             ),
         )

@@ -80,7 +80,7 @@ def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " a"], Int64[Tens
         Positions of the parts, each in the order of the images; of an odd class the first has one more.
     """
     second = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in torch.unique(labels):
         second[(labels == label).nonzero().flatten()[1::2]] = True
     return (~second).nonzero().flatten(), second.nonzero().flatten()
 
@@ -125,7 +125,7 @@ def choose_patches(codebook: Codebook, offers: Offers, judge: Judge) -> Int64[Te
     group = max(1, _HELD // max(1, judge.source.n * offers.patches.shape[1]))
     for _ in range(PASSES):
         taken = best.clone()
-        for rows in prototypes.split(group):
+        for rows in torch.split(prototypes, group):
             _choose(_with(codebook, offers, taken), offers, judge, rows, taken)
         loss = _loss(_with(codebook, offers, taken), judge)
         if loss >= least - _GAIN:
@@ -189,7 +189,7 @@ def _presences(
         scores.append(shares.amax(dim=1))
         # What the other codes add up to; where a code takes all of a cell, all but one part in a million.
         others = total + torch.log1p(-shares[:, :, rows].clamp_max(1 - 1e-6))
-        asked = (offers.similarity(tokens) / judge.temperature).unflatten(2, (r, m))
+        asked = (offers.similarity(tokens) / judge.temperature).reshape(*cosines.shape[:2], r, m)
         offered.append(torch.sigmoid(asked - others[..., None]).amax(dim=1))
     return torch.cat(scores), torch.cat(offered)
 

@@ -132,7 +132,7 @@ def _look(
         if classes is not None:
             similarities = similarities.masked_fill(foreign(source, images, classes), -torch.inf)
         first.add(units, similarities)
-        nearest = nearest.with_images(similarities.unflatten(0, (len(images), source.t)), int(images[0]))
+        nearest = nearest.with_images(similarities.reshape(len(images), source.t, codebook.k), int(images[0]))
     return first, nearest
 
 

@@ -11,7 +11,9 @@ def test_dots_lie_on_a_common_axis_that_ends_at_one() -> None:
     assert [[dot.x for dot in row.dots] for row in found.rows] == [[400.0, 200.0], [0.0, 100.0]]
     assert [row.y for row in found.rows] == [ROW / 2, 1.5 * ROW]
     assert found.height == 2 * ROW
-    assert [(row.low, row.high) for row in found.rows] == [(200.0, 400.0), (0.0, 100.0)]
+    assert [row.top for row in found.rows] == [0.0, ROW]
+    # A series has its own height within the row: equal values do not hide each other.
+    assert [dot.y for dot in found.rows[1].dots] == [4 / 3 * ROW, 5 / 3 * ROW]
     assert found.rows[1].dots[1].text == "noise, first: 85.0 %"
 
 
