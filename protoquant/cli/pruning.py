@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -103,11 +104,12 @@ def _digests(source: Path, stores: dict[str, FeatureStore]) -> dict[str, str]:
 
 
 def _print_comparison(comparison: pd.DataFrame) -> None:
-    table = Table("tuner", "strategy", "ratio", "top-1", "one-shot", "difference", "interval", "winner")
+    table = Table("tuner", "strategy", "ratio", "top-1", "one-shot", "points above", "winner", box=SIMPLE)
     for row in comparison.to_dict("records"):
-        numbers = (f"{row['top1']:.3f}", f"{row['base']:.3f}", f"{row['difference']:+.3f}")
-        ends = f"{row['low']:+.3f} to {row['high']:+.3f}"
-        table.add_row(row["tuner"], row["strategy"], f"{row['ratio']:g}", *numbers, ends, row["winner"])
+        mean, low, high = (100 * row[name] for name in ("difference", "low", "high"))
+        numbers = (f"{row['ratio']:g}", f"{row['top1']:.3f}", f"{row['base']:.3f}")
+        above = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        table.add_row(row["tuner"], row["strategy"], *numbers, above, row["winner"])
     Console().print(table, highlight=False, markup=False)
 
 
