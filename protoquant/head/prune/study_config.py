@@ -117,5 +117,5 @@ class StudyConfig(Section):
     def _step(self, strategy: Strategy, ratio: float) -> float:
         """The share of what is left that a cut must take to come to the target in the wanted number of cuts."""
         after, cuts = (self.knee, self.cuts - 1) if strategy == "hybrid" else (0.0, self.cuts)
-        step = 1.0 - ((1.0 - ratio) / (1.0 - after)) ** (1.0 / cuts)
+        step: float = 1.0 - ((1.0 - ratio) / (1.0 - after)) ** (1.0 / cuts)
         return max(step, 0.001)
