@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -78,7 +79,7 @@ def study(
         write_study(out, found, given, _digests(source, stores), stores[names[-1]].n)
     _print_comparison(found.comparison)
     _print(found.curve, *found.curve.columns)
-    lines = [*verdict(found.comparison)]
+    lines = [*verdict(found.comparison, given.level)]
     lines += [
         f"mean accuracy over the log of the class budget, {way}: {value:.4f}"
         for way, value in areas(found.curve).items()
@@ -103,11 +104,18 @@ def _digests(source: Path, stores: dict[str, FeatureStore]) -> dict[str, str]:
 
 
 def _print_comparison(comparison: pd.DataFrame) -> None:
-    table = Table("tuner", "strategy", "ratio", "top-1", "one-shot", "difference", "interval", "winner")
-    for row in comparison.to_dict("records"):
-        numbers = (f"{row['top1']:.3f}", f"{row['base']:.3f}", f"{row['difference']:+.3f}")
-        ends = f"{row['low']:+.3f} to {row['high']:+.3f}"
-        table.add_row(row["tuner"], row["strategy"], f"{row['ratio']:g}", *numbers, ends, row["winner"])
+    for tuner, rows in comparison.groupby("tuner", sort=False):
+        _print_tuner(str(tuner), rows)
+
+
+def _print_tuner(tuner: str, rows: pd.DataFrame) -> None:
+    columns = ("strategy", "ratio", "top-1", "one-shot", "points above", "winner")
+    table = Table(*columns, box=SIMPLE, title=f"fine-tuning: {tuner}", title_justify="left")
+    for row in rows.to_dict("records"):
+        mean, low, high = (100 * row[name] for name in ("difference", "low", "high"))
+        numbers = (f"{row['ratio']:g}", f"{row['top1']:.3f}", f"{row['base']:.3f}")
+        above = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        table.add_row(row["strategy"], *numbers, above, row["winner"])
     Console().print(table, highlight=False, markup=False)
 
 

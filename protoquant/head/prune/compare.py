@@ -66,9 +66,15 @@ def compare(runs: pd.DataFrame, measured: str, level: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict(comparison: pd.DataFrame) -> list[str]:
-    """Say in sentences who wins where, and how that stands to what was published."""
-    said = [CLAIM]
+def verdict(comparison: pd.DataFrame, level: float) -> list[str]:
+    """Say in sentences who wins where, and how that stands to what was published.
+
+    Args:
+        comparison: From :func:`compare`.
+        level: Of its intervals.
+    """
+    chance = (1 - level) * len(comparison)
+    said = [CLAIM, f"{len(comparison)} comparisons, of which about {chance:.1f} leave the interval by chance alone"]
     for (tuner, strategy), rows in comparison.groupby(["tuner", "strategy"], sort=False):
         parts = [f"{name} at {_list(found)}" for name in (str(strategy), "one_shot") if (found := _where(rows, name))]
         times = rows["work"].sum() / max(rows["base_work"].sum(), 1e-9)

@@ -24,7 +24,6 @@ from protoquant.head.prune.engine import Pruned, Start, prune
 from protoquant.head.prune.evidence import Scored
 from protoquant.head.prune.finetune import refit
 from protoquant.head.prune.measure import quality
-from protoquant.head.prune.schedule import counts_left, geometric
 from protoquant.head.prune.study_config import Strategy, StudyConfig, Tuner
 
 
@@ -81,11 +80,9 @@ def _draw(config: StudyConfig, start: Start, whole: Scored, number: int) -> list
     for tuner in config.tuners:
         rows.append(_first_row(tuner, number, begin, whole))
         for ratio in config.ratios:
-            total = int((begin.head > 0).any(dim=0).sum() if config.unit == "prototype" else (begin.head > 0).sum())
-            cuts = len(counts_left(geometric(ratio, config.step), total))
             base: Bool[Tensor, "..."] | None = None
             for strategy in config.strategies(tuner, ratio):
-                found = prune(config.plan(strategy, tuner, ratio, seed, cuts), begin, ignore)
+                found = prune(config.plan(strategy, tuner, ratio, seed), begin, ignore)
                 units = _units(config, found)
                 base = units if base is None else base
                 overlap = float((units & base).sum()) / max(1, int(units.sum()))

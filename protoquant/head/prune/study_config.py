@@ -29,7 +29,12 @@ class StudyConfig(Section):
     unit: Literal["prototype", "entry"] = Field("prototype", description="what is removed")
     criterion: Criterion = Field("contribution", description="what ranks the units")
     semantics: Literal["mask", "compact"] = Field("mask", description="whether removed codes still compete")
-    step: float = Field(0.3, ge=0.01, lt=1.0, description="share of what is left that one iterative cut removes")
+    cuts: int = Field(
+        5,
+        ge=2,
+        le=100,
+        description="geometric cuts to every target, of hybrid too; units of small heads may allow fewer",
+    )
     knee: float = Field(0.5, gt=0.0, lt=1.0, description="first cut of hybrid; it has no targets up to there")
     tuners: Annotated[tuple[Tuner, ...], Field(min_length=1, max_length=2)] = Field(
         ("refit", "gradient"), description="refit: the convex solver; gradient: the paper's gradient epochs"
@@ -80,7 +85,7 @@ class StudyConfig(Section):
             found.append("hybrid")
         return tuple(found)
 
-    def plan(self, strategy: Strategy, tuner: Tuner, ratio: float, seed: int, cuts: int = 1) -> PrunePlan:
+    def plan(self, strategy: Strategy, tuner: Tuner, ratio: float, seed: int) -> PrunePlan:
         """The plan of a strategy.
 
         Args:
@@ -88,11 +93,10 @@ class StudyConfig(Section):
             tuner: How to fine-tune.
             ratio: Share to remove.
             seed: Of the order of images.
-            cuts: Of iterative for this target; what one_shot's epochs are multiplied by.
         """
         gradient = None
         if tuner == "gradient":
-            times = cuts if strategy == "one_shot" and self.equal_epochs else 1
+            times = self.cuts if strategy == "one_shot" and self.equal_epochs else 1
             gradient = self.gradient.model_copy(update={"epochs": self.gradient.epochs * times})
             if strategy in {"patience", "hybrid"}:
                 gradient = self.gradient.model_copy(update={"epochs": self.patience_epochs, "stop": self.patience})
@@ -102,10 +106,16 @@ class StudyConfig(Section):
             schedule=_SCHEDULES[strategy],
             end=ratio,
             start=self.knee if strategy == "hybrid" else None,
-            step=None if strategy == "one_shot" else self.step,
+            step=None if strategy == "one_shot" else self._step(strategy, ratio),
             finetune="each",
             tuner=tuner,
             gradient=gradient,
             semantics=self.semantics,
             seed=seed,
         )
+
+    def _step(self, strategy: Strategy, ratio: float) -> float:
+        """The share of what is left that a cut must take to come to the target in the wanted number of cuts."""
+        after, cuts = (self.knee, self.cuts - 1) if strategy == "hybrid" else (0.0, self.cuts)
+        step: float = 1.0 - ((1.0 - ratio) / (1.0 - after)) ** (1.0 / cuts)
+        return max(step, 0.001)

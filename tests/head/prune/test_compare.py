@@ -37,15 +37,16 @@ def test_differences_are_paired() -> None:
 
 
 def test_the_verdict_names_who_wins_where() -> None:
-    said = verdict(compare(runs(), "top1", 0.95))
+    said = verdict(compare(runs(), "top1", 0.95), 0.95)
     assert said[0] == CLAIM
-    assert "better beyond the interval: iterative at 0.9; one_shot at 0.2. The" in said[1]
-    assert "80% to 80% of their units alike; iterative worked 2.5 times as long" in said[1]
-    assert "<= 0.5 holds, that iterative is at ratios >= 0.8 holds" in said[2]
+    assert said[1].startswith("3 comparisons, of which about 0.2 ")
+    assert "better beyond the interval: iterative at 0.9; one_shot at 0.2. The" in said[2]
+    assert "80% to 80% of their units alike; iterative worked 2.5 times as long" in said[2]
+    assert "<= 0.5 holds, that iterative is at ratios >= 0.8 holds" in said[3]
 
 
 def test_the_verdict_says_where_the_claim_is_not_seen_and_where_the_opposite_is() -> None:
-    said = verdict(compare(runs({0.2: 0.05, 0.9: 0.0}), "top1", 0.95))
-    assert "<= 0.5 is not seen, that iterative is at ratios >= 0.8 is not seen; the opposite is seen at 0.2" in said[2]
-    nothing = verdict(compare(runs({0.2: 0.0}), "top1", 0.95))
-    assert "beyond the interval: neither." in nothing[1]
+    said = verdict(compare(runs({0.2: 0.05, 0.9: 0.0}), "top1", 0.95), 0.95)
+    assert "<= 0.5 is not seen, that iterative is at ratios >= 0.8 is not seen; the opposite is seen at 0.2" in said[3]
+    nothing = verdict(compare(runs({0.2: 0.0}), "top1", 0.95), 0.95)
+    assert "beyond the interval: neither." in nothing[2]

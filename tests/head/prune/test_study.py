@@ -16,7 +16,7 @@ from tests.head.prune.conftest import CPU
 CONFIG = StudyConfig(
     ratios=(0.3, 0.6),
     resamples=2,
-    step=0.3,
+    cuts=2,
     gradient=GradientTuning(epochs=1),
     patience_epochs=3,
     budgets=(1, 2),

@@ -1,7 +1,10 @@
+import itertools
+
 import pytest
 
 from protoquant.core.errors import ConfigError
 from protoquant.head.prune.plan import GradientTuning, Patience
+from protoquant.head.prune.schedule import ratios_of
 from protoquant.head.prune.study_config import StudyConfig
 
 
@@ -31,17 +34,30 @@ def test_strategies_of_a_target() -> None:
 
 
 def test_plans_of_the_strategies() -> None:
-    config = StudyConfig(gradient=GradientTuning(epochs=7), patience=Patience(patience=2), patience_epochs=30)
-    once = config.plan("one_shot", "gradient", 0.8, 3, cuts=5)
+    config = StudyConfig(cuts=5, gradient=GradientTuning(epochs=7), patience=Patience(patience=2), patience_epochs=30)
+    once = config.plan("one_shot", "gradient", 0.8, 3)
     assert (once.schedule, once.end, once.gradient.epochs, once.seed) == ("one_shot", 0.8, 35, 3)
-    steps = config.plan("iterative", "gradient", 0.8, 3, cuts=5)
-    assert (steps.schedule, steps.step, steps.gradient.epochs, steps.finetune) == ("geometric", 0.3, 7, "each")
+    steps = config.plan("iterative", "gradient", 0.8, 3)
+    assert (steps.schedule, steps.gradient.epochs, steps.finetune) == ("geometric", 7, "each")
     patient = config.plan("patience", "gradient", 0.8, 3)
     assert (patient.gradient.epochs, patient.gradient.stop) == (30, Patience(patience=2))
     assert config.plan("hybrid", "refit", 0.8, 3).start == 0.5
     assert config.plan("hybrid", "refit", 0.8, 3).gradient is None
     unequal = config.model_copy(update={"equal_epochs": False})
-    assert unequal.plan("one_shot", "gradient", 0.8, 3, cuts=5).gradient.epochs == 7
+    assert unequal.plan("one_shot", "gradient", 0.8, 3).gradient.epochs == 7
+
+
+@pytest.mark.parametrize("ratio", [0.05, 0.2, 0.55, 0.95])
+@pytest.mark.parametrize("cuts", [2, 5, 9])
+def test_every_target_is_reached_in_as_many_cuts(ratio, cuts) -> None:
+    config = StudyConfig(cuts=cuts)
+    found = ratios_of(config.plan("iterative", "refit", ratio, 0), ratio)
+    assert len(found) == cuts
+    left = [1.0, *(1 - gone for gone in found)]
+    assert [b / a for a, b in itertools.pairwise(left)] == pytest.approx([(1 - ratio) ** (1 / cuts)] * cuts)
+    if ratio > config.knee:
+        found = ratios_of(config.plan("hybrid", "refit", ratio, 0), ratio)
+        assert (len(found), found[0]) == (cuts, 0.5)
 
 
 def test_a_study_is_read_from_yaml(tmp_path) -> None:
