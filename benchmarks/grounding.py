@@ -36,6 +36,7 @@ METHODS: tuple[tuple[Grounding, int | None], ...] = (
     ("chosen", 8),
     ("mean", 4),
     ("mean", 8),
+    ("mean", 16),
 )
 CPU = torch.device("cpu")
 

@@ -129,7 +129,7 @@ class TrainConfig(Section):
     grounding_patches: int | None = Field(
         None,
         ge=2,
-        le=8,
+        le=16,
         description="nearest train patches that chosen and mean take into account; none with centroid and medoid",
     )
     solver_tolerance: float = Field(
@@ -174,7 +174,7 @@ class TrainConfig(Section):
     def _grounded(self) -> "TrainConfig":
         takes = self.grounding in ("chosen", "mean")
         if takes != (self.grounding_patches is not None):
-            wanted = "a number from 2 to 8" if takes else "null"
+            wanted = "a number from 2 to 16" if takes else "null"
             raise ValueError(
                 f"grounding_patches must be {wanted} with grounding {self.grounding}, got {self.grounding_patches}"
             )
