@@ -13,22 +13,22 @@ class AugmentConfig(Section):
     """How far an augmented view may differ from the image."""
 
     area: tuple[float, float] = Field(
-        (0.5, 1.0), description="least and most of the image that a view shows, as a share of the largest crop"
+        (0.5, 1.0), description="least and most area of a view's crop, as a share of the largest crop of its shape"
     )
     ratio: tuple[float, float] = Field(
         (0.75, 1.3333),
-        description="least and most width by height of a view's crop; it is stretched to the crop's shape",
+        description="least and most width by height of a view's crop, against the plain view's; stretched back",
     )
-    flip: float = Field(0.5, ge=0, le=1, description="share of views with left and right swapped")
-    brightness: float = Field(0.2, ge=0, lt=1, description="most change of the factor 1")
-    contrast: float = Field(0.2, ge=0, lt=1, description="most change of the factor 1")
-    saturation: float = Field(0.2, ge=0, lt=1, description="most change of the factor 1")
+    flip: float = Field(0.5, ge=0, le=1, description="share of views whose left and right change places")
+    brightness: float = Field(0.2, ge=0, lt=1, description="largest change, as a share of the brightness")
+    contrast: float = Field(0.2, ge=0, lt=1, description="largest change, as a share of the contrast")
+    saturation: float = Field(0.2, ge=0, lt=1, description="largest change, as a share of the saturation")
 
     @model_validator(mode="after")
     def _ranges_are_ranges(self) -> Self:
         low, high = self.area
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"area must be two shares in (0, 1], the smaller first, got {list(self.area)}")
+        if not 0.01 <= low <= high <= 1:
+            raise ValueError(f"area must be two shares in [0.01, 1], the smaller first, got {list(self.area)}")
         low, high = self.ratio
         if not 0.1 <= low <= high <= 10:
             raise ValueError(f"ratio must be two numbers in [0.1, 10], the smaller first, got {list(self.ratio)}")

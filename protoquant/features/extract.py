@@ -233,11 +233,9 @@ def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str],
     )
 
 
-@remembered
 def _source_digests() -> dict[str, str]:
     """Name our own code that decides a token, so that a change of it finds nothing old in the cache."""
-    package = Path(__file__).parents[1]
-    return {name: digest_file(package / name) for name in _DECIDING_SOURCES}
+    return {name: _source_digest(name) for name in _DECIDING_SOURCES}
 
 
 @remembered

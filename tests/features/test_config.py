@@ -32,7 +32,7 @@ def test_a_size_is_read_as_two_sides():
         ({"views": 100}, "extract.views must be an integer >= 0 and <= 99, got 100"),
         ({"views": 2}, r"views: 2 needs augment; the usual is augment: {area: \[0.5, 1.0\], ratio: "),
         ({"augment": {}}, "augment has no effect with views: 0; set views to 1 or more or remove it"),
-        ({"views": 1, "augment": {"area": [0, 1]}}, r"area must be two shares in \(0, 1\], the smaller first, got"),
+        ({"views": 1, "augment": {"area": [0, 1]}}, r"area must be two shares in \[0.01, 1\], the smaller first, got"),
         ({"views": 1, "augment": {"ratio": [2, 1]}}, r"ratio must be two numbers in \[0.1, 10\], the smaller first"),
         ({"views": 1, "augment": {"flipp": 1}}, "unknown key 'extract.augment.flipp'; did you mean 'flip'"),
     ],
