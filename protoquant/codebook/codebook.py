@@ -10,6 +10,7 @@ from torch import Tensor
 
 from protoquant.codebook.config import FeatureNormName
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.matching import products
 from protoquant.codebook.rest import Rest
 from protoquant.core.artifacts import load_tensors, open_artifact, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError, ShapeError
@@ -100,7 +101,7 @@ class Codebook:
         if d != self.d:
             raise ShapeError(f"tokens have {d} dimensions, the codebook has {self.d}; quantize these features first")
         vectors = self.norm.units(tokens.reshape(n * t, d))
-        return (vectors @ units.T).clamp_(-1.0, 1.0).reshape(n, t, len(units))
+        return products(vectors, units).clamp_(-1.0, 1.0).reshape(n, t, len(units))
 
     def assign(self, tokens: Float[Tensor, "n t d"]) -> Assignment:
         """Match every patch token to its nearest code by cosine similarity.

@@ -1,5 +1,7 @@
 """Matching: the nearest code of every vector, by cosine or by Euclidean distance."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -80,15 +82,34 @@ def nearest(
 def products(
     rows: Float[Tensor, "b d"], codes: Float[Tensor, "k d"], bias: Float[Tensor, " k"] | None = None
 ) -> Float[Tensor, "b k"]:
-    """Inner products of all rows with all codes, plus a number for each code.
+    """Inner products of all rows with all codes, plus a number for each code; differentiable.
 
-    On the CPU by oneDNN, unless a gradient is wanted, which its operator does not give.
+    On the CPU by oneDNN, which takes about half the time of the plain product.
     """
-    learning = torch.is_grad_enabled() and (rows.requires_grad or codes.requires_grad)
-    if _LINEAR is not None and rows.device.type == "cpu" and rows.dtype == torch.float32 and not learning:
-        found: Tensor = _LINEAR(rows, codes, bias, "none", [], "")
-        return found
-    return rows @ codes.T if bias is None else torch.addmm(bias, rows, codes.T)
+    if _LINEAR is None or rows.device.type != "cpu" or rows.dtype != torch.float32:
+        return rows @ codes.T if bias is None else torch.addmm(bias, rows, codes.T)
+    found: Tensor
+    if torch.is_grad_enabled() and (rows.requires_grad or codes.requires_grad):
+        found = _Products.apply(rows, codes)  # type: ignore[no-untyped-call]
+        return found if bias is None else found + bias
+    found = _LINEAR(rows, codes, bias, "none", [], "")
+    return found
+
+
+class _Products(torch.autograd.Function):
+    """The derivative that oneDNN's operator does not give, as two more products."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, codes: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(rows, codes)
+        return products(rows, codes)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+        rows, codes = ctx.saved_tensors
+        of_rows = products(error, codes.T) if ctx.needs_input_grad[0] else None
+        of_codes = products(error.T, rows.T) if ctx.needs_input_grad[1] else None
+        return of_rows, of_codes
 
 
 def _largest(table: Float[Tensor, "b k"]) -> tuple[Int64[Tensor, " b"], Float[Tensor, " b"]]:

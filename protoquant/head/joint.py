@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.matching import products
 from protoquant.codebook.schedule import warmup_cosine
 from protoquant.codebook.stream import TokenSource
 from protoquant.codebook.targets import smooth
@@ -81,7 +82,8 @@ def joint_epochs(
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = warmup_cosine(step, total=total, warmup=total // 10, peak=peak, floor=peak * FLOOR)
             units = codebook.norm.units(source.tokens(images).to(device))
-            scores = competition(units @ normalize(codes, dim=1).T, temperature).amax(dim=1)
+            similarity = products(units.flatten(0, 1), normalize(codes, dim=1)).unflatten(0, units.shape[:2])
+            scores = competition(similarity, temperature).amax(dim=1)
             scores = _drop(scores, config.prototype_dropout, generator)
             targets = smooth(source.labels[images].to(device), len(head), config.smoothing)
             loss = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1).mean()

@@ -98,3 +98,16 @@ def test_products_give_gradients_where_they_are_wanted(bias):
         products(vectors, codes, bias).sum().backward()
         assert wanted.grad is not None
         wanted.requires_grad_(False)
+
+
+def test_products_have_the_gradient_of_the_plain_product() -> None:
+    generator = torch.Generator().manual_seed(3)
+    rows, codes = torch.randn(7, 5, generator=generator), torch.randn(4, 5, generator=generator)
+    weight = torch.randn(7, 4, generator=generator)
+    found = []
+    for multiply in (products, lambda a, b: a @ b.T):
+        a, b = rows.clone().requires_grad_(), codes.clone().requires_grad_()
+        torch.autograd.backward((multiply(a, b) * weight).sum())
+        found.append((a.grad, b.grad))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
