@@ -16,7 +16,7 @@ Seeding = Literal["random", "kmeans++", "class_aware", "farthest"] | Drawn
 class QuantizeConfig(Section):
     """How the codebook is learned and the linear probe fitted."""
 
-    size: int = Field(7, ge=1, le=1_000_000, description="codes, counted as size_unit says")
+    size: int = Field(10, ge=1, le=1_000_000, description="codes, counted as size_unit says")
     size_unit: Literal["class", "codebook"] = Field(
         "class", description="class: size codes for each class; codebook: size codes in all"
     )

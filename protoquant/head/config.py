@@ -52,7 +52,7 @@ class BudgetConfig(Section):
     """Heads of a fixed number of prototypes for each class, from one fit of all weights under an L2 penalty."""
 
     sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=50)] = Field(
-        (1, 2, 3, 5, 7, 10, 15, 20), description="most prototypes of a class; one head is fitted for each number"
+        (1, 2, 3, 5, 7, 10), description="most prototypes of a class; one head is fitted for each number"
     )
     ridge: float = Field(
         0.03, gt=0.0, le=100.0, description="L2 penalty under which all weights are fitted before the largest are kept"
@@ -68,14 +68,14 @@ class BudgetConfig(Section):
 class JointConfig(Section):
     """Codes and head trained together, from the head that validation chose."""
 
-    epochs: int = Field(10, ge=1, le=1_000, description="passes over the train images; validation chooses one of them")
+    epochs: int = Field(20, ge=1, le=1_000, description="passes over the train images; validation chooses one of them")
     batch: int = Field(64, ge=1, le=100_000, description="images of a step")
     lr_codes: float = Field(
         0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors"
     )
     lr_head: float = Field(0.02, gt=0.0, le=10.0, description="highest learning rate of the head's weights")
     prototype_dropout: float = Field(
-        0.4, ge=0.0, lt=1.0, description="chance that a prototype is left out of an image in a step"
+        0.5, ge=0.0, lt=1.0, description="chance that a prototype is left out of an image in a step"
     )
     smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
 
@@ -84,7 +84,7 @@ class TrainConfig(Section):
     """How patch similarities become presence scores, and how sparse the head on them is."""
 
     temperature: Temperature | Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=20)] = Field(
-        (0.03, 0.04),
+        (0.03, 0.05),
         description="of the softmax over codes; low lets one code win a cell alone; from a list, validation chooses",
     )
     solver: Literal["budget", "proximal", "gradient"] = Field(

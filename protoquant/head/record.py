@@ -23,8 +23,8 @@ class JointRow:
     Attributes:
         epoch: Counted from 1.
         train_loss: Cross-entropy trained on, with dropout, in nats.
-        validation_loss: Cross-entropy on validation, in nats; the least decides.
-        validation_top1: Accuracy on validation, in [0, 1].
+        validation_loss: Cross-entropy on validation, in nats; of epochs that are equally accurate the least decides.
+        validation_top1: Accuracy on validation, in [0, 1]; the highest decides.
         drift: Mean cosine of the codes with those of quantize, in [-1, 1].
     """
 
@@ -33,6 +33,11 @@ class JointRow:
     validation_loss: float
     validation_top1: float
     drift: float
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """What the best epoch has most of; the first of equals is kept."""
+        return self.validation_top1, -self.validation_loss
 
     def values(self) -> dict[str, float]:
         """All but the epoch."""

@@ -144,7 +144,7 @@ def _joint(
     seed: int,
     on_event: OnEvent,
 ) -> Trained:
-    """Train codes and head together from the chosen head and keep the epoch of the least validation loss."""
+    """Train codes and head together from the chosen head and keep the epoch that is best on validation."""
     taken = trained.taken.candidate
     epochs = joint_epochs(
         (given.train, *given.train.views),
@@ -164,8 +164,8 @@ def _joint(
         row = JointRow(epoch.number, epoch.loss, loss, top1(logits, labels), epoch.drift)
         rows.append(row)
         on_event(EpochEvent("joint", epoch.number, row.values()))
-        if best is None or loss < best[0]:
-            best = (loss, epoch)
+        if best is None or row.merit > best[0].merit:
+            best = (row, epoch)
     if best is None:
         raise ValueError("joint training of no epoch gives no head")
     with torch.inference_mode():
