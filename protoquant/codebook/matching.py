@@ -90,7 +90,7 @@ def products(
         return rows @ codes.T if bias is None else torch.addmm(bias, rows, codes.T)
     found: Tensor
     if torch.is_grad_enabled() and (rows.requires_grad or codes.requires_grad):
-        found = _Products.apply(rows, codes)  # type: ignore[no-untyped-call]
+        found = _Products.apply(rows, codes)
         return found if bias is None else found + bias
     found = _LINEAR(rows, codes, bias, "none", [], "")
     return found
@@ -100,12 +100,12 @@ class _Products(torch.autograd.Function):
     """The derivative that oneDNN's operator does not give, as two more products."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, codes: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, rows: Tensor, codes: Tensor) -> Tensor:
         ctx.save_for_backward(rows, codes)
         return products(rows, codes)
 
     @staticmethod
-    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None]:
         rows, codes = ctx.saved_tensors
         of_rows = products(error, codes.T) if ctx.needs_input_grad[0] else None
         of_codes = products(error.T, rows.T) if ctx.needs_input_grad[1] else None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -78,14 +78,12 @@ def joint_epochs(
     total = config.epochs * -(-n // config.batch)
     for number in range(1, config.epochs + 1):
         source, summed = views[(number - 1) % len(views)], 0.0
-        for batch, images in enumerate(torch.randperm(n, generator=generator).split(config.batch), start=1):
+        for batch, images in enumerate(_batches(n, config.batch, generator), start=1):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = warmup_cosine(step, total=total, warmup=total // 10, peak=peak, floor=peak * FLOOR)
             units = codebook.norm.units(source.tokens(images).to(device))
-            similarity = products(units.flatten(0, 1), normalize(codes, dim=1)).unflatten(0, units.shape[:2])
-            scores = competition(similarity, temperature).amax(dim=1)
-            scores = _drop(scores, config.prototype_dropout, generator)
             targets = smooth(source.labels[images].to(device), len(head), config.smoothing)
+            scores = _drop(_scores(units, codes, temperature), config.prototype_dropout, generator)
             loss = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1).mean()
             if not bool(torch.isfinite(loss)):
                 raise DataError(
@@ -100,6 +98,18 @@ def joint_epochs(
         moved = normalize(codes.detach(), dim=1)
         drift = float((moved * start).sum(dim=1).double().mean())
         yield JointEpoch(number, summed / n, drift, replace(codebook, codes=moved), head.detach().relu())
+
+
+def _scores(units: Float[Tensor, "n t d"], codes: Float[Tensor, "k d"], temperature: float) -> Float[Tensor, "n k"]:
+    """Presence of codes that need not be unit vectors yet."""
+    n, t, d = units.shape
+    similarity = products(units.reshape(n * t, d), normalize(codes, dim=1)).reshape(n, t, len(codes))
+    return competition(similarity, temperature).amax(dim=1)
+
+
+def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Int64[Tensor, " b"]]:
+    order = torch.randperm(n, generator=generator)
+    yield from (order[start : start + size] for start in range(0, n, size))
 
 
 def _drop(scores: Float[Tensor, "n k"], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:
