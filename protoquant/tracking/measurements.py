@@ -88,15 +88,17 @@ def metric_files(workspace: Workspace) -> dict[str, Path]:
 
 
 def curve_files(workspace: Workspace) -> dict[str, Path]:
-    """The tables that hold curves, by the first parts of their names."""
-    return {
+    """The tables that hold curves, by the first parts of their names; joint training and pruning only where they ran."""
+    always = {
         "quantize.history": workspace.codebook / "history.csv",
         "train.path": workspace.bundle / "path.csv",
     }
+    perhaps = {"train.joint": workspace.bundle / "joint.csv", "train.pruning": workspace.bundle / "pruning.csv"}
+    return always | {name: path for name, path in perhaps.items() if path.is_file()}
 
 
 def curves(workspace: Workspace) -> list[Curve]:
-    """Read each numeric column as a curve; the step is the column ``epoch``, else the number of the row.
+    """Read each numeric column as a curve; the step is the column ``epoch`` where it counts rows, else the row's number.
 
     Raises:
         ArtifactError: A table is missing or damaged.
@@ -104,7 +106,8 @@ def curves(workspace: Workspace) -> list[Curve]:
     found = []
     for name, path in curve_files(workspace).items():
         table = _read_csv(path)
-        steps = table["epoch"] if "epoch" in table.columns else table.index.to_series()
+        counted = "epoch" in table.columns and table["epoch"].is_unique
+        steps = table["epoch"] if counted else table.index.to_series()
         for column in table.select_dtypes("number").columns:
             pairs = zip(steps, table[column], strict=True)
             points = tuple((int(step), float(value)) for step, value in pairs if pd.notna(value))

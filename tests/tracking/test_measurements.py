@@ -45,6 +45,16 @@ def test_curves_step_by_epoch_or_row_and_skip_what_was_not_measured(workspace: W
     ]
 
 
+def test_an_epoch_that_does_not_count_rows_is_no_step(workspace: Workspace):
+    (workspace.bundle / "path.csv").write_text("penalty,epoch\n0.1,0\n0.01,0\n")
+    assert Curve("train.path.penalty", ((0, 0.1), (1, 0.01))) in curves(workspace)
+
+
+def test_joint_training_is_a_curve_where_it_ran(workspace: Workspace):
+    (workspace.bundle / "joint.csv").write_text("epoch,validation_top1\n1,0.5\n2,0.75\n")
+    assert Curve("train.joint.validation_top1", ((1, 0.5), (2, 0.75))) in curves(workspace)
+
+
 def test_a_missing_or_empty_curve_is_an_error(workspace: Workspace):
     path = workspace.bundle / "path.csv"
     path.write_text("")
