@@ -88,7 +88,7 @@ def metric_files(workspace: Workspace) -> dict[str, Path]:
 
 
 def curve_files(workspace: Workspace) -> dict[str, Path]:
-    """The tables that hold curves, by the first parts of their names; joint training and pruning only where they ran."""
+    """The tables that hold curves, by the first parts of their names; some are there only where their training ran."""
     always = {
         "quantize.history": workspace.codebook / "history.csv",
         "train.path": workspace.bundle / "path.csv",
@@ -98,7 +98,7 @@ def curve_files(workspace: Workspace) -> dict[str, Path]:
 
 
 def curves(workspace: Workspace) -> list[Curve]:
-    """Read each numeric column as a curve; the step is the column ``epoch`` where it counts rows, else the row's number.
+    """Read each numeric column as a curve; the step is the column ``epoch`` where it counts rows, else the row itself.
 
     Raises:
         ArtifactError: A table is missing or damaged.

@@ -137,19 +137,28 @@ def _card(prototype: Prototype, album: Album, classes: tuple[str, ...], heaviest
 
 
 def _path(sources: Sources) -> Curve:
-    probe = float(sources.bundle.metrics["probe"]["validation"]["top1"])
+    """The path, and the model: one of its heads, or a point of its own where training went on from that head."""
+    metrics = sources.bundle.metrics
+    size, accuracy = float(metrics["class_size"]), float(metrics["validation"]["top1"])
+    refined = "joint" in metrics or "prune" in metrics
+    rows = sources.path.to_dict("records")
     candidates = [
-        Candidate(
+        _candidate(
             f"{row['temperature']:g}",
-            float(row["class_size"]),
-            float(row["validation_top1"]),
-            f"{row['class_size']:.1f} prototypes per class, temperature {row['temperature']:g}: "
-            f"{100 * row['validation_top1']:.1f} % on validation",
-            bool(row["selected"]),
+            row["class_size"],
+            row["validation_top1"],
+            chosen=bool(row["selected"]) and not refined,
         )
-        for row in sources.path.to_dict("records")
+        for row in rows
     ]
-    return path_curve(candidates, probe, 700.0, 300.0)
+    if refined:
+        candidates.append(_candidate(f"{sources.bundle.temperature:g}", size, accuracy, chosen=True, series="model"))
+    return path_curve(candidates, float(metrics["probe"]["validation"]["top1"]), 700.0, 300.0)
+
+
+def _candidate(temperature: str, size: float, accuracy: float, *, chosen: bool, series: str | None = None) -> Candidate:
+    text = f"{size:.1f} prototypes per class, temperature {temperature}: {100 * accuracy:.1f} % on validation"
+    return Candidate(series or temperature, float(size), float(accuracy), text, chosen)
 
 
 def _reliability(table: pd.DataFrame) -> Curve:

@@ -105,9 +105,19 @@ def path_note(sources: Sources) -> str:
         "Heads from few prototypes to many, one curve for each temperature, each fitted on "
         f"{sources.prepared['images']['train']:,} training images and measured on "
         f"{sources.prepared['images']['validation']:,} validation images. The model is "
-        "the sparsest head within the stated tolerance of the best. Heads with less than one prototype a class are not "
-        "drawn."
+        f"the sparsest head within the stated tolerance of the best{_refinement(sources.bundle.metrics)}. Heads with "
+        "less than one prototype a class are not drawn."
     )
+
+
+def _refinement(metrics: Mapping[str, Any]) -> str:
+    """What was done to the chosen head afterwards."""
+    done = [
+        text
+        for key, text in (("joint", "trained further together with its codes"), ("prune", "pruned"))
+        if key in metrics
+    ]
+    return f", then {' and '.join(done)}" if done else ""
 
 
 def selection(right: int, wrong: int) -> str:
