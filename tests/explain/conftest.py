@@ -117,7 +117,7 @@ def _write_bundle(out: Path, codebook: Codebook, train: tuple[str, ...]) -> None
             "selected": [0, 1, 0],
         }
     )
-    metrics = {"probe": {"validation": {"top1": 0.95}}}
+    metrics = {"probe": {"validation": {"top1": 0.95}}, "validation": {"top1": 0.9}, "class_size": 2.0}
     bundle = Bundle(codebook, head, 0.1, CLASSES, GRID, BACKBONE, {}, provenance, metrics)
     with writing(out, "bundle") as folder:
         bundle.save(folder, candidates)
