@@ -28,7 +28,7 @@ def learn(
 
     Args:
         config: The params section; without epochs the codes stay where seeding put them.
-        source: Train tokens.
+        source: Train tokens, those of augmented views included.
         codes: Where to start (k, d).
         norm: Map from tokens to the space of the codes.
         head: The frozen task head, for the learner ``gradient``.

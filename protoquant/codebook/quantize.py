@@ -21,7 +21,7 @@ from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_pa
 from protoquant.codebook.learn import learn
 from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
 from protoquant.codebook.size import Size, resolve_size
-from protoquant.codebook.stream import TokenSource, sample_tokens, token_batches
+from protoquant.codebook.stream import TokenSource, all_views, sample_tokens, token_batches
 from protoquant.codebook.task_head import TaskHead
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
@@ -90,7 +90,7 @@ def quantize(
         iterations=config.probe_iterations,
     )
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
-    learned, codebook, history = _learn(config, train, size, fitted.probe, seed=seed, on_event=on_event)
+    learned, codebook, history = _learn(config, all_views(train), size, fitted.probe, seed=seed, on_event=on_event)
     train_health, grounding = _measure_and_ground(train, codebook, config.batch)
     validation_health = measure(validation, codebook, config.batch)
     quantised = _quantised_numbers(config, validation, learned, codebook, fitted)
@@ -160,7 +160,7 @@ def _learn(
         codes = of_classes.codes
         for health in of_classes.history:
             note("seeding", health.numbers() | {"revived": 0})
-    for epoch in learn(config, train, codes, norm, TaskHead(probe), seed=seed):
+    for epoch in learn(config, all_views(train), codes, norm, TaskHead(probe), seed=seed):
         codes = epoch.codes
         note("all", epoch.usage.health().numbers() | {"revived": epoch.revived} | dict(epoch.values))
     return codes, Codebook(_directions(codes), norm, size.class_of_code), history
