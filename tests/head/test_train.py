@@ -12,7 +12,7 @@ from protoquant.core.events import EpochEvent, MessageEvent, ProgressEvent, igno
 from protoquant.core.seeding import torch_generator
 from protoquant.features.store import FeatureStore, write_store
 from protoquant.head import path
-from protoquant.head import train as module
+from protoquant.head import inputs as module
 from protoquant.head.bundle import Bundle
 from protoquant.head.config import GradientConfig, TrainConfig
 from protoquant.head.gradient import train_epochs
@@ -22,7 +22,16 @@ from protoquant.head.presence import ScoredSplit, presence
 from protoquant.head.problem import Limits, Problem
 from protoquant.head.train import train
 
-CONFIG = TrainConfig(temperature=(0.1, 0.3), points=5, ratio=0.02, crops=1, solver_tolerance=0.001)
+CONFIG = TrainConfig(
+    temperature=(0.1, 0.3),
+    solver="proximal",
+    budget=None,
+    joint=None,
+    points=5,
+    ratio=0.02,
+    crops=1,
+    solver_tolerance=0.001,
+)
 COLUMNS = (
     "temperature,penalty,objective,residual,gap,iterations,epoch,refit_residual,refit_gap,refit_iterations,"
     "nonzeros,prototypes,class_size,train_top1,validation_top1,selected"
@@ -193,6 +202,8 @@ GRADIENT = TrainConfig(
     temperature=(0.1, 0.3),
     crops=1,
     solver="gradient",
+    budget=None,
+    joint=None,
     gradient=GradientConfig(
         epochs=20, warmup_epochs=2, batch=8, lr=0.1, penalties=(0.0, 0.2), objective="log", smoothing=0.1, mixup=0.2
     ),
@@ -220,7 +231,7 @@ def test_validation_chooses_the_epoch() -> None:
     generator = torch.Generator().manual_seed(0)
     scores, labels = torch.rand(40, 5, generator=generator), torch.arange(40) % 2
     config = GradientConfig(epochs=12, warmup_epochs=0, batch=8, lr=0.1, penalties=(0.01, 0.1))
-    section = TrainConfig(temperature=0.1, solver="gradient", gradient=config)
+    section = TrainConfig(temperature=0.1, solver="gradient", budget=None, joint=None, gradient=config)
     train_split, held = (
         ScoredSplit((scores[rows],), torch.zeros(20, 2), Nearest.empty(5, 1, torch.device("cpu")), labels[rows])
         for rows in (slice(0, 20), slice(20, 40))

@@ -145,7 +145,7 @@ def test_train_prunes_by_its_own_plan(path, features, images, codebook, tmp_path
     config = TrainConfig.model_validate({**Bundle.open(path).params["train"], "temperature": 0.1, "prune": plan})
     out, events = tmp_path / "pruned", []
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
-    train(config, **arguments, device=CPU, on_event=events.append)
+    train(config, **arguments, device=CPU, seed=0, on_event=events.append)
     opened = Bundle.open(out)
     assert opened.metrics["class_size"] <= 1
     assert opened.codebook.k == opened.metrics["prune"]["softmax_codes"] <= 3
