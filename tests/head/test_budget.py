@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -143,7 +145,7 @@ def test_a_larger_budget_never_fits_train_worse(seed: int, ridge: float) -> None
     """Supports are nested, so that the optimum over the larger one is no higher."""
     found = list(budget_path(random_problem(seed), (1, 2, 3, 5, 9), ridge, 1.0, EXACT))
     objectives = [one.last.objective for one in found]
-    assert all(after <= before + 1e-9 for before, after in zip(objectives, objectives[1:], strict=False))
+    assert all(after <= before + 1e-9 for before, after in pairwise(objectives))
     # At share 1 all weights together are the dense fit again.
     assert objectives[-1] == pytest.approx(found[0].dense.objective, abs=1e-9)
 
