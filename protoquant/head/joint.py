@@ -77,7 +77,8 @@ def joint_epochs(
     total = config.epochs * -(-n // config.batch)
     for number in range(1, config.epochs + 1):
         source, summed = views[(number - 1) % len(views)], 0.0
-        for batch, images in enumerate(torch.randperm(n, generator=generator).split(config.batch), start=1):
+        order = torch.randperm(n, generator=generator)
+        for batch, images in enumerate(torch.split(order, config.batch), start=1):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = warmup_cosine(step, total=total, warmup=total // 10, peak=peak, floor=peak * FLOOR)
             units = codebook.norm.units(source.tokens(images).to(device))
