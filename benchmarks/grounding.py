@@ -66,7 +66,7 @@ class Bench:
         """All heads, validation presences, and the mean cosine of codes with their nearest train patch."""
         on_train, on_validation = self.score(self.train, codebook), self.score(self.validation, codebook)
         classes = int(self.train.labels.max()) + 1
-        fitted = fit_path(self.config, on_train, on_validation, classes, ignore)
+        fitted = fit_path(self.config, on_train, on_validation, classes, seed=0, on_event=ignore)
         return fitted, on_validation, float(on_train.nearest.cosines.mean())
 
 
@@ -115,7 +115,8 @@ def main() -> None:
         learned = QuantizeConfig(size=given.codes)
         quantize(learned, features=given.features, out=out, device=CPU, seed=given.seed, on_event=ignore)
         codebook, probe = Codebook.open(out), LinearProbe.open(out)
-    bench = Bench(given.features, probe, TrainConfig(temperature=TEMPERATURES, points=12, ratio=0.006))
+    config = TrainConfig(temperature=TEMPERATURES, solver="proximal", budget=None, joint=None, points=12, ratio=0.006)
+    bench = Bench(given.features, probe, config)
     with torch.inference_mode():
         before, scored, cosine = bench.path(codebook)
         print(

@@ -87,8 +87,8 @@ def joint_epochs(
             loss = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1).mean()
             if not bool(torch.isfinite(loss)):
                 raise DataError(
-                    f"the joint loss is {float(loss)} in epoch {number}, batch {batch}; lower train.joint.lr_codes, "
-                    f"{config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+                    f"the joint loss is {float(loss.detach())} in epoch {number}, batch {batch}; lower "
+                    f"train.joint.lr_codes, {config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
                 )
             optimizer.zero_grad()
             torch.autograd.backward(loss)

@@ -69,6 +69,7 @@ def fit_path(
         DataError: A score is NaN or infinite, a label is out of range, no code tells a class, or a loss is NaN.
     """
     fitted: list[Fitted] = []
+    said: set[str] = set()
     for temperature, scores, held_out in zip(config.temperatures, train.scores, validation.scores, strict=True):
         problem = Problem(scores, train.labels, classes)
         held = Problem(held_out, validation.labels, classes)
@@ -79,26 +80,35 @@ def fit_path(
             label = f"head, temperature {temperature:g}"
             fits = _by_gradient(config.gradient, problem, held, generators=generators, label=label, on_event=on_event)
         elif config.budget is not None:
-            fits = _budgets(config, config.budget, problem)
+            fits = _budgets(config, config.budget, problem, temperature)
         else:
             fits = _proximal(config, problem, temperature)
         for fit in fits:
             candidate = _describe(temperature, problem, held, fit)
             fitted.append(Fitted(candidate, fit.last.weights.to_sparse()))
-            _tell(config, candidate, len(fitted), on_event)
+            _tell(candidate, len(fitted), on_event)
+            # One dense fit ranks the weights of all budgets: that it is not finished is said once.
+            said = _warn(config, candidate, said, on_event)
     return fitted
 
 
 def _proximal(config: TrainConfig, problem: Problem, temperature: float) -> Iterator[_Fit]:
-    largest = largest_penalty(problem)
-    if largest <= NOISE:
-        raise DataError(f"at temperature {temperature:g} no code tells any class apart; lower train.temperature")
+    largest = _tells_classes(problem, temperature)
     limits = Limits(config.solver_tolerance, config.max_iterations)
     for solution in solve_path(problem, penalty_path(largest, config.ratio, config.points), limits):
         yield _Fit(solution, refit(problem, solution, config.refit, limits))
 
 
-def _budgets(config: TrainConfig, budget: BudgetConfig, problem: Problem) -> Iterator[_Fit]:
+def _tells_classes(problem: Problem, temperature: float) -> float:
+    """The penalty at which all weights are zero, or an error where no weight would help."""
+    largest = largest_penalty(problem)
+    if largest <= NOISE:
+        raise DataError(f"at temperature {temperature:g} no code tells any class apart; lower train.temperature")
+    return largest
+
+
+def _budgets(config: TrainConfig, budget: BudgetConfig, problem: Problem, temperature: float) -> Iterator[_Fit]:
+    _tells_classes(problem, temperature)
     limits = Limits(config.solver_tolerance, config.max_iterations)
     for one in budget_path(problem, budget.sizes, budget.ridge, config.refit, limits):
         yield _Fit(one.dense, one.last, ridges=(budget.ridge, budget.ridge * config.refit))
@@ -152,7 +162,7 @@ def _describe(temperature: float, problem: Problem, held: Problem, fit: _Fit) ->
     )
 
 
-def _tell(config: TrainConfig, candidate: Candidate, number: int, on_event: OnEvent) -> None:
+def _tell(candidate: Candidate, number: int, on_event: OnEvent) -> None:
     values = {
         "temperature": candidate.temperature,
         "class_size": candidate.class_size,
@@ -161,8 +171,12 @@ def _tell(config: TrainConfig, candidate: Candidate, number: int, on_event: OnEv
         "validation_top1": candidate.validation_top1,
     }
     on_event(EpochEvent("head", number, values))
+
+
+def _warn(config: TrainConfig, candidate: Candidate, said: set[str], on_event: OnEvent) -> set[str]:
+    """Tell of a convex fit that was not finished, each once; give what has been said so far."""
     if config.solver == "gradient":
-        return
+        return said
     for name, residual, iterations in (
         ("head", candidate.residual, candidate.iterations),
         ("second fit", candidate.refit_residual, candidate.refit_iterations),
@@ -173,4 +187,7 @@ def _tell(config: TrainConfig, candidate: Candidate, number: int, on_event: OnEv
                 f"{residual:.2g} of its penalty from optimal after {iterations} steps, expected "
                 f"<= {config.solver_tolerance:g} (train.solver_tolerance); raise train.max_iterations"
             )
-            on_event(MessageEvent(text, "warning"))
+            if text not in said:
+                on_event(MessageEvent(text, "warning"))
+            said = said | {text}
+    return said

@@ -1,5 +1,6 @@
 """TRAIN: from features and codes to the sparse head, and the bundle that is the model."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.core.artifacts import writing
+from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
 from protoquant.core.seeding import torch_generator
 from protoquant.head.bundle import CROPS, KIND
@@ -161,6 +163,11 @@ def _joint(
             held = presence_scores(given.validation, epoch.codebook, taken.temperature, config.batch)
             logits = head_logits(held, epoch.weights)
             loss = float(torch.nn.functional.cross_entropy(logits.double(), labels))
+        if not math.isfinite(loss):
+            raise DataError(
+                f"the joint loss on validation is {loss} after epoch {epoch.number}; lower train.joint.lr_codes, "
+                f"{config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+            )
         row = JointRow(epoch.number, epoch.loss, loss, top1(logits, labels), epoch.drift)
         rows.append(row)
         on_event(EpochEvent("joint", epoch.number, row.values()))

@@ -234,3 +234,20 @@ def test_features_are_left_as_they_were(features, tmp_path):
     before = {path: path.read_bytes() for path in features.rglob("*") if path.is_file()}
     run(features, tmp_path / "out")
     assert {path: path.read_bytes() for path in features.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+@pytest.mark.parametrize("feature_norm", ["l2", "center_l2", "whiten"])
+def test_neither_batch_nor_shards_decide_the_health(features, tmp_path, write_split, name, feature_norm):
+    """Invariant: what is said of a codebook is counted over all tokens, however they come."""
+    run(features, tmp_path / "out", feature_norm=feature_norm)
+    codebook, store = Codebook.open(tmp_path / "out"), FeatureStore.open(features / name)
+    whole = measure(store, codebook, store.n * store.t).numbers()
+    assert whole["tokens"] == store.n * store.t
+    for batch in (1, 7, 13, 50):  # a batch below an image is one image
+        assert measure(store, codebook, batch).numbers() == pytest.approx(whole, abs=1e-6)
+    cut = tmp_path / "cut"
+    write_split(cut, name, store.n, shard=1, tokens=store.tokens(range(store.n)))
+    assert measure(FeatureStore.open(cut / name), codebook, 24).numbers() == pytest.approx(whole, abs=1e-6)
+    # The numbers that the step wrote are rounded.
+    assert metrics_of(tmp_path / "out")[name] == pytest.approx(whole, abs=1e-4)

@@ -11,11 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
+from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact, read_table
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import EvaluateResult, evaluate
+from protoquant.evaluation.score import Scorer, score
+from protoquant.features.store import FeatureStore, write_store
+from protoquant.head.bundle import Bundle
 
 CONFIG = EvaluateConfig(resamples=200, stability_images=0)
 Paths = dict[str, Path]
@@ -113,6 +117,62 @@ def test_twice_gives_the_same_bytes_and_leaves_the_bundle_alone(make: Make) -> N
     assert digests[0] == digests[1]
     assert {file: file.read_bytes() for file in sorted(paths["bundle"].rglob("*")) if file.is_file()} == before
     assert open_artifact(paths["out"], "evaluation").inputs["bundle"] == artifact_digest(paths["bundle"])
+
+
+def test_images_are_scored_each_for_itself(make: Make) -> None:
+    """Invariant: the numbers of an image depend neither on those beside it nor on their order."""
+    paths = make()
+    store = FeatureStore.open(paths["features"] / "test")
+    whole = score(store, scorer(paths), ignore)
+    for images in ([4], [32, 3, 17, 4]):
+        part = paths["root"] / f"part-{len(images)}"
+        names = [store.image_ids[image] for image in images]
+        write_store(part, store.tokens(images), store.labels[images], names, store.grid, store.backbone, shard=2)
+        found = score(FeatureStore.open(part), scorer(paths), ignore)
+        assert np.array_equal(found.logits, whole.logits[images])
+        assert np.array_equal(found.probe_logits, whole.probe_logits[images])
+        for place, image in enumerate(images):
+            own, same = (
+                scores.ledger[scores.ledger["image"] == at].drop(columns="image").reset_index(drop=True)
+                for scores, at in ((found, place), (whole, image))
+            )
+            pd.testing.assert_frame_equal(own, same)
+
+
+def test_every_tensor_is_as_it_was(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariant: what evaluate opens, it only reads: tensors in memory, and every file it was given."""
+    paths, opened = make(), []
+    for kind in (Bundle, LinearProbe):
+        right = kind.open
+
+        def recorded(*arguments: Any, right: Any = right, **named: Any) -> Any:
+            found = right(*arguments, **named)
+            opened.append((found, {name: tensor.clone() for name, tensor in tensors_of(found).items()}))
+            return found
+
+        monkeypatch.setattr(kind, "open", recorded)
+    given = [paths[name] for name in ("bundle", "codebook", "features", "images")]
+    before = {file: file.read_bytes() for folder in given for file in folder.rglob("*") if file.is_file()}
+    run(paths)
+    assert {type(found) for found, _ in opened} == {Bundle, LinearProbe}
+    for found, was in opened:
+        now = tensors_of(found)
+        assert set(now) == set(was)
+        assert all(torch.equal(now[name], was[name]) for name in was)
+    assert {file: file.read_bytes() for folder in given for file in folder.rglob("*") if file.is_file()} == before
+
+
+def scorer(paths: Paths) -> Scorer:
+    """The model and the probe as evaluate puts them together."""
+    model, device = Bundle.open(paths["bundle"]), torch.device("cpu")
+    return Scorer(model.codebook, model.head, model.temperature, LinearProbe.open(paths["codebook"]), device)
+
+
+def tensors_of(found: Bundle | LinearProbe) -> dict[str, torch.Tensor]:
+    """All tensors of what evaluate opens."""
+    if isinstance(found, Bundle):
+        return {**found.codebook.tensors(), "head": found.head}
+    return {name: value for name, value in vars(found).items() if isinstance(value, torch.Tensor)}
 
 
 def test_another_seed_moves_intervals_only(make: Make) -> None:

@@ -83,3 +83,9 @@ def codebook(tmp_path: Path, features: Path) -> Path:
         Codebook(directions(), FeatureNorm("l2")).save(folder)
         LinearProbe(torch.zeros(3, D), torch.tensor([0.0, 1.0, 0.0]), torch.zeros(D), torch.ones(D)).save(folder)
     return tmp_path / "codebook"
+
+
+@pytest.fixture
+def inputs(features: Path, images: Path, codebook: Path, tmp_path: Path) -> dict[str, Path]:
+    """What train reads, by the names of its arguments."""
+    return {"images": images, "root": tmp_path, "features": features, "codebook": codebook}

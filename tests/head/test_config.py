@@ -4,11 +4,11 @@ import sys
 import pytest
 
 from protoquant.core.errors import ConfigError
-from protoquant.head.config import GradientConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, GradientConfig, JointConfig, TrainConfig
 
 
 def by_gradient(**values: object) -> dict[str, object]:
-    return {"solver": "gradient", "gradient": values}
+    return {"solver": "gradient", "budget": None, "gradient": values}
 
 
 def test_one_temperature_or_a_list() -> None:
@@ -32,9 +32,20 @@ def test_one_temperature_or_a_list() -> None:
         ({"grounding": "medoid", "grounding_patches": 4}, r"must be null with grounding medoid, got 4"),
         ({"grounding": "chosen", "grounding_patches": 17}, r"train\.grounding_patches must be"),
         ({"crops": 9}, r"train\.crops must be an integer >= 0 and <= 8"),
-        ({"solver": "adam"}, r"train\.solver must be one of proximal, gradient, got 'adam'"),
-        ({"solver": "gradient"}, r"gradient must be a section with solver gradient, got null"),
-        ({"gradient": {}}, r"gradient must be null with solver proximal, got a section"),
+        ({"solver": "adam"}, r"train\.solver must be one of budget, proximal, gradient, got 'adam'"),
+        ({"solver": "gradient", "budget": None}, r"gradient must be a section with solver gradient, got null"),
+        ({"gradient": {}}, r"gradient must be null with solver budget, got a section"),
+        ({"budget": None}, r"budget must be a section with solver budget, got null; fill train\.budget"),
+        ({"solver": "proximal"}, r"budget must be null with solver proximal, got a section"),
+        ({"solver": "gradient", "gradient": {}}, r"budget must be null with solver gradient, got a section"),
+        ({"budget": {"sizes": [5, 3]}}, r"sizes must rise, got \[5, 3\]"),
+        ({"budget": {"sizes": [3, 3]}}, r"sizes must rise, got \[3, 3\]"),
+        ({"budget": {"sizes": [0]}}, r"train\.budget\.sizes"),
+        ({"budget": {"ridge": 0.0}}, r"train\.budget\.ridge must be a number > 0"),
+        ({"joint": {"epochs": 0}}, r"train\.joint\.epochs must be an integer >= 1"),
+        ({"joint": {"lr_codes": 0.0}}, r"train\.joint\.lr_codes must be a number > 0"),
+        ({"joint": {"prototype_dropout": 1.0}}, r"train\.joint\.prototype_dropout must be a number >= 0\.0 and < 1\.0"),
+        ({"joint": {"drop": 0.1}}, r"unknown key 'train\.joint\.drop'"),
         (by_gradient(penalties=[]), r"train\.gradient\.penalties must be"),
         (by_gradient(penalties=[0.1, 0.1]), r"penalties must not repeat a value, got \[0\.1, 0\.1\]"),
         (by_gradient(epochs=5), r"warmup_epochs must be below epochs, 5, got 10"),
@@ -49,8 +60,16 @@ def test_bad_values_are_named(values: dict[str, object], text: str) -> None:
         TrainConfig.parse(values, where="train")
 
 
+def test_the_default_is_the_budget_solver_and_joint_training() -> None:
+    config = TrainConfig.parse({})
+    assert (config.solver, config.gradient) == ("budget", None)
+    assert config.budget == BudgetConfig()
+    assert config.joint == JointConfig()
+    assert TrainConfig.parse({"joint": None}).joint is None
+
+
 def test_every_field_is_described() -> None:
-    for section in (TrainConfig, GradientConfig):
+    for section in (TrainConfig, BudgetConfig, GradientConfig, JointConfig):
         assert all(field.description for field in section.model_fields.values())
 
 

@@ -9,7 +9,7 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.events import ignore
 from protoquant.features.backbone import Backbone
 from protoquant.features.extract import extract
-from protoquant.head.config import TrainConfig
+from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.head.train import train
 from tests.features.models import RESNET
 
@@ -36,19 +36,23 @@ def test_learning_codes_and_head_leaves_every_tensor_of_the_backbone(images, tmp
         cache=tmp_path / "cache",
         device="cpu",
         workers=1,
+        seed=0,
         on_event=ignore,
     ).out
     stored = artifact_digest(extracted / "train")
     chosen = QuantizeConfig.parse({"size": 2, "batch": 24, "seeding_share": 1.0, **learner})
     quantize(chosen, features=extracted, out=tmp_path / "codebook", device=CPU, seed=0, on_event=ignore)
     train(
-        TrainConfig(temperature=(0.1,), points=3, ratio=0.1, crops=0),
+        TrainConfig(
+            temperature=(0.1,), budget=BudgetConfig(sizes=(1, 2)), joint=JointConfig(epochs=2, batch=8), crops=0
+        ),
         images=images,
         root=tmp_path,
         features=extracted,
         codebook=tmp_path / "codebook",
         out=tmp_path / "bundle",
         device=CPU,
+        seed=0,
         on_event=ignore,
     )
     assert backbone.state_digest() == Backbone.load(config, "cpu").state_digest() == before

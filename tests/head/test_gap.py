@@ -84,3 +84,62 @@ def test_path_and_refit_report_it() -> None:
         second = refit(problem, solution, 0.3, Limits(1e-6, 20_000))
         # The other weights are held, so that the second fit is optimal among the chosen ones alone.
         assert second.gap < 1e-6
+
+
+def ridge_gap(problem: Problem, weights: torch.Tensor, penalty: float, ridge: float) -> tuple[float, float]:
+    """Gap and objective of a head; the objective is written out here."""
+    logits = problem.logits(weights)
+    gap = duality_gap(problem, weights, logits, gradient=problem.gradient(logits), penalty=penalty, ridge=ridge)
+    paid = penalty * float(weights.sum()) + ridge / 2 * float(weights.square().sum())
+    return gap, problem.loss(logits) + paid / problem.classes
+
+
+def test_ridge_by_hand() -> None:
+    # One image of class 0, score 1, W = 0: P = ln 2, p = (1/2, 1/2), c * a (y - p) = 1 for class 0,
+    # D = ln 2 - 1 / (2 r c).
+    problem = Problem(torch.ones(1, 1, dtype=torch.float64), torch.tensor([0]), 2)
+    assert ridge_gap(problem, problem.zeros(), 0.0, 0.5)[0] == pytest.approx(1 / (2 * 0.5 * 2), abs=1e-14)
+    # With an L1 penalty of 1/4 beside it only 3/4 is over.
+    assert ridge_gap(problem, problem.zeros(), 0.25, 0.5)[0] == pytest.approx(0.75**2 / (2 * 0.5 * 2), abs=1e-14)
+    # From the penalty of 1 on, the zero head is the optimum.
+    assert ridge_gap(problem, problem.zeros(), 1.0, 0.5)[0] == pytest.approx(0.0, abs=1e-14)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    sizes=st.tuples(st.integers(2, 20), st.integers(1, 6), st.integers(2, 4)),
+    penalty=st.sampled_from([0.0, 0.02, 0.2]),
+    ridge=st.floats(0.01, 5.0),
+    size=st.floats(0.0, 20.0),
+)
+def test_with_a_ridge_it_bounds_the_distance_of_any_head(seed, sizes, penalty, ridge, size) -> None:
+    problem = drawn(seed, *sizes, soft=seed % 2 == 1)
+    best = solve(problem, penalty, Limits(1e-7, 20_000), start=problem.zeros(), ridge=ridge)
+    weights = size * torch.rand(
+        problem.zeros().shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    found, objective = ridge_gap(problem, weights, penalty, ridge)
+    assert found >= objective - best.objective - 1e-9
+    assert found >= 0
+    assert best.gap <= 1e-9
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.02])
+@pytest.mark.parametrize("soft", [False, True])
+def test_with_a_ridge_it_falls_to_zero_at_the_optimum(soft: bool, penalty: float) -> None:
+    problem = drawn(1, 40, 6, 3, soft)
+    gaps = [
+        solve(problem, penalty, Limits(tolerance, 20_000), start=problem.zeros(), ridge=0.03).gap
+        for tolerance in (0.1, 1e-2, 1e-6)
+    ]
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < 1e-9 < gaps[0]
+
+
+def test_with_a_ridge_weights_that_are_held_have_no_condition() -> None:
+    problem = drawn(5, 40, 6, 3, soft=False)
+    support = torch.arange(18).reshape(3, 6) % 2 == 0
+    held = solve(problem, 0.0, Limits(1e-7, 20_000), start=problem.zeros(), support=support, ridge=0.03)
+    assert held.gap < 1e-9
+    assert ridge_gap(problem, held.weights, 0.0, 0.03)[0] > 1e-3

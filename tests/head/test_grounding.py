@@ -133,7 +133,23 @@ def test_patches_are_read_where_they_are() -> None:
 
 
 def candidate(temperature: float, size: float, top1: float) -> Candidate:
-    return Candidate(temperature, 0.1, 0.0, 0.0, 1, int(3 * size), 3, size, 1.0, top1)
+    return Candidate(
+        temperature=temperature,
+        penalty=0.1,
+        objective=0.0,
+        residual=0.0,
+        gap=0.0,
+        iterations=1,
+        epoch=0,
+        refit_residual=0.0,
+        refit_gap=0.0,
+        refit_iterations=1,
+        nonzeros=int(3 * size),
+        prototypes=3,
+        class_size=size,
+        train_top1=1.0,
+        validation_top1=top1,
+    )
 
 
 def test_accuracy_is_read_off_between_heads_in_the_log_of_the_size() -> None:

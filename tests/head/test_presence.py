@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
@@ -39,6 +41,26 @@ def test_shares_sum_to_one_over_codes() -> None:
         shares = competition(similarity, temperature)
         torch.testing.assert_close(shares.sum(dim=-1), torch.ones(3, 5))
         assert shares.isfinite().all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    sizes=st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 9)),
+    temperature=st.floats(0.001, 10.0),
+    rest=st.booleans(),
+)
+def test_shares_and_that_of_the_background_sum_to_one(seed, sizes, temperature, rest) -> None:
+    """Invariant: every cell is shared out in full, to the codes and, where there are rest codes, to them."""
+    n, t, k = sizes
+    codebook = random_codebook(k + 2 * rest, 8, seed)
+    tokens = 50 * torch.randn(n, t, 8, generator=torch.Generator().manual_seed(seed))
+    tokens[0, 0] = 0.0  # no direction: shared out evenly
+    found = look(tokens, with_rest(codebook, 2) if rest else codebook, temperature)
+    # The last two codes of the whole codebook are the rest codes, by another way.
+    background = look(tokens, codebook, temperature).shares[..., k:].sum(dim=-1)
+    torch.testing.assert_close(found.shares.sum(dim=-1) + background, torch.ones(n, t), atol=2e-5, rtol=0)
+    assert bool((found.shares >= 0).all())
 
 
 def with_rest(codebook: Codebook, m: int) -> Codebook:

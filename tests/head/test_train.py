@@ -11,10 +11,10 @@ from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ProgressEvent, ignore
 from protoquant.core.seeding import torch_generator
 from protoquant.features.store import FeatureStore, write_store
+from protoquant.head import inputs as module
 from protoquant.head import path
-from protoquant.head import train as module
 from protoquant.head.bundle import Bundle
-from protoquant.head.config import GradientConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, GradientConfig, TrainConfig
 from protoquant.head.gradient import train_epochs
 from protoquant.head.head import head_logits
 from protoquant.head.nearest import Nearest
@@ -22,16 +22,20 @@ from protoquant.head.presence import ScoredSplit, presence
 from protoquant.head.problem import Limits, Problem
 from protoquant.head.train import train
 
-CONFIG = TrainConfig(temperature=(0.1, 0.3), points=5, ratio=0.02, crops=1, solver_tolerance=0.001)
+CONFIG = TrainConfig(
+    temperature=(0.1, 0.3),
+    solver="proximal",
+    budget=None,
+    joint=None,
+    points=5,
+    ratio=0.02,
+    crops=1,
+    solver_tolerance=0.001,
+)
 COLUMNS = (
     "temperature,penalty,objective,residual,gap,iterations,epoch,refit_residual,refit_gap,refit_iterations,"
     "nonzeros,prototypes,class_size,train_top1,validation_top1,selected"
 )
-
-
-@pytest.fixture
-def inputs(features, images, codebook, tmp_path):
-    return {"images": images, "root": tmp_path, "features": features, "codebook": codebook}
 
 
 def fit(inputs, out, config=CONFIG, on_event=ignore):
@@ -189,10 +193,13 @@ def test_a_second_fit_that_is_not_finished_is_said(inputs, tmp_path, monkeypatch
     assert {one.refit_iterations for one in result.candidates} == {1}
 
 
+BUDGET = TrainConfig(temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1)
 GRADIENT = TrainConfig(
     temperature=(0.1, 0.3),
     crops=1,
     solver="gradient",
+    budget=None,
+    joint=None,
     gradient=GradientConfig(
         epochs=20, warmup_epochs=2, batch=8, lr=0.1, penalties=(0.0, 0.2), objective="log", smoothing=0.1, mixup=0.2
     ),
@@ -220,7 +227,7 @@ def test_validation_chooses_the_epoch() -> None:
     generator = torch.Generator().manual_seed(0)
     scores, labels = torch.rand(40, 5, generator=generator), torch.arange(40) % 2
     config = GradientConfig(epochs=12, warmup_epochs=0, batch=8, lr=0.1, penalties=(0.01, 0.1))
-    section = TrainConfig(temperature=0.1, solver="gradient", gradient=config)
+    section = TrainConfig(temperature=0.1, solver="gradient", budget=None, joint=None, gradient=config)
     train_split, held = (
         ScoredSplit((scores[rows],), torch.zeros(20, 2), Nearest.empty(5, 1, torch.device("cpu")), labels[rows])
         for rows in (slice(0, 20), slice(20, 40))
@@ -238,7 +245,8 @@ def test_validation_chooses_the_epoch() -> None:
         assert torch.equal(one.weights.to_dense(), epochs[one.candidate.epoch - 1].weights)
 
 
-def test_scores_that_tell_nothing_are_an_error(inputs, tmp_path) -> None:
+def alike(inputs) -> None:
+    """Make every token the same, and a codebook that was learned from no features in particular."""
     for name in ("train", "validation"):
         store = FeatureStore.open(inputs["features"] / name)
         tokens = torch.ones(store.n, store.t, store.d, dtype=torch.float16)
@@ -248,8 +256,13 @@ def test_scores_that_tell_nothing_are_an_error(inputs, tmp_path) -> None:
     with writing(inputs["codebook"], "codebook") as folder:
         opened.save(folder)
         probe.save(folder)
-    with pytest.raises(DataError, match=r"at temperature 0\.1 no code tells any class apart"):
-        fit(inputs, tmp_path / "bundle")
+
+
+def test_scores_that_tell_nothing_are_an_error(inputs, tmp_path) -> None:
+    alike(inputs)
+    for config in (CONFIG, BUDGET):
+        with pytest.raises(DataError, match=r"at temperature 0\.1 no code tells any class apart"):
+            fit(inputs, tmp_path / "bundle", config)
 
 
 @pytest.mark.parametrize(("method", "patches"), [("medoid", None), ("chosen", 4), ("mean", 4)])

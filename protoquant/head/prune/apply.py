@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from protoquant.codebook.rest import Rest
@@ -14,10 +15,12 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent
 from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import Bundle
+from protoquant.head.choosing import halves
 from protoquant.head.config import TrainConfig
+from protoquant.head.gap import penalised
 from protoquant.head.problem import Limits
 from protoquant.head.prune.engine import Pruned, Row, Start, prune
-from protoquant.head.prune.evidence import Scorer
+from protoquant.head.prune.evidence import Rescore, Scored, Scorer
 from protoquant.head.prune.measure import deviation, quality
 from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.prune.sink import distil
@@ -106,8 +109,8 @@ def starting_point(
     """
     if bundle.codebook.rest is not None:
         raise DataError("this bundle has rest codes: it was pruned to a sink already; prune the bundle it came from")
-    fitted = TrainConfig.parse(dict(bundle.params.get("train", {})), where="train", source="the bundle")
-    penalty = plan.penalty if plan.penalty is not None else _penalty(plan, bundle, fitted)
+    fitted = _fitted(bundle)
+    penalty, ridge = (plan.penalty, 0.0) if plan.penalty is not None else _penalties(plan, bundle, fitted)
     codebook = bundle.codebook.to(device)
     scorer = Scorer(stores, codebook, bundle.temperature, fitted.batch, device, on_event)
 
@@ -122,7 +125,20 @@ def starting_point(
         )
 
     limits = Limits(fitted.solver_tolerance, fitted.max_iterations)
-    return Start(bundle.head.to(device), codebook.codes, penalty, limits, scorer.holding(hold), to_rest)
+    rescore: Rescore = scorer.holding(hold)
+    if fitted.grounding == "chosen":
+        rescore = _on_others(rescore, halves(stores["validation"].labels)[1].to(device))
+    return Start(bundle.head.to(device), codebook.codes, penalty, limits, rescore, to_rest, ridge)
+
+
+def _on_others(rescore: Rescore, measuring: Int64[Tensor, " m"]) -> Rescore:
+    """Without the validation images that chose the codes' patches: they measure nothing afterwards."""
+
+    def rescored(kept: Int64[Tensor, " m"], rest: Rest | None) -> Scored:
+        scored = rescore(kept, rest)
+        return {**scored, "validation": scored["validation"].rows(measuring)}
+
+    return rescored
 
 
 def pruning_table(result: Pruned) -> pd.DataFrame:
@@ -174,23 +190,34 @@ def _flat(row: Row) -> dict[str, Any]:
     }
 
 
-def _penalty(plan: PrunePlan, bundle: Bundle, fitted: TrainConfig) -> float:
-    """The L1 penalty that the head's weights were last fitted with."""
+def _fitted(bundle: Bundle) -> TrainConfig:
+    """The section that the bundle's head was fitted with."""
+    return TrainConfig.parse(dict(bundle.params.get("train", {})), where="train", source="the bundle")
+
+
+def _split(fitted: TrainConfig, penalty: float) -> tuple[float, float]:
+    """A head's penalty as its L1 and its L2 penalty: it is the latter with solver budget."""
+    return (0.0, penalty) if fitted.solver == "budget" else (penalty, 0.0)
+
+
+def _penalties(plan: PrunePlan, bundle: Bundle, fitted: TrainConfig) -> tuple[float, float]:
+    """The L1 and the L2 penalty that the head's weights were last fitted with; one of them is 0."""
     if plan.finetune == "none":
-        return 0.0
+        return 0.0, 0.0
     found = bundle.metrics.get("penalty")
     if not isinstance(found, int | float) or found <= 0:
         raise DataError(
             f"the bundle's metrics must name the penalty of its head, got {found!r}; give the plan's penalty"
         )
-    return float(found) * fitted.refit
+    # Training by gradient makes no second fit, so that its penalty is whole.
+    return _split(fitted, float(found) * (1.0 if fitted.solver == "gradient" else fitted.refit))
 
 
 def _metrics(plan: PrunePlan, bundle: Bundle, start: Start, result: Pruned) -> dict[str, Any]:
     """The model's numbers, with those of pruning replaced and added."""
     chosen, came = result.row, result.rows[0]
     train = quality(result.scored["train"], result.head)
-    penalty = float(bundle.metrics.get("penalty", 0.0))
+    paid = penalised(result.head, *_split(_fitted(bundle), float(bundle.metrics.get("penalty", 0.0))))
     apart: dict[str, float] = {}
     if plan.semantics != "mask" and result.chosen > 0:
         everything = torch.arange(result.head.shape[1], device=result.head.device)
@@ -205,7 +232,7 @@ def _metrics(plan: PrunePlan, bundle: Bundle, start: Start, result: Pruned) -> d
             "prototypes": chosen.size.prototypes,
             "class_size": chosen.size.class_size,
             "nonzeros": chosen.size.nonzeros,
-            "objective": train.loss + penalty / len(result.head) * float(result.head.double().sum()),
+            "objective": train.loss + paid,
             "prune": {
                 "ratio": chosen.ratio,
                 "steps": len(result.rows) - 1,

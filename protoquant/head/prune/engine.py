@@ -31,6 +31,7 @@ class Start:
         limits: Of the convex solver.
         rescore: Scores train and validation with some of the codes.
         distil: Makes rest codes for removed codes (k); needed for semantics sink alone.
+        ridge: L2 penalty of fine-tuning, beside the other one; none where the plan names a penalty.
     """
 
     head: Float[Tensor, "c k"]
@@ -39,6 +40,7 @@ class Start:
     limits: Limits
     rescore: Rescore
     distil: Callable[[Bool[Tensor, " k"]], Rest | None] | None = None
+    ridge: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -227,9 +229,10 @@ def _tune(plan: PrunePlan, start: Start, state: _State, number: int, *, last: bo
     """Fine-tune where the plan says so."""
     if plan.finetune == "none" or (plan.finetune == "last" and not last):
         return Tuned(state.weights, 0)
-    train, penalty = state.scored["train"], plan.penalty if plan.penalty is not None else start.penalty
+    train = state.scored["train"]
+    penalty, ridge = (start.penalty, start.ridge) if plan.penalty is None else (plan.penalty, 0.0)
     if plan.gradient is None:
-        return refit(train, state.weights, state.support, penalty, start.limits)
+        return refit(train, state.weights, state.support, penalty, start.limits, ridge=ridge)
     return descend(
         plan.gradient,
         train,
@@ -237,6 +240,7 @@ def _tune(plan: PrunePlan, start: Start, state: _State, number: int, *, last: bo
         state.weights,
         state.support,
         penalty=penalty,
+        ridge=ridge,
         generator=torch_generator(plan.seed, "prune", "epochs", number),
     )
 

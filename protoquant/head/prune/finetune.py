@@ -29,7 +29,13 @@ class Tuned:
 
 
 def refit(
-    train: Evidence, weights: Float[Tensor, "c k"], support: Bool[Tensor, "c k"], penalty: float, limits: Limits
+    train: Evidence,
+    weights: Float[Tensor, "c k"],
+    support: Bool[Tensor, "c k"],
+    penalty: float,
+    limits: Limits,
+    *,
+    ridge: float = 0.0,
 ) -> Tuned:
     """Minimise the head's own convex objective over the weights that are left.
 
@@ -39,12 +45,13 @@ def refit(
         train: Scores to fit on.
         weights: Where to start.
         support: Weights that may differ from zero.
-        penalty: L1 penalty, > 0.
+        penalty: L1 penalty, >= 0.
         limits: When to stop.
+        ridge: L2 penalty, >= 0; one of the two is > 0.
     """
     columns = support.any(dim=0).nonzero().flatten()
     problem = Problem(train.scores[:, columns], train.labels, len(weights))
-    found = solve(problem, penalty, limits, start=weights[:, columns], support=support[:, columns])
+    found = solve(problem, penalty, limits, start=weights[:, columns], support=support[:, columns], ridge=ridge)
     return Tuned(torch.zeros_like(weights).index_copy_(1, columns, found.weights), found.iterations)
 
 
@@ -83,6 +90,7 @@ def descend(
     support: Bool[Tensor, "c k"],
     *,
     penalty: float,
+    ridge: float = 0.0,
     generator: torch.Generator,
 ) -> Tuned:
     """Gradient epochs on ReLU weights from where they are, with a new optimizer.
@@ -96,6 +104,7 @@ def descend(
         weights: Where to start.
         support: Weights that may differ from zero.
         penalty: L1 penalty, >= 0.
+        ridge: L2 penalty, >= 0.
         generator: Order of the images.
 
     Returns:
@@ -111,7 +120,15 @@ def descend(
     watch = None if config.stop is None else Watch(config.stop, quality(held_out, best).cost(config.stop.metric))
     optimizer = _optimizer(config, raw)
     for epoch in range(1, config.epochs + 1):
-        _epoch(raw, optimizer, scores, train.labels, penalty=penalty, batch=config.batch, generator=generator)
+        _epoch(
+            raw,
+            optimizer,
+            scores,
+            train.labels,
+            penalties=(penalty, ridge),
+            batch=config.batch,
+            generator=generator,
+        )
         now = raw.detach().relu() * support[:, columns]
         if not bool(now.isfinite().all()):
             raise DataError(f"fine-tuning: a weight is NaN or infinite after epoch {epoch}; lower gradient.lr")
@@ -133,7 +150,7 @@ def _epoch(
     scores: Float[Tensor, "n k"],
     labels: Tensor,
     *,
-    penalty: float,
+    penalties: tuple[float, float],
     batch: int,
     generator: torch.Generator,
 ) -> None:
@@ -141,5 +158,6 @@ def _epoch(
         positive = raw.relu()
         loss = functional.cross_entropy(scores[rows] @ positive.T, labels[rows])
         optimizer.zero_grad()
-        torch.autograd.backward(loss + penalty / len(raw) * positive.sum())
+        paid = penalties[0] * positive.sum() + penalties[1] / 2 * positive.square().sum()
+        torch.autograd.backward(loss + paid / len(raw))
         optimizer.step()

@@ -93,7 +93,7 @@ class PrunePlan(Section):
         description="refit: the convex solver on the weights that are left; gradient: steps from where they are",
     )
     penalty: Annotated[float, Field(gt=0.0)] | None = Field(
-        None, description="L1 penalty of the fine-tuning; none: that of the head's own last fit"
+        None, description="L1 penalty of the fine-tuning; none: the penalty, L1 or L2, of the head's own last fit"
     )
     gradient: GradientTuning | None = Field(None, description="how to fine-tune by gradient; none with refit")
     semantics: Semantics = Field(

@@ -107,9 +107,10 @@ def resampled(start: Start, whole: Scored, images: Int64[Tensor, " n"]) -> Start
         return {**scored, "train": scored["train"].rows(images)}
 
     support = start.head > 0
-    if not bool(support.any()) or start.penalty <= 0:
+    if not bool(support.any()) or start.penalty + start.ridge <= 0:
         raise DataError("the study needs a head with weights and the penalty that they were fitted with")
-    head = refit(whole["train"].rows(images), start.head, support, start.penalty, start.limits).weights
+    rows = whole["train"].rows(images)
+    head = refit(rows, start.head, support, start.penalty, start.limits, ridge=start.ridge).weights
     return replace(start, head=head, rescore=rescore)
 
 

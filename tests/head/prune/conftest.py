@@ -15,10 +15,21 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def path(features, images, codebook, tmp_path):
     """A bundle with a dense head."""
-    config = TrainConfig(temperature=0.1, points=4, ratio=0.001, tolerance=0.0, refit=1.0, crops=2, crop_context=0.0)
+    config = TrainConfig(
+        temperature=0.1,
+        solver="proximal",
+        budget=None,
+        joint=None,
+        points=4,
+        ratio=0.001,
+        tolerance=0.0,
+        refit=1.0,
+        crops=2,
+        crop_context=0.0,
+    )
     out = tmp_path / "bundle"
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
-    train(config, **arguments, device=CPU, on_event=ignore)
+    train(config, **arguments, device=CPU, seed=0, on_event=ignore)
     return out
 
 

@@ -9,10 +9,11 @@ from protoquant.core.artifacts import writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import ignore
 from protoquant.head.bundle import KIND, Bundle
+from protoquant.head.choosing import halves
 from protoquant.head.config import TrainConfig
 from protoquant.head.head import head_logits
 from protoquant.head.presence import presence
-from protoquant.head.prune.apply import prune_bundle, pruning_sentence
+from protoquant.head.prune.apply import prune_bundle, pruning_sentence, starting_point
 from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.train import train
 
@@ -139,13 +140,50 @@ def test_without_a_penalty_the_plan_must_give_one(bundle, stores) -> None:
     run(PrunePlan(**HALF, finetune="none"), bare, stores)
 
 
+@pytest.mark.parametrize(
+    ("solver", "penalties"),
+    [
+        ({"solver": "proximal", "budget": None, "refit": 0.5}, (0.1, 0.0)),
+        ({"solver": "budget", "budget": {}, "refit": 0.5}, (0.0, 0.1)),
+        ({"solver": "gradient", "budget": None, "gradient": {}, "refit": 0.5}, (0.2, 0.0)),
+    ],
+)
+def test_the_head_is_fitted_again_under_the_penalty_it_was_last_fitted_with(bundle, stores, solver, penalties) -> None:
+    """L1 with the proximal solver and by gradient, which fits once; L2 with budgets. A plan's penalty is L1."""
+    params = {"train": {**bundle.params["train"], "gradient": None, **solver}}
+    mine = replace(bundle, params=params, metrics={**bundle.metrics, "penalty": 0.2})
+    start = starting_point(PrunePlan(**HALF), mine, stores, device=CPU, on_event=ignore)
+    assert (start.penalty, start.ridge) == pytest.approx(penalties)
+    given = starting_point(PrunePlan(**HALF, penalty=0.03), mine, stores, device=CPU, on_event=ignore)
+    assert (given.penalty, given.ridge) == (0.03, 0.0)
+    pruned = run(PrunePlan(**HALF), mine, stores).bundle
+    scores = presence(tokens(stores, "train"), pruned.codebook, pruned.temperature).scores
+    loss = torch.nn.functional.cross_entropy(head_logits(scores, pruned.head), stores["train"].labels)
+    whole = (pruned.head.sum(), pruned.head.square().sum() / 2)[penalties[1] > 0]
+    assert pruned.metrics["objective"] == pytest.approx(float(loss + 0.2 / 3 * whole), abs=1e-5)
+
+
+def test_images_that_chose_patches_measure_nothing(bundle, stores) -> None:
+    train_params = {**bundle.params["train"], "grounding": "chosen", "grounding_patches": 4}
+    chosen = replace(bundle, params={"train": train_params})
+    plan = PrunePlan(**HALF, finetune="none")
+    all_images = starting_point(plan, bundle, stores, device=CPU, on_event=ignore)
+    others = starting_point(plan, chosen, stores, device=CPU, on_event=ignore)
+    every = torch.arange(bundle.codebook.k)
+    measuring = halves(stores["validation"].labels)[1]
+    whole, part = all_images.rescore(every, None), others.rescore(every, None)
+    assert torch.equal(part["validation"].scores, whole["validation"].scores[measuring])
+    assert torch.equal(part["validation"].labels, stores["validation"].labels[measuring])
+    assert torch.equal(part["train"].scores, whole["train"].scores)
+
+
 def test_train_prunes_by_its_own_plan(path, features, images, codebook, tmp_path) -> None:
     """A plan in train gives what the plan on the trained bundle gives."""
     plan = PrunePlan(unit="class_budget", criterion="magnitude", budget=1, semantics="compact")
     config = TrainConfig.model_validate({**Bundle.open(path).params["train"], "temperature": 0.1, "prune": plan})
     out, events = tmp_path / "pruned", []
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
-    train(config, **arguments, device=CPU, on_event=events.append)
+    train(config, **arguments, device=CPU, seed=0, on_event=events.append)
     opened = Bundle.open(out)
     assert opened.metrics["class_size"] <= 1
     assert opened.codebook.k == opened.metrics["prune"]["softmax_codes"] <= 3

@@ -42,6 +42,22 @@ def test_gradient_comes_to_the_same_optimum() -> None:
     assert found.work == 300
 
 
+def test_both_tuners_come_to_the_optimum_of_an_l2_penalty() -> None:
+    found = refit(TRAIN, 1.0 * SUPPORT, SUPPORT, 0.0, LIMITS, ridge=0.5).weights
+    weights = found.clone().requires_grad_()
+    loss = functional.cross_entropy(TRAIN.scores @ weights.T, TRAIN.labels)
+    (slope,) = torch.autograd.grad(loss + 0.5 / 2 / 3 * weights.square().sum(), weights)
+    assert int((found > 0).sum()) == 3
+    assert float(slope[found > 0].abs().max()) < 1e-4
+    assert float(slope[SUPPORT].min()) > -1e-4
+    assert not bool((found > 0)[~SUPPORT].any())
+    config = GradientTuning(optimizer="adam", lr=0.1, epochs=300, batch=60)
+    tuned = descend(
+        config, TRAIN, HELD_OUT, 1.0 * SUPPORT, SUPPORT, penalty=0.0, ridge=0.5, generator=torch.Generator()
+    )
+    torch.testing.assert_close(tuned.weights, found, atol=0.05, rtol=0)
+
+
 def test_gradient_never_brings_a_weight_back() -> None:
     start = 1.0 * SUPPORT
     start[0, 3] = 0

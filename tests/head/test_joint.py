@@ -1,0 +1,264 @@
+import copy
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.core.errors import DataError
+from protoquant.head import joint
+from protoquant.head.config import JointConfig
+from protoquant.head.joint import joint_epochs
+from tests.head.conftest import clustered_tokens, directions
+
+PLAIN = JointConfig(epochs=4, batch=8, lr_codes=0.02, lr_head=0.1, prototype_dropout=0.0)
+
+
+@dataclass
+class Source:
+    """Tokens in memory; remembers which images were read."""
+
+    values: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        self.read: list[list[int]] = []
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def t(self) -> int:
+        return self.values.shape[1]
+
+    @property
+    def d(self) -> int:
+        return self.values.shape[2]
+
+    def tokens(self, indices: Tensor) -> Tensor:
+        self.read.append(torch.as_tensor(indices).tolist())
+        return self.values[indices]
+
+
+def source(n: int = 24, seed: int = 0) -> Source:
+    return Source(*clustered_tokens(n, seed))
+
+
+def codebook() -> Codebook:
+    return Codebook(directions(), FeatureNorm("l2"))
+
+
+def head() -> Tensor:
+    """Each class on its two codes, weakly, and on one of another."""
+    weights = torch.zeros(3, 8)
+    for label in range(3):
+        weights[label, [2 * label, 2 * label + 1, (2 * label + 2) % 6]] = 0.5
+    return weights
+
+
+def run(config: JointConfig = PLAIN, views=None, weights=None, seed: int = 0, codes: Codebook | None = None):
+    return list(
+        joint_epochs(
+            views or [source()],
+            codes or codebook(),
+            head() if weights is None else weights,
+            0.1,
+            config=config,
+            generator=torch.Generator().manual_seed(seed),
+        )
+    )
+
+
+def test_a_weight_that_is_zero_stays_zero_and_none_is_negative() -> None:
+    for epoch in run(PLAIN.model_copy(update={"lr_head": 0.5})):
+        assert not bool((epoch.weights != 0)[head() == 0].any())
+        assert bool((epoch.weights >= 0).all())
+
+
+def test_a_weight_that_became_zero_never_comes_back() -> None:
+    """Adam's memory moves on after the last gradient, but only further below zero."""
+    gone = torch.zeros_like(head(), dtype=torch.bool)
+    for epoch in run(JointConfig(epochs=12, batch=4, lr_codes=0.02, lr_head=0.4, prototype_dropout=0.2)):
+        assert not bool((epoch.weights > 0)[gone].any())
+        gone = epoch.weights == 0
+    assert bool(gone[head() > 0].any())
+
+
+def test_codes_stay_unit_vectors_and_move() -> None:
+    for epoch in run():
+        norms = torch.linalg.vector_norm(epoch.codebook.codes, dim=1)
+        torch.testing.assert_close(norms, torch.ones(8), atol=1e-6, rtol=0)
+        assert 0.5 < epoch.drift < 1.0
+        moved = (epoch.codebook.codes * directions()).sum(dim=1)
+        assert epoch.drift == pytest.approx(float(moved.mean()), abs=1e-6)
+
+
+def test_codes_that_no_class_uses_move_too_since_they_compete() -> None:
+    moved = run()[-1].codebook.codes[6:]
+    assert bool(((moved * directions()[6:]).sum(dim=1) < 1 - 1e-4).all())
+
+
+def test_the_loss_falls_on_a_problem_that_can_be_learned() -> None:
+    config = JointConfig(epochs=20, batch=8, lr_codes=0.02, lr_head=0.2, prototype_dropout=0.0)
+    losses = [epoch.loss for epoch in run(config)]
+    assert losses[-1] < 0.3 * losses[0]
+    assert [epoch.number for epoch in run(config)] == list(range(1, 21))
+
+
+def test_what_is_given_is_not_changed() -> None:
+    codes, weights = codebook(), head()
+    before = copy.deepcopy((codes.codes, weights))
+    run(weights=weights, codes=codes)
+    assert torch.equal(codes.codes, before[0])
+    assert torch.equal(weights, before[1])
+
+
+def test_the_epochs_are_values_not_views() -> None:
+    """An epoch that was kept is what it was after later ones."""
+    kept, states = [], []
+    for epoch in joint_epochs(
+        [source()], codebook(), head(), 0.1, config=PLAIN, generator=torch.Generator().manual_seed(0)
+    ):
+        kept.append(epoch)
+        states.append((epoch.codebook.codes.clone(), epoch.weights.clone()))
+    for epoch, (codes, weights) in zip(kept, states, strict=True):
+        assert torch.equal(epoch.codebook.codes, codes)
+        assert torch.equal(epoch.weights, weights)
+    assert not torch.equal(kept[0].weights, kept[-1].weights)
+
+
+def test_same_seed_same_bytes_and_another_seed_others() -> None:
+    config = PLAIN.model_copy(update={"prototype_dropout": 0.4})
+    one, again, other = run(config), run(config), run(config, seed=1)
+    for first, second in zip(one, again, strict=True):
+        assert first.codebook.codes.numpy().tobytes() == second.codebook.codes.numpy().tobytes()
+        assert first.weights.numpy().tobytes() == second.weights.numpy().tobytes()
+        assert first.loss == second.loss
+    assert not torch.equal(one[-1].weights, other[-1].weights)
+
+
+def loss_by_hand(codes: np.ndarray, weights: np.ndarray, tokens: np.ndarray, labels: list[int], share: float) -> float:
+    """The objective in numpy, double precision: cosine, softmax over codes, maximum over cells, head, cross-entropy."""
+    units = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    total = 0.0
+    for image, label in zip(tokens, labels, strict=True):
+        directions_ = image / np.linalg.norm(image, axis=1, keepdims=True)
+        powers = np.exp(directions_ @ units.T / 0.1)
+        scores = (powers / powers.sum(axis=1, keepdims=True)).max(axis=0)
+        logits = np.maximum(weights, 0) @ scores
+        target = np.full(len(weights), share / len(weights))
+        target[label] += 1 - share
+        total -= float(target @ (logits - np.log(np.exp(logits).sum())))
+    return total / len(tokens)
+
+
+def slope(function, values: np.ndarray) -> np.ndarray:
+    """Central differences."""
+    found = np.zeros_like(values)
+    for place in np.ndindex(values.shape):
+        ahead, back = values.copy(), values.copy()
+        ahead[place] += 1e-6
+        back[place] -= 1e-6
+        found[place] = (function(ahead) - function(back)) / 2e-6
+    return found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_the_gradient_of_a_step_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """One whole batch of one epoch: what reaches the optimizer is the slope of the objective written by hand."""
+    seen: list[Tensor] = []
+
+    class Spy(torch.optim.Adam):
+        def step(self, closure=None):
+            seen.extend(group["params"][0].grad.clone() for group in self.param_groups)
+            return super().step(closure)
+
+    monkeypatch.setattr(joint.torch.optim, "Adam", Spy)
+    some = source(6)
+    some.values = some.values.float()
+    config = JointConfig(epochs=1, batch=6, lr_codes=1e-3, lr_head=1e-3, prototype_dropout=0.0, smoothing=share)
+    (epoch,) = run(config, [some])
+    tokens, labels = some.values.double().numpy(), some.labels.tolist()
+    codes, weights = directions().double().numpy(), head().double().numpy()
+    assert epoch.loss == pytest.approx(loss_by_hand(codes, weights, tokens, labels, share), abs=1e-6)
+    of_codes = slope(lambda at: loss_by_hand(at, weights, tokens, labels, share), codes)
+    assert np.abs(of_codes).max() > 1e-3
+    np.testing.assert_allclose(seen[0].numpy(), of_codes, atol=2e-6)
+    of_head = slope(lambda at: loss_by_hand(codes, at, tokens, labels, share), weights)
+    np.testing.assert_allclose(seen[1].numpy() * (weights > 0), of_head * (weights > 0), atol=2e-6)
+    assert bool((seen[1][head() == 0] == 0).all())
+
+
+def test_dropout_keeps_the_mean() -> None:
+    scores = torch.rand(4, 5, generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.stack([joint._drop(scores, 0.4, generator) for _ in range(4000)])
+    # Each is 0 or 1 / 0.6 of what it was; the standard error of the mean is 0.013 of it.
+    assert torch.allclose(draws.mean(dim=0) / scores, torch.ones(4, 5), atol=0.06)
+    assert torch.allclose((draws == 0).float().mean(dim=0), torch.full((4, 5), 0.4), atol=0.04)
+    left = draws[draws != 0]
+    assert torch.allclose(left, (scores / 0.6).expand_as(draws)[draws != 0])
+
+
+def test_without_dropout_nothing_is_drawn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    scores = torch.rand(2, 3)
+    assert joint._drop(scores, 0.0, generator) is scores
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_dropout_is_of_an_image_not_of_a_batch() -> None:
+    dropped = joint._drop(torch.ones(50, 20), 0.5, torch.Generator().manual_seed(0)) == 0
+    assert len(torch.unique(dropped, dim=0)) > 40
+
+
+def test_nan_stops_with_epoch_and_batch() -> None:
+    weights = head()
+    weights[0, 0] = torch.nan
+    with pytest.raises(
+        DataError, match=r"the joint loss is nan in epoch 1, batch 1; lower train\.joint\.lr_codes, 0\.02"
+    ):
+        run(weights=weights)
+
+
+def test_nan_in_a_later_batch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    right = joint.smooth
+
+    def broken(*arguments):
+        calls.append(1)
+        return right(*arguments) * (torch.nan if len(calls) == 5 else 1.0)
+
+    monkeypatch.setattr(joint, "smooth", broken)
+    with pytest.raises(DataError, match=r"is nan in epoch 2, batch 2;"):
+        run()  # 24 images in batches of 8: three a pass
+
+
+def test_views_are_taken_in_turn_and_every_image_is_seen_once_an_epoch() -> None:
+    views = [source(seed=seed) for seed in range(3)]
+    run(PLAIN.model_copy(update={"epochs": 7}), views)
+    assert [len(view.read) for view in views] == [9, 6, 6]  # epochs 1, 4, 7; 2, 5; 3, 6; three batches each
+    for view in views:
+        for start in range(0, len(view.read), 3):
+            assert sorted(chain.from_iterable(view.read[start : start + 3])) == list(range(24))
+    assert views[0].read[:3] != views[0].read[3:6]
+
+
+def test_with_hardly_any_rate_nothing_drifts() -> None:
+    (epoch,) = run(JointConfig(epochs=1, batch=8, lr_codes=1e-12, lr_head=1e-12, prototype_dropout=0.0))
+    assert epoch.drift == pytest.approx(1.0, abs=1e-6)
+    torch.testing.assert_close(epoch.codebook.codes, directions(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(epoch.weights, head(), atol=1e-6, rtol=0)
+
+
+def test_the_last_batch_may_be_smaller_and_counts_by_its_images() -> None:
+    """With no rate, the mean over a pass does not depend on how it is cut."""
+    still = {"epochs": 1, "lr_codes": 1e-12, "lr_head": 1e-12, "prototype_dropout": 0.0}
+    whole, cut = (run(JointConfig(batch=batch, **still))[0].loss for batch in (24, 7))
+    assert cut == pytest.approx(whole, abs=1e-6)

@@ -1,0 +1,128 @@
+import pytest
+import torch
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.core.events import ignore
+from protoquant.head.config import TrainConfig
+from protoquant.head.grounding import Price
+from protoquant.head.inputs import Scores, Scoring, TrainInputs
+from protoquant.head.path import Fitted
+from protoquant.head.record import JointRow, Trained, bundle_of, head_sentence
+from protoquant.head.select import Candidate
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(temperature=(0.1,))
+
+
+def candidate(penalty: float, top1: float = 0.75) -> Candidate:
+    return Candidate(
+        temperature=0.1,
+        penalty=penalty,
+        objective=1.0,
+        residual=0.001,
+        gap=1e-4,
+        iterations=10,
+        epoch=0,
+        refit_residual=0.002,
+        refit_gap=2e-4,
+        refit_iterations=5,
+        nonzeros=4,
+        prototypes=3,
+        class_size=4 / 3,
+        train_top1=1.0,
+        validation_top1=top1,
+    )
+
+
+def fitted(penalty: float, code: int, top1: float = 0.75) -> Fitted:
+    weights = torch.zeros(3, 8)
+    weights[:, code] = torch.tensor([1.0, 2.0, 3.0])
+    return Fitted(candidate(penalty, top1), weights.to_sparse())
+
+
+ROWS = (JointRow(1, 0.9, 0.8, 0.6, 0.99), JointRow(2, 0.7, 0.6, 0.7, 0.95), JointRow(3, 0.5, 0.65, 0.8, 0.9))
+
+
+@pytest.fixture
+def given(inputs) -> TrainInputs:
+    return TrainInputs.open(**inputs)
+
+
+@pytest.fixture
+def scores(given) -> Scores:
+    return Scoring(CONFIG, given, CPU, None, ignore).scores(given.codebook)
+
+
+def trained(scores: Scores | None = None, **values) -> Trained:
+    codebook = Codebook(torch.eye(8, 16), FeatureNorm("l2"))
+    return Trained(codebook, scores, (fitted(0.3, 0), fitted(0.2, 1), fitted(0.1, 2)), 1, **values)
+
+
+def test_the_path_is_a_table_with_one_head_taken() -> None:
+    found = trained()
+    table = found.table()
+    assert table["penalty"].tolist() == [0.3, 0.2, 0.1]
+    assert table["selected"].tolist() == [0, 1, 0]
+    assert list(table.columns)[-1] == "selected"
+    assert found.candidates == tuple(candidate(penalty) for penalty in (0.3, 0.2, 0.1))
+    assert found.taken is found.fitted[1]
+
+
+def test_without_joint_training_there_is_no_joint_table() -> None:
+    assert trained().joint_table() is None
+
+
+def test_epochs_are_a_table_with_one_kept_and_the_moved_head_is_the_model() -> None:
+    moved = fitted(0.2, 5, 0.9)
+    found = trained(moved=moved, joint=ROWS, epoch=2)
+    table = found.joint_table()
+    assert list(table.columns) == ["epoch", "train_loss", "validation_loss", "validation_top1", "drift", "selected"]
+    assert table["epoch"].tolist() == [1, 2, 3]
+    assert table["selected"].tolist() == [0, 1, 0]
+    assert table["drift"].tolist() == [0.99, 0.95, 0.9]
+    assert found.taken is moved
+    # The path tells which head joint training started from.
+    assert found.table()["selected"].tolist() == [0, 1, 0]
+
+
+def test_a_row_gives_its_values_without_the_epoch() -> None:
+    assert ROWS[0].values() == {"train_loss": 0.9, "validation_loss": 0.8, "validation_top1": 0.6, "drift": 0.99}
+
+
+def test_the_sentence_names_what_was_taken(scores) -> None:
+    assert head_sentence(trained(scores), 0.5) == (
+        "head: validation top-1 0.7500, linear probe 0.5000, n = 12; 3 prototypes, 1.3 per class, temperature 0.1"
+    )
+    assert "top-1 0.9000" in head_sentence(trained(scores, moved=fitted(0.2, 5, 0.9), joint=ROWS, epoch=2), 0.5)
+
+
+def test_the_bundle_holds_the_taken_head_and_its_numbers(given, scores) -> None:
+    bundle = bundle_of(CONFIG, given, trained(scores))
+    assert bundle.prototypes.tolist() == [1]
+    assert bundle.head[:, 1].tolist() == [1.0, 2.0, 3.0]
+    assert bundle.params == {"train": CONFIG.model_dump(mode="json")}
+    assert set(bundle.provenance["code"]) == {1}
+    assert bundle.metrics["train"] == {"top1": 1.0, "n": 24}
+    assert bundle.metrics["validation"] == {"top1": 0.75, "n": 12}
+    assert bundle.metrics["probe"]["validation"]["top1"] == pytest.approx(1 / 3, abs=1e-6)
+    assert bundle.metrics["penalty"] == 0.2
+    assert bundle.metrics["grounding"] == {"method": "centroid", "patches": None}
+    assert "joint" not in bundle.metrics
+
+
+def test_joint_training_and_the_price_of_grounding_are_numbers_of_the_bundle(given, scores) -> None:
+    config = CONFIG.model_copy(update={"grounding": "mean", "grounding_patches": 4})
+    found = trained(scores, moved=fitted(0.2, 5, 0.9), joint=ROWS, epoch=2, price=Price(1.5, 0.75, 0.5))
+    bundle = bundle_of(config, given, found)
+    assert bundle.prototypes.tolist() == [5]
+    assert bundle.metrics["validation"]["top1"] == 0.9
+    assert bundle.metrics["joint"] == {"epoch": 2, "drift": 0.95}
+    assert bundle.metrics["grounding"] == {
+        "method": "mean",
+        "patches": 4,
+        "class_size": 1.5,
+        "before": 0.75,
+        "after": 0.5,
+        "price": 0.25,
+    }
