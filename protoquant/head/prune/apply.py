@@ -175,15 +175,15 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def _penalty(plan: PrunePlan, bundle: Bundle, fitted: TrainConfig) -> float:
-    """The L1 penalty that the head's weights were last fitted with."""
+    """The L1 penalty that the head's weights were last fitted with; the convex tuner needs one above 0."""
     if plan.finetune == "none":
         return 0.0
     found = bundle.metrics.get("penalty")
-    if not isinstance(found, int | float) or found <= 0:
+    if not isinstance(found, int | float) or found < 0 or (found == 0 and plan.tuner == "refit"):
         raise DataError(
             f"the bundle's metrics must name the penalty of its head, got {found!r}; give the plan's penalty"
         )
-    return float(found) * fitted.refit
+    return float(found) * (1.0 if fitted.solver == "gradient" else fitted.refit)
 
 
 def _metrics(plan: PrunePlan, bundle: Bundle, start: Start, result: Pruned) -> dict[str, Any]:
