@@ -11,7 +11,7 @@ from rich.table import Table
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 
-app = typer.Typer(help="Look at params.yaml and check it.", no_args_is_help=True)
+app = typer.Typer(help="Look at params.yaml, check it, fill it from a preset.", no_args_is_help=True)
 
 
 @app.command()
@@ -51,3 +51,31 @@ def show(
             said = json.dumps(value.model_dump(mode="json")[key])
             table.add_row(f"{field.alias or name}.{key}", said, allowed[key], inner.description or "")
     Console().print(table, highlight=False, markup=False)
+
+
+@app.command()
+def apply(
+    name: Annotated[str, typer.Argument(help="A file of presets/, without its ending.", show_default=False)] = "",
+    *,
+    names: Annotated[bool, typer.Option("--list", help="Say which presets there are.")] = False,
+) -> None:
+    """Write a whole configuration from presets/ into params.yaml; its other sections and comments stay."""
+    from protoquant.presets import Preset, preset_names
+
+    workspace, console = Workspace(Path.cwd()), Console()
+    known = preset_names(workspace.presets)
+    if names:
+        table = Table("preset", "what it is")
+        for one in known:
+            table.add_row(one, Preset.open(workspace.presets, one).summary)
+        console.print(table, highlight=False, markup=False)
+        return
+    if not name:
+        raise UsageError(f"name a preset: {', '.join(known)}")
+    preset = Preset.open(workspace.presets, name)
+    sections = " and ".join(preset.values)
+    if preset.apply(workspace.params):
+        said = f"{workspace.params.name}: {sections} are those of preset {name}; next: dvc repro"
+    else:
+        said = f"{workspace.params.name} holds preset {name} already: {sections} stay as they are"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)

@@ -31,6 +31,8 @@ from protoquant.core.seeding import torch_generator
 from protoquant.features.store import FeatureStore
 
 _LABEL = "quantize"
+# What an epoch's line says; history.csv holds every number.
+_TOLD = ("loss", "quantization_error", "perplexity", "dead_share", "revived")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def quantize(
         iterations=config.probe_iterations,
     )
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
-    learned, codebook, history = _learn(config, all_views(train), size, fitted.probe, seed=seed, on_event=on_event)
+    learned, codebook, history = _learn(config, train, size, fitted.probe, seed=seed, on_event=on_event)
     train_health, grounding = _measure_and_ground(train, codebook, config.batch)
     validation_health = measure(validation, codebook, config.batch)
     quantised = _quantised_numbers(config, validation, learned, codebook, fitted)
@@ -149,7 +151,7 @@ def _learn(
 
     def note(phase: str, numbers: Mapping[str, float]) -> None:
         history.append({"epoch": len(history) + 1, "phase": phase, **numbers})
-        on_event(EpochEvent(_LABEL, len(history), numbers))
+        on_event(EpochEvent(_LABEL, len(history), {name: numbers[name] for name in _TOLD if name in numbers}))
 
     if size.of_class is None:
         codes = _seed(config, train, norm, size.k, device=device, seed=seed)

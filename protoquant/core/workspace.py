@@ -18,6 +18,11 @@ class Workspace:
         return self.root / "params.yaml"
 
     @property
+    def presets(self) -> Path:
+        """Whole configurations, one file each."""
+        return self.root / "presets"
+
+    @property
     def lock(self) -> Path:
         """DVC's record of the last run of each stage."""
         return self.root / "dvc.lock"

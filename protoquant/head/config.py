@@ -68,7 +68,7 @@ class BudgetConfig(Section):
 class JointConfig(Section):
     """Codes and head trained together, from the head that validation chose."""
 
-    epochs: int = Field(20, ge=1, le=1_000, description="passes over the train images; validation chooses one of them")
+    epochs: int = Field(40, ge=1, le=1_000, description="passes over the train images; validation chooses one of them")
     batch: int = Field(64, ge=1, le=100_000, description="images of a step")
     lr_codes: float = Field(
         0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors"

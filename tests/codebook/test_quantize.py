@@ -134,15 +134,20 @@ def test_history_and_events_tell_every_pass(features, tmp_path):
     epochs = [event for event in heard if isinstance(event, EpochEvent)]
     assert history["epoch"].tolist() == [event.epoch for event in epochs] == list(range(1, len(history) + 1))
     assert set(history["phase"]) == {"seeding", "all"}
-    columns = ["usage", "perplexity", "dead_share", "quantization_error", "revived"]
+    columns = ["quantization_error", "perplexity", "dead_share", "revived"]
+    assert {"usage", "gini", "tokens", *columns} <= set(history)
     for row, event in zip(history[columns].to_dict("records"), epochs, strict=True):
-        assert row == pytest.approx({name: event.values[name] for name in columns}, abs=1e-5)
+        assert list(event.values) == columns
+        assert row == pytest.approx(dict(event.values), abs=1e-5)
         assert all(math.isfinite(value) for value in row.values())
 
 
 def test_each_learner_tells_its_numbers_in_columns_of_the_history(features, tmp_path):
-    run(features, tmp_path / "out", learner="gradient", epochs=3, gradient={"warmup_epochs": 1, "lr": 0.01})
+    heard, values = [], {"learner": "gradient", "epochs": 3, "gradient": {"warmup_epochs": 1, "lr": 0.01}}
+    run(features, tmp_path / "out", heard.append, **values)
     history = pd.read_csv(tmp_path / "out" / "history.csv")
+    last = [event for event in heard if isinstance(event, EpochEvent)][-1]
+    assert list(last.values) == ["loss", "quantization_error", "perplexity", "dead_share", "revived"]
     columns = ["loss", "loss_task", "loss_codebook", "loss_balance", "lr"]
     assert bool(history.loc[history["phase"] == "all", columns].notna().all(axis=None))
     assert bool(history.loc[history["phase"] == "seeding", columns].isna().all(axis=None))

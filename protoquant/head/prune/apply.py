@@ -201,11 +201,11 @@ def _split(fitted: TrainConfig, penalty: float) -> tuple[float, float]:
 
 
 def _penalties(plan: PrunePlan, bundle: Bundle, fitted: TrainConfig) -> tuple[float, float]:
-    """The L1 and the L2 penalty that the head's weights were last fitted with; one of them is 0."""
+    """The L1 and the L2 penalty that the head's weights were last fitted with; the convex tuner needs one of them."""
     if plan.finetune == "none":
         return 0.0, 0.0
     found = bundle.metrics.get("penalty")
-    if not isinstance(found, int | float) or found <= 0:
+    if not isinstance(found, int | float) or found < 0 or (found == 0 and plan.tuner == "refit"):
         raise DataError(
             f"the bundle's metrics must name the penalty of its head, got {found!r}; give the plan's penalty"
         )

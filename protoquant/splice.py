@@ -1,0 +1,171 @@
+"""New values put into a YAML file where the old ones stand; every other character stays as it was written.
+
+A round trip through a YAML writer would not do: it hangs the comment above a key on what stands before that key, so
+that a section that comes or goes takes along the comment of the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+_Pair = tuple[Node, Node]
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """Characters from start to end, not included, give way to others."""
+
+    start: int
+    end: int
+    text: str
+
+
+def splice(text: str, new: str) -> str:
+    """Give the top-level keys of one YAML text the values that they have in another.
+
+    Below a key that both have, keys become the same too: one that is new comes with the comment above it and those
+    inside it, one that is gone takes its own along, and comments of those that stay are not touched. Where values
+    are equal already, not a character changes.
+
+    Args:
+        text: Block mappings, as in params.yaml; may be empty.
+        new: Likewise; a top-level key that ``text`` lacks is put at its end.
+
+    Returns:
+        The new text. With anchors or braces its values may be others than wanted: compare them.
+    """
+    ending = "\r\n" if "\r\n" in text else "\n"
+    text, new = (part if not part or part.endswith("\n") else part + ending for part in (text, new))
+    target, source = _Document(text), _Document(new.replace("\r\n", "\n").replace("\n", ending))
+    edits = [
+        edit
+        for name, pair in source.top.items()
+        if name in target.top
+        for edit in _value(target, source, target.top[name], pair)
+    ]
+    added = [ending + source.lines(pair) for name, pair in source.top.items() if name not in target.top]
+    parts, place = [], 0
+    for edit in sorted(edits, key=lambda one: one.start):
+        parts += [text[place : edit.start], edit.text]
+        place = max(place, edit.end)
+    return "".join([*parts, text[place:], *added])
+
+
+class _Document:
+    """A YAML text and where its keys and values stand."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def top(self) -> dict[str, _Pair]:
+        """The top-level keys."""
+        node = YAML(typ="safe", pure=True).compose(self.text)
+        return {} if node is None else _pairs(node)
+
+    def end(self, node: Node) -> int:
+        """Where a value ends, without the comments after it."""
+        if _is_block(node) and node.value:
+            last = node.value[-1]
+            return self.end(last[1] if isinstance(last, tuple) else last)
+        return len(self.text[: node.end_mark.index].rstrip())
+
+    def next_line(self, place: int) -> int:
+        """Where the line after a place starts."""
+        return self.text.index("\n", place) + 1
+
+    def line(self, place: int) -> int:
+        """Where the line of a place starts."""
+        return self.text.rfind("\n", 0, place) + 1
+
+    def lines(self, pair: _Pair) -> str:
+        """The lines of a key and its value."""
+        return self.text[self.line(pair[0].start_mark.index) : self.next_line(self.end(pair[1]))]
+
+    def above(self, parent: _Pair, number: int) -> int:
+        """Where the comment above a key of a block starts, or its line where there is none."""
+        key, block = parent
+        before = key.end_mark.index if number == 0 else self.end(block.value[number - 1][1])
+        return self.next_line(before)
+
+    def inner(self, pair: _Pair) -> str:
+        """The lines of a block value, without the line of its key."""
+        return self.text[self.next_line(pair[0].end_mark.index) : self.next_line(self.end(pair[1]))]
+
+    def flow(self, node: Node) -> str:
+        """What is written for a value that is no block."""
+        return self.text[node.start_mark.index : self.end(node)]
+
+
+def _value(target: _Document, source: _Document, old: _Pair, new: _Pair) -> Iterator[_Edit]:
+    """Edits that make the value of one key that of the other."""
+    if _same(old[1], new[1]):
+        return
+    if _is_mapping(old[1]) and _is_mapping(new[1]):
+        yield from _block(target, source, old, new)
+        return
+    colon = target.text.index(":", old[0].end_mark.index) + 1
+    shift = old[0].start_mark.column - new[0].start_mark.column
+    if _is_block(old[1]):
+        start, end = target.next_line(colon), target.next_line(target.end(old[1]))
+    else:
+        start = end = target.next_line(target.end(old[1]))
+        yield _Edit(colon, target.end(old[1]), "" if _is_block(new[1]) else f" {source.flow(new[1])}")
+    if _is_block(new[1]):
+        yield _Edit(start, end, _shifted(source.inner(new), shift))
+    elif _is_block(old[1]):
+        yield _Edit(colon, colon, f" {source.flow(new[1])}")
+        yield _Edit(start, end, "")
+
+
+def _block(target: _Document, source: _Document, old: _Pair, new: _Pair) -> Iterator[_Edit]:
+    """Edits that give one block mapping the keys of the other."""
+    has, wanted = _pairs(old[1]), _pairs(new[1])
+    shift = next(iter(has.values()))[0].start_mark.column - next(iter(wanted.values()))[0].start_mark.column
+    for number, (name, pair) in enumerate(has.items()):
+        if name not in wanted:
+            yield _Edit(target.above(old, number), target.next_line(target.end(pair[1])), "")
+    place = target.above(old, 0)
+    for number, (name, pair) in enumerate(wanted.items()):
+        if name in has:
+            yield from _value(target, source, has[name], pair)
+            place = target.next_line(target.end(has[name][1]))
+        else:
+            written = source.text[source.above(new, number) : source.next_line(source.end(pair[1]))]
+            yield _Edit(place, place, _shifted(written, shift))
+
+
+def _pairs(node: Node) -> dict[str, _Pair]:
+    return {key.value: (key, value) for key, value in node.value}
+
+
+def _is_block(node: Node) -> bool:
+    return isinstance(node, MappingNode | SequenceNode) and not node.flow_style
+
+
+def _is_mapping(node: Node) -> bool:
+    return isinstance(node, MappingNode) and _is_block(node) and bool(node.value)
+
+
+def _same(old: Node, new: Node) -> bool:
+    """Whether two values are equal, of the same types, however they are written."""
+    return json.dumps(_plain(old), default=str) == json.dumps(_plain(new), default=str)
+
+
+def _plain(node: Node) -> Any:
+    return YAML(typ="safe", pure=True).constructor.construct_document(node)
+
+
+def _shifted(lines: str, by: int) -> str:
+    """Lines further right, or further left where ``by`` is below 0."""
+    if by == 0:
+        return lines
+    parts = lines.splitlines(keepends=True)
+    return "".join(" " * by + part if by > 0 else part[min(-by, len(part) - len(part.lstrip(" "))) :] for part in parts)
