@@ -7,6 +7,7 @@ that a section that comes or goes takes along the comment of the next one.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,7 +76,14 @@ class _Document:
         if _is_block(node) and node.value:
             last = node.value[-1]
             return self.end(last[1] if isinstance(last, tuple) else last)
-        return len(self.text[: node.end_mark.index].rstrip())
+        place = len(self.text[: node.end_mark.index].rstrip())
+        return self._before_comments(place) if node.start_mark.index == node.end_mark.index else place
+
+    def _before_comments(self, place: int) -> int:
+        """Where the key of an empty value ends: the parser says that the value stands below its comments."""
+        while comment := re.search(r"(^|\s)#", self.text[self.line(place) : place]):
+            place = len(self.text[: self.line(place) + comment.start()].rstrip())
+        return place
 
     def next_line(self, place: int) -> int:
         """Where the line after a place starts."""
@@ -100,8 +108,8 @@ class _Document:
         return self.text[self.next_line(pair[0].end_mark.index) : self.next_line(self.end(pair[1]))]
 
     def flow(self, node: Node) -> str:
-        """What is written for a value that is no block."""
-        return self.text[node.start_mark.index : self.end(node)]
+        """What is written after a colon for a value that is no block."""
+        return f" {self.text[node.start_mark.index : self.end(node)]}".rstrip()
 
 
 def _value(target: _Document, source: _Document, old: _Pair, new: _Pair) -> Iterator[_Edit]:
@@ -117,11 +125,11 @@ def _value(target: _Document, source: _Document, old: _Pair, new: _Pair) -> Iter
         start, end = target.next_line(colon), target.next_line(target.end(old[1]))
     else:
         start = end = target.next_line(target.end(old[1]))
-        yield _Edit(colon, target.end(old[1]), "" if _is_block(new[1]) else f" {source.flow(new[1])}")
+        yield _Edit(colon, target.end(old[1]), "" if _is_block(new[1]) else source.flow(new[1]))
     if _is_block(new[1]):
         yield _Edit(start, end, _shifted(source.inner(new), shift))
     elif _is_block(old[1]):
-        yield _Edit(colon, colon, f" {source.flow(new[1])}")
+        yield _Edit(colon, colon, source.flow(new[1]))
         yield _Edit(start, end, "")
 
 

@@ -98,6 +98,18 @@ def test_fast_after_paper_gives_the_file_back(project: Path) -> None:
     assert params.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize("nothing", ["", " ~  # nothing"])
+def test_however_nothing_is_written_no_comment_goes(project: Path, nothing: str) -> None:
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace(": null\n", f":{nothing}\n"))
+    comments = comments_of(params)
+    for name in ("paper", "fast", "paper"):
+        preset, before = Preset.open(FOLDER, name), load(params)
+        assert preset.apply(params) or name == "fast"
+        assert load(params) == {**before, **preset.values}
+        assert comments <= comments_of(params)
+
+
 @pytest.mark.parametrize("text", ["", "seed: 3\n", "seed: 3\ntrain:\n  crops: 1\n", "train: {crops: 1}\nseed: 3\n"])
 def test_sections_that_are_missing_or_short_are_filled(tmp_path: Path, text: str) -> None:
     params = tmp_path / "params.yaml"

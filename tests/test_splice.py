@@ -90,6 +90,35 @@ def written(values: Any, *, braces: bool) -> str:
     return out.getvalue()
 
 
+EMPTY = "a:\n  b:\n  # of c\n\n  c:  # beside c\n  # of d\n  d: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("new", "before", "after"),
+    [
+        ("a:\n  b: 1\n  c:\n  d: 1\n", "  b:\n", "  b: 1\n"),
+        ("a:\n  b:\n    x: 1\n  c:\n  d: 1\n", "  b:\n", "  b:\n    x: 1\n"),
+        ("a:\n  b:\n  c: [1]\n  d: 1\n", "c:  #", "c: [1]  #"),
+        ("a:\n  b:\n  c:\n    x: 1\n  d: 1\n", "beside c\n", "beside c\n    x: 1\n"),
+        ("a:\n  b:\n  c:\n  d:\n", "d: 1", "d:"),
+        ("a:\n  b:\n  d: 1\n", "  # of c\n\n  c:  # beside c\n", ""),
+    ],
+)
+def test_an_empty_value_ends_before_the_comment_of_the_next_key(new: str, before: str, after: str) -> None:
+    assert before in EMPTY
+    assert splice(EMPTY, new) == EMPTY.replace(before, after)
+
+
+@given(files, files)
+def test_no_comment_of_a_key_that_stays_is_lost(old: Any, new: Any) -> None:
+    said = "".join(
+        f"# of {key}\n{key}:{'' if value is None else f' {json.dumps(value)}'}\n" for key, value in old.items()
+    )
+    once = splice(said, written(new, braces=False))
+    assert load(once) == {**old, **new}
+    assert [line for line in once.splitlines() if line in said.splitlines()[::2]] == said.splitlines()[::2]
+
+
 @given(files, files, st.booleans(), st.booleans())
 def test_whatever_stands_there_becomes_what_is_wanted(old: Any, new: Any, here: bool, there: bool) -> None:
     wanted = written(new, braces=there)
