@@ -14,6 +14,9 @@ from protoquant.core.artifacts import read_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 
+PATH = "train.path"
+"""First parts of the names of the path's curves; its steps are its heads."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -91,14 +94,16 @@ def curve_files(workspace: Workspace) -> dict[str, Path]:
     """The tables that hold curves, by the first parts of their names; some are there only where their training ran."""
     always = {
         "quantize.history": workspace.codebook / "history.csv",
-        "train.path": workspace.bundle / "path.csv",
+        PATH: workspace.bundle / "path.csv",
     }
     perhaps = {"train.joint": workspace.bundle / "joint.csv", "train.pruning": workspace.bundle / "pruning.csv"}
     return always | {name: path for name, path in perhaps.items() if path.is_file()}
 
 
 def curves(workspace: Workspace) -> list[Curve]:
-    """Read each numeric column as a curve; the step is the column ``epoch`` where it counts rows, else the row itself.
+    """Read each numeric column as a curve; the step is the column ``epoch``, else the number of the row.
+
+    On the path, ``epoch`` is the one that a head was taken from, no step: most heads have the same.
 
     Raises:
         ArtifactError: A table is missing or damaged.
@@ -106,12 +111,12 @@ def curves(workspace: Workspace) -> list[Curve]:
     found = []
     for name, path in curve_files(workspace).items():
         table = _read_csv(path)
-        counted = "epoch" in table.columns and table["epoch"].is_unique
+        counted = "epoch" in table.columns and name != PATH
         steps = table["epoch"] if counted else table.index.to_series()
         for column in table.select_dtypes("number").columns:
             pairs = zip(steps, table[column], strict=True)
             points = tuple((int(step), float(value)) for step, value in pairs if pd.notna(value))
-            if column != "epoch" and points:
+            if points and not (counted and column == "epoch"):
                 found.append(Curve(f"{name}.{column}", points))
     return found
 

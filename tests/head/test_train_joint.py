@@ -90,6 +90,12 @@ def test_joint_training_moves_codes_and_head_and_keeps_the_best_epoch(inputs, tm
     loss = float(torch.nn.functional.cross_entropy(logits.double(), store.labels))
     assert taken["validation_loss"] == pytest.approx(loss, abs=1e-5)
     assert bundle.metrics["validation"]["top1"] == float((logits.argmax(dim=1) == store.labels).double().mean())
+    # So are the nearest train patches: those of the moved codes.
+    trained = FeatureStore.open(inputs["features"] / "train")
+    similarity = bundle.codebook.similarity(trained.tokens(range(trained.n)))
+    for row in bundle.provenance.itertuples():
+        image = trained.image_ids.index(row.image_id)
+        assert float(similarity[image, row.row * 3 + row.col, row.code]) == pytest.approx(row.cosine, abs=1e-6)
     assert bundle.metrics["joint"] == {
         "epoch": int(taken["epoch"]),
         "drift": pytest.approx(float(taken["drift"]), abs=1e-6),

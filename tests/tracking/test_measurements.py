@@ -45,14 +45,20 @@ def test_curves_step_by_epoch_or_row_and_skip_what_was_not_measured(workspace: W
     ]
 
 
-def test_an_epoch_that_does_not_count_rows_is_no_step(workspace: Workspace):
-    (workspace.bundle / "path.csv").write_text("penalty,epoch\n0.1,0\n0.01,0\n")
-    assert Curve("train.path.penalty", ((0, 0.1), (1, 0.01))) in curves(workspace)
+def test_heads_of_a_path_are_its_steps_whatever_epoch_they_are_of(workspace: Workspace):
+    """Budgets and the convex path know no epoch: a store takes each step of a curve once."""
+    (workspace.bundle / "path.csv").write_text("penalty,epoch,top1\n0.03,0,0.80\n0.03,0,0.85\n0.03,0,0.82\n")
+    found = {curve.name: curve.points for curve in curves(workspace)}
+    assert found["train.path.top1"] == ((0, 0.80), (1, 0.85), (2, 0.82))
+    assert found["train.path.epoch"] == ((0, 0.0), (1, 0.0), (2, 0.0))
+    for points in found.values():
+        assert len({step for step, _ in points}) == len(points)
 
 
-def test_joint_training_is_a_curve_where_it_ran(workspace: Workspace):
-    (workspace.bundle / "joint.csv").write_text("epoch,validation_top1\n1,0.5\n2,0.75\n")
-    assert Curve("train.joint.validation_top1", ((1, 0.5), (2, 0.75))) in curves(workspace)
+def test_epochs_of_joint_training_are_a_curve_where_there_are_any(workspace: Workspace):
+    assert not any(curve.name.startswith("train.joint") for curve in curves(workspace))
+    (workspace.bundle / "joint.csv").write_text("epoch,drift,selected\n1,0.99,0\n2,0.97,1\n")
+    assert Curve("train.joint.drift", ((1, 0.99), (2, 0.97))) in curves(workspace)
 
 
 def test_a_missing_or_empty_curve_is_an_error(workspace: Workspace):
