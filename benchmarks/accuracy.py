@@ -116,19 +116,27 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 def table(rows: Sequence[Summary]) -> str:
     """The numbers as text."""
-    head = f"{'data':<14} {'recipe':<8} {'asked':>5} {'per class':>9}  {'test top-1':<24} {'seeds':<17} {'points above probe':<22}"
-    lines = [f"{head} {'CPU s':>8} {'ratio':>7}"]
+    widths = (13, 7, 6, 10, 25, 17, 23, 8, 6)
+    titles = ("data", "recipe", "asked", "per class", "test top-1", "seeds", "points above probe", "CPU s", "ratio")
     ours = {(row.data, row.budget): row.cpu for row in rows if row.recipe == "fast"}
+    lines = [titles]
     for row in rows:
-        ratio = f"{row.cpu / ours[row.data, row.budget]:.1f}" if (row.data, row.budget) in ours else ""
-        accuracy = f"{row.top1:.4f} ({row.low:.4f} to {row.high:.4f})"
-        seeds = f"{row.least:.4f} to {row.most:.4f}"
-        gap = f"{100 * row.gap:+.2f} ({100 * row.gap_low:+.2f} to {100 * row.gap_high:+.2f})"
+        key = (row.data, row.budget)
         lines.append(
-            f"{row.data:<14} {row.recipe:<8} {row.budget or '':>5} {row.class_size or 0:>9.1f}  {accuracy:<24} {seeds:<17} "
-            f"{gap:<22} {row.cpu:>8.1f} {ratio:>7}"
+            (
+                row.data,
+                row.recipe,
+                str(row.budget or ""),
+                f"{row.class_size:.1f}" if row.budget else "",
+                f"{row.top1:.4f} ({row.low:.4f} to {row.high:.4f})",
+                f"{row.least:.4f} to {row.most:.4f}",
+                f"{100 * row.gap:+.2f} ({100 * row.gap_low:+.2f} to {100 * row.gap_high:+.2f})",
+                f"{row.cpu:.0f}",
+                f"{row.cpu / ours[key]:.1f}" if key in ours else "",
+            )
         )
-    return "\n".join(lines)
+    rule = "  ".join(f"{{:>{width}}}" for width in widths)
+    return "\n".join(rule.format(*line) for line in lines)
 
 
 def draw(rows: Sequence[Summary], path: Path) -> None:

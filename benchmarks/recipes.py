@@ -139,14 +139,14 @@ def _paper(data: DataSet, budgets: Sequence[int], work: Path) -> Iterator[Measur
         yield _test(data, "paper", budget, pruned, spent + took + time.process_time() - began)
 
 
-def _probe(data: DataSet, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
+def _probe(data: DataSet, _: Sequence[int], work: Path) -> Iterator[Measured]:
     codebook, spent = codebook_of(data, QuantizeConfig(), work)
     probe, features = LinearProbe.open(codebook), data.workspace.features
     logits = {}
     for name in ("validation", "test"):
         store = FeatureStore.open(features / name)
         logits[name] = (probe.logits(pooled_tokens(store, 16_384, CPU)), store.labels)
-    yield _row(data, "probe", (0, 0.0), logits["validation"], logits["test"], spent)
+    yield _row(data, "probe", (0, 0.0), validation=logits["validation"], test=logits["test"], cpu=spent)
 
 
 def _test(data: DataSet, recipe: str, budget: int, bundle: Bundle, cpu: float) -> Measured:
@@ -157,13 +157,14 @@ def _test(data: DataSet, recipe: str, budget: int, bundle: Bundle, cpu: float) -
             scores = presence_scores(store, bundle.codebook, bundle.temperature, 32)
             logits[name] = (head_logits(scores, bundle.head), store.labels)
     size = float((bundle.head > 0).sum()) / len(bundle.classes)
-    return _row(data, recipe, (budget, size), logits["validation"], logits["test"], cpu)
+    return _row(data, recipe, (budget, size), validation=logits["validation"], test=logits["test"], cpu=cpu)
 
 
 def _row(
     data: DataSet,
     recipe: str,
     size: tuple[int, float],
+    *,
     validation: tuple[torch.Tensor, torch.Tensor],
     test: tuple[torch.Tensor, torch.Tensor],
     cpu: float,
