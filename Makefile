@@ -2,6 +2,7 @@
 SHELL := bash
 PYTHON ?= python3
 VENV := .venv
+BENCHMARKS := extract kmeans head accuracy levers grounding drift
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
@@ -29,7 +30,7 @@ lint: $(VENV)/.installed-dev ## formatting, lint, types, import contracts, spell
 	@git ls-files -z | xargs -0 codespell
 
 bench: $(VENV)/.installed-dev ## the measurements of benchmarks/, each printed as a table of ratios
-	@for file in benchmarks/[a-z]*.py; do python -m benchmarks.$$(basename $$file .py) || exit 1; done
+	@for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit 1; done
 
 constraints: $(VENV)/.installed-dev ## resolve constraints.txt anew within the versions it names
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml -c constraints.txt -o constraints.txt

@@ -2,9 +2,10 @@
 
 Four heads on the same stored features, ten prototypes per class: ours (the default, codes and head trained together),
 ours with the codes as k-means left them, ours tied to the mean of eight real patches, and a ProtoPNet-style head
-before its projection: prototypes are free vectors from random patches, moved with the head by Adam under cross-entropy, cluster
-and separation losses, and compared by log((d^2 + 1) / (d^2 + 1e-4)) of the distance between unit vectors. Measured for
-every prototype: its cosine with the nearest train patch, and with where it started. Accuracy is on validation.
+before its projection. There prototypes are free vectors from random patches, moved with the head by Adam under
+cross-entropy, cluster and separation losses, and compared by log((d^2 + 1) / (d^2 + 1e-4)) of the distance between
+unit vectors. Measured for every prototype: its cosine with the nearest train patch, and with where it started.
+Accuracy is on validation.
 
 Run: python -m benchmarks.drift [--seed 0] [--photos FOLDER] [--threads 2]
 Writes docs/drift.png.

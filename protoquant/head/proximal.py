@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from protoquant.core.errors import DataError
 from protoquant.head.gap import duality_gap, penalised
 from protoquant.head.problem import Limits, Logits, Problem, Solution, blend
 
@@ -23,6 +24,9 @@ CHECK_EVERY = 5
 
 SCALE_FLOOR = 0.03
 """Least scale of a weight, as a share of the largest: one of no curvature at the start may gain some later."""
+
+MOST_HALVINGS = 100
+"""Steps tried in one iteration; a loss that is no number would be halved for ever."""
 
 STEP_GROWTH = 1.12
 """How much longer the next step may be; backtracking shortens a step that was too long."""
@@ -184,7 +188,7 @@ class _Fista:
     def step(self) -> None:
         problem, ahead = self.problem, self._ahead
         loss, gradient = problem.loss_and_gradient(self._ahead_logits)
-        while True:
+        for _ in range(MOST_HALVINGS):
             metric = self._scale * self._inverse_step
             weights = ((ahead * metric - gradient - self.penalty) / (metric + self.ridge)).clamp_min_(0)
             if self.support is not None:
@@ -193,11 +197,12 @@ class _Fista:
             moved = weights - ahead
             model = float((gradient * moved).sum()) + float((moved.square() * metric).sum()) / 2
             if problem.loss(logits) <= loss + model / problem.classes + self._noise * max(loss, 1.0):
-                break
+                self._extrapolate(weights, logits, moved)
+                self._inverse_step /= STEP_GROWTH
+                self.iterations += 1
+                return
             self._inverse_step *= 2
-        self._extrapolate(weights, logits, moved)
-        self._inverse_step /= STEP_GROWTH
-        self.iterations += 1
+        raise DataError(f"the head's loss does not fall however short a step is; it is {loss:g}: check the features")
 
     def _extrapolate(self, weights: Tensor, logits: Logits, moved: Tensor) -> None:
         if float((moved * (weights - self.weights) * self._scale).sum()) < 0:

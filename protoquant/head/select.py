@@ -67,14 +67,14 @@ def select(candidates: Sequence[Candidate], *, tolerance: float, max_class_size:
     used = [position for position, one in enumerate(candidates) if one.nonzeros > 0]
     if not used:
         raise DataError(
-            "every head of the path is empty: the codes tell no class apart; lower train.ratio or temperature"
+            "every head of the path is empty: the codes tell no class apart; lower train.temperature, or the penalties tried"
         )
     small = [place for place in used if max_class_size is None or candidates[place].class_size <= max_class_size]
     if not small:
         least = min(candidates[place].class_size for place in used)
         raise DataError(
             f"train.max_class_size must be >= {least:.2f}, the sparsest head of the path, got {max_class_size}; "
-            f"raise it, or train.points for finer steps"
+            f"raise it, or fit smaller heads (train.budget.sizes, or train.points with solver proximal)"
         )
     best = max(candidates[place].validation_top1 for place in small)
     # Accuracies are quotients of counts: a margin far below one image keeps rounding out of the comparison.
