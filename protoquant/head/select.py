@@ -67,7 +67,7 @@ def select(candidates: Sequence[Candidate], *, tolerance: float, max_class_size:
     used = [position for position, one in enumerate(candidates) if one.nonzeros > 0]
     if not used:
         raise DataError(
-            "every head of the path is empty: the codes tell no class apart; lower train.temperature, or the penalties tried"
+            "every head of the path is empty: the codes tell no class apart; lower train.temperature or the penalties"
         )
     small = [place for place in used if max_class_size is None or candidates[place].class_size <= max_class_size]
     if not small:

@@ -45,7 +45,7 @@ def test_rule(heads: list[tuple[int, float]], tolerance: float, limit: float | N
 
 
 def test_all_empty() -> None:
-    with pytest.raises(DataError, match=r"every head of the path is empty.*lower train\.ratio"):
+    with pytest.raises(DataError, match=r"every head of the path is empty.*lower train\.temperature"):
         select([head(0, 0.1)], tolerance=0.01, max_class_size=None)
 
 
