@@ -3,13 +3,15 @@
 Recipes: paper (presets/paper.yaml: codes and head by gradient, 60 epochs each, then the largest weights of each class,
 fine-tuned), fast (the defaults), convex (the defaults without joint training), and the linear probe. Selection sees
 validation alone; every finished model is measured on test once. Intervals are 95 % bootstrap intervals over the test
-images of all seeds; the gap to the probe is paired by image. Times are CPU seconds of all threads from features to
-model; codebook and dense head, which budgets share, are counted for each.
+images, of all seeds; where seeds share their test images (photos), an image counts once, with its mean over the seeds.
+The gap to the probe is paired by image. How much seeds differ is shown beside, as the least and the most. Times are
+CPU seconds of all threads from features to model; codebook and dense head, which budgets share, are counted for each.
 
 A stopped run goes on where it was: results are kept by the digest of values and features (not of the code).
 
 Run: python -m benchmarks.accuracy [--photos FOLDER] [--seeds 0 1 2] [--budgets 5 10 20] [--threads 2]
-Writes docs/accuracy.csv and docs/accuracy.png.
+     python -m benchmarks.accuracy --quick       # a few small images and two epochs: shows that all runs
+Writes accuracy.csv and accuracy.png to docs; with --quick to the work folder.
 """
 
 import argparse
@@ -22,12 +24,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.datasets import DataSet, partbirds, photos
+from benchmarks.datasets import DataSet, Places, add_arguments, all_of, quick
+from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import Measured, measure
-from protoquant.core.seeding import numpy_generator
 
 RECIPES = ("probe", "convex", "fast", "paper")
-RESAMPLES = 2_000
+KNOWN = 1.0
+"""Seconds that a job takes at most whose results are there already."""
 NAMES = {"paper": "paper's recipe", "fast": "ours (default)", "convex": "ours, without joint training"}
 COLOURS = {"paper": "#d55e00", "fast": "#0072b2", "convex": "#56b4e9"}
 
@@ -42,7 +45,7 @@ class Summary:
         budget: Prototypes per class asked for.
         class_size: Mean prototypes per class.
         seeds: Number of seeds.
-        n: Test images in all.
+        n: Test images in all; images that seeds share count once.
         top1: Mean accuracy on test.
         low: Lower end of its interval.
         high: Upper end.
@@ -52,6 +55,7 @@ class Summary:
         gap_low: Lower end of its paired interval.
         gap_high: Upper end.
         cpu: Mean CPU seconds.
+        codes_cpu: Of these, for codebook and probe.
     """
 
     data: str
@@ -69,6 +73,7 @@ class Summary:
     gap_low: float
     gap_high: float
     cpu: float
+    codes_cpu: float
 
 
 def summarise(found: Sequence[Measured]) -> list[Summary]:
@@ -81,8 +86,9 @@ def summarise(found: Sequence[Measured]) -> list[Summary]:
     rows = []
     for data, recipe, budget in dict.fromkeys((one.data, one.recipe, one.budget) for one in found):
         own = [one for one in found if (one.data, one.recipe, one.budget) == (data, recipe, budget)]
-        right = np.concatenate([_bits(one.right) for one in own])
-        gain = np.concatenate([_bits(one.right) - rights[data, "probe", 0, one.seed] for one in own])
+        images = [one.images for one in own]
+        right = of_images([_bits(one.right) for one in own], images)
+        gain = of_images([_bits(one.right) - rights[data, "probe", 0, one.seed] for one in own], images)
         accuracies = [one.test_top1 for one in own]
         sizes, cpus = [one.class_size for one in own], [one.cpu for one in own]
         rows.append(
@@ -100,24 +106,28 @@ def summarise(found: Sequence[Measured]) -> list[Summary]:
                 float(gain.mean()),
                 *interval(gain),
                 float(np.mean(cpus)),
+                float(np.mean([one.codes_cpu for one in own])),
             )
         )
     return rows
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of a mean."""
-    generator = numpy_generator(0, "benchmark accuracy")
-    n = len(values)
-    means = [values[generator.integers(0, n, n)].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def table(rows: Sequence[Summary]) -> str:
     """The numbers as text."""
-    widths = (13, 7, 6, 10, 25, 17, 23, 8, 6)
-    titles = ("data", "recipe", "asked", "per class", "test top-1", "seeds", "points above probe", "CPU s", "ratio")
+    widths = (13, 7, 6, 10, 7, 25, 17, 23, 8, 8, 6)
+    titles = (
+        "data",
+        "recipe",
+        "asked",
+        "per class",
+        "n",
+        "test top-1",
+        "seeds",
+        "points above probe",
+        "CPU s",
+        "of codes",
+        "ratio",
+    )
     ours = {(row.data, row.budget): row.cpu for row in rows if row.recipe == "fast"}
     lines = [titles]
     for row in rows:
@@ -128,10 +138,12 @@ def table(rows: Sequence[Summary]) -> str:
                 row.recipe,
                 str(row.budget or ""),
                 f"{row.class_size:.1f}" if row.budget else "",
+                f"{row.n:,}",
                 f"{row.top1:.4f} ({row.low:.4f} to {row.high:.4f})",
                 f"{row.least:.4f} to {row.most:.4f}",
                 f"{100 * row.gap:+.2f} ({100 * row.gap_low:+.2f} to {100 * row.gap_high:+.2f})",
                 f"{row.cpu:.0f}",
+                f"{row.codes_cpu:.0f}",
                 f"{row.cpu / ours[key]:.1f}" if key in ours else "",
             )
         )
@@ -176,7 +188,7 @@ def draw(rows: Sequence[Summary], path: Path) -> None:
         panel.minorticks_off()
         panel.set_xlabel("prototypes per class (mean, logarithmic)")
         panel.set_ylabel("accuracy on test, %")
-        panel.set_title(f"{name}: {probe.seeds} seeds, n = {probe.n:,} answers")
+        panel.set_title(f"{name}: {_counted(probe.seeds, 'seed')}, n = {probe.n:,} test images", fontsize=11)
         panel.grid(visible=True, color="0.92")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0][0].legend(frameon=False, loc="best", fontsize=9)
@@ -187,39 +199,63 @@ def _bits(text: str) -> np.ndarray:
     return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
 
 
-def sets(seeds: Sequence[int], folder: Path | None, work: Path) -> list[DataSet]:
-    """The data sets asked for; photos only where there is a folder."""
-    made = [partbirds(seed, work) for seed in seeds]
-    if folder is None:
-        print("no --photos given: partbirds alone")
-        return made
-    return made + [photos(folder.resolve(), seed, work) for seed in seeds]
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def minutes_left(done: Sequence[tuple[str, float]], left: Sequence[str]) -> float:
+    """Estimate what the jobs that are left will take.
+
+    Args:
+        done: Recipe and seconds of every job that did not come from an earlier run.
+        left: Recipes of the others.
+    """
+    if not done:
+        return 0.0
+    seconds = [took for _, took in done]
+    typical = {name: np.mean([took for other, took in done if other == name]) for name in {name for name, _ in done}}
+    return float(sum(typical.get(name, np.mean(seconds)) for name in left)) / 60
+
+
+def run(data: Sequence[DataSet], recipes: Sequence[str], given: argparse.Namespace) -> list[Measured]:
+    """Measure every recipe on every data set, and say after each how far it is."""
+    jobs, timed, found = [(recipe, one) for recipe in recipes for one in data], [], []
+    for number, (recipe, one) in enumerate(jobs, start=1):
+        began = time.perf_counter()
+        found += measure(one, recipe, given.budgets, given.work, quick=given.quick)
+        took = time.perf_counter() - began
+        if took > KNOWN:
+            timed.append((recipe, took))
+        left = minutes_left(timed, [name for name, _ in jobs[number:]])
+        known = f"{took:.0f} s" if took > KNOWN else "known from before"
+        print(
+            f"{number}/{len(jobs)} {one.name}, seed {one.seed}, {recipe}: {known}; about {left:.0f} min left",
+            flush=True,
+        )
+    return found
 
 
 def main() -> None:
     """Print the table, write table and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="class-named folders")
+    add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path(".bench"), help="features, codebooks and results")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of table and figure")
+    parser.add_argument("--quick", action="store_true", help="see that all runs; the numbers mean nothing")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    found: list[Measured] = []
-    recipes = ["probe", *(name for name in given.recipes if name != "probe")]
-    jobs = [(data, recipe) for recipe in recipes for data in sets(given.seeds, given.photos, given.work)]
-    for number, (data, recipe) in enumerate(jobs, start=1):
-        began = time.perf_counter()
-        found += measure(data, recipe, given.budgets, given.work)
-        took = time.perf_counter() - began
-        print(f"{number}/{len(jobs)} {data.name}, seed {data.seed}, {recipe}: {took:.0f} s", flush=True)
+    places, out = Places.of(given), given.work / "quick" if given.quick else given.out
+    data = [quick(seed, places) for seed in given.seeds[:1]] if given.quick else all_of(given.seeds, places)
+    found = run(data, ["probe", *(name for name in RECIPES[1:] if name in given.recipes)], given)
     rows = sorted(summarise(found), key=lambda row: (row.data, RECIPES.index(row.recipe), row.budget))
     print(table(rows))
-    pd.DataFrame([vars(row) for row in rows]).round(5).to_csv(given.out / "accuracy.csv", index=False)
-    draw(rows, given.out / "accuracy.png")
+    if not places.has_photos:
+        print("photos: no row, since neither --photos FOLDER nor --reuse photos=FOLDER was given")
+    out.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame([vars(row) for row in rows]).round(5).to_csv(out / "accuracy.csv", index=False)
+    draw(rows, out / "accuracy.png")
 
 
 if __name__ == "__main__":

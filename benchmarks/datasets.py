@@ -1,5 +1,7 @@
 """Data sets of the benchmarks: partbirds of 50 classes in three seeds, and a folder of photos where one is given."""
 
+import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from protoquant.features.config import ExtractConfig
 from protoquant.features.extract import extract
 
 SPEC = "classes: 50\ntrain: 30\nvalidation: 10\ntest: 100\nsize: 256\nseed: {seed}\n"
+QUICK = "classes: 4\ntrain: 6\nvalidation: 3\ntest: 5\nsize: 128\nseed: {seed}\n"
 
 
 @dataclass(frozen=True)
@@ -22,47 +25,114 @@ class DataSet:
 
     Attributes:
         name: Data sets of one name are the seeds of one panel.
+        key: Names the images; seeds that share their images share it.
         seed: Of the learning; of the images too, for partbirds.
         workspace: Where the artifacts are.
         root: ``prepare.root``.
     """
 
     name: str
+    key: str
     seed: int
     workspace: Workspace
     root: Path
 
 
-def partbirds(seed: int, work: Path) -> DataSet:
+@dataclass(frozen=True)
+class Places:
+    """Where data sets are or are made.
+
+    Attributes:
+        work: Folder of what is made.
+        photos: Class-named folders; None: there are no photos.
+        reuse: Folders with ``artifacts/images`` and ``artifacts/features`` that are already there, by key.
+    """
+
+    work: Path
+    photos: Path | None
+    reuse: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, given: argparse.Namespace) -> "Places":
+        """Read what :func:`add_arguments` added."""
+        folder = None if given.photos is None else given.photos.resolve()
+        return cls(given.work, folder, {name: path.resolve() for name, path in given.reuse})
+
+    @property
+    def has_photos(self) -> bool:
+        """Whether there is a folder of photos, or features of one."""
+        return self.photos is not None or "photos" in self.reuse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every benchmark that runs on these data sets."""
+    parser.add_argument("--photos", type=Path, help="class-named folders of photos")
+    parser.add_argument(
+        "--reuse",
+        type=_pair,
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="partbirds50-SEED or photos: a folder with artifacts/images and artifacts/features of an earlier run",
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path(".bench"), help="features, codebooks and results")
+
+
+def partbirds(seed: int, places: Places) -> DataSet:
     """Draw partbirds of 50 classes, 30 / 10 / 100 images each for train / validation / test, unless they are there."""
-    folder = work / f"partbirds50-{seed}"
+    return _drawn("partbirds-50", f"partbirds50-{seed}", SPEC, seed, places)
+
+
+def quick(seed: int, places: Places) -> DataSet:
+    """A few partbirds, to see that a benchmark runs; its numbers mean nothing."""
+    return _drawn("quick", f"quick-{seed}", QUICK, seed, places)
+
+
+def photos(seed: int, places: Places) -> DataSet:
+    """Read class-named folders; all seeds share the split, so that they share the features.
+
+    Raises:
+        ValueError: There are none.
+    """
+    known = places.reuse.get("photos")
+    root = places.photos or known
+    if root is None:
+        raise ValueError("no photos: give --photos FOLDER or --reuse photos=FOLDER")
+    made = DataSet(root.name, root.name, seed, Workspace(known or places.work / root.name), root)
+    if known is None:
+        made.workspace.root.mkdir(parents=True, exist_ok=True)
+        _make(made, PrepareConfig(reader="image_folder", root=str(root)), seed=0)
+    return made
+
+
+def all_of(seeds: Sequence[int], places: Places) -> list[DataSet]:
+    """Partbirds of every seed, then photos of every seed where there are some."""
+    made = [partbirds(seed, places) for seed in seeds]
+    return made + ([photos(seed, places) for seed in seeds] if places.has_photos else [])
+
+
+def one_of(seed: int, places: Places) -> DataSet:
+    """The photos where there are some, else partbirds."""
+    return photos(seed, places) if places.has_photos else partbirds(seed, places)
+
+
+def _drawn(name: str, key: str, text: str, seed: int, places: Places) -> DataSet:
+    if key in places.reuse:
+        return DataSet(name, key, seed, Workspace(places.reuse[key]), places.reuse[key])
+    folder = places.work / key
     folder.mkdir(parents=True, exist_ok=True)
     spec = folder / "partbirds.yaml"
-    spec.write_text(SPEC.format(seed=seed), encoding="utf-8")
-    made = DataSet("partbirds-50", seed, Workspace(folder), spec)
-    _make(made, PrepareConfig(reader="partbirds", root=spec.name))
+    spec.write_text(text.format(seed=seed), encoding="utf-8")
+    made = DataSet(name, key, seed, Workspace(folder), spec)
+    _make(made, PrepareConfig(reader="partbirds", root=spec.name), seed=seed)
     return made
 
 
-def photos(root: Path, seed: int, work: Path) -> DataSet:
-    """Read class-named folders; all seeds share the split, so that they share the features."""
-    made = DataSet(root.name, seed, Workspace(work / root.name), root)
-    made.workspace.root.mkdir(parents=True, exist_ok=True)
-    _make(made, PrepareConfig(reader="image_folder", root=str(root)), seed=0)
-    return made
-
-
-def _make(made: DataSet, config: PrepareConfig, seed: int | None = None) -> None:
+def _make(made: DataSet, config: PrepareConfig, seed: int) -> None:
     space, runtime = made.workspace, Runtime.from_environment()
     if not space.images.is_dir():
-        prepare(
-            config,
-            root=made.root,
-            out=space.images,
-            seed=made.seed if seed is None else seed,
-            workers=runtime.workers,
-            on_event=tell,
-        )
+        prepare(config, root=made.root, out=space.images, seed=seed, workers=runtime.workers, on_event=tell)
     if not space.features.is_dir():
         extract(
             ExtractConfig(),
@@ -75,6 +145,13 @@ def _make(made: DataSet, config: PrepareConfig, seed: int | None = None) -> None
             workers=runtime.workers,
             on_event=tell,
         )
+
+
+def _pair(text: str) -> tuple[str, Path]:
+    name, sign, folder = text.partition("=")
+    if not sign or not (Path(folder) / "artifacts" / "features").is_dir():
+        raise argparse.ArgumentTypeError(f"expected NAME=FOLDER with FOLDER/artifacts/features, got {text!r}")
+    return name, Path(folder)
 
 
 def tell(event: object) -> None:

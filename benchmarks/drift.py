@@ -2,58 +2,78 @@
 
 Four heads on the same stored features, ten prototypes per class: ours (the default, codes and head trained together),
 ours with the codes as k-means left them, ours tied to the mean of eight real patches, and a ProtoPNet-style head
-before its projection. There prototypes are free vectors from random patches, moved with the head by Adam under
-cross-entropy, cluster and separation losses, and compared by log((d^2 + 1) / (d^2 + 1e-4)) of the distance between
-unit vectors. Measured for every prototype: its cosine with the nearest train patch, and with where it started.
-Accuracy is on validation.
+before its projection (benchmarks/protopnet.py). Measured for every prototype: its cosine with the nearest train patch,
+and with where it started; for validation images: how much the activations behind a prediction change under JPEG, blur,
+shift and noise, and under noise on the tokens, and whether prediction, first prototype and its cell stay. Accuracy is
+on validation. Intervals are 95 % bootstrap intervals over images, as in benchmarks.accuracy. A finished seed is kept in
+the work folder; remove its ``drift`` after a change of the code.
 
-Run: python -m benchmarks.drift [--seed 0] [--photos FOLDER] [--threads 2]
-Writes docs/drift.png.
+Run: python -m benchmarks.drift [--seeds 0 1 2] [--photos FOLDER] [--threads 2]
+Writes drift.csv and drift.png to docs.
 """
 
 import argparse
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
 
-from benchmarks.datasets import DataSet, partbirds, photos
-from benchmarks.recipes import codebook_of, train_bundle
+from benchmarks.datasets import DataSet, Places, add_arguments, one_of
+from benchmarks.intervals import interval, of_images
+from benchmarks.protopnet import train_free_head
+from benchmarks.recipes import codebook_of, train_bundle, write_aside
+from benchmarks.steadiness import MEASURES, ON_TOKENS, VIEWS, Look, Watched, steadiness
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
 from protoquant.codebook.stream import token_batches
-from protoquant.core.seeding import torch_generator
 from protoquant.features.store import FeatureStore
+from protoquant.head.bundle import Bundle
 from protoquant.head.config import BudgetConfig, TrainConfig
+from protoquant.head.presence import presence
 
-PER_CLASS, EPOCHS, BATCH = 10, 40, 64
-CLUSTER, SEPARATION, NEAR = 0.8, 0.08, 1e-4
-LR_PROTOTYPES, LR_HEAD = 3e-3, 1e-3
-COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00")
+PER_CLASS, EPOCHS, IMAGES = 10, 40, 100
+COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00")  # of Okabe and Ito, which all eyes tell apart
+MARKERS = ("o", "^", "D", "s")
+LINES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
 class Drift:
-    """The prototypes of one head.
+    """The prototypes of one head, of one seed or of several.
 
     Attributes:
         name: Of the head.
         nearest: Cosine of each prototype with its nearest train patch.
         start: Cosine of each with where it started.
-        top1: Accuracy on validation, in [0, 1].
+        top1: Accuracy on validation of each seed, in [0, 1].
+        steady: For each image, entry of VIEWS and entry of MEASURES.
     """
 
     name: str
     nearest: Float[np.ndarray, " p"]
     start: Float[np.ndarray, " p"]
+    top1: Float[np.ndarray, " s"]
+    steady: Float[np.ndarray, "n v m"]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A trained head before its activations were watched."""
+
+    name: str
+    nearest: Float[Tensor, " p"]
+    start: Float[Tensor, " p"]
     top1: float
+    watched: Watched
 
 
 def nearest_cosines(store: FeatureStore, norm: FeatureNorm, codes: Float[Tensor, "k d"]) -> Float[Tensor, " k"]:
@@ -64,11 +84,37 @@ def nearest_cosines(store: FeatureStore, norm: FeatureNorm, codes: Float[Tensor,
     return best
 
 
-def ours(data: DataSet, work: Path) -> Iterator[Drift]:
-    """The three heads of this library."""
+def measure(data: DataSet, work: Path) -> list[Drift]:
+    """All heads of one seed, or what an earlier run found."""
+    config = TrainConfig(budget=BudgetConfig(sizes=(PER_CLASS,)), tolerance=0.0)
+    features = data.workspace.features
+    digests = [FeatureStore.open(features / name).digest for name in ("train", "validation")]
+    said = [QuantizeConfig().model_dump_json(), config.model_dump_json()]
+    key = json.dumps([data.key, data.seed, EPOCHS, IMAGES, *said, *digests])
+    kept = work / "drift" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    if not kept.is_file():
+        heads = list(_heads(data, config, work))
+        steady = steadiness([one.watched for one in heads], data, IMAGES)
+        found = [
+            {
+                "name": one.name,
+                "nearest": one.nearest.tolist(),
+                "start": one.start.tolist(),
+                "top1": [one.top1],
+                "steady": values.tolist(),
+            }
+            for one, values in zip(heads, steady, strict=True)
+        ]
+        write_aside(kept, json.dumps(found))
+    read = json.loads(kept.read_text(encoding="utf-8"))
+    return [Drift(one.pop("name"), **{name: np.array(values) for name, values in one.items()}) for one in read]
+
+
+def _heads(data: DataSet, base: TrainConfig, work: Path) -> Iterator[_Head]:
+    """Train the three heads of this library and the free one."""
     codebook, _ = codebook_of(data, QuantizeConfig(), work)
-    learned, store = Codebook.open(codebook), FeatureStore.open(data.workspace.features / "train")
-    base = TrainConfig(budget=BudgetConfig(sizes=(PER_CLASS,)), tolerance=0.0)
+    learned = Codebook.open(codebook)
+    train, validation = (FeatureStore.open(data.workspace.features / name) for name in ("train", "validation"))
     ways = {
         "ours: codes and head together": base,
         "ours: codes as learned": base.model_copy(update={"joint": None}),
@@ -77,108 +123,149 @@ def ours(data: DataSet, work: Path) -> Iterator[Drift]:
     for name, config in ways.items():
         bundle, _ = train_bundle(data, config, codebook, work)
         used = bundle.prototypes
-        cosines = nearest_cosines(store, learned.norm, bundle.codebook.codes[used])
+        cosines = nearest_cosines(train, learned.norm, bundle.codebook.codes[used])
         start = (bundle.codebook.codes * learned.codes).sum(dim=1)[used]
-        yield Drift(name, cosines.numpy(), start.numpy(), float(bundle.metrics["validation"]["top1"]))
-
-
-def protopnet(data: DataSet, norm: FeatureNorm) -> Drift:
-    """A head of free prototypes on the same unit tokens, before any projection."""
-    train, validation = (FeatureStore.open(data.workspace.features / name) for name in ("train", "validation"))
-    generator = torch_generator(data.seed, "benchmark drift")
-    c = int(train.labels.max()) + 1
-    of_class = torch.arange(c).repeat_interleave(PER_CLASS)
-    start = torch.stack([_patch(train, norm, int(label), generator) for label in of_class])
-    prototypes = start.clone().requires_grad_()
-    own = torch.nn.functional.one_hot(of_class, c).T.float()
-    head = (1.5 * own - 0.5).requires_grad_()
-    optimizer = torch.optim.Adam([{"params": [prototypes], "lr": LR_PROTOTYPES}, {"params": [head], "lr": LR_HEAD}])
-    for _ in range(EPOCHS):
-        for images in torch.split(torch.randperm(train.n, generator=generator), BATCH):
-            labels = train.labels[images]
-            distance = _distances(norm.units(train.tokens(images)), normalize(prototypes, dim=1))
-            mine = own[labels].bool()
-            cluster = distance.masked_fill(~mine, torch.inf).amin(dim=1).mean()
-            separation = distance.masked_fill(mine, torch.inf).amin(dim=1).mean()
-            loss = cross_entropy(_activation(distance) @ head.T, labels) + CLUSTER * cluster - SEPARATION * separation
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
+        watched = Watched(_presence(bundle), bundle.head)
+        yield _Head(name, cosines, start, float(bundle.metrics["validation"]["top1"]), watched)
+    free = train_free_head(train, learned.norm, per_class=PER_CLASS, epochs=EPOCHS, seed=data.seed)
     with torch.inference_mode():
-        moved = normalize(prototypes, dim=1)
-        right = 0
-        for images in torch.split(torch.arange(validation.n), BATCH):
-            scores = _activation(_distances(norm.units(validation.tokens(images)), moved))
-            right += int(((scores @ head.T).argmax(dim=1) == validation.labels[images]).sum())
-        cosines, drift = nearest_cosines(train, norm, moved), (moved * start).sum(dim=1)
-    return Drift("ProtoPNet-style, before projection", cosines.numpy(), drift.numpy(), right / validation.n)
+        cosines, start = nearest_cosines(train, free.norm, free.prototypes), (free.prototypes * free.start).sum(dim=1)
+        watched = Watched(free.look, free.head)
+        yield _Head("ProtoPNet-style, before projection", cosines, start, free.top1(validation), watched)
 
 
-def _patch(store: FeatureStore, norm: FeatureNorm, label: int, generator: torch.Generator) -> Float[Tensor, " d"]:
-    images = torch.nonzero(store.labels == label).flatten()
-    image = images[torch.randint(len(images), (1,), generator=generator)]
-    cell = int(torch.randint(store.t, (1,), generator=generator))
-    return norm.units(store.tokens(image))[0, cell]
+def _presence(bundle: Bundle) -> Look:
+    def look(tokens: Float[Tensor, "v t d"]) -> tuple[Tensor, Tensor]:
+        found = presence(tokens, bundle.codebook, bundle.temperature)
+        return found.scores, found.cells
+
+    return look
 
 
-def _distances(units: Float[Tensor, "n t d"], prototypes: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
-    """Least squared distance of each prototype to any token of an image."""
-    n, t, d = units.shape
-    return (2.0 - 2.0 * products(units.reshape(n * t, d), prototypes).reshape(n, t, -1).amax(dim=1)).clamp_min(0.0)
+def together(seeds: Sequence[Sequence[Drift]], images: Sequence[str]) -> list[Drift]:
+    """Put the seeds of every head together: all prototypes and accuracies; images that seeds share count once.
+
+    Args:
+        seeds: The heads of each seed, in one order.
+        images: Names each seed's images.
+    """
+    joined = []
+    for parts in zip(*seeds, strict=True):
+        cosines = [np.concatenate([getattr(one, name) for one in parts]) for name in ("nearest", "start", "top1")]
+        joined.append(Drift(parts[0].name, *cosines, of_images([one.steady for one in parts], images)))
+    return joined
 
 
-def _activation(distance: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """Chen et al. 2019 (ProtoPNet), section 2.1."""
-    return torch.log((distance + 1.0) / (distance + NEAR))
+def summary(found: Sequence[Drift]) -> pd.DataFrame:
+    """One row for each head; of the activations the mean over all changes of the image, with its interval."""
+    rows = []
+    for one in found:
+        steady = one.steady[:, : VIEWS.index(ON_TOKENS)].mean(axis=1)
+        low, high = interval(steady[:, 0])
+        numbers = {
+            "head": one.name,
+            "seeds": len(one.top1),
+            "prototypes": len(one.nearest),
+            "nearest_mean": one.nearest.mean(),
+            "nearest_min": one.nearest.min(),
+            "nearest_above_0.9": (one.nearest > 0.9).mean(),
+            "start_mean": one.start.mean(),
+            "validation_top1": one.top1.mean(),
+            "validation_least": one.top1.min(),
+            "validation_most": one.top1.max(),
+            "images": len(steady),
+            **dict(zip(MEASURES, steady.mean(axis=0), strict=True)),
+            "change_low": low,
+            "change_high": high,
+            "change_token_noise": one.steady[:, VIEWS.index(ON_TOKENS), 0].mean(),
+        }
+        rows.append(numbers)
+    return pd.DataFrame(rows)
+
+
+def text(table: pd.DataFrame) -> str:
+    """The summary for reading: prototypes in the first lines, activations and accuracy in the second."""
+    lines = [f"{'prototypes':<36} {'n':>5} {'nearest patch':>14} {'least':>6} {'above 0.9':>10} {'start':>6}"]
+    rows = table.to_dict("records")
+    for row in rows:
+        cosines = f"{row['nearest_mean']:>14.3f} {row['nearest_min']:>6.3f} {row['nearest_above_0.9']:>10.2f}"
+        lines.append(f"{row['head']:<36} {row['prototypes']:>5} {cosines} {row['start_mean']:>6.3f}")
+    kept = f"{'class':>6} {'first':>6} {'cell':>6}"
+    lines.append(
+        f"{'activations, what stays, validation':<36} {'n':>5} {'change':>24} {'by tokens':>10} {kept} {'top-1':>26}"
+    )
+    for row in rows:
+        change = f"{row['change']:.3f} ({row['change_low']:.3f} to {row['change_high']:.3f})"
+        kept = f"{row['prediction']:>6.2f} {row['top_prototype']:>6.2f} {row['cell']:>6.2f}"
+        top1 = f"{row['validation_top1']:.4f} ({row['validation_least']:.4f} to {row['validation_most']:.4f})"
+        lines.append(
+            f"{row['head']:<36} {row['images']:>5} {change:>24} {row['change_token_noise']:>10.3f} {kept} {top1:>26}"
+        )
+    return "\n".join(lines)
 
 
 def draw(found: Sequence[Drift], data: str, path: Path) -> None:
-    """Share of prototypes up to a cosine, with the nearest patch and with the start."""
+    """Share of prototypes up to a cosine, with the nearest patch and with the start; change of activations by view."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
-    for panel, title in zip(
-        panels, ("cosine with the nearest training patch", "cosine with where it started"), strict=True
-    ):
-        for one, colour in zip(found, COLOURS, strict=True):
-            values = np.sort(one.nearest if panel is panels[0] else one.start)
-            label = f"{one.name} (validation {100 * one.top1:.1f} %)"
-            panel.step(values, np.arange(1, len(values) + 1) / len(values) * 100, color=colour, label=label, lw=1.8)
-        panel.set_xlabel(title)
+    figure, panels = plt.subplots(1, 3, figsize=(14.5, 4.9), layout="constrained")
+    for place, one in enumerate(found):
+        accuracy = f"{one.name} (validation {100 * one.top1.mean():.1f} %)"
+        for panel, cosines in zip(panels[:2], (one.nearest, one.start), strict=True):
+            values = np.sort(cosines)
+            share = np.arange(1, len(values) + 1) / len(values) * 100
+            panel.step(values, share, color=COLOURS[place], ls=LINES[place], label=accuracy, lw=1.8, where="post")
+        changes = 100 * one.steady[:, :, 0]
+        ends = np.array([interval(column) for column in changes.T])
+        panels[2].errorbar(
+            np.arange(len(VIEWS)) + 0.12 * (place - 1.5),
+            changes.mean(axis=0),
+            yerr=[changes.mean(axis=0) - ends[:, 0], ends[:, 1] - changes.mean(axis=0)],
+            color=COLOURS[place],
+            marker=MARKERS[place],
+            ls="none",
+            capsize=2.5,
+        )
+    panels[2].set_xticks(np.arange(len(VIEWS)), [name.replace("jpeg", "JPEG ").replace(" n", "\nn") for name in VIEWS])
+    panels[2].set_ylabel("mean change of the activations that count, %")
+    panels[2].set_xlabel(f"change of the image (n = {len(found[0].steady):,} validation images)")
+    panels[2].set_ylim(bottom=0)
+    n = " / ".join(dict.fromkeys(f"{len(one.nearest):,}" for one in found))
+    for panel, what in zip(panels[:2], ("with the nearest training patch", "with where it started"), strict=True):
+        panel.set_xlabel(f"cosine of a prototype {what}")
+        panel.set_ylabel(f"prototypes up to this cosine, % (n = {n})")
         panel.set_xlim(right=1.005)
+    for panel in panels:
         panel.grid(visible=True, color="0.92")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("prototypes up to this cosine, %")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    figure.suptitle(f"Drift of prototypes, {data}, {PER_CLASS} per class; further right is closer", fontsize=11)
-    figure.savefig(path, dpi=130)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9.5)
+    seeds = len(found[0].top1)
+    title = f"Drift of prototypes, {data}, {PER_CLASS} per class, {seeds} seed{'s' if seeds > 1 else ''}"
+    figure.suptitle(f"{title}; further right, and lower on the right, is steadier", fontsize=11)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def main() -> None:
-    """Print the table, draw the figure."""
+    """Print the table, write it and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="class-named folders, in place of partbirds")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path(".bench"))
-    parser.add_argument("--out", type=Path, default=Path("docs"))
+    add_arguments(parser)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of table and figure")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    folder = given.photos
-    data = partbirds(given.seed, given.work) if folder is None else photos(folder.resolve(), given.seed, given.work)
-    found = list(ours(data, given.work))
-    found.append(protopnet(data, Codebook.open(codebook_of(data, QuantizeConfig(), given.work)[0]).norm))
-    print(f"{data.name}, seed {data.seed}: cosines of prototypes")
-    print(f"{'':<36} {'n':>4} {'nearest patch':>14} {'least':>7} {'above 0.9':>10} {'start':>7} {'validation':>11}")
-    for one in found:
-        print(
-            f"{one.name:<36} {len(one.nearest):>4} {one.nearest.mean():>14.3f} {one.nearest.min():>7.3f} "
-            f"{(one.nearest > 0.9).mean():>10.2f} {one.start.mean():>7.3f} {one.top1:>11.4f}"
-        )
-    draw(found, data.name, given.out / "drift.png")
+    data = [one_of(seed, Places.of(given)) for seed in given.seeds]
+    found = together([measure(one, given.work) for one in data], [one.key for one in data])
+    table = summary(found)
+    print(f"{data[0].name}, seeds {', '.join(map(str, given.seeds))}")
+    print(text(table))
+    given.out.mkdir(parents=True, exist_ok=True)
+    table.round(5).to_csv(given.out / "drift.csv", index=False)
+    draw(found, data[0].name, given.out / "drift.png")
 
 
 if __name__ == "__main__":

@@ -1,100 +1,215 @@
 """What each lever is worth: the default with one value changed, on validation, over several seeds.
 
-Every row is a run of quantize and train at ten prototypes per class. The difference to the default is paired by image;
-its interval is a 95 % bootstrap interval over the validation images of all seeds. The test split is not opened.
+Every row is a run of quantize and train at ten prototypes per class. Differences of accuracy and of cross-entropy to
+the default are paired by image; intervals are 95 % bootstrap intervals over the validation images of all seeds, where
+images that seeds share (photos) count once. The test split is not opened. A stopped run goes on where it was, as in
+benchmarks.accuracy.
+
+Augmented views are stored by extract: to measure them, extract the same images with extract.views into another folder
+and name it by --reuse photos-views=FOLDER or partbirds50-SEED-views=FOLDER.
 
 Run: python -m benchmarks.levers [--photos FOLDER] [--seeds 0 1 2] [--only NAME ...] [--threads 2]
 """
 
 import argparse
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch.nn.functional import cross_entropy
 
-from benchmarks.accuracy import interval
-from benchmarks.datasets import DataSet, partbirds, photos
-from benchmarks.recipes import codebook_of, train_bundle
+from benchmarks.datasets import DataSet, Places, add_arguments, one_of
+from benchmarks.intervals import interval, of_images
+from benchmarks.recipes import codebook_of, train_bundle, write_aside
 from protoquant.codebook.config import QuantizeConfig
+from protoquant.core.workspace import Workspace
 from protoquant.features.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.head.head import head_logits
 from protoquant.head.presence import presence_scores
 
 PER_CLASS = 10
+VIEWS, _VIEWED = "augmented views", "-views"
 LEVERS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "default": {},
     "no joint training": {"train": {"joint": None}},
     "no prototype dropout": {"joint": {"prototype_dropout": 0.0}},
     "prototype dropout 0.25": {"joint": {"prototype_dropout": 0.25}},
+    "10 joint epochs": {"joint": {"epochs": 10}},
     "20 joint epochs": {"joint": {"epochs": 20}},
     "labels smoothed by 0.1": {"joint": {"smoothing": 0.1}},
     "temperature 0.03 alone": {"train": {"temperature": 0.03}},
+    "temperature 0.05 alone": {"train": {"temperature": 0.05}},
     "temperature 0.1 alone": {"train": {"temperature": 0.1}},
     "5 codes a class": {"quantize": {"size": 5}},
+    "7 codes a class": {"quantize": {"size": 7}},
     "15 codes a class": {"quantize": {"size": 15}},
-    "k-means++ over all": {"quantize": {"size": 500, "size_unit": "codebook", "seeding": "kmeans++", "epochs": 20}},
+    "k-means++ over all": {"quantize": {"size_unit": "codebook", "seeding": "kmeans++", "epochs": 20}},
     "all patches seed codes": {"quantize": {"seeding_share": 1.0}},
     "l2": {"quantize": {"feature_norm": "l2"}},
     "whitened": {"quantize": {"feature_norm": "whiten"}},
     "L1 path, no joint": {"train": {"solver": "proximal", "budget": None, "joint": None, "max_class_size": PER_CLASS}},
     "codes are mean of 8 patches": {"train": {"grounding": "mean", "grounding_patches": 8}},
     "codes are medoids": {"train": {"grounding": "medoid"}},
+    VIEWS: {},
 }
 
 
-def sections(lever: Mapping[str, Mapping[str, Any]]) -> tuple[QuantizeConfig, TrainConfig]:
-    """The default with the lever's values."""
+@dataclass(frozen=True)
+class Judged:
+    """One model on validation.
+
+    Attributes:
+        right: For each image 1.0 where the answer is right, else 0.0.
+        loss: For each image its cross-entropy, in nats.
+        class_size: Prototypes per class.
+        cpu: Seconds of all threads from features to model.
+        images: Names the validation images.
+    """
+
+    right: Float[np.ndarray, " n"]
+    loss: Float[np.ndarray, " n"]
+    class_size: float
+    cpu: float
+    images: str
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A lever over all seeds; differences are to the default, with the ends of their intervals."""
+
+    name: str
+    top1: float
+    loss: float
+    class_size: float
+    cpu: float
+    gained: tuple[float, float, float]
+    lost: tuple[float, float, float]
+
+
+def sections(lever: Mapping[str, Mapping[str, Any]], classes: int) -> tuple[QuantizeConfig, TrainConfig]:
+    """The default with the lever's values; a codebook over all classes gets as many codes as theirs together."""
     quantize, train = QuantizeConfig().model_dump(mode="json"), TrainConfig().model_dump(mode="json")
     train |= {"budget": {**train["budget"], "sizes": [PER_CLASS]}, "tolerance": 0.0}
     train["joint"] |= lever.get("joint", {})
     train |= lever.get("train", {})
-    return QuantizeConfig.parse(quantize | lever.get("quantize", {})), TrainConfig.parse(train)
+    quantize |= lever.get("quantize", {})
+    if quantize["size_unit"] == "codebook":
+        quantize["size"] *= classes
+    return QuantizeConfig.parse(quantize), TrainConfig.parse(train)
 
 
-def judge(data: DataSet, name: str, work: Path) -> tuple[np.ndarray, float, float, float]:
-    """Right answers on validation, their cross-entropy, prototypes per class, and CPU seconds."""
-    quantizing, training = sections(LEVERS[name])
-    codebook, learned = codebook_of(data, quantizing, work)
-    bundle, spent = train_bundle(data, training, codebook, work)
-    store = FeatureStore.open(data.workspace.features / "validation")
-    with torch.inference_mode():
-        logits = head_logits(presence_scores(store, bundle.codebook, bundle.temperature, 32), bundle.head)
-    right = (logits.argmax(dim=1) == store.labels).numpy().astype(np.int64)
-    size = float((bundle.head > 0).sum()) / len(bundle.classes)
-    return right, float(cross_entropy(logits, store.labels)), size, learned + spent
+def judge(data: DataSet, name: str, work: Path) -> Judged:
+    """Make the model of a lever and measure it on validation, or read what an earlier run found."""
+    features = data.workspace.features
+    store = FeatureStore.open(features / "validation")
+    quantizing, training = sections(LEVERS[name], int(store.labels.max()) + 1)
+    digests = [FeatureStore.open(features / part).digest for part in ("train", "validation")]
+    said = [data.key, data.seed, quantizing.model_dump_json(), training.model_dump_json(), *digests]
+    kept = work / "levers" / f"{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]}.json"
+    if not kept.is_file():
+        codebook, learned = codebook_of(data, quantizing, work)
+        bundle, spent = train_bundle(data, training, codebook, work)
+        with torch.inference_mode():
+            logits = head_logits(presence_scores(store, bundle.codebook, bundle.temperature, 32), bundle.head)
+        values = {
+            "right": (logits.argmax(dim=1) == store.labels).double().tolist(),
+            "loss": cross_entropy(logits.double(), store.labels, reduction="none").tolist(),
+            "class_size": float((bundle.head > 0).sum()) / len(bundle.classes),
+            "cpu": learned + spent,
+        }
+        write_aside(kept, json.dumps(values))
+    values = json.loads(kept.read_text(encoding="utf-8"))
+    right, loss = (np.array(values.pop(name)) for name in ("right", "loss"))
+    return Judged(right, loss, images=data.key.removesuffix(_VIEWED), **values)
+
+
+def compare(name: str, own: Sequence[Judged], plain: Sequence[Judged]) -> Gain:
+    """Put the seeds of a lever together and hold them against the default's.
+
+    Args:
+        name: Of the lever.
+        own: A model for each seed.
+        plain: The default's, in the same order.
+
+    Raises:
+        ValueError: They were measured on other images.
+    """
+    images = [one.images for one in own]
+    if images != [one.images for one in plain]:
+        raise ValueError(f"{name} was measured on other validation images than the default")
+    right, loss = of_images([one.right for one in own], images), of_images([one.loss for one in own], images)
+    gained = right - of_images([one.right for one in plain], images)
+    lost = loss - of_images([one.loss for one in plain], images)
+    sizes, times = [one.class_size for one in own], [one.cpu for one in own]
+    return Gain(
+        name,
+        float(right.mean()),
+        float(loss.mean()),
+        float(np.mean(sizes)),
+        float(np.mean(times)),
+        (float(gained.mean()), *interval(gained)),
+        (float(lost.mean()), *interval(lost)),
+    )
+
+
+def row(gain: Gain) -> str:
+    """A lever in one line."""
+    points = "{:+.2f} ({:+.2f} to {:+.2f})".format(*(100 * value for value in gain.gained))
+    nats = "{:+.3f} ({:+.3f} to {:+.3f})".format(*gain.lost)
+    return (
+        f"{gain.name:<30} {gain.top1:>7.4f} {gain.loss:>6.3f} {gain.class_size:>9.1f} {gain.cpu:>6.0f}  "
+        f"{points:<24} {nats}"
+    )
+
+
+def viewed(data: DataSet, places: Places) -> DataSet | None:
+    """The same images with augmented views of the train split; None where there is no such folder.
+
+    Raises:
+        ValueError: The folder holds other images.
+    """
+    name = f"{'photos' if places.has_photos else data.key}{_VIEWED}"
+    folder = places.reuse.get(name)
+    if folder is None:
+        return None
+    made = replace(data, key=f"{data.key}{_VIEWED}", workspace=Workspace(folder))
+    ids = [FeatureStore.open(one.workspace.features / "validation").image_ids for one in (data, made)]
+    if ids[0] != ids[1]:
+        raise ValueError(f"{folder} holds other validation images than {data.workspace.root}; extract the same ones")
+    return made
 
 
 def main() -> None:
     """Print the table, a row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="class-named folders, in place of partbirds")
+    add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=LEVERS, default=list(LEVERS), help="default is always run")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path(".bench"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    folder = given.photos
-    make = partbirds if folder is None else lambda seed, work: photos(folder.resolve(), seed, work)
-    data = [make(seed, given.work) for seed in given.seeds]
-    print(f"{data[0].name}, seeds {', '.join(map(str, given.seeds))}; validation")
-    print(f"{'':<30} {'top-1':>7} {'loss':>6} {'per class':>9} {'CPU s':>6}  points above the default")
-    plain = np.empty(0)
+    places = Places.of(given)
+    data = [one_of(seed, places) for seed in given.seeds]
+    plain = [judge(one, "default", given.work) for one in data]
+    n = len(of_images([one.right for one in plain], [one.images for one in plain]))
+    print(f"{data[0].name}, seeds {', '.join(map(str, given.seeds))}; {n:,} validation images")
+    print(
+        f"{'':<30} {'top-1':>7} {'loss':>6} {'per class':>9} {'CPU s':>6}  {'points above the default':<24} "
+        "nats above the default"
+    )
     for name in dict.fromkeys(["default", *given.only]):
-        rights, losses, sizes, times = zip(*(judge(one, name, given.work) for one in data), strict=True)
-        right = np.concatenate(rights)
-        plain = right if name == "default" else plain
-        low, high = interval(right - plain)
-        gain = 100 * float((right - plain).mean())
-        print(
-            f"{name:<30} {right.mean():>7.4f} {np.mean(losses):>6.3f} {np.mean(sizes):>9.1f} {np.mean(times):>6.0f}  "
-            f"{gain:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})",
-            flush=True,
-        )
+        sets = [viewed(one, places) if name == VIEWS else one for one in data]
+        found = [judge(one, name, given.work) for one in sets if one is not None]
+        if len(found) < len(data):
+            print(f"{name:<30} not measured: no --reuse ...-views=FOLDER for every seed")
+            continue
+        print(row(compare(name, found, plain)), flush=True)
 
 
 if __name__ == "__main__":

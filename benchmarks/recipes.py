@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,6 +29,10 @@ CPU = torch.device("cpu")
 PRESETS = Path(__file__).parents[1] / "presets"
 
 
+Sections = tuple[QuantizeConfig, TrainConfig]
+Way = Callable[[DataSet, Sections, Sequence[int], Path], Iterator["Measured"]]
+
+
 @dataclass(frozen=True)
 class Measured:
     """One model on the test split.
@@ -43,6 +47,8 @@ class Measured:
         test_top1: In [0, 1].
         cpu: Seconds of all threads from features to model; what budgets share is counted in each.
         right: One character for each test image, 1 where the answer is right.
+        codes_cpu: Of these seconds, those of the codebook and the probe.
+        images: Names the test images; seeds of photos share them.
     """
 
     data: str
@@ -54,28 +60,75 @@ class Measured:
     test_top1: float
     cpu: float
     right: str
+    codes_cpu: float = 0.0
+    images: str = ""
 
 
-def measure(data: DataSet, recipe: str, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
-    """Make the models of one recipe, or read what an earlier run with the same values found.
+def measure(data: DataSet, recipe: str, budgets: Sequence[int], work: Path, *, quick: bool = False) -> list[Measured]:
+    """Make the models of one recipe, or read what an earlier run with the same values and features found.
+
+    Every budget is kept as soon as it is measured. A change of the code is not seen: remove ``results`` in the work
+    folder after one.
 
     Args:
         data: Images and features.
-        recipe: A key of RECIPES, or probe.
-        budgets: Prototypes per class.
+        recipe: A key of RECIPES.
+        budgets: Prototypes per class; the probe has none.
         work: Where codebooks and results are kept.
+        quick: Much shorter training, to see that all runs.
     """
-    configs = PLANS[recipe]()
-    said = [None if config is None else config.model_dump_json() for config in configs]
+    plan, wanted = sections_of(recipe, quick=quick), list(budgets)
+    together = _kept(data, recipe, wanted, plan, work)
+    if not together.is_file():
+        wanted = [0] if recipe == "probe" else wanted
+        places = {budget: _kept(data, recipe, [budget], plan, work) for budget in wanted}
+        missing = [budget for budget in wanted if not places[budget].is_file()]
+        for one in RECIPES[recipe](data, plan, missing, work) if missing else ():
+            write_aside(places[one.budget], json.dumps([asdict(one)]))
+        files = list(places.values())
+    else:
+        files = [together]
+    found = [Measured(**values) for file in files for values in json.loads(file.read_text(encoding="utf-8"))]
+    images = FeatureStore.open(data.workspace.features / "test").digest
+    return [replace(one, images=images, codes_cpu=one.codes_cpu or _clock(data, plan[0], work)) for one in found]
+
+
+def sections_of(recipe: str, *, quick: bool = False) -> Sections:
+    """The values of a recipe; the probe is that of the default codebook, and no head is trained for it."""
+    coding, training = paper_sections() if recipe == "paper" else (QuantizeConfig(), TrainConfig())
+    if recipe == "convex":
+        training = training.model_copy(update={"joint": None})
+    return _shorter(coding, training) if quick else (coding, training)
+
+
+def _shorter(coding: QuantizeConfig, training: TrainConfig) -> Sections:
+    """Two epochs of whatever counts epochs, and few codes."""
+    short = {"epochs": 2, "warmup_epochs": 1}
+    few = {"size": 3 if coding.size_unit == "class" else 32}
+    if coding.gradient is not None:
+        few |= {"epochs": 2, "gradient": coding.gradient.model_copy(update={"warmup_epochs": 1})}
+    less: dict[str, object] = {}
+    if training.gradient is not None:
+        less["gradient"] = training.gradient.model_copy(update=short)
+    if training.joint is not None:
+        less["joint"] = training.joint.model_copy(update={"epochs": 2})
+    return coding.model_copy(update=few), training.model_copy(update=less)
+
+
+def _kept(data: DataSet, recipe: str, budgets: Sequence[int], plan: Sections, work: Path) -> Path:
+    """Where the result of these values is, or will be."""
+    said = [plan[0].model_dump_json(), None if recipe == "probe" else plan[1].model_dump_json()]
     digest = FeatureStore.open(data.workspace.features / "train").digest
     key = hashlib.sha256(json.dumps([data.name, data.seed, recipe, list(budgets), said, digest]).encode()).hexdigest()
-    kept = work / "results" / f"{key[:16]}.json"
-    if not kept.is_file():
-        found = [asdict(one) for one in RECIPES[recipe](data, budgets, work)]
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(found), encoding="utf-8")
-    for values in json.loads(kept.read_text(encoding="utf-8")):
-        yield Measured(**values)
+    return work / "results" / f"{key[:16]}.json"
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Write beside and rename: a run that is stopped leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def paper_sections() -> tuple[QuantizeConfig, TrainConfig]:
@@ -84,26 +137,25 @@ def paper_sections() -> tuple[QuantizeConfig, TrainConfig]:
     return QuantizeConfig.parse(values["quantize"]), TrainConfig.parse(values["train"])
 
 
-def fast_sections() -> tuple[QuantizeConfig, TrainConfig]:
-    """The defaults."""
-    return QuantizeConfig(), TrainConfig()
-
-
-def convex_sections() -> tuple[QuantizeConfig, TrainConfig]:
-    """The defaults without joint training."""
-    return QuantizeConfig(), TrainConfig(joint=None)
-
-
 def codebook_of(data: DataSet, config: QuantizeConfig, work: Path) -> tuple[Path, float]:
     """Learn a codebook, and say how many CPU seconds it took, this time or when it was made."""
-    name = hashlib.sha256(f"{data.seed} {config.model_dump_json()}".encode()).hexdigest()[:12]
-    out = work / "codebooks" / f"{data.workspace.root.name}-{name}"
-    clock = out.with_suffix(".json")
-    if not clock.is_file():
+    out = _codebook(data, config, work)
+    if not out.with_suffix(".json").is_file():
         began = time.process_time()
         quantize(config, features=data.workspace.features, out=out, device=CPU, seed=data.seed, on_event=ignore)
-        clock.write_text(json.dumps(time.process_time() - began), encoding="utf-8")
-    return out, float(json.loads(clock.read_text(encoding="utf-8")))
+        write_aside(out.with_suffix(".json"), json.dumps(time.process_time() - began))
+    return out, _clock(data, config, work)
+
+
+def _codebook(data: DataSet, config: QuantizeConfig, work: Path) -> Path:
+    name = hashlib.sha256(f"{data.seed} {config.model_dump_json()}".encode()).hexdigest()[:12]
+    return work / "codebooks" / f"{data.key}-{name}"
+
+
+def _clock(data: DataSet, config: QuantizeConfig, work: Path) -> float:
+    """CPU seconds that the codebook took; 0 where it is no longer there."""
+    path = _codebook(data, config, work).with_suffix(".json")
+    return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0.0
 
 
 def train_bundle(data: DataSet, config: TrainConfig, codebook: Path, work: Path) -> tuple[Bundle, float]:
@@ -116,17 +168,23 @@ def train_bundle(data: DataSet, config: TrainConfig, codebook: Path, work: Path)
     return bundle_of(config, given, trained), time.process_time() - began
 
 
-def _ours(data: DataSet, budgets: Sequence[int], work: Path, *, recipe: str) -> Iterator[Measured]:
-    coding, training = PLANS[recipe]()
+def _ours(
+    data: DataSet, plan: Sections, budgets: Sequence[int], work: Path, *, recipe: str = "fast"
+) -> Iterator[Measured]:
+    coding, training = plan
     codebook, spent = codebook_of(data, coding, work)
     for budget in budgets:
         config = training.model_copy(update={"budget": BudgetConfig(sizes=(budget,)), "tolerance": 0.0})
         bundle, took = train_bundle(data, config, codebook, work)
-        yield _test(data, recipe, budget, bundle, spent + took)
+        yield _test(data, recipe, budget, bundle, (spent + took, spent))
 
 
-def _paper(data: DataSet, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
-    coding, training = paper_sections()
+def _convex(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
+    yield from _ours(data, plan, budgets, work, recipe="convex")
+
+
+def _paper(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
+    coding, training = plan
     codebook, spent = codebook_of(data, coding, work)
     if training.prune is None:
         raise ValueError("the preset paper must prune")
@@ -134,22 +192,22 @@ def _paper(data: DataSet, budgets: Sequence[int], work: Path) -> Iterator[Measur
     stores = {name: FeatureStore.open(data.workspace.features / name) for name in ("train", "validation")}
     for budget in budgets:
         began = time.process_time()
-        plan = training.prune.model_copy(update={"budget": budget})
-        pruned = prune_bundle(plan, dense, stores, device=CPU, on_event=ignore).bundle
-        yield _test(data, "paper", budget, pruned, spent + took + time.process_time() - began)
+        pruning = training.prune.model_copy(update={"budget": budget})
+        pruned = prune_bundle(pruning, dense, stores, device=CPU, on_event=ignore).bundle
+        yield _test(data, "paper", budget, pruned, (spent + took + time.process_time() - began, spent))
 
 
-def _probe(data: DataSet, _: Sequence[int], work: Path) -> Iterator[Measured]:
-    codebook, spent = codebook_of(data, QuantizeConfig(), work)
+def _probe(data: DataSet, plan: Sections, _: Sequence[int], work: Path) -> Iterator[Measured]:
+    codebook, spent = codebook_of(data, plan[0], work)
     probe, features = LinearProbe.open(codebook), data.workspace.features
     logits = {}
     for name in ("validation", "test"):
         store = FeatureStore.open(features / name)
         logits[name] = (probe.logits(pooled_tokens(store, 16_384, CPU)), store.labels)
-    yield _row(data, "probe", (0, 0.0), validation=logits["validation"], test=logits["test"], cpu=spent)
+    yield _row(data, "probe", (0, 0.0), logits, (spent, spent))
 
 
-def _test(data: DataSet, recipe: str, budget: int, bundle: Bundle, cpu: float) -> Measured:
+def _test(data: DataSet, recipe: str, budget: int, bundle: Bundle, cpu: tuple[float, float]) -> Measured:
     logits = {}
     with torch.inference_mode():
         for name in ("validation", "test"):
@@ -157,41 +215,29 @@ def _test(data: DataSet, recipe: str, budget: int, bundle: Bundle, cpu: float) -
             scores = presence_scores(store, bundle.codebook, bundle.temperature, 32)
             logits[name] = (head_logits(scores, bundle.head), store.labels)
     size = float((bundle.head > 0).sum()) / len(bundle.classes)
-    return _row(data, recipe, (budget, size), validation=logits["validation"], test=logits["test"], cpu=cpu)
+    return _row(data, recipe, (budget, size), logits, cpu)
 
 
 def _row(
     data: DataSet,
     recipe: str,
     size: tuple[int, float],
-    *,
-    validation: tuple[torch.Tensor, torch.Tensor],
-    test: tuple[torch.Tensor, torch.Tensor],
-    cpu: float,
+    logits: dict[str, tuple[torch.Tensor, torch.Tensor]],
+    cpu: tuple[float, float],
 ) -> Measured:
-    held, right = (logits.argmax(dim=1) == labels for logits, labels in (validation, test))
+    """Put the numbers of a model together.
+
+    Args:
+        data: Images and features.
+        recipe: Its name.
+        size: Budget, and prototypes per class.
+        logits: With the labels, of validation and test.
+        cpu: Seconds in all, and of the codebook.
+    """
+    held, right = (logits[name][0].argmax(dim=1) == logits[name][1] for name in ("validation", "test"))
     bits = "".join("01"[bit] for bit in right.int().tolist())
     accuracies = (float(part.double().mean()) for part in (held, right))
-    return Measured(data.name, data.seed, recipe, *size, *accuracies, cpu, bits)
+    return Measured(data.name, data.seed, recipe, *size, *accuracies, cpu[0], bits, cpu[1])
 
 
-def _fast(data: DataSet, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
-    yield from _ours(data, budgets, work, recipe="fast")
-
-
-def _convex(data: DataSet, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
-    yield from _ours(data, budgets, work, recipe="convex")
-
-
-PLANS: dict[str, Callable[[], tuple[QuantizeConfig, TrainConfig | None]]] = {
-    "probe": lambda: (QuantizeConfig(), None),
-    "fast": fast_sections,
-    "convex": convex_sections,
-    "paper": paper_sections,
-}
-RECIPES: dict[str, Callable[[DataSet, Sequence[int], Path], Iterator[Measured]]] = {
-    "probe": _probe,
-    "fast": _fast,
-    "convex": _convex,
-    "paper": _paper,
-}
+RECIPES: dict[str, Way] = {"probe": _probe, "fast": _ours, "convex": _convex, "paper": _paper}

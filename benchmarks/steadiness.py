@@ -1,0 +1,97 @@
+"""Do activations stay when the image, or its features, change a little? The same views for several heads."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from benchmarks.datasets import DataSet
+from protoquant.core.seeding import numpy_generator, torch_generator
+from protoquant.data.table import ImageTable
+from protoquant.evaluation.perturb import PERTURBATIONS
+from protoquant.evaluation.stability import Seen, compare
+from protoquant.features.backbone import Backbone
+from protoquant.features.store import FeatureStore
+
+ON_TOKENS = "token noise"
+VIEWS = (*PERTURBATIONS, ON_TOKENS)
+SPREAD = 0.1
+"""Standard deviation of the noise on tokens, as a share of the root mean square of the image's tokens."""
+MEASURES = ("change", "prediction", "top_prototype", "cell")
+EPSILON = 1e-3
+
+Look = Callable[[Float[Tensor, "v t d"]], tuple[Float[Tensor, "v k"], Int64[Tensor, "v k"]]]
+"""From the tokens of views to the activation of every prototype and the cell that gave it."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A head whose activations are watched; activations >= 0, weights of any sign."""
+
+    look: Look
+    head: Float[Tensor, "c k"]
+
+
+def steadiness(heads: Sequence[Watched], data: DataSet, images: int) -> Float[np.ndarray, "h n v m"]:
+    """Hold every head's view of changed images against its view of the images themselves.
+
+    Args:
+        heads: Any number; each sees the same tokens.
+        data: Where validation images and features are. Seeds that share them draw the same images; noise is by seed.
+        images: How many validation images to draw.
+
+    Returns:
+        For each head, image and entry of VIEWS: the relative change of the activations of the prototypes that
+        contribute to the class predicted on the image itself (0: none), then 1.0 where the prediction, the prototype
+        of the largest contribution, and the cell where that is found, stay.
+    """
+    space = data.workspace
+    store = FeatureStore.open(space.features / "validation")
+    table = ImageTable.open(space.images, data.root).split("validation")
+    drawn = torch.randperm(store.n, generator=torch_generator(0, "benchmark steadiness"))[:images]
+    backbone = Backbone.load(store.backbone, "cpu")
+    values = []
+    for place in drawn.tolist():
+        tokens = torch.cat(list(_views(backbone, table, store.image_ids[place], data.seed)))
+        values.append([_of_head(head, tokens) for head in heads])
+    return np.array(values).transpose(1, 0, 2, 3)
+
+
+def _views(backbone: Backbone, table: ImageTable, name: str, seed: int) -> Iterator[Float[Tensor, "v t d"]]:
+    """Tokens of the image, of its changed copies, and of the image with noise on its tokens."""
+    preprocessing = backbone.spec.preprocessing
+    image = table.image(name, at_least=preprocessing.at_least)
+    views = [preprocessing.apply(image)]
+    for kind, change in PERTURBATIONS.items():
+        views.append(change(image, preprocessing, numpy_generator(seed, "benchmark steadiness", kind, name)))
+    pixels = torch.from_numpy(np.stack([np.asarray(view) for view in views]))
+    with torch.inference_mode():
+        tokens = backbone.features(backbone.normalise(pixels)).tokens
+    yield tokens
+    plain = tokens[:1]
+    noise = torch.randn(plain.shape, generator=torch_generator(seed, "benchmark steadiness", ON_TOKENS, name))
+    yield plain + SPREAD * plain.square().mean().sqrt() * noise
+
+
+def _of_head(watched: Watched, tokens: Float[Tensor, "v t d"]) -> list[tuple[float, ...]]:
+    with torch.inference_mode():
+        activations, cells = watched.look(tokens)
+        logits = activations @ watched.head.T
+    seen = [
+        Seen(a.double().numpy(), b.numpy(), c.double().numpy())
+        for a, b, c in zip(activations, cells, logits, strict=True)
+    ]
+    head = watched.head.double().numpy()
+    return [_stays(seen[0], one, head) for one in seen[1:]]
+
+
+def _stays(before: Seen, after: Seen, head: Float[np.ndarray, "c k"]) -> tuple[float, ...]:
+    """The numbers of MEASURES for one view."""
+    kept = compare(before, after, head, EPSILON)
+    counted = before.scores * head[int(np.argmax(before.logits))] > EPSILON
+    whole = float(before.scores[counted].sum())
+    change = float(np.abs(after.scores - before.scores)[counted].sum()) / whole if whole > 0 else 0.0
+    return change, kept.prediction, kept.top_prototype, kept.cell
