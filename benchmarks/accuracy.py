@@ -244,10 +244,13 @@ def main() -> None:
     parser.add_argument("--budgets", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of table and figure")
-    parser.add_argument("--quick", action="store_true", help="see that all runs; the numbers mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="see that all runs: one small data set, 1 and 2 prototypes per class"
+    )
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     places, out = Places.of(given), given.work / "quick" if given.quick else given.out
+    given.budgets = [1, 2] if given.quick else given.budgets
     data = [quick(seed, places) for seed in given.seeds[:1]] if given.quick else all_of(given.seeds, places)
     found = run(data, ["probe", *(name for name in RECIPES[1:] if name in given.recipes)], given)
     rows = sorted(summarise(found), key=lambda row: (row.data, RECIPES.index(row.recipe), row.budget))
