@@ -16,7 +16,7 @@ from protoquant.features.config import ExtractConfig
 from protoquant.features.extract import extract
 
 SPEC = "classes: 50\ntrain: 30\nvalidation: 10\ntest: 100\nsize: 256\nseed: {seed}\n"
-QUICK = "classes: 4\ntrain: 6\nvalidation: 3\ntest: 5\nsize: 128\nseed: {seed}\n"
+QUICK = "classes: 4\ntrain: 8\nvalidation: 3\ntest: 5\nsize: 128\nseed: {seed}\n"
 
 
 @dataclass(frozen=True)

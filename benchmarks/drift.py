@@ -40,7 +40,7 @@ from protoquant.head.bundle import Bundle
 from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.head.presence import presence
 
-PER_CLASS, EPOCHS, IMAGES = 10, 40, 100
+PER_CLASS, PATCHES, EPOCHS, IMAGES = 10, 8, 40, 100
 COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00")  # of Okabe and Ito, which all eyes tell apart
 MARKERS = ("o", "^", "D", "s")
 LINES = ("-", "--", "-.", ":")
@@ -90,7 +90,7 @@ def measure(data: DataSet, work: Path) -> list[Drift]:
     features = data.workspace.features
     digests = [FeatureStore.open(features / name).digest for name in ("train", "validation")]
     said = [QuantizeConfig().model_dump_json(), config.model_dump_json()]
-    key = json.dumps([data.key, data.seed, EPOCHS, IMAGES, *said, *digests])
+    key = json.dumps([data.key, data.seed, EPOCHS, IMAGES, PATCHES, *said, *digests])
     kept = work / "drift" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     if not kept.is_file():
         heads = list(_heads(data, config, work))
@@ -118,7 +118,9 @@ def _heads(data: DataSet, base: TrainConfig, work: Path) -> Iterator[_Head]:
     ways = {
         "ours: codes and head together": base,
         "ours: codes as learned": base.model_copy(update={"joint": None}),
-        "ours: mean of 8 real patches": base.model_copy(update={"grounding": "mean", "grounding_patches": 8}),
+        f"ours: mean of {PATCHES} real patches": base.model_copy(
+            update={"grounding": "mean", "grounding_patches": PATCHES}
+        ),
     }
     for name, config in ways.items():
         bundle, _ = train_bundle(data, config, codebook, work)
