@@ -16,7 +16,7 @@ Writes accuracy.csv and accuracy.png to docs; with --quick to the work folder.
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def summarise(found: Sequence[Measured]) -> list[Summary]:
 
 def table(rows: Sequence[Summary]) -> str:
     """The numbers as text."""
-    widths = (13, 7, 6, 10, 7, 25, 17, 23, 8, 8, 6)
+    widths = (13, 7, 6, 10, 7, 25, 20, 23, 8, 8, 6)
     titles = (
         "data",
         "recipe",
@@ -141,7 +141,7 @@ def table(rows: Sequence[Summary]) -> str:
                 f"{row.class_size:.1f}" if row.budget else "",
                 f"{row.n:,}",
                 f"{row.top1:.4f} ({row.low:.4f} to {row.high:.4f})",
-                f"{row.least:.4f} to {row.most:.4f}",
+                f"{row.seeds}: {row.least:.4f} to {row.most:.4f}",
                 f"{100 * row.gap:+.2f} ({100 * row.gap_low:+.2f} to {100 * row.gap_high:+.2f})",
                 f"{row.cpu:.0f}",
                 f"{row.codes_cpu:.0f}",
@@ -189,7 +189,8 @@ def draw(rows: Sequence[Summary], path: Path) -> None:
         panel.minorticks_off()
         panel.set_xlabel("prototypes per class (mean, logarithmic axis)")
         panel.set_ylabel("accuracy on test, % (bars and band: 95 % interval)")
-        panel.set_title(f"{name}: {_counted(probe.seeds, 'seed')}, n = {probe.n:,} test images", fontsize=11)
+        seeds, n = (_range(getattr(row, what) for row in own) for what in ("seeds", "n"))
+        panel.set_title(f"{name}: {seeds} seed{'' if seeds == '1' else 's'}, n = {n} test images", fontsize=11)
         panel.grid(visible=True, color="0.92")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0][0].legend(frameon=False, loc="best", fontsize=9)
@@ -200,8 +201,10 @@ def _bits(text: str) -> np.ndarray:
     return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _range(numbers: Iterable[int]) -> str:
+    """The number, or the least and the most where a run has not finished all seeds."""
+    found = sorted(set(numbers))
+    return " to ".join(f"{number:,}" for number in dict.fromkeys((found[0], found[-1])))
 
 
 def minutes_left(done: Sequence[tuple[str, float]], left: Sequence[str]) -> float:

@@ -3,10 +3,10 @@
 Four heads on the same stored features, ten prototypes per class: ours (the default, codes and head trained together),
 ours with the codes as k-means left them, ours tied to the mean of eight real patches, and a ProtoPNet-style head
 before its projection (benchmarks/protopnet.py). Measured for every prototype: its cosine with the nearest train patch,
-and with where it started; for validation images: how much the activations behind a prediction change under JPEG, blur,
-shift and noise, and under noise on the tokens, and whether prediction, first prototype and its cell stay. Accuracy is
-on validation. Intervals are 95 % bootstrap intervals over images, as in benchmarks.accuracy. A finished seed is kept in
-the work folder; remove its ``drift`` after a change of the code.
+and with where it started. For validation images: how much the activations behind a prediction change under JPEG, blur,
+shift and noise, and under noise on the tokens, as a share of their difference to other images; and whether prediction,
+first prototype and its cell stay. Accuracy is on validation. Intervals are 95 % bootstrap intervals over images, as in
+benchmarks.accuracy. A finished seed is kept in the work folder; remove its ``drift`` after a change of the code.
 
 Run: python -m benchmarks.drift [--seeds 0 1 2] [--photos FOLDER] [--threads 2]
 Writes drift.csv and drift.png to docs.
@@ -232,7 +232,7 @@ def draw(found: Sequence[Drift], data: str, path: Path) -> None:
             capsize=2.5,
         )
     panels[2].set_xticks(np.arange(len(VIEWS)), [name.replace("jpeg", "JPEG ").replace(" n", "\nn") for name in VIEWS])
-    panels[2].set_ylabel("mean change of the activations that count, %")
+    panels[2].set_ylabel("change of activations, % of that to another image")
     panels[2].set_xlabel(f"change of the image (n = {len(found[0].steady):,} validation images)")
     panels[2].set_ylim(bottom=0)
     n = " / ".join(dict.fromkeys(f"{len(one.nearest):,}" for one in found))
@@ -246,8 +246,10 @@ def draw(found: Sequence[Drift], data: str, path: Path) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9.5)
     seeds = len(found[0].top1)
-    title = f"Drift of prototypes, {data}, {PER_CLASS} per class, {seeds} seed{'s' if seeds > 1 else ''}"
-    figure.suptitle(f"{title}; further right, and lower on the right, is steadier", fontsize=11)
+    panels[0].set_title("further right: nearer to a patch", fontsize=10)
+    panels[1].set_title("further right: moved less", fontsize=10)
+    panels[2].set_title("lower: steadier (bars: 95 % interval)", fontsize=10)
+    figure.suptitle(f"Prototypes of {data}, {PER_CLASS} per class, {seeds} seed{'s' if seeds > 1 else ''}", fontsize=11)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

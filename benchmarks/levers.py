@@ -165,7 +165,7 @@ def row(gain: Gain) -> str:
     nats = "{:+.3f} ({:+.3f} to {:+.3f})".format(*gain.lost)
     return (
         f"{gain.name:<30} {gain.top1:>7.4f} {gain.loss:>6.3f} {gain.class_size:>9.1f} {gain.cpu:>6.0f}  "
-        f"{points:<24} {nats}"
+        f"{points:<25} {nats}"
     )
 
 
@@ -200,7 +200,7 @@ def main() -> None:
     n = len(of_images([one.right for one in plain], [one.images for one in plain]))
     print(f"{data[0].name}, seeds {', '.join(map(str, given.seeds))}; {n:,} validation images")
     print(
-        f"{'':<30} {'top-1':>7} {'loss':>6} {'per class':>9} {'CPU s':>6}  {'points above the default':<24} "
+        f"{'':<30} {'top-1':>7} {'loss':>6} {'per class':>9} {'CPU s':>6}  {'points above the default':<25} "
         "nats above the default"
     )
     for name in dict.fromkeys(["default", *given.only]):

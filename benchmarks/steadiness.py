@@ -44,20 +44,21 @@ def steadiness(heads: Sequence[Watched], data: DataSet, images: int) -> Float[np
         images: How many validation images to draw.
 
     Returns:
-        For each head, image and entry of VIEWS: the relative change of the activations of the prototypes that
-        contribute to the class predicted on the image itself (0: none), then 1.0 where the prediction, the prototype
-        of the largest contribution, and the cell where that is found, stay.
+        For each head, image and entry of VIEWS: the change of the activations of the prototypes that contribute to
+        the class predicted on the image itself, as a share of their difference to other images (0: none), then 1.0
+        where the prediction, the prototype of the largest contribution, and the cell where that is found, stay.
     """
     space = data.workspace
     store = FeatureStore.open(space.features / "validation")
     table = ImageTable.open(space.images, data.root).split("validation")
     drawn = torch.randperm(store.n, generator=torch_generator(0, "benchmark steadiness"))[:images]
     backbone = Backbone.load(store.backbone, "cpu")
-    values = []
+    seen: list[list[list[Seen]]] = [[] for _ in heads]
     for place in drawn.tolist():
         tokens = torch.cat(list(_views(backbone, table, store.image_ids[place], data.seed)))
-        values.append([_of_head(head, tokens) for head in heads])
-    return np.array(values).transpose(1, 0, 2, 3)
+        for own, head in zip(seen, heads, strict=True):
+            own.append(_see(head, tokens))
+    return np.array([stays(own, head.head.double().numpy()) for own, head in zip(seen, heads, strict=True)])
 
 
 def _views(backbone: Backbone, table: ImageTable, name: str, seed: int) -> Iterator[Float[Tensor, "v t d"]]:
@@ -76,22 +77,33 @@ def _views(backbone: Backbone, table: ImageTable, name: str, seed: int) -> Itera
     yield plain + SPREAD * plain.square().mean().sqrt() * noise
 
 
-def _of_head(watched: Watched, tokens: Float[Tensor, "v t d"]) -> list[tuple[float, ...]]:
+def _see(watched: Watched, tokens: Float[Tensor, "v t d"]) -> list[Seen]:
     with torch.inference_mode():
         activations, cells = watched.look(tokens)
         logits = activations @ watched.head.T
-    seen = [
-        Seen(a.double().numpy(), b.numpy(), c.double().numpy())
-        for a, b, c in zip(activations, cells, logits, strict=True)
-    ]
-    head = watched.head.double().numpy()
-    return [_stays(seen[0], one, head) for one in seen[1:]]
+    parts = zip(activations.double(), cells, logits.double(), strict=True)
+    return [Seen(*(part.numpy() for part in one)) for one in parts]
 
 
-def _stays(before: Seen, after: Seen, head: Float[np.ndarray, "c k"]) -> tuple[float, ...]:
-    """The numbers of MEASURES for one view."""
-    kept = compare(before, after, head, EPSILON)
-    counted = before.scores * head[int(np.argmax(before.logits))] > EPSILON
-    whole = float(before.scores[counted].sum())
-    change = float(np.abs(after.scores - before.scores)[counted].sum()) / whole if whole > 0 else 0.0
-    return change, kept.prediction, kept.top_prototype, kept.cell
+def stays(seen: Sequence[Sequence[Seen]], head: Float[np.ndarray, "c k"]) -> Float[np.ndarray, "n v m"]:
+    """Hold every view against the image itself.
+
+    Activations of different heads are on different scales (shares in [0, 1], logarithms of distances), so that their
+    change is measured by what separates images: 1 is the mean difference to the same activations of another image.
+
+    Args:
+        seen: For each image, what the head makes of it and then of each view; at least two images.
+        head: Weights of any sign.
+    """
+    plain = np.stack([one[0].scores for one in seen])
+    values = []
+    for before, *after in seen:
+        counted = before.scores * head[int(np.argmax(before.logits))] > EPSILON
+        apart = np.abs(plain - before.scores)[:, counted].sum() / (len(seen) - 1)
+        rows = []
+        for one in after:
+            moved = float(np.abs(one.scores - before.scores)[counted].sum())
+            kept = compare(before, one, head, EPSILON)
+            rows.append((moved / apart if apart > 0 else 0.0, kept.prediction, kept.top_prototype, kept.cell))
+        values.append(rows)
+    return np.array(values, dtype=np.float64)

@@ -4,8 +4,9 @@ import torch
 
 from benchmarks.drift import Drift, draw, summary, text, together
 from benchmarks.protopnet import FreeHead
-from benchmarks.steadiness import MEASURES, VIEWS, Watched, _of_head
+from benchmarks.steadiness import MEASURES, VIEWS, stays
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.evaluation.stability import Seen
 
 
 def drift(name, *, change=0.2, seed=0):
@@ -32,15 +33,18 @@ def test_table_and_figure(tmp_path):
     assert (tmp_path / "drift.png").stat().st_size > 5_000
 
 
-def test_change_is_relative_to_the_activations_that_count():
-    def look(views):
-        return views[:, 0], torch.zeros(views.shape[0], views.shape[2], dtype=torch.int64)
+def test_change_is_a_share_of_the_difference_to_other_images():
+    head = np.array([[1.0, 0.5, -0.5], [0.0, 0.0, 1.0]])
 
-    views = torch.tensor([[[2.0, 2.0, 1.0]], [[1.0, 2.0, 9.0]], [[2.0, 2.0, 1.0]]])
-    head = torch.tensor([[1.0, 0.5, -0.5], [0.0, 0.0, 1.0]])
-    changed, same = _of_head(Watched(look, head), views)
-    assert changed == pytest.approx((0.25, 0.0, 1.0, 1.0))
-    assert same == (0.0, 1.0, 1.0, 1.0)
+    def seen(*scores):
+        return Seen(np.array(scores), np.zeros(3, dtype=np.int64), head @ np.array(scores))
+
+    first = [seen(2.0, 2.0, 1.0), seen(1.0, 2.0, 9.0), seen(2.0, 2.0, 1.0)]
+    other = [seen(4.0, 0.0, 1.0), seen(4.0, 1.0, 1.0), seen(4.0, 0.0, 1.0)]
+    values = stays([first, other], head)
+    assert values[0, 0].tolist() == [0.25, 0.0, 1.0, 1.0]
+    assert values[0, 1].tolist() == [0.0, 1.0, 1.0, 1.0]
+    assert values[1, 0, 0] == 0.0  # only the first prototype counts there, and it stays
 
 
 def test_a_free_prototype_is_most_active_where_the_patch_is_its_own():
