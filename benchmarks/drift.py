@@ -238,7 +238,7 @@ def draw(found: Sequence[Drift], data: str, path: Path) -> None:
     n = " / ".join(dict.fromkeys(f"{len(one.nearest):,}" for one in found))
     for panel, what in zip(panels[:2], ("with the nearest training patch", "with where it started"), strict=True):
         panel.set_xlabel(f"cosine of a prototype {what}")
-        panel.set_ylabel(f"prototypes up to this cosine, % (n = {n})")
+        panel.set_ylabel(f"prototypes up to this, %\n(n = {n})")
         panel.set_xlim(right=1.005)
     for panel in panels:
         panel.grid(visible=True, color="0.92")
