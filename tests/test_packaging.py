@@ -44,3 +44,18 @@ def test_wrong_use_ends_with_2_and_no_trace(words: list[str], code: int, tmp_pat
     )
     assert done.returncode == code
     assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(("reader", "root"), [("image_folder", "birds.yaml"), ("partbirds", ".")])
+def test_config_check_sees_a_root_that_its_reader_cannot_read(reader: str, root: str, tmp_path: Path) -> None:
+    (tmp_path / "birds.yaml").write_text("seed: 0\n")
+    (tmp_path / "params.yaml").write_text(f"prepare: {{reader: {reader}, root: {root}}}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "protoquant", "config", "check"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"with reader {reader}, got {root}" in " ".join(done.stderr.split())

@@ -20,9 +20,19 @@ def check() -> None:
     from protoquant.settings import Settings
 
     path = Workspace(Path.cwd()).params
-    root = Settings.load(path).prepare.root
-    if not (path.parent / root).exists():
-        raise UsageError(f"prepare.root: there is no {root} (params.yaml); correct the path, relative to this folder")
+    prepare = Settings.load(path).prepare
+    root = path.parent / prepare.root
+    if not root.exists():
+        raise UsageError(
+            f"prepare.root: there is no {prepare.root} (params.yaml); correct the path, relative to this folder"
+        )
+    wanted = {"image_folder": (root.is_dir(), "a folder"), "partbirds": (root.is_file(), "the file of a spec")}
+    fits, what = wanted.get(prepare.reader, (True, ""))
+    if not fits:
+        raise UsageError(
+            f"prepare.root must be {what} with reader {prepare.reader}, got {prepare.root} (params.yaml); "
+            f"correct one of the two"
+        )
     Console().print(f"{path.name} is valid", highlight=False)
 
 
