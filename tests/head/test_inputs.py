@@ -70,7 +70,7 @@ def test_scores_are_the_presences_of_each_temperature(given) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
-def test_neither_batch_nor_shards_decide(given, features, batch) -> None:
+def test_the_batch_does_not_decide(given, features, batch) -> None:
     """Invariant: scores of an image do not depend on what it is scored with."""
     whole = Scoring(CONFIG, given, CPU, None, ignore).scores(given.codebook)
     other = Scoring(CONFIG.model_copy(update={"batch": batch}), given, CPU, None, ignore).scores(given.codebook)
