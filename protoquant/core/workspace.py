@@ -62,9 +62,29 @@ class Workspace:
         """Written by visualize: the report."""
         return self.root / "artifacts" / "report"
 
-    @cached_property
+    @property
     def feature_cache(self) -> Path:
-        """Finished feature shards, shared by all worktrees of the repository.
+        """Finished feature shards."""
+        return self.shared / "features"
+
+    @property
+    def object_cache(self) -> Path:
+        """Local copies of objects that lie in S3."""
+        return self.shared / "objects"
+
+    @property
+    def runs(self) -> Path:
+        """The worktree of each isolated run."""
+        return self.shared / "runs"
+
+    @property
+    def pending(self) -> Path:
+        """What the tracking server was not there to take."""
+        return self.shared / "pending"
+
+    @cached_property
+    def shared(self) -> Path:
+        """What all worktrees of the repository share.
 
         Below the git common directory, or ``.protoquant/`` where there is no repository.
         """
@@ -72,5 +92,5 @@ class Workspace:
         try:
             answer = subprocess.run(call, cwd=self.root, capture_output=True, text=True, check=True)
         except (FileNotFoundError, subprocess.CalledProcessError):
-            return self.root / ".protoquant" / "features"
-        return Path(answer.stdout.strip()) / "protoquant" / "features"
+            return self.root / ".protoquant"
+        return Path(answer.stdout.strip()) / "protoquant"
