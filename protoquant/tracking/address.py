@@ -1,0 +1,97 @@
+"""Where MLflow is, and whether it answers; imports no MLflow, so that asking costs no time."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from http import HTTPStatus
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.workspace import Workspace
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+DATABASE = "mlflow.db"
+_SQLITE = "sqlite:///"
+# A request that MLflow cannot answer without its database; its /health says OK when the database is gone.
+_PROBE = "/api/2.0/mlflow/experiments/search?max_results=1"
+_PATIENCE = 5.0
+
+
+class TrackingUnavailableError(ProtoQuantError):
+    """MLflow, its database or its file store is not there now; what it was asked for is not wrong."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        advice = f"unset {URI_VARIABLE} to keep runs in {DATABASE}"
+        if is_http(uri):
+            advice = f"start it (make stack-up), or {advice}"
+        elif database_file(uri):
+            advice = "let the process that holds it finish, then run register again"
+        super().__init__(f"MLflow at {without_password(uri)} does not answer ({reason}); {advice}")
+
+
+def tracking_uri(workspace: Workspace) -> str:
+    """The store that ``MLFLOW_TRACKING_URI`` names, else the workspace's own."""
+    return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{workspace.root.resolve() / DATABASE}"
+
+
+def is_http(uri: str) -> bool:
+    """Tell whether a URI names a server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite URI, relative to the current folder if the URI is; None for anything else."""
+    name = uri.removeprefix(_SQLITE).partition("?")[0]
+    if not uri.startswith(_SQLITE) or name in ("", ":memory:"):
+        return None
+    return Path(name).resolve()
+
+
+def without_password(uri: str) -> str:
+    """A URI that may be shown."""
+    return re.sub(r"//[^/]*@", "//", uri)
+
+
+def check_tracking(workspace: Workspace) -> None:
+    """Ask a server for an answer before work begins; the workspace's own store needs none.
+
+    Any answer but a failure of the server counts; whether it lets this user in, the first real call tells.
+
+    Args:
+        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+
+    Raises:
+        TrackingUnavailableError: It gives none within seconds.
+    """
+    uri = tracking_uri(workspace)
+    if not is_http(uri):
+        return
+    address = without_password(uri).rstrip("/") + _PROBE
+    try:
+        with urlopen(address, timeout=_PATIENCE, context=_tls()):  # noqa: S310
+            return
+    except HTTPError as error:
+        if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise TrackingUnavailableError(uri, f"HTTP {error.code}") from error
+    except (URLError, OSError, ValueError) as error:
+        raise TrackingUnavailableError(uri, short(error)) from error
+
+
+def short(error: BaseException) -> str:
+    """The innermost reason of an error of the network, on one line."""
+    reason = getattr(error, "reason", error)
+    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return " ".join(str(text).split())[:100]
+
+
+def _tls() -> ssl.SSLContext:
+    """MLflow's own variables say which certificates are believed."""
+    context = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None)
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
