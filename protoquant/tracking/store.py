@@ -64,12 +64,12 @@ def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
     if database:
         _check(database, create=create)
     with _quiet(), _refusals(uri), _told(uri):
-        client = MlflowClient()
         if database:
-            _settle(client, database)
+            with _opening(database):
+                client = MlflowClient()
             yield Store(client, str(database), database.parent / ARTIFACTS)
         else:
-            yield Store(client, without_password(uri), None)
+            yield Store(MlflowClient(), without_password(uri), None)
 
 
 def experiment_id(store: Store, name: str) -> str:
@@ -115,18 +115,27 @@ def _is_remote(location: str) -> bool:
     return "://" in location and not location.startswith("file:")
 
 
-def _settle(client: MlflowClient, database: Path) -> None:
-    """Make the tables of a new database, one process at a time: MLflow's own lock lets two of them migrate at once."""
+@contextmanager
+def _opening(database: Path) -> Iterator[None]:
+    """Let one process at a time open a database, and make a missing one aside: a kill leaves none with half its tables.
+
+    MLflow's own lock lets two processes make the tables of one database at once, and all but one of them fail.
+    """
     folder = database.parent / ARTIFACTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = FileLock(folder / ".lock").acquire()
     except OSError:
         # A folder that may only be read: whoever made the database has made its tables.
+        yield
         return
     with held:
-        client.search_experiments(max_results=1)
-        client.search_registered_models(max_results=1)
+        if not database.is_file() or not database.stat().st_size:
+            aside = folder / f".{database.name}"
+            aside.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{aside}")
+            aside.replace(database)
+        yield
 
 
 def _check(database: Path, *, create: bool) -> None:

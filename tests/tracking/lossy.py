@@ -108,58 +108,61 @@ class Link:
         self._server.server_close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        link = self
+        return type("Handler", (_Handler,), {"link": self, "target": self._target})
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
 
-            def _pass_on(self) -> None:
-                request = f"{self.command} {self.path}"
-                link.seen.append(request)
-                body = self._body()
-                what = link.rule(request)
-                if what == CUT:
-                    self.close_connection = True
-                    return
-                if what == FAIL:
-                    self.send_error(503)
-                    return
-                server = http.client.HTTPConnection(link._target, timeout=60)
-                server.request(self.command, self.path, body, self._headers())
-                answer = server.getresponse()
-                content = answer.read()
-                server.close()
-                if what == LOSE:
-                    self.close_connection = True
-                    return
-                self.send_response(answer.status)
-                for name, value in answer.getheaders():
-                    if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
-                        self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet; else each answer waits for an acknowledgement
+    link: Link
+    target: str
 
-            def _headers(self) -> dict[str, str]:
-                return {name: value for name, value in self.headers.items() if name != "Transfer-Encoding"}
+    def _pass_on(self) -> None:
+        request = f"{self.command} {self.path}"
+        self.link.seen.append(request)
+        body = self._body()
+        what = self.link.rule(request)
+        if what == FAIL:
+            self.send_error(503)
+            return
+        answer = self._asked(body) if what in (PASS, LOSE) else None
+        if answer is None or what == LOSE:
+            self.close_connection = True
+            return
+        status, headers, content = answer
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
-            def _body(self) -> bytes:
-                if self.headers.get("Transfer-Encoding") != "chunked":
-                    return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                # What requests makes of an empty file.
-                body = b""
-                while size := int(self.rfile.readline(), 16):
-                    body += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-                return body
+    def _asked(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        headers = {name: value for name, value in self.headers.items() if name != "Transfer-Encoding"}
+        server = http.client.HTTPConnection(self.target, timeout=60)
+        try:
+            server.request(self.command, self.path, body, headers)
+            answer = server.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            server.close()
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        # What requests makes of an empty file.
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
-            def log_message(self, *_: Any) -> None:
-                pass
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
 
-        return Handler
+    def log_message(self, *_: Any) -> None:
+        pass
 
 
 def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

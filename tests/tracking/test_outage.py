@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import Event, MessageEvent
 from protoquant.core.workspace import Workspace
+from protoquant.tracking import flavor
 from protoquant.tracking.address import TrackingUnavailableError
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.mlflow_api import MlflowClient, ModelVersion, Run
@@ -22,7 +24,7 @@ from protoquant.tracking.store import open_store
 from protoquant.tracking.sync import sync
 from tests.tracking.lossy import FAIL, Link, mlflow_server
 
-pytestmark = pytest.mark.usefixtures("without_reader")
+pytestmark = pytest.mark.usefixtures("without_reader", "_small_package")
 
 POINTS = ["experiments/get-by-name", "runs/create", "runs/log-batch", "PUT ", "model-versions/create", "alias"]
 REGISTER = """
@@ -59,6 +61,15 @@ def link(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     yield made
     made.close()
+
+
+@pytest.fixture
+def _small_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What MLflow loads the model by, alone: a hundred and more files of code take seconds to send."""
+    package = tmp_path / "protoquant"
+    (package / "tracking").mkdir(parents=True)
+    shutil.copy(flavor._PACKAGE / "tracking" / "pyfunc.py", package / "tracking")
+    monkeypatch.setattr(flavor, "_PACKAGE", package)
 
 
 @pytest.fixture
