@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -77,7 +78,7 @@ def check_tracking(workspace: Workspace) -> None:
     except HTTPError as error:
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise TrackingUnavailableError(uri, f"HTTP {error.code}") from error
-    except (URLError, OSError, ValueError) as error:
+    except (URLError, OSError, HTTPException, ValueError) as error:
         raise TrackingUnavailableError(uri, short(error)) from error
 
 

@@ -42,7 +42,8 @@ def outage(error: BaseException) -> str | None:
         return None
     if not any(_is_away(link) for link in chain):
         return None
-    return short(chain[-1])
+    reason = short(chain[-1])
+    return f"{reason}: its database or file store may be away" if reason.startswith("too many 5") else reason
 
 
 def is_foreign(error: BaseException) -> bool:

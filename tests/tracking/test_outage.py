@@ -3,9 +3,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from protoquant.core.artifacts import artifact_digest
@@ -22,6 +25,7 @@ from protoquant.tracking.registered import find_registered
 from protoquant.tracking.registry import fetch_bundle
 from protoquant.tracking.store import open_store
 from protoquant.tracking.sync import sync
+from tests.servers import REGION, free_ports, weed_mini
 from tests.tracking.lossy import FAIL, Link, mlflow_server
 
 pytestmark = pytest.mark.usefixtures("without_reader", "_small_package")
@@ -349,6 +353,62 @@ def test_the_registered_model_is_found_with_its_links(birds: Birds, link: Link, 
         find_registered(config, workspace=workspace)
 
 
+def test_three_models_at_once_make_one_store_and_three_versions(
+    workspace: Workspace, tmp_path: Path, train: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/main/mlflow.db")
+    (tmp_path / "main").mkdir()
+    worktrees = [Workspace(tmp_path / f"worktree {number}") for number in range(3)]
+    for each in worktrees:
+        shutil.copytree(workspace.root, each.root)
+        train(each, f"codes of {each.root.name}")
+    calls = [[sys.executable, "-c", REGISTER, str(each.root), "birds"] for each in worktrees]
+    processes = [subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for call in calls]
+    assert sorted(process.communicate(timeout=120)[0].strip() for process in processes) == ["1", "2", "3"]
+    found = [find_registered(RegisterConfig(name="birds"), workspace=each) for each in worktrees]
+    assert sorted(each.version for each in found if each) == [1, 2, 3]
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} >= {"main"}
+    assert not (tmp_path / "mlruns").exists()
+    assert not any((each.root / "mlruns").exists() for each in worktrees)
+
+
+def test_real_servers_that_are_stopped_and_started_again(
+    workspace: Workspace, tmp_path: Path, empty_store: Path, train: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    """MLflow with its files in S3: what the absence of either looks like to MLflow's client."""
+    birds, (s3_port, port) = Birds(workspace, "birds"), free_ports(2)
+    database = tmp_path / "server.db"
+    database.write_bytes(empty_store.read_bytes())
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    s3, mlflow = ExitStack(), ExitStack()
+    with s3, mlflow:
+        keys = s3.enter_context(weed_mini(tmp_path / "s3", port=s3_port))
+        make_bucket(keys)
+        keys["MLFLOW_S3_ENDPOINT_URL"] = keys["AWS_ENDPOINT_URL"]
+        start = partial(mlflow_server, tmp_path / "mlflow", database, port=port, destination="s3://mlflow/x", **keys)
+        mlflow.enter_context(start())
+        s3.close()
+        assert isinstance(birds.register(), Kept)
+        assert "(too many 500 error responses: its database or file store may be away)" in birds.told[0].text
+        mlflow.close()
+        train(workspace, "other codes")
+        assert isinstance(birds.register(), Kept)
+        assert "(Connection refused)" in birds.told[2].text
+        s3.enter_context(weed_mini(tmp_path / "s3", port=s3_port))
+        mlflow.enter_context(start())
+        assert [each.version for each in birds.sync().sent] == [1, 2]
+        assert birds.champion == 2
+        fetched = fetch_bundle("models:/birds/2", workspace=workspace, into=tmp_path / "into")
+        assert artifact_digest(fetched.bundle) == artifact_digest(workspace.bundle)
+        assert {run.info.status for run in birds.runs} == {"FINISHED"}
+
+
+def make_bucket(keys: dict[str, str]) -> None:
+    session = boto3.Session(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
+    session.client("s3", endpoint_url=keys["AWS_ENDPOINT_URL"]).create_bucket(Bucket="mlflow")
+
+
 def test_the_list_tells_what_waits(birds: Birds, link: Link):
     link.lose_from("runs/create")
     kept = birds.register()
@@ -357,3 +417,15 @@ def test_the_list_tells_what_waits(birds: Birds, link: Link):
     assert f'"path": "{kept.path}"' in done.stdout
     assert f'"for": "{link.url}"' in done.stdout
     assert os.environ["MLFLOW_TRACKING_URI"] == link.url
+
+
+def test_config_check_asks_the_server(workspace: Workspace, link: Link):
+    (workspace.root / "images").mkdir()
+    workspace.params.write_text("prepare: {reader: image_folder, root: images}\n")
+    call = [sys.executable, "-m", "protoquant", "config", "check"]
+    done = subprocess.run(call, cwd=workspace.root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "params.yaml is valid\n")
+    link.lose_from("", FAIL)
+    done = subprocess.run(call, cwd=workspace.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: MLflow at {link.url} does not answer (HTTP 503); start it")
