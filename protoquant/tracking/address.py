@@ -57,6 +57,11 @@ def without_password(uri: str) -> str:
     return re.sub(r"//[^/]*@", "//", uri)
 
 
+def place(workspace: Workspace) -> str:
+    """The store by the name under which a snapshot remembers it."""
+    return without_password(tracking_uri(workspace)).rstrip("/")
+
+
 def check_tracking(workspace: Workspace) -> None:
     """Ask a server for an answer before work begins; the workspace's own store needs none.
 

@@ -62,7 +62,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _is_away(error: BaseException) -> bool:
     if getattr(error, "error_code", None) in _PASSING:
-        return True
+        # MLflow says so of every error of a database, also of a file that may not be written.
+        return "sqlite3." not in str(error) or "database is locked" in str(error)
     status = _status(getattr(error, "response", None))
     if status is not None:
         return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING_STATUS

@@ -16,7 +16,7 @@ from filelock import FileLock
 from protoquant.core.artifacts import MANIFEST, artifact_digest, open_artifact, read_json, writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import tracking_uri, without_password
+from protoquant.tracking.address import place
 from protoquant.tracking.lineage import Lineage
 from protoquant.tracking.trained import Trained, own_variables
 
@@ -63,7 +63,7 @@ def keep(trained: Trained) -> Path:
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "lineage": vars(trained.origin),
         "params": dict(trained.params),
-        "place": without_password(tracking_uri(workspace)),
+        "place": place(workspace),
         "variables": own_variables(),
         "weights": weights.name if weights else None,
     }
@@ -90,8 +90,19 @@ def keep(trained: Trained) -> Path:
 
 def pending(workspace: Workspace) -> list[Pending]:
     """List the snapshots of the repository, damaged ones first, then by age, the oldest first."""
-    found = [_described(path.parent) for path in workspace.pending.glob(f"[!.]*/[!.]*/{MANIFEST}")]
+    found = [described(path.parent) for path in workspace.pending.glob(f"[!.]*/[!.]*/{MANIFEST}")]
     return sorted(found, key=lambda each: (each.at, each.path))
+
+
+def described(path: Path) -> Pending:
+    """Read what the manifest of a snapshot tells, or what is wrong with it."""
+    try:
+        extra = read_json(path / MANIFEST)["extra"]
+        at = datetime.fromisoformat(extra["at"])
+        return Pending(path, path.parent.name, path.name, at, extra["place"], extra["variables"])
+    except (ArtifactError, KeyError, TypeError, ValueError):
+        damage = f"{path / MANIFEST} is damaged: it is not what register wrote"
+        return Pending(path, path.parent.name, path.name, datetime.min.replace(tzinfo=UTC), "", {}, damage)
 
 
 def is_pending(workspace: Workspace) -> bool:
@@ -133,10 +144,15 @@ def locked(workspace: Workspace, bundle_digest: str) -> Iterator[None]:
 
 @contextmanager
 def sending(workspace: Workspace) -> Iterator[None]:
-    """Let one process of the repository at a time send snapshots; remove what a killed one left."""
+    """Let one process of the repository at a time send snapshots; remove what killed ones left half made or removed."""
     with _lock(workspace, "sync"):
-        for left in workspace.pending.glob(f"[!.]*/{_SENT}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for folder in {left.parent for left in workspace.pending.glob("[!.]*/.*")}:
+            # Whoever makes or removes a snapshot holds this lock.
+            with locked(workspace, folder.name):
+                for left in folder.glob(".*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                with suppress(OSError):
+                    folder.rmdir()
         yield
 
 
@@ -144,16 +160,6 @@ def _lock(workspace: Workspace, name: str) -> FileLock:
     folder = workspace.pending / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / name)
-
-
-def _described(path: Path) -> Pending:
-    try:
-        extra = read_json(path / MANIFEST)["extra"]
-        at = datetime.fromisoformat(extra["at"])
-        return Pending(path, path.parent.name, path.name, at, extra["place"], extra["variables"])
-    except (ArtifactError, KeyError, TypeError, ValueError):
-        damage = f"{path / MANIFEST} is damaged: it is not what register wrote"
-        return Pending(path, path.parent.name, path.name, datetime.min.replace(tzinfo=UTC), "", {}, damage)
 
 
 def _link(source: str | Path, target: str | Path) -> None:

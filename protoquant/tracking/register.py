@@ -11,7 +11,7 @@ from typing import Any
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import TrackingUnavailableError, tracking_uri, without_password
+from protoquant.tracking.address import TrackingUnavailableError, place
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.flavor import log_model
 from protoquant.tracking.measurements import headline, parameters
@@ -127,7 +127,7 @@ def _kept(trained: Trained, error: TrackingUnavailableError, on_event: OnEvent) 
 
 def _without_sent(workspace: Workspace, trained: Trained) -> int:
     """Remove the snapshot of a model that has just been registered where it was meant to go; count the others."""
-    here = without_password(tracking_uri(workspace))
+    here = place(workspace)
 
     def is_sent(each: Pending) -> bool:
         return each.damage is None and (each.bundle, each.name, each.place) == (trained.digest, trained.name, here)
@@ -147,9 +147,11 @@ def _new_version(store: Store, trained: Trained) -> ModelVersion:
     with running(client, run_id):
         log_params(client, run_id, trained.params)
         log_measurements(client, run_id, workspace=trained.workspace, origin=origin)
-        model_id = _logged_model(client, run_id, trained.digest) or log_model(
-            run_id, bundle=trained.workspace.bundle, weights=trained.weights_file(), tags=tags
-        )
+        model_id = _logged_model(client, run_id, trained.digest)
+        if model_id is None:
+            made = log_model(run_id, bundle=trained.workspace.bundle, weights=trained.weights_file(), tags=tags)
+            # Asked once more, since a twin that MLflow's client has made is deleted by the way.
+            model_id = _logged_model(client, run_id, trained.digest) or made
         return create_version(
             client, trained.name, model_id=model_id, run_id=run_id, tags=tags, description=numbers.sentence()
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import TrackingUnavailableError, is_http, tracking_uri, without_password
-from protoquant.tracking.pending import Pending, locked, opened, pending, remove, sending
+from protoquant.tracking.address import TrackingUnavailableError, is_http, place
+from protoquant.tracking.pending import Pending, described, locked, opened, pending, remove, sending
 from protoquant.tracking.register import RegisterResult, send
 from protoquant.tracking.store import open_store
 from protoquant.tracking.trained import with_variables
@@ -51,7 +52,7 @@ def sync(workspace: Workspace, *, redirect: bool, on_event: OnEvent) -> SyncResu
             _refuse_other_places(snapshots, workspace)
         for snapshot in snapshots:
             try:
-                sent += _send(snapshot, workspace, on_event)
+                sent += _send(snapshot.path, workspace, on_event)
             except TrackingUnavailableError:
                 on_event(MessageEvent(_count(len(sent), len(snapshots) - len(sent)), "warning"))
                 raise
@@ -60,24 +61,25 @@ def sync(workspace: Workspace, *, redirect: bool, on_event: OnEvent) -> SyncResu
     return SyncResult(tuple(sent), tuple(left))
 
 
-def _send(snapshot: Pending, workspace: Workspace, on_event: OnEvent) -> list[RegisterResult]:
-    if snapshot.damage:
-        raise ProtoQuantError(f"{snapshot.damage}; remove {snapshot.path}, then run register again where it was run")
-    with locked(workspace, snapshot.bundle):
-        if not snapshot.path.is_dir():
+def _send(path: Path, workspace: Workspace, on_event: OnEvent) -> list[RegisterResult]:
+    with locked(workspace, path.parent.name):
+        if not path.is_dir():
             # A register that ran meanwhile has sent it.
             return []
+        snapshot = described(path)
+        if snapshot.damage:
+            raise ProtoQuantError(f"{snapshot.damage}; remove {path}, then run register again where it was run")
         trained = opened(snapshot)
         trained.check()
         with with_variables(snapshot.variables), open_store(workspace, create=True) as store:
             result = send(store, trained, at=snapshot.at, on_event=on_event)
-        remove(snapshot.path)
+        remove(path)
         return [result]
 
 
 def _refuse_other_places(snapshots: list[Pending], workspace: Workspace) -> None:
     """A shell that lost its variables must not empty the list into another store."""
-    here = without_password(tracking_uri(workspace))
+    here = place(workspace)
     if others := {each.place for each in snapshots if is_http(each.place) and each.place != here}:
         message = (
             f"models are kept for MLflow at {', '.join(sorted(others))}, and this would send them to {here}; "

@@ -81,7 +81,7 @@ class Link:
 
         def rule(request: str) -> str:
             nonlocal done
-            if done or part not in request:
+            if done or part not in f"{request} ":
                 return PASS
             done = True
             return LOSE

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ProtoQuantError, UsageError
@@ -18,7 +19,8 @@ from protoquant.core.workspace import Workspace
 from protoquant.tracking import flavor
 from protoquant.tracking.address import TrackingUnavailableError
 from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.mlflow_api import MlflowClient, ModelVersion, Run
+from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, ModelVersion, Run
+from protoquant.tracking.outage import outage
 from protoquant.tracking.pending import is_pending, pending
 from protoquant.tracking.register import Kept, RegisterResult, register
 from protoquant.tracking.registered import find_registered
@@ -164,15 +166,18 @@ def test_a_server_whose_database_is_gone_is_no_refusal(birds: Birds, link: Link,
     assert_once(birds, tmp_path / "into")
 
 
-@pytest.mark.parametrize("point", ["runs/create", "model-versions/create", "registered-models/create"])
+@pytest.mark.parametrize(
+    "point", ["experiments/create", "runs/create", "POST /api/2.0/mlflow/logged-models ", "model-versions/create"]
+)
 def test_a_request_whose_answer_was_lost_is_not_done_twice(
     birds: Birds, link: Link, point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     link.lose_answer(point)
     assert isinstance(birds.register(), RegisterResult)
-    assert sum(point in request for request in link.seen) == 2
+    assert sum(point in f"{request} " for request in link.seen) == 2
     assert_once(birds, tmp_path / "into")
+    assert len(MlflowClient().search_logged_models([birds.runs[0].info.experiment_id])) == 1
 
 
 def test_files_that_cannot_be_listed_are_not_taken_for_lost(birds: Birds, link: Link):
@@ -196,7 +201,10 @@ def test_a_killed_sync_is_finished_by_the_next(birds: Birds, link: Link, point: 
         assert process.wait(60) == -9
     link.mend()
     assert is_pending(birds.workspace)
+    half = birds.workspace.pending / ("f" * 64) / f".{birds.name}-1-killed"
+    (half / "artifacts").mkdir(parents=True)
     birds.sync()
+    assert not half.parent.exists()
     assert_once(birds, tmp_path / "into")
 
 
@@ -326,6 +334,13 @@ def test_what_was_kept_for_a_server_does_not_go_elsewhere_by_mistake(
     found = find_registered(RegisterConfig(name=birds.name), workspace=birds.workspace)
     assert found is not None
     assert (found.version, found.run_url) == (1, None)
+
+
+def test_a_database_that_may_not_be_written_is_a_refusal():
+    locked = MlflowException("(sqlite3.OperationalError) database is locked", TEMPORARILY_UNAVAILABLE)
+    forbidden = MlflowException("(sqlite3.OperationalError) attempt to write a readonly one", TEMPORARILY_UNAVAILABLE)
+    assert outage(locked) == "(sqlite3.OperationalError) database is locked"
+    assert outage(forbidden) is None
 
 
 def test_a_refusal_keeps_nothing(birds: Birds, monkeypatch: pytest.MonkeyPatch):
