@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from protoquant.core.errors import ProtoQuantError
@@ -20,17 +22,16 @@ _SQLITE = "sqlite:///"
 # A request that MLflow cannot answer without its database; its /health says OK when the database is gone.
 _PROBE = "/api/2.0/mlflow/experiments/search?max_results=1"
 _PATIENCE = 5.0
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 class TrackingUnavailableError(ProtoQuantError):
     """MLflow, its database or its file store is not there now; what it was asked for is not wrong."""
 
     def __init__(self, uri: str, reason: str) -> None:
-        advice = f"unset {URI_VARIABLE} to keep runs in {DATABASE}"
-        if is_http(uri):
-            advice = f"start it (make stack-up), or {advice}"
-        elif database_file(uri):
-            advice = "let the process that holds it finish, then run register again"
+        advice = f"start it (make stack-up), or unset {URI_VARIABLE} to keep runs in {DATABASE}"
+        if database_file(uri):
+            advice = "see that no other process holds it and that its file store is there"
         super().__init__(f"MLflow at {without_password(uri)} does not answer ({reason}); {advice}")
 
 
@@ -75,6 +76,7 @@ def check_tracking(workspace: Workspace) -> None:
     """
     uri = tracking_uri(workspace)
     if not is_http(uri):
+        knock(uri)
         return
     address = without_password(uri).rstrip("/") + _PROBE
     try:
@@ -84,6 +86,24 @@ def check_tracking(workspace: Workspace) -> None:
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise TrackingUnavailableError(uri, f"HTTP {error.code}") from error
     except (URLError, OSError, HTTPException, ValueError) as error:
+        raise TrackingUnavailableError(uri, short(error)) from error
+
+
+def knock(uri: str) -> None:
+    """See that a database server takes connections; MLflow itself would try for a hundred seconds.
+
+    Args:
+        uri: Any store; only a PostgreSQL, MySQL or SQL Server is asked.
+
+    Raises:
+        TrackingUnavailableError: Nothing is there.
+    """
+    try:
+        parts = urlsplit(uri)
+        usual = _PORTS.get(parts.scheme.partition("+")[0])
+        if usual and parts.hostname:
+            socket.create_connection((parts.hostname, parts.port or usual), _PATIENCE).close()
+    except (OSError, ValueError) as error:
         raise TrackingUnavailableError(uri, short(error)) from error
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.lineage import Lineage
 from protoquant.tracking.measurements import Curve, curve_files, curves, metric_files, metrics
-from protoquant.tracking.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run
+from protoquant.tracking.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run, hurried
 from protoquant.tracking.outage import outage
 
 RUN_VARIABLE = "MLFLOW_RUN_ID"
@@ -71,15 +71,14 @@ def _drop_twins(client: MlflowClient, experiment: str, run: Run) -> None:
 def running(client: MlflowClient, run_id: str) -> Iterator[None]:
     """Mark a run as running, then as finished, or as failed if the block raises.
 
-    Where MLflow is away the run stays as it is: whoever sends the model later takes it up again.
+    Where MLflow is away there is one brief try to say so: whoever sends the model later takes the run up again.
     """
     client.update_run(run_id, status="RUNNING")
     try:
         yield
     except BaseException as error:
-        if not outage(error):
-            with suppress(MlflowException):
-                client.set_terminated(run_id, "FAILED")
+        with hurried() if outage(error) else nullcontext(), suppress(MlflowException):
+            client.set_terminated(run_id, "FAILED")
         raise
     client.set_terminated(run_id, "FINISHED")
 

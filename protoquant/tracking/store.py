@@ -18,6 +18,7 @@ from protoquant.tracking.address import (
     URI_VARIABLE,
     TrackingUnavailableError,
     database_file,
+    knock,
     tracking_uri,
     without_password,
 )
@@ -63,6 +64,8 @@ def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
     database = database_file(uri)
     if database:
         _check(database, create=create)
+    else:
+        knock(uri)
     with _quiet(), _refusals(uri), _told(uri):
         if database:
             with _opening(database):

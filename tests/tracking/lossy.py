@@ -75,8 +75,8 @@ class Link:
 
         self.rule = rule
 
-    def lose_answer(self, part: str) -> None:
-        """Lose the answer to the first request that has a part in it."""
+    def lose_once(self, part: str, how: str = LOSE) -> None:
+        """Lose the first request that has a part in it, or its answer."""
         done = False
 
         def rule(request: str) -> str:
@@ -84,7 +84,7 @@ class Link:
             if done or part not in f"{request} ":
                 return PASS
             done = True
-            return LOSE
+            return how
 
         self.rule = rule
 

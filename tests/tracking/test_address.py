@@ -15,6 +15,7 @@ from protoquant.tracking.address import (
     tracking_uri,
     without_password,
 )
+from protoquant.tracking.store import open_store
 
 
 @pytest.fixture
@@ -69,6 +70,10 @@ def test_a_server_without_its_database_does_not_answer(
             "http://me:secret@127.0.0.1:9/x",
             r"^MLflow at http://127\.0\.0\.1:9/x does not answer \(Connection refused\)",
         ),
+        (
+            "postgresql+psycopg2://me:secret@127.0.0.1:9/x",
+            r"^MLflow at postgresql\+psycopg2://127\.0\.0\.1:9/x does not",
+        ),
         ("http://nowhere.invalid", r"^MLflow at http://nowhere\.invalid does not answer \(.*(not known|resolution)"),
         ("http://127.0.0.1:port", r"^MLflow at http://127\.0\.0\.1:port does not answer \(nonnumeric port: 'port'\)"),
     ],
@@ -79,9 +84,16 @@ def test_a_server_that_is_not_there_is_told_before_work(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(TrackingUnavailableError, match=said) as caught:
         check_tracking(workspace)
+    assert "secret" not in str(caught.value)
     assert str(caught.value).endswith(
         "; start it (make stack-up), or unset MLFLOW_TRACKING_URI to keep runs in mlflow.db"
     )
+
+
+def test_a_database_server_that_is_not_there_is_not_waited_for(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg2://me:secret@127.0.0.1:9/x")
+    with pytest.raises(TrackingUnavailableError, match="Connection refused"), open_store(workspace, create=True):
+        pass
 
 
 def test_asking_imports_no_mlflow():

@@ -173,7 +173,7 @@ def test_a_request_whose_answer_was_lost_is_not_done_twice(
     birds: Birds, link: Link, point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    link.lose_answer(point)
+    link.lose_once(point)
     assert isinstance(birds.register(), RegisterResult)
     assert sum(point in f"{request} " for request in link.seen) == 2
     assert_once(birds, tmp_path / "into")
@@ -182,10 +182,9 @@ def test_a_request_whose_answer_was_lost_is_not_done_twice(
 
 def test_files_that_cannot_be_listed_are_not_taken_for_lost(birds: Birds, link: Link):
     birds.register()
-    link.lose_from("mlflow-artifacts", FAIL)
+    link.lose_once("mlflow-artifacts", FAIL)
     assert isinstance(birds.register(), Kept)
-    link.mend()
-    birds.sync()
+    assert birds.sync().sent[0].already
     assert len(birds.versions) == 1
 
 
@@ -406,6 +405,7 @@ def test_real_servers_that_are_stopped_and_started_again(
         s3.close()
         assert isinstance(birds.register(), Kept)
         assert "(too many 500 error responses: its database or file store may be away)" in birds.told[0].text
+        assert [run.info.status for run in birds.runs] == ["FAILED"]
         mlflow.close()
         train(workspace, "other codes")
         assert isinstance(birds.register(), Kept)

@@ -9,8 +9,9 @@ import pytest
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking import mlflow_api
+from protoquant.tracking import store as store_module
 from protoquant.tracking.address import TrackingUnavailableError
-from protoquant.tracking.mlflow_api import mlflow
+from protoquant.tracking.mlflow_api import MlflowClient, mlflow
 from protoquant.tracking.store import experiment_id, open_store
 
 
@@ -107,7 +108,14 @@ def test_a_named_database_that_is_damaged_or_missing_is_told(
         pass
 
 
-def test_a_process_killed_while_it_makes_the_database_leaves_none(workspace: Workspace):
+def test_a_process_killed_while_it_makes_the_database_leaves_none(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    def opened(*uri: str) -> MlflowClient:
+        assert uri or (workspace.root / "mlflow.db").stat().st_size, "it was not made aside"
+        return MlflowClient(*uri)
+
+    monkeypatch.setattr(store_module, "MlflowClient", opened)
     # As far as such a process came: half the tables, aside.
     (workspace.root / "mlruns").mkdir()
     half = sqlite3.connect(workspace.root / "mlruns" / ".mlflow.db")
