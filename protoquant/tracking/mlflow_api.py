@@ -71,8 +71,8 @@ def waiting_for(size: int) -> Iterator[None]:
 
 @contextmanager
 def hurried() -> Iterator[None]:
-    """Inside the block, MLflow is asked once and briefly: it has just failed to answer at length."""
-    with _set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}):
+    """Inside the block, MLflow is asked briefly, and once more at once, since the server may have closed the line."""
+    with _set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}):
         yield
 
 
