@@ -16,8 +16,9 @@ app = typer.Typer(help="Look at params.yaml, check it, fill it from a preset.", 
 
 @app.command()
 def check() -> None:
-    """Say whether every key and value of params.yaml is possible, and the images are there."""
+    """Say whether every key and value of params.yaml is possible, the images are there, and MLflow answers."""
     from protoquant.settings import Settings
+    from protoquant.tracking.address import check_tracking
 
     path = Workspace(Path.cwd()).params
     prepare = Settings.load(path).prepare
@@ -33,6 +34,7 @@ def check() -> None:
             f"prepare.root must be {what} with reader {prepare.reader}, got {prepare.root} (params.yaml); "
             f"correct one of the two"
         )
+    check_tracking(Workspace(path.parent))
     Console().print(f"{path.name} is valid", highlight=False)
 
 
