@@ -28,6 +28,10 @@ class ArtifactError(ProtoQuantError):
     """A stage's output is missing, damaged, or of another kind."""
 
 
+class StorageError(ProtoQuantError):
+    """The S3 store refused, does not answer, or holds what cannot be used."""
+
+
 class ShapeError(ProtoQuantError):
     """Two tensors that must fit do not."""
 
