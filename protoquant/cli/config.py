@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from protoquant.cli.roots import check_root
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 
@@ -19,21 +20,9 @@ def check() -> None:
     """Say whether every key and value of params.yaml is possible, and the images are there."""
     from protoquant.settings import Settings
 
-    path = Workspace(Path.cwd()).params
-    prepare = Settings.load(path).prepare
-    root = path.parent / prepare.root
-    if not root.exists():
-        raise UsageError(
-            f"prepare.root: there is no {prepare.root} (params.yaml); correct the path, relative to this folder"
-        )
-    wanted = {"image_folder": (root.is_dir(), "a folder"), "partbirds": (root.is_file(), "the file of a spec")}
-    fits, what = wanted.get(prepare.reader, (True, ""))
-    if not fits:
-        raise UsageError(
-            f"prepare.root must be {what} with reader {prepare.reader}, got {prepare.root} (params.yaml); "
-            f"correct one of the two"
-        )
-    Console().print(f"{path.name} is valid", highlight=False)
+    workspace = Workspace(Path.cwd())
+    check_root(Settings.load(workspace.params).prepare, workspace)
+    Console().print(f"{workspace.params.name} is valid", highlight=False)
 
 
 @app.command()

@@ -14,8 +14,16 @@ from protoquant.storage.client import Client
 
 UNREACHABLE = (boto.HTTPClientError, boto.ConnectionError)
 _NO_KEYS = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.TokenRetrievalError, boto.SSOError)
-_WRONG_KEY = ("InvalidAccessKeyId", "InvalidToken", "InvalidTokenId", "UnrecognizedClientException")
-_OLD_KEY = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
+_UNKNOWN_KEY = "the access key is unknown at {place}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_OLD_KEY = "the credentials have expired; renew them (aws sso login, or a new session token)"
+_SENTENCES = {
+    "SignatureDoesNotMatch": "the secret key does not fit the access key at {place}; set AWS_SECRET_ACCESS_KEY",
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "InvalidToken": _UNKNOWN_KEY,
+    "ExpiredToken": _OLD_KEY,
+    "TokenRefreshRequired": _OLD_KEY,
+    "RequestTimeTooSkewed": "the clock of this machine is not that of {place}; set it",
+}
 _REDIRECTS = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "307")
 _ACTIONS = {
     "ListObjectsV2": "s3:ListBucket",
@@ -71,14 +79,8 @@ def _refusal(client: Client, bucket: str, what: str, error: ClientError) -> Prot
         return StorageError(_other_region(client, bucket, error))
     if code == "NoSuchBucket":
         return UsageError(_no_bucket(client, bucket))
-    if code == "SignatureDoesNotMatch":
-        return StorageError(f"{what}: the secret key does not fit the access key at {place}; set AWS_SECRET_ACCESS_KEY")
-    if code in _WRONG_KEY:
-        return StorageError(f"{what}: the access key is unknown at {place}; set AWS_ACCESS_KEY_ID and its secret")
-    if code in _OLD_KEY:
-        return StorageError(f"{what}: the credentials have expired; renew them (aws sso login, or a new session token)")
-    if code == "RequestTimeTooSkewed":
-        return StorageError(f"{what}: the clock of this machine is not that of {place}; set it")
+    if code in _SENTENCES:
+        return StorageError(f"{what}: {_SENTENCES[code].format(place=place)}")
     if status_of(error) == 403:
         action = _ACTIONS.get(error.operation_name, f"s3:{error.operation_name}")
         return StorageError(f"{what}: access denied; ask the owner of the bucket for the permission {action}")

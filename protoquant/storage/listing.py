@@ -75,7 +75,9 @@ def _pages(client: Client, location: Location) -> Iterator[RemoteObject]:
 def _check(name: str, found: dict[str, RemoteObject], location: Location) -> None:
     parts = name.split("/")
     if "\\" in name or "\0" in name or any(part in {"", ".", ".."} for part in parts):
-        raise StorageError(f"{location.uri}: the key {location.key(name)!r} is no path below a folder; rename the object")
+        raise StorageError(
+            f"{location.uri}: the key {location.key(name)!r} is no path below a folder; rename the object"
+        )
     if any(len(part.encode()) > _LONGEST_NAME for part in parts):
         raise StorageError(f"{location.uri}: the key {location.key(name)!r} is too long for a file; rename the object")
     for end in range(1, len(parts)):

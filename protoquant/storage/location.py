@@ -77,6 +77,5 @@ def check_bucket(bucket: str, where: str) -> None:
     """
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
         raise UsageError(
-            f"{where}: a bucket name has 3 to 63 small letters, digits, dots and hyphens, "
-            f"got {bucket!r}; correct it"
+            f"{where}: a bucket name has 3 to 63 small letters, digits, dots and hyphens, got {bucket!r}; correct it"
         )
