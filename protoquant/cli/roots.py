@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protoquant.core.errors import UsageError
+from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import OnEvent
 from protoquant.core.workspace import Workspace
 from protoquant.storage.location import Location, is_uri
@@ -38,6 +41,18 @@ def image_root(
 
     bring = mirror if renew else local_copy
     return bring(_location(prepare), workspace.object_cache, workers=workers, on_event=on_event)
+
+
+@contextmanager
+def named_by_uri(prepare: PrepareConfig, workspace: Workspace) -> Iterator[None]:
+    """Let an error inside the block name the folder in S3 where it names the local copy."""
+    try:
+        yield
+    except ProtoQuantError as error:
+        if is_uri(prepare.root):
+            copy = rf"{re.escape(str(workspace.object_cache))}/[^/\s]+/files"
+            error.args = (re.sub(copy, lambda _: prepare.root.rstrip("/"), str(error)),)
+        raise
 
 
 def check_root(prepare: PrepareConfig, workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from protoquant.cli.roots import image_root
+from protoquant.cli.roots import image_root, named_by_uri
 from protoquant.core.events import OnEvent
 from protoquant.core.log import listening
 from protoquant.core.runtime import Runtime
@@ -51,7 +51,7 @@ def running() -> Iterator[_Run]:
     workspace = Workspace(Path.cwd())
     settings = Settings.load(workspace.params)
     runtime = Runtime.from_environment()
-    with listening(Console(stderr=True)) as on_event:
+    with listening(Console(stderr=True)) as on_event, named_by_uri(settings.prepare, workspace):
         yield _Run(settings, workspace, runtime, on_event)
 
 

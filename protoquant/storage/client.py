@@ -58,7 +58,7 @@ def connect(workers: int = 1) -> Client:
     except ValueError as error:
         raise UsageError(f"AWS_ENDPOINT_URL must be a URL such as http://host:port ({error}); correct it") from error
     except BotoCoreError as error:
-        raise StorageError(f"S3 settings: {_flat(error)}; correct AWS_PROFILE or ~/.aws/config") from error
+        raise StorageError(f"S3 settings: {_flat(error)}; correct the AWS_ variables, or ~/.aws/config") from error
     return Client(api, str(api.meta.endpoint_url), str(api.meta.region_name), streams)
 
 

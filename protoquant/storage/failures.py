@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import boto3.exceptions as transfer
 import botocore.exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from protoquant.core.errors import ProtoQuantError, StorageError, UsageError, suggest
 from protoquant.storage.client import Client
@@ -56,11 +57,16 @@ def translated(client: Client, bucket: str, what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _refusal(client, bucket, what, error) from error
-    except (BotoCoreError, transfer.Boto3Error) as error:
+    except (BotoCoreError, transfer.Boto3Error, ResponseParserError) as error:
         # boto3's transfers wrap what S3 said
         if isinstance(error.__context__, ClientError):
             raise _refusal(client, bucket, what, error.__context__) from error
         raise _failure(client, what, error) from error
+
+
+def no_store(client: Client) -> StorageError:
+    """Something else than S3 has answered."""
+    return StorageError(f"what answers at {client.endpoint} is no S3 server; correct AWS_ENDPOINT_URL")
 
 
 def code_of(error: ClientError) -> str:
@@ -84,6 +90,8 @@ def _refusal(client: Client, bucket: str, what: str, error: ClientError) -> Prot
     if status_of(error) == 403:
         action = _ACTIONS.get(error.operation_name, f"s3:{error.operation_name}")
         return StorageError(f"{what}: access denied; ask the owner of the bucket for the permission {action}")
+    if code.isdecimal() and not error.operation_name.startswith("Head"):  # S3 says more, but for HEAD
+        return StorageError(f"{what}: {place} answered HTTP {code}, as no S3 server does; correct AWS_ENDPOINT_URL")
     said = _flat(error.response.get("Error", {}).get("Message") or error)
     return StorageError(f"{what}: S3 at {place} refused {error.operation_name}: {code} {said}; see the server's log")
 
@@ -116,8 +124,8 @@ def _failure(client: Client, what: str, error: Exception) -> StorageError:
         return StorageError(f"{client.endpoint}: {_flat(error)}; set AWS_CA_BUNDLE, or correct AWS_ENDPOINT_URL")
     if isinstance(error, UNREACHABLE):
         return StorageError(f"S3 does not answer at {client.endpoint}; start the server, or correct AWS_ENDPOINT_URL")
-    if type(error).__name__ == "ResponseParserError":
-        return StorageError(f"what answers at {client.endpoint} is no S3 server; correct AWS_ENDPOINT_URL")
+    if isinstance(error, ResponseParserError):
+        return no_store(client)
     return StorageError(f"{what}: {_flat(error)}")
 
 

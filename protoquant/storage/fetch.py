@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import botocore.exceptions as boto
 from botocore.exceptions import ClientError
 
+from protoquant.core.artifacts import digest_bytes, digest_file
 from protoquant.core.errors import StorageError
 from protoquant.storage.checksum import fits
 from protoquant.storage.client import Client
@@ -82,7 +83,7 @@ class Fetcher:
             try:
                 whole = self._in_pieces(item, aside, spread) if item.size > LARGE else self._at_once(item, aside)
                 if whole:
-                    return self._keep(item, aside)
+                    return self._keep(item, aside, whole)
                 said = "does not arrive as its ETag says; upload it again"
                 item = self._now(item)
             except _ChangedError:
@@ -103,15 +104,16 @@ class Fetcher:
         with path.open("rb") as file:
             return entry_of(path, item.etag) if fits(file, item.size, item.etag, lambda _: 0) else None
 
-    def _at_once(self, item: RemoteObject, aside: Path) -> bool:
+    def _at_once(self, item: RemoteObject, aside: Path) -> str:
+        """Fetch the whole; the SHA-256 of its bytes, or nothing where they do not fit."""
         data, opaque = self._get(item)
         if len(data) != item.size or not self._fits(io.BytesIO(data), item, opaque=opaque):
-            return False
+            return ""
         aside.write_bytes(data)
-        return True
+        return digest_bytes(data)
 
-    def _in_pieces(self, item: RemoteObject, aside: Path, spread: Spread) -> bool:
-        """Fetch what is missing of the pieces, each noted when it is there."""
+    def _in_pieces(self, item: RemoteObject, aside: Path, spread: Spread) -> str:
+        """Fetch what is missing of the pieces, each noted when it is there; result as of ``_at_once``."""
         noted = aside.with_suffix(".pieces")
         known = noted.read_text().splitlines() if noted.exists() and aside.exists() else []
         missing = sorted(set(range(-(-item.size // LARGE))) - {int(line) for line in known if line.isdecimal()})
@@ -135,9 +137,10 @@ class Fetcher:
         with aside.open("rb") as file:
             whole = aside.stat().st_size == item.size and self._fits(file, item, opaque=any(opaque))
         noted.unlink(missing_ok=True)
-        if not whole:
-            aside.unlink()
-        return whole
+        if whole:
+            return digest_file(aside)
+        aside.unlink()
+        return ""
 
     def _get(self, item: RemoteObject, start: int = 0, end: int | None = None) -> tuple[bytes, bool]:
         """Read an object or a range of it, if it is still the one that was listed.
@@ -180,11 +183,15 @@ class Fetcher:
 
         return opaque or fits(file, item.size, item.etag, part_size)
 
-    def _keep(self, item: RemoteObject, aside: Path) -> Entry:
+    def _keep(self, item: RemoteObject, aside: Path, digest: str) -> Entry:
         target = self.files / item.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside.rename(target)
-        return entry_of(target, item.etag)
+        written = aside.stat().st_mtime_ns
+        try:
+            aside.rename(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside.rename(target)
+        return Entry(item.etag, item.size, digest, written)
 
     def _now(self, item: RemoteObject) -> RemoteObject:
         try:

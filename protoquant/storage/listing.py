@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from protoquant.core.errors import StorageError, UsageError, suggest
 from protoquant.storage.client import Client
-from protoquant.storage.failures import translated
+from protoquant.storage.failures import no_store, translated
 from protoquant.storage.location import Location
 
 _LONGEST_NAME = 255  # bytes of a file name
@@ -60,16 +61,24 @@ def check_reachable(client: Client, location: Location) -> None:
     """
     with translated(client, location.bucket, location.uri):
         page = client.api.list_objects_v2(Bucket=location.bucket, Prefix=location.folder, MaxKeys=1)
-        if not page.get("Contents"):
+        if not _contents(client, page):
             raise UsageError(_nothing(client, location))
 
 
 def _pages(client: Client, location: Location) -> Iterator[RemoteObject]:
     pages = client.api.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.folder)
-    for item in chain.from_iterable(page.get("Contents", ()) for page in pages):
+    for item in chain.from_iterable(_contents(client, page) for page in pages):
         if not item["Key"].endswith("/"):
             name = item["Key"].removeprefix(location.folder)
             yield RemoteObject(name, item["ETag"].strip('"'), int(item["Size"]))
+
+
+def _contents(client: Client, page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The objects of a page; an answer that says not even whether it is the last page comes from no S3."""
+    if "IsTruncated" not in page:
+        raise no_store(client)
+    found: Sequence[Mapping[str, Any]] = page.get("Contents", ())
+    return found
 
 
 def _check(name: str, found: dict[str, RemoteObject], location: Location) -> None:
