@@ -79,8 +79,7 @@ def run_stages(run: IsolatedRun) -> str:
 
 def check_servers() -> None:
     """Say before any work which server does not answer."""
-    from protoquant.tracking.address import check_tracking
-
     from protoquant.core.workspace import Workspace
+    from protoquant.tracking.address import check_tracking
 
     check_tracking(Workspace(CLONE))

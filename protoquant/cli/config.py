@@ -10,6 +10,7 @@ from rich.table import Table
 
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
+from protoquant.roots import check_root
 
 app = typer.Typer(help="Look at params.yaml, check it, fill it from a preset.", no_args_is_help=True)
 
@@ -20,22 +21,10 @@ def check() -> None:
     from protoquant.settings import Settings
     from protoquant.tracking.address import check_tracking
 
-    path = Workspace(Path.cwd()).params
-    prepare = Settings.load(path).prepare
-    root = path.parent / prepare.root
-    if not root.exists():
-        raise UsageError(
-            f"prepare.root: there is no {prepare.root} (params.yaml); correct the path, relative to this folder"
-        )
-    wanted = {"image_folder": (root.is_dir(), "a folder"), "partbirds": (root.is_file(), "the file of a spec")}
-    fits, what = wanted.get(prepare.reader, (True, ""))
-    if not fits:
-        raise UsageError(
-            f"prepare.root must be {what} with reader {prepare.reader}, got {prepare.root} (params.yaml); "
-            f"correct one of the two"
-        )
-    check_tracking(Workspace(path.parent))
-    Console().print(f"{path.name} is valid", highlight=False)
+    workspace = Workspace(Path.cwd())
+    check_root(Settings.load(workspace.params).prepare, workspace)
+    check_tracking(workspace)
+    Console().print(f"{workspace.params.name} is valid", highlight=False)
 
 
 @app.command()

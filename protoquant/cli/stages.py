@@ -14,6 +14,7 @@ from protoquant.core.events import OnEvent
 from protoquant.core.log import listening
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
+from protoquant.roots import image_root, named_by_uri
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +31,13 @@ class _Run:
     runtime: Runtime
     on_event: OnEvent
 
-    @property
-    def image_root(self) -> Path:
-        return self.workspace.root / self.settings.prepare.root
+    def image_root(self, *, renew: bool = False) -> Path:
+        """The folder or file of the images; of those in S3 the local copy.
+
+        Args:
+            renew: Whether S3 is asked what has changed; otherwise a whole copy is taken as it is.
+        """
+        return image_root(self.settings.prepare, self.workspace, self.runtime.workers, self.on_event, renew=renew)
 
     def device(self) -> torch.device:
         return self.runtime.torch_device(self.settings.threads)
@@ -46,7 +51,7 @@ def running() -> Iterator[_Run]:
     workspace = Workspace(Path.cwd())
     settings = Settings.load(workspace.params)
     runtime = Runtime.from_environment()
-    with listening(Console(stderr=True)) as on_event:
+    with listening(Console(stderr=True)) as on_event, named_by_uri(settings.prepare, workspace):
         yield _Run(settings, workspace, runtime, on_event)
 
 
@@ -57,7 +62,7 @@ def prepare() -> None:
 
         step(
             run.settings.prepare,
-            root=run.image_root,
+            root=run.image_root(renew=True),
             out=run.workspace.images,
             seed=run.settings.seed,
             workers=run.runtime.workers,
@@ -73,7 +78,7 @@ def extract() -> None:
         step(
             run.settings.extract,
             images=run.workspace.images,
-            root=run.image_root,
+            root=run.image_root(),
             out=run.workspace.features,
             cache=run.workspace.feature_cache,
             device=run.device(),
@@ -106,7 +111,7 @@ def train() -> None:
         step(
             run.settings.train,
             images=run.workspace.images,
-            root=run.image_root,
+            root=run.image_root(),
             features=run.workspace.features,
             codebook=run.workspace.codebook,
             out=run.workspace.bundle,
@@ -124,7 +129,7 @@ def evaluate() -> None:
         step(
             run.settings.evaluate,
             images=run.workspace.images,
-            root=run.image_root,
+            root=run.image_root(),
             features=run.workspace.features,
             codebook=run.workspace.codebook,
             bundle=run.workspace.bundle,
@@ -144,7 +149,7 @@ def visualize() -> None:
         step(
             run.settings.visualize,
             images=run.workspace.images,
-            root=run.image_root,
+            root=run.image_root(),
             features=run.workspace.features,
             bundle=run.workspace.bundle,
             evaluation=run.workspace.evaluation,

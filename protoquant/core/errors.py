@@ -37,6 +37,10 @@ class UnavailableError(ProtoQuantError):
     exit_code = 75
 
 
+class StorageError(ProtoQuantError):
+    """The S3 store refused, does not answer, or holds what cannot be used."""
+
+
 class ShapeError(ProtoQuantError):
     """Two tensors that must fit do not."""
 

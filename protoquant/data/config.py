@@ -35,7 +35,8 @@ class PrepareConfig(Section):
     root: str = Field(
         "data/partbirds.yaml",
         min_length=1,
-        description="Folder of the images, or the spec file of partbirds; relative to the folder of params.yaml.",
+        description="Folder of the images, or the spec file of partbirds, relative to the folder of params.yaml; or a "
+        "folder in S3, s3://bucket/prefix.",
     )
     test_share: float = Field(
         0.2, gt=0, le=0.5, description="Share of each class cut for test where the data has no test split."

@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import UnavailableError
 from protoquant.core.workspace import Workspace
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -25,7 +25,7 @@ _PATIENCE = 5.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
-class TrackingUnavailableError(ProtoQuantError):
+class TrackingUnavailableError(UnavailableError):
     """MLflow, its database or its file store is not there now; what it was asked for is not wrong."""
 
     def __init__(self, uri: str, reason: str) -> None:

@@ -1,0 +1,92 @@
+"""What ``prepare.root`` names: a path below the workspace, or a folder in S3 and its local copy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protoquant.core.errors import ProtoQuantError, UsageError
+from protoquant.core.events import OnEvent
+from protoquant.core.workspace import Workspace
+from protoquant.storage.location import Location, is_uri
+
+if TYPE_CHECKING:
+    from protoquant.data.config import PrepareConfig
+
+_WHERE = "prepare.root (params.yaml)"
+
+
+def image_root(
+    prepare: PrepareConfig, workspace: Workspace, workers: int, on_event: OnEvent, *, renew: bool = False
+) -> Path:
+    """Find the images.
+
+    Args:
+        prepare: The ``prepare`` section.
+        workspace: Where relative paths begin, and where local copies lie.
+        workers: Threads of the machine.
+        on_event: Hears of what is fetched.
+        renew: Whether S3 is asked what has changed; otherwise a whole copy is taken as it is.
+
+    Raises:
+        UsageError: The root is no location in S3, there is no such bucket, or nothing in it.
+        StorageError: S3 refused or does not answer.
+    """
+    if not is_uri(prepare.root):
+        return workspace.root / prepare.root
+    from protoquant.storage.mirror import local_copy, mirror
+
+    bring = mirror if renew else local_copy
+    return bring(_location(prepare), workspace.object_cache, workers=workers, on_event=on_event)
+
+
+@contextmanager
+def named_by_uri(prepare: PrepareConfig, workspace: Workspace) -> Iterator[None]:
+    """Let an error inside the block name the folder in S3 where it names the local copy."""
+    try:
+        yield
+    except ProtoQuantError as error:
+        if is_uri(prepare.root):
+            copy = rf"{re.escape(str(workspace.object_cache))}/[^/\s]+/files"
+            error.args = (re.sub(copy, lambda _: prepare.root.rstrip("/"), str(error)),)
+        raise
+
+
+def check_root(prepare: PrepareConfig, workspace: Workspace) -> None:
+    """Say whether the root is there and is what its reader reads; of S3 one question is asked.
+
+    Raises:
+        UsageError: It is not there, or of the wrong kind.
+        StorageError: S3 refused or does not answer.
+    """
+    if is_uri(prepare.root):
+        from protoquant.storage.client import connect
+        from protoquant.storage.listing import check_reachable
+
+        check_reachable(connect(), _location(prepare))
+        return
+    root = workspace.root / prepare.root
+    if not root.exists():
+        raise UsageError(
+            f"prepare.root: there is no {prepare.root} (params.yaml); correct the path, relative to this folder"
+        )
+    wanted = {"image_folder": (root.is_dir(), "a folder"), "partbirds": (root.is_file(), "the file of a spec")}
+    fits, what = wanted.get(prepare.reader, (True, ""))
+    if not fits:
+        raise UsageError(_unfit(prepare, what))
+
+
+def _location(prepare: PrepareConfig) -> Location:
+    if prepare.reader == "partbirds":
+        raise UsageError(_unfit(prepare, "the file of a spec"))
+    return Location.parse(prepare.root, _WHERE)
+
+
+def _unfit(prepare: PrepareConfig, what: str) -> str:
+    return (
+        f"prepare.root must be {what} with reader {prepare.reader}, got {prepare.root} (params.yaml); "
+        f"correct one of the two"
+    )

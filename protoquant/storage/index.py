@@ -1,0 +1,84 @@
+"""What is known of each file of a mirror: which object it was, and the bytes it must hold."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that was fetched whole.
+
+    Attributes:
+        etag: Of the object.
+        size: In bytes.
+        sha256: Of the file.
+        mtime: Of the file, in nanoseconds; while it and the size stay, the content is believed to stay.
+    """
+
+    etag: str
+    size: int
+    sha256: str
+    mtime: int
+
+
+class Index:
+    """``index.json`` of a whole mirror, and beside it ``journal.jsonl`` while one is being changed.
+
+    The journal takes a line for each file that is finished, so that a killed download loses none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._index = folder / "index.json"
+        self._journal = folder / "journal.jsonl"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last change was finished."""
+        return self._index.is_file() and not self._journal.exists()
+
+    def load(self) -> dict[str, Entry]:
+        """All known files; what a kill or a full disk left half written is not known."""
+        known: dict[str, Entry] = {}
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            content = json.loads(self._index.read_text(encoding="utf-8"))
+            if content["schema"] == SCHEMA:
+                known = {name: Entry(*values) for name, values in content["files"].items()}
+        with suppress(OSError):
+            for line in self._journal.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError, TypeError):
+                    name, values = json.loads(line)
+                    known[name] = Entry(*values)
+        return known
+
+    def begin(self) -> None:
+        """Say that the mirror is about to change."""
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write("\n")  # ends a line that a kill cut off
+
+    def record(self, name: str, entry: Entry) -> None:
+        """Keep one finished file."""
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([name, astuple(entry)]) + "\n")
+
+    def finish(self, entries: Mapping[str, Entry]) -> None:
+        """Write the whole index, aside and then renamed, and end the journal."""
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "files": {name: astuple(entries[name]) for name in sorted(entries)},
+        }
+        aside = self._index.with_suffix(".partial")
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(self._index)
+        self._journal.unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""Where objects lie: ``s3://bucket/prefix``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from protoquant.core.errors import UsageError
+
+_SCHEME = re.compile(r"s3[an]?:", re.IGNORECASE)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_OUTSIDE = ("", ".", "..")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A bucket and a folder in it.
+
+    Attributes:
+        bucket: Name of the bucket.
+        prefix: The folder without slashes around it; empty for the whole bucket.
+    """
+
+    bucket: str
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, uri: str, name: str = "an S3 location") -> Self:
+        """Read ``s3://bucket/prefix``; slashes at the end change nothing.
+
+        Args:
+            uri: What the user wrote.
+            name: What an error calls it, such as ``prepare.root``.
+
+        Raises:
+            UsageError: It is not of that form, or S3 allows no bucket of that name.
+        """
+        if not uri.startswith("s3://"):
+            raise UsageError(f"{name} must be s3://bucket/prefix, got {uri!r}; correct it")
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        check_bucket(bucket, f"{name} {uri!r}")
+        prefix = prefix.rstrip("/")
+        if prefix and any(part in _OUTSIDE for part in prefix.split("/")):
+            raise UsageError(f"{name} must have no empty, . or .. part in its path, got {uri!r}; correct it")
+        return cls(bucket, prefix)
+
+    @property
+    def uri(self) -> str:
+        """The location as one writes it."""
+        return f"s3://{self.bucket}/{self.prefix}" if self.prefix else f"s3://{self.bucket}"
+
+    @property
+    def folder(self) -> str:
+        """What the keys of the folder begin with: a name beside it (``birdsong`` beside ``birds``) does not."""
+        return f"{self.prefix}/" if self.prefix else ""
+
+    def key(self, relative: str) -> str:
+        """The key of a file, named relative to the folder."""
+        return self.folder + relative
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text is meant to name something in S3, rightly written or not."""
+    return bool(_SCHEME.match(text))
+
+
+def check_bucket(bucket: str, where: str) -> None:
+    """Refuse what S3 allows no bucket to be called.
+
+    Args:
+        bucket: The name.
+        where: What an error says first.
+
+    Raises:
+        UsageError: It is no bucket name.
+    """
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise UsageError(
+            f"{where}: a bucket name has 3 to 63 small letters, digits, dots and hyphens, got {bucket!r}; correct it"
+        )

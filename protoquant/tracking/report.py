@@ -1,0 +1,52 @@
+"""The report that an MLflow run holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from protoquant.core.errors import UsageError
+from protoquant.core.workspace import Workspace
+from protoquant.tracking.mlflow_api import MlflowException, mlflow
+from protoquant.tracking.store import Store, open_store
+
+REPORT = "report"
+_MODEL = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+
+def fetch_report(name: str, *, workspace: Workspace, into: Path) -> Path:
+    """Download the report of a run, or of the run behind a registered model.
+
+    Args:
+        name: A run id, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+        workspace: Its own store is asked where ``MLFLOW_TRACKING_URI`` is unset.
+        into: Folder for the download.
+
+    Returns:
+        The folder of the report.
+
+    Raises:
+        UsageError: There is no such run or model, or the run holds no report.
+        ProtoQuantError: There is no store, or it cannot be reached.
+    """
+    with open_store(workspace, create=False) as store:
+        run = _run_of(store, name)
+        root = f"runs:/{run}/{REPORT}"
+        if not mlflow.artifacts.list_artifacts(artifact_uri=root):
+            raise UsageError(f"the run {run} holds no {REPORT} in {store.place}; run visualize and register first")
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=root, dst_path=str(into)))
+
+
+def _run_of(store: Store, name: str) -> str:
+    match = _MODEL.fullmatch(name)
+    try:
+        if match is None:
+            return str(store.client.get_run(name).info.run_id)
+        if match["alias"]:
+            return str(store.client.get_model_version_by_alias(match["name"], match["alias"]).run_id)
+        return str(store.client.get_model_version(match["name"], match["version"]).run_id)
+    except MlflowException as error:
+        kind = "run" if match is None else "model"
+        raise UsageError(
+            f"no {kind} {name!r} in {store.place}; name a folder, a run id or models:/NAME@ALIAS"
+        ) from error
