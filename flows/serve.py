@@ -8,6 +8,7 @@ import threading
 import httpx
 from prefect.runner import Runner
 from prefect.settings import get_current_settings
+from prefect.utilities.callables import ParameterSchema
 
 from flows.experiment import experiment
 from flows.form import CLONE
@@ -20,6 +21,12 @@ from protoquant.settings import Settings
 
 _RUNS = 20  # at once; their stages wait for slots
 _AGAIN = 60.0  # seconds between two looks for runs whose process is gone
+
+
+class _Closed(ParameterSchema):
+    """Parameters beside which no others pass; Prefect lets them pass, and the run crashes without a reason."""
+
+    additionalProperties: bool = False  # noqa: N815
 
 
 def main() -> int:
@@ -47,8 +54,8 @@ def offer() -> None:
     runner = Runner(name="protoquant", pause_on_shutdown=False, limit=_RUNS)
     offered = [experiment.to_deployment(name="experiment", description=experiment.description)]
     for deployment in offered:
-        # Prefect lets unknown parameters pass otherwise, and the run crashes without a reason.
-        deployment._parameter_openapi_schema.additionalProperties = False  # noqa: SLF001
+        found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it
+        deployment._parameter_openapi_schema = _Closed(**found.model_dump())  # noqa: SLF001
     tell_late_runs([str(runner.add_deployment(deployment)) for deployment in offered])
     asyncio.run(runner.start())
 
