@@ -67,7 +67,7 @@ def test_what_cannot_be_published_is_said(store, report, tmp_path):
     where = store.location("p")
     with pytest.raises(UsageError, match=r"holds no index.html; name the folder of a report"):
         publish(store.client, report, where, expires=1, on_event=ignore)
-    with pytest.raises(UsageError, match="nothing to publish at .*nowhere: there is no such file or folder"):
+    with pytest.raises(UsageError, match=r"nothing to publish at .*nowhere: there is no such file or folder"):
         publish(store.client, tmp_path / "nowhere", where, expires=1, on_event=ignore)
     for hours in (0, 169):
         with pytest.raises(UsageError, match=f"a link lives 1 to 168 hours, got {hours}"):
