@@ -1,18 +1,12 @@
 """Whole configurations: presets/NAME.yaml, written into params.yaml so that what DVC tracks is always explicit."""
 
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from protoquant.core.errors import ConfigError, UsageError, suggest
+from protoquant.core.errors import UsageError, suggest
+from protoquant.params_file import read_text, rewrite
 from protoquant.settings import Settings, read_params
-from protoquant.splice import splice
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class Preset:
         path = folder / f"{name}.yaml"
         values = read_params(path)
         Settings.parse(values, source=f"{folder.name}/{path.name}")
-        return cls(name, _read(path), values)
+        return cls(name, read_text(path), values)
 
     @property
     def summary(self) -> str:
@@ -69,16 +63,7 @@ class Preset:
         before = read_params(params)
         wanted = {**before, **self.values} if isinstance(before, dict) else before
         Settings.parse(wanted, source=params.name)
-        old = _read(params)
-        new = splice(old, self.text) if before else self.text
-        if not _holds(new, wanted):
-            raise ConfigError(
-                f"{params.name} must hold plain keys, one a line, to be edited in place, without braces and anchors; "
-                f"write its sections as in {self.name}.yaml"
-            )
-        if new != old:
-            _replace(params.resolve(), new)
-        return new != old
+        return rewrite(params, wanted, self.text)
 
 
 def preset_names(folder: Path) -> list[str]:
@@ -91,29 +76,3 @@ def preset_names(folder: Path) -> list[str]:
     if not names:
         raise UsageError(f"no {folder.name}/NAME.yaml in {folder.parent.resolve()}; run from the project's folder")
     return names
-
-
-def _read(path: Path) -> str:
-    """The text with the line ends that it has."""
-    return path.read_bytes().decode("utf-8")
-
-
-def _holds(text: str, wanted: object) -> bool:
-    try:
-        return bool(YAML(typ="safe").load(text) == wanted)
-    except YAMLError:
-        return False
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write aside, then rename: a reader sees the old file or the new one."""
-    descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(path, aside)
-        Path(aside).replace(path)
-    finally:
-        Path(aside).unlink(missing_ok=True)

@@ -8,20 +8,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from protoquant.cli.roots import check_root
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
+from protoquant.roots import check_root
 
 app = typer.Typer(help="Look at params.yaml, check it, fill it from a preset.", no_args_is_help=True)
 
 
 @app.command()
 def check() -> None:
-    """Say whether every key and value of params.yaml is possible, and the images are there."""
+    """Say whether every key and value of params.yaml is possible, the images are there, and MLflow answers."""
     from protoquant.settings import Settings
+    from protoquant.tracking.address import check_tracking
 
     workspace = Workspace(Path.cwd())
     check_root(Settings.load(workspace.params).prepare, workspace)
+    check_tracking(workspace)
     Console().print(f"{workspace.params.name} is valid", highlight=False)
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from protoquant.cli import backbones, cache, config, pruning, reading, stages, storage
+from protoquant.cli import backbones, cache, config, pruning, reading, runs, stages, storage, tracking
 from protoquant.core.errors import ProtoQuantError
 
 _STAGES, _READ = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model"
@@ -58,6 +58,8 @@ app.command(rich_help_panel=_SMALLER)(pruning.study)
 app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MANAGE)
+app.add_typer(runs.app, name="runs", rich_help_panel=_MANAGE)
+app.add_typer(tracking.app, name="tracking", rich_help_panel=_MANAGE)
 app.add_typer(storage.app, name="storage", rich_help_panel=_MANAGE)
 app.command(rich_help_panel=_MANAGE)(storage.publish)
 

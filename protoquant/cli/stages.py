@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from protoquant.cli.roots import image_root, named_by_uri
 from protoquant.core.events import OnEvent
 from protoquant.core.log import listening
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
+from protoquant.roots import image_root, named_by_uri
 
 if TYPE_CHECKING:
     import torch

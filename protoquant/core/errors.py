@@ -28,6 +28,15 @@ class ArtifactError(ProtoQuantError):
     """A stage's output is missing, damaged, or of another kind."""
 
 
+class UnavailableError(ProtoQuantError):
+    """What the work needs is away: a server does not answer, a lock is held. The same call may work later.
+
+    Its exit code is that of a temporary failure in ``sysexits.h``, so that an orchestrator knows when to try again.
+    """
+
+    exit_code = 75
+
+
 class StorageError(ProtoQuantError):
     """The S3 store refused, does not answer, or holds what cannot be used."""
 

@@ -6,6 +6,7 @@ Everything goes to standard error, so that standard output holds results alone.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from protoquant.core.events import EpochEvent, Event, MessageEvent, OnEvent, ProgressEvent
 
 _FIRST_LINE_AFTER = 2.0  # seconds: shorter work needs no line of progress
+
+_PROGRESS = re.compile(r"(?P<label>.+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>[^,]+), [\d.]* ?[^,]*, \d+ s left")
 
 
 def configure(console: Console, *, verbose: bool) -> None:
@@ -99,6 +102,14 @@ class Lines:
         left = seconds / event.done * (event.total - event.done)
         rate = _rate(event.done, seconds, event.unit)
         return f"{event.label}: {event.done}/{event.total} {event.unit}, {rate}, {left:.0f} s left"
+
+
+def progress_in(line: str) -> ProgressEvent | None:
+    """Read back the progress that a line of :class:`Lines` tells; None for any other line."""
+    found = _PROGRESS.fullmatch(line)
+    if found is None:
+        return None
+    return ProgressEvent(found["label"], int(found["done"]), int(found["total"]), found["unit"])
 
 
 def _rate(done: int, seconds: float, unit: str) -> str:

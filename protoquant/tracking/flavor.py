@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,18 @@ from PIL import Image
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.tracking.lineage import package_versions
-from protoquant.tracking.mlflow_api import ColSpec, DataType, ModelSignature, ParamSchema, ParamSpec, Schema, mlflow
+from protoquant.tracking.mlflow_api import (
+    ColSpec,
+    DataType,
+    ModelSignature,
+    ParamSchema,
+    ParamSpec,
+    Schema,
+    hurried,
+    mlflow,
+    waiting_for,
+)
+from protoquant.tracking.outage import outage
 
 MODEL = "model"
 _TOP = 5
@@ -86,15 +98,22 @@ def log_model(run_id: str, *, bundle: Path, weights: Path | None, tags: Mapping[
     artifacts = {"bundle": str(bundle)}
     if weights is not None:
         artifacts["weights"] = str(weights)
-    with mlflow.start_run(run_id=run_id):
-        info = mlflow.pyfunc.log_model(
-            name=MODEL,
-            python_model=str(_PACKAGE / "tracking" / "pyfunc.py"),
-            artifacts=artifacts,
-            code_paths=[str(_PACKAGE)],
-            signature=signature(),
-            input_example=input_example(),
-            pip_requirements=requirements(),
-            tags=dict(tags),
-        )
+    sizes = [path.stat().st_size for path in (*bundle.rglob("*"), *([weights] if weights else []))]
+    with waiting_for(max(sizes)), ExitStack() as hurry, mlflow.start_run(run_id=run_id):
+        try:
+            info = mlflow.pyfunc.log_model(
+                name=MODEL,
+                python_model=str(_PACKAGE / "tracking" / "pyfunc.py"),
+                artifacts=artifacts,
+                code_paths=[str(_PACKAGE)],
+                signature=signature(),
+                input_example=input_example(),
+                pip_requirements=requirements(),
+                tags=dict(tags),
+            )
+        except Exception as error:
+            if outage(error):
+                # On the way out MLflow tries to end the run.
+                hurry.enter_context(hurried())
+            raise
     return str(info.model_id)

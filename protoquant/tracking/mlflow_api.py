@@ -4,6 +4,8 @@ Each setting is a default: what the user has set stays. Only ``pyfunc.py`` impor
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -11,9 +13,14 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A server that is down is told of after half a minute, not after four.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    # A server that restarts within ten seconds is waited for; one that is gone is told of soon, not after minutes:
+    # tries at 0, 0 and 10 seconds, each given ten seconds for its answer.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "5",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+_SLOWEST_UPLOAD = 5 * 2**20
+"""Bytes a second that a file store must take; the answer to an upload comes when the whole file is stored."""
 
 for _variable, _value in _DEFAULTS.items():
     os.environ.setdefault(_variable, _value)
@@ -41,5 +48,39 @@ __all__ = [
     "ParamSpec",
     "Run",
     "Schema",
+    "hurried",
     "mlflow",
+    "waiting_for",
 ]
+
+
+@contextmanager
+def waiting_for(size: int) -> Iterator[None]:
+    """Inside the block, an answer may take as long as the upload of a file needs.
+
+    Args:
+        size: Bytes of the largest file.
+    """
+    timeout = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    if os.environ[timeout] != _DEFAULTS[timeout]:
+        yield
+        return
+    with _set({timeout: str(int(_DEFAULTS[timeout]) + size // _SLOWEST_UPLOAD)}):
+        yield
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Inside the block, MLflow is asked briefly, and once more at once, since the server may have closed the line."""
+    with _set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}):
+        yield
+
+
+@contextmanager
+def _set(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ[name] for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.update(before)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from protoquant.core.artifacts import artifact_digest, open_artifact
-from protoquant.core.errors import ArtifactError
+from protoquant.core.artifacts import artifact_digest
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
+from protoquant.tracking.address import TrackingUnavailableError, place
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.flavor import log_model
-from protoquant.tracking.lineage import Lineage, lineage
 from protoquant.tracking.measurements import headline, parameters
 from protoquant.tracking.mlflow_api import MlflowClient, ModelVersion
+from protoquant.tracking.pending import Pending, keep, locked, pending, remove
 from protoquant.tracking.registry import create_version, find_version, holds_bundle, point_alias
 from protoquant.tracking.runs import choose_run, log_measurements, log_params, running
 from protoquant.tracking.store import Store, experiment_id, open_store
+from protoquant.tracking.trained import Trained
+
+SYNC = "protoquant tracking sync"
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,28 @@ class RegisterResult:
     already: bool
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The model is not in the registry yet, since MLflow was not there.
+
+    Attributes:
+        path: The snapshot that ``protoquant tracking sync`` sends.
+        reason: The error, as one line.
+    """
+
+    path: Path
+    reason: str
+
+
 def register(
     config: RegisterConfig, *, workspace: Workspace, params: Mapping[str, Any], on_event: OnEvent
-) -> RegisterResult:
+) -> RegisterResult | Kept:
     """Put the trained model of a workspace into MLflow: one run, one version, one alias.
 
     Doing it again changes nothing. A version counts as there when it holds the same bundle and its files exist; else
     the bundle is registered again. What a killed call left behind is taken up. Where the bundle was evaluated anew, the
-    numbers of its run and version follow.
+    numbers of its run and version follow. Where MLflow, its database or its file store is not there, or goes away on
+    the way, all that it would have got is kept in ``Workspace.pending``, and the step has done its work.
 
     Args:
         config: Name and alias.
@@ -59,83 +77,91 @@ def register(
         ArtifactError: An artifact is missing or damaged, or was made for another bundle.
         ProtoQuantError: MLflow refused.
     """
-    _check(workspace)
-    with open_store(workspace, create=True) as store:
-        found = find_version(store.client, config.name, artifact_digest(workspace.bundle))
-        version = found or _new_version(store, config, workspace, params)
-        if found:
-            _follow_evaluation(store.client, version, workspace, on_event)
-        number = int(version.version)
-        moved = point_alias(store.client, config.name, config.alias, number)
-        done = f"already registered as version {number}" if found else f"registered as version {number}"
-        now = ", the alias is new" if found and moved else ""
-        on_event(MessageEvent(headline(workspace).sentence()))
-        on_event(MessageEvent(f"report: {workspace.report / 'index.html'}"))
-        on_event(MessageEvent(f"{config.name}@{config.alias}: {done}{now}"))
-        return RegisterResult(config.name, number, config.alias, str(version.run_id), already=found is not None)
+    trained = Trained(workspace, config.name, config.alias, parameters(params))
+    trained.check()
+    with locked(workspace, trained.digest):
+        try:
+            with open_store(workspace, create=True) as store:
+                result = send(store, trained, on_event=on_event)
+        except TrackingUnavailableError as error:
+            return _kept(trained, error, on_event)
+        waiting = _without_sent(workspace, trained)
+    if waiting:
+        on_event(MessageEvent(f"{waiting} kept for MLflow and not sent yet; {SYNC} sends them", "warning"))
+    return result
 
 
-def _check(workspace: Workspace) -> None:
-    """The bundle must be whole, and numbers and report must be those of this bundle, made from one set of artifacts."""
-    open_artifact(workspace.bundle, "bundle")
-    there = {
-        "images": artifact_digest(workspace.images),
-        "codebook": artifact_digest(workspace.codebook),
-        "bundle": artifact_digest(workspace.bundle),
-        "evaluation": artifact_digest(workspace.evaluation),
-    }
-    for path, kind in (
-        (workspace.bundle, "bundle"),
-        (workspace.evaluation, "evaluation"),
-        (workspace.report, "report"),
-    ):
-        inputs = open_artifact(path, kind, verify=False).inputs
-        if others := [name for name, digest in there.items() if inputs.get(name, digest) != digest]:
-            message = f"{path} was made from another {' and another '.join(others)}; run the pipeline (dvc repro)"
-            raise ArtifactError(message)
+def send(store: Store, trained: Trained, *, at: datetime | None = None, on_event: OnEvent) -> RegisterResult:
+    """Register a trained model in an open store, unless it is there.
+
+    Args:
+        store: Where to.
+        trained: A model that was checked.
+        at: When it was to be registered, where that is past: an alias that has moved since stays.
+        on_event: Told in a sentence what was done.
+    """
+    client, name, alias = store.client, trained.name, trained.alias
+    found = find_version(client, name, trained.digest)
+    version = found or _new_version(store, trained)
+    if found:
+        _follow_evaluation(client, version, trained, on_event)
+    number = int(version.version)
+    moved = point_alias(client, name, alias, number, at=at)
+    done = f"already registered as version {number}" if found else f"registered as version {number}"
+    now = ", the alias is new" if found and moved else ""
+    on_event(MessageEvent(headline(trained.workspace).sentence()))
+    if at is None:
+        on_event(MessageEvent(f"report: {trained.workspace.report / 'index.html'}"))
+    elif (held := int(client.get_registered_model(name).aliases[alias])) != number:
+        now = f"; the alias stays at version {held}, which got it later"
+    on_event(MessageEvent(f"{name}@{alias}: {done}{now}"))
+    return RegisterResult(name, number, alias, str(version.run_id), already=found is not None)
 
 
-def _new_version(store: Store, config: RegisterConfig, workspace: Workspace, params: Mapping[str, Any]) -> ModelVersion:
-    from protoquant.head.bundle import Bundle
+def _kept(trained: Trained, error: TrackingUnavailableError, on_event: OnEvent) -> Kept:
+    path = keep(trained)
+    on_event(MessageEvent(str(error), "warning"))
+    on_event(MessageEvent(f"run and model are kept in {path}; {SYNC} sends them when MLflow is back", "warning"))
+    return Kept(path, str(error))
 
-    client = store.client
-    weights = Bundle.open(workspace.bundle).backbone.weights
-    origin = lineage(workspace, weight_digest=weights.digest)
-    numbers = headline(workspace)
+
+def _without_sent(workspace: Workspace, trained: Trained) -> int:
+    """Remove the snapshot of a model that has just been registered where it was meant to go; count the others."""
+    here = place(workspace)
+
+    def is_sent(each: Pending) -> bool:
+        return each.damage is None and (each.bundle, each.name, each.place) == (trained.digest, trained.name, here)
+
+    waiting = pending(workspace)
+    for each in filter(is_sent, waiting):
+        remove(each.path)
+    return sum(not is_sent(each) for each in waiting)
+
+
+def _new_version(store: Store, trained: Trained) -> ModelVersion:
+    client, origin = store.client, trained.origin
+    numbers = headline(trained.workspace)
     tags = origin.tags() | numbers.tags()
-    flat = parameters(params)
-    experiment = experiment_id(store, config.name)
-    run_id = choose_run(client, experiment, origin=origin, params=flat)
+    experiment = experiment_id(store, trained.name)
+    run_id = choose_run(client, experiment, origin=origin, params=trained.params)
     with running(client, run_id):
-        log_params(client, run_id, flat)
-        log_measurements(client, run_id, workspace=workspace, origin=origin)
-        model_id = _logged_model(client, run_id, origin) or log_model(
-            run_id,
-            bundle=workspace.bundle,
-            weights=_weights_file(workspace, weights.file),
-            tags=tags,
-        )
+        log_params(client, run_id, trained.params)
+        log_measurements(client, run_id, workspace=trained.workspace, origin=origin)
+        model_id = _logged_model(client, run_id, trained.digest)
+        if model_id is None:
+            made = log_model(run_id, bundle=trained.workspace.bundle, weights=trained.weights_file(), tags=tags)
+            # Asked once more, since a twin that MLflow's client has made is deleted by the way.
+            model_id = _logged_model(client, run_id, trained.digest) or made
         return create_version(
-            client, config.name, model_id=model_id, run_id=run_id, tags=tags, description=numbers.sentence()
+            client, trained.name, model_id=model_id, run_id=run_id, tags=tags, description=numbers.sentence()
         )
 
 
-def _weights_file(workspace: Workspace, file: str | None) -> Path | None:
-    if file is None:
-        return None
-    path = workspace.root / file
-    if not path.is_file():
-        message = f"the model's weights go into the registry, but {path} is missing; put the file back"
-        raise ArtifactError(message)
-    return path
-
-
-def _logged_model(client: MlflowClient, run_id: str, origin: Lineage) -> str | None:
+def _logged_model(client: MlflowClient, run_id: str, bundle_digest: str) -> str | None:
     """The whole model that an earlier call logged under the run; what it left unfinished is deleted."""
     experiment = client.get_run(run_id).info.experiment_id
-    query = f"tags.bundle_digest = '{origin.bundle_digest}'"
     whole = None
-    for model in client.search_logged_models([experiment], query):
+    for model in client.search_logged_models([experiment], f"tags.bundle_digest = '{bundle_digest}'"):
         if model.source_run_id != run_id:
             continue
         if str(model.status) == "READY" and holds_bundle(model.artifact_location):
@@ -145,14 +171,13 @@ def _logged_model(client: MlflowClient, run_id: str, origin: Lineage) -> str | N
     return whole
 
 
-def _follow_evaluation(client: MlflowClient, version: ModelVersion, workspace: Workspace, on_event: OnEvent) -> None:
+def _follow_evaluation(client: MlflowClient, version: ModelVersion, trained: Trained, on_event: OnEvent) -> None:
     """Bring the numbers of a version up to date where its bundle was evaluated again."""
-    if version.tags.get("evaluation_digest") == artifact_digest(workspace.evaluation):
+    if version.tags.get("evaluation_digest") == artifact_digest(trained.workspace.evaluation):
         return
-    origin = lineage(workspace, weight_digest=version.tags["weight_digest"])
-    numbers = headline(workspace)
-    log_measurements(client, version.run_id, workspace=workspace, origin=origin)
-    for name, value in (origin.tags() | numbers.tags()).items():
+    numbers = headline(trained.workspace)
+    log_measurements(client, version.run_id, workspace=trained.workspace, origin=trained.origin)
+    for name, value in (trained.origin.tags() | numbers.tags()).items():
         client.set_model_version_tag(version.name, version.version, name, value)
     client.update_model_version(version.name, version.version, description=numbers.sentence())
     on_event(MessageEvent(f"{version.name}: version {version.version} was evaluated anew; its numbers are up to date"))

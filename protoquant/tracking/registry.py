@@ -6,8 +6,9 @@ import atexit
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from protoquant.core.artifacts import MANIFEST
@@ -15,12 +16,12 @@ from protoquant.core.errors import UsageError, suggest
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.flavor import MODEL
 from protoquant.tracking.mlflow_api import FileInfo, MlflowClient, MlflowException, ModelVersion, mlflow
-from protoquant.tracking.store import Store, open_store
+from protoquant.tracking.outage import outage
+from protoquant.tracking.store import ALREADY, Store, open_store
 
 _ARTIFACTS = "artifacts"
 _BUNDLE = "artifacts/bundle"
 _FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model"
-_ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 _RUN_URI = re.compile(r"runs:/(?P<run>[^/]+)(/(?P<model>[^/]+))?/?")
 
@@ -48,7 +49,8 @@ def find_version(client: MlflowClient, name: str, bundle_digest: str) -> ModelVe
     """
     query = f"name = '{name}' and tags.bundle_digest = '{bundle_digest}'"
     versions = sorted(client.search_model_versions(query), key=lambda version: -int(version.version))
-    return next((version for version in versions if holds_bundle(f"models:/{name}/{version.version}")), None)
+    whole = next((version for version in versions if holds_bundle(f"models:/{name}/{version.version}")), None)
+    return _first_twin(client, whole, versions) if whole else None
 
 
 def holds_bundle(root: str) -> bool:
@@ -59,7 +61,9 @@ def holds_bundle(root: str) -> bool:
     """
     try:
         files = _listed(f"{root}/{_BUNDLE}")
-    except (MlflowException, OSError):
+    except (MlflowException, OSError) as error:
+        if outage(error):
+            raise
         return False
     return any(Path(file.path).name == MANIFEST for file in files)
 
@@ -80,25 +84,58 @@ def create_version(
     try:
         client.create_registered_model(name)
     except MlflowException as error:
-        if error.error_code not in _ALREADY:
+        if error.error_code not in ALREADY:
             raise
     source = f"models:/{model_id}"
-    return client.create_model_version(
+    made = client.create_model_version(
         name, source, run_id=run_id, tags=dict(tags), description=description, model_id=model_id
     )
+    query = f"name = '{name}' and tags.bundle_digest = '{tags['bundle_digest']}'"
+    return _first_twin(client, made, list(client.search_model_versions(query)))
 
 
-def point_alias(client: MlflowClient, name: str, alias: str, version: int) -> bool:
-    """Let an alias point to a version.
+def _first_twin(client: MlflowClient, version: ModelVersion, others: Iterable[ModelVersion]) -> ModelVersion:
+    """Of the versions of one logged model, keep the first.
+
+    There are more than one only where the answer to a request was lost and MLflow's client asked again.
+    """
+    twins = [other for other in others if other.source == version.source]
+    first, *rest = sorted(twins, key=lambda twin: int(twin.version))
+    for twin in rest:
+        client.delete_model_version(twin.name, twin.version)
+    return first
+
+
+def point_alias(client: MlflowClient, name: str, alias: str, version: int, *, at: datetime | None = None) -> bool:
+    """Let an alias point to a version, unless it was pointed to its version later than this one was to have it.
+
+    The version keeps as a tag since when the alias points to it.
+
+    Args:
+        client: An open client.
+        name: Name of the registered model.
+        alias: The alias.
+        version: The version.
+        at: When the version was to have the alias, where that is past; None for now.
 
     Returns:
-        Whether it pointed elsewhere, or nowhere, before.
+        Whether the alias was moved.
     """
-    aliases = client.get_registered_model(name).aliases
-    if int(aliases.get(alias, 0)) == version:
+    held = client.get_registered_model(name).aliases.get(alias)
+    if held is not None and (int(held) == version or (at and _since(client, name, alias, held) > at)):
         return False
     client.set_registered_model_alias(name, alias, str(version))
+    since = (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
+    client.set_model_version_tag(name, str(version), f"{alias}_since", since)
     return True
+
+
+def _since(client: MlflowClient, name: str, alias: str, held: str) -> datetime:
+    """Since when an alias points to the version that has it; its making where nothing says so."""
+    version = client.get_model_version(name, held)
+    if said := version.tags.get(f"{alias}_since"):
+        return datetime.fromisoformat(said)
+    return datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
 
 
 def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) -> Fetched:

@@ -6,16 +6,19 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.lineage import Lineage
 from protoquant.tracking.measurements import Curve, curve_files, curves, metric_files, metrics
-from protoquant.tracking.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run
+from protoquant.tracking.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run, hurried
+from protoquant.tracking.outage import outage
 
 RUN_VARIABLE = "MLFLOW_RUN_ID"
+_CALL = "register_call"
 _FORBIDDEN = re.compile(r"[^\w./ -]")
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
@@ -46,21 +49,35 @@ def choose_run(client: MlflowClient, experiment: str, *, origin: Lineage, params
     query = f"tags.bundle_digest = '{origin.bundle_digest}'"
     for run in client.search_runs([experiment], query, order_by=["attributes.start_time DESC"]):
         if not _conflicts(run, params):
+            _drop_twins(client, experiment, run)
             return str(run.info.run_id)
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
     name = f"model-{origin.bundle_digest[:8]}"
-    return str(client.create_run(experiment, run_name=name, tags=_tags(origin)).info.run_id)
+    run = client.create_run(experiment, run_name=name, tags={**_tags(origin), _CALL: uuid4().hex})
+    _drop_twins(client, experiment, run)
+    return str(run.info.run_id)
+
+
+def _drop_twins(client: MlflowClient, experiment: str, run: Run) -> None:
+    """Delete the runs of the same call: where the answer to the first try is lost, MLflow's client asks again."""
+    if call := run.data.tags.get(_CALL):
+        for twin in client.search_runs([experiment], f"tags.{_CALL} = '{call}'"):
+            if twin.info.run_id != run.info.run_id:
+                client.delete_run(twin.info.run_id)
 
 
 @contextmanager
 def running(client: MlflowClient, run_id: str) -> Iterator[None]:
-    """Mark a run as running, then as finished, or as failed if the block raises."""
+    """Mark a run as running, then as finished, or as failed if the block raises.
+
+    Where MLflow is away there is one brief try to say so: whoever sends the model later takes the run up again.
+    """
     client.update_run(run_id, status="RUNNING")
     try:
         yield
-    except BaseException:
-        with suppress(MlflowException):
+    except BaseException as error:
+        with hurried() if outage(error) else nullcontext(), suppress(MlflowException):
             client.set_terminated(run_id, "FAILED")
         raise
     client.set_terminated(run_id, "FINISHED")

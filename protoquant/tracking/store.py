@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
+from filelock import FileLock
+
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
+from protoquant.tracking.address import (
+    URI_VARIABLE,
+    TrackingUnavailableError,
+    database_file,
+    knock,
+    tracking_uri,
+    without_password,
+)
 from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, mlflow
+from protoquant.tracking.outage import is_foreign, outage
 
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
-DATABASE = "mlflow.db"
+ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 ARTIFACTS = "mlruns"
 _LONGEST_REASON = 200
 _SQLITE = b"SQLite format 3\x00"
@@ -29,7 +38,7 @@ class Store:
     Attributes:
         client: Runs and registered models.
         place: Where that is, for messages; holds no password.
-        artifacts: Folder of the artifacts of the workspace's own store; None where a server decides.
+        artifacts: Folder of the artifacts beside a database file; None where a server decides.
     """
 
     client: MlflowClient
@@ -45,32 +54,32 @@ def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
 
     Args:
         workspace: Holds ``mlflow.db`` and ``mlruns/`` where ``MLFLOW_TRACKING_URI`` is unset.
-        create: Whether the workspace's own store may be made.
+        create: Whether a database file may be made.
 
     Raises:
+        TrackingUnavailableError: MLflow, its database or its file store did not answer.
         ProtoQuantError: There is no store, or MLflow refused something inside the block.
     """
-    uri = os.environ.get(URI_VARIABLE)
-    if uri:
-        with _quiet(), _refusals(uri):
-            yield Store(MlflowClient(), _without_password(uri), None)
-        return
-    database = workspace.root.resolve() / DATABASE
-    _check(database, create=create)
-    uri = f"sqlite:///{database}"
-    with _quiet(), _refusals(uri):
-        mlflow.set_tracking_uri(uri)
-        try:
-            yield Store(MlflowClient(), str(database), workspace.root.resolve() / ARTIFACTS)
-        finally:
-            mlflow.set_tracking_uri(None)
+    uri = tracking_uri(workspace)
+    database = database_file(uri)
+    if database:
+        _check(database, create=create)
+    else:
+        knock(uri)
+    with _quiet(), _refusals(uri), _told(uri):
+        if database:
+            with _opening(database):
+                client = MlflowClient()
+            yield Store(client, str(database), database.parent / ARTIFACTS)
+        else:
+            yield Store(MlflowClient(), without_password(uri), None)
 
 
 def experiment_id(store: Store, name: str) -> str:
     """Find or make the experiment that holds the runs.
 
-    MLflow's own variables go first. In the workspace's own store an experiment of that name may point to the artifacts
-    of another folder, when the workspace was copied or moved; the next free ``NAME-2`` is used then.
+    MLflow's own variables go first. In a database file an experiment of that name may point to the artifacts of another
+    folder, when the workspace was copied or moved; the next free ``NAME-2`` is used then.
 
     Args:
         store: An open store.
@@ -83,16 +92,53 @@ def experiment_id(store: Store, name: str) -> str:
     for candidate in chain([name], (f"{name}-{number}" for number in count(2))):
         found = store.client.get_experiment_by_name(candidate)
         if found is None:
-            return str(store.client.create_experiment(candidate, artifact_location=location))
+            return _make_experiment(store.client, candidate, location)
         if found.lifecycle_stage == "deleted":
             message = (
                 f"the MLflow experiment {candidate!r} is deleted in {store.place}; "
                 f"restore it (mlflow experiments restore -x {found.experiment_id}) or change register.name"
             )
             raise ProtoQuantError(message)
-        if location is None or found.artifact_location == location:
+        if location is None or found.artifact_location == location or _is_remote(found.artifact_location):
             break
     return str(found.experiment_id)
+
+
+def _make_experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        # Another process was faster, or the answer to the first try was lost.
+        if error.error_code not in ALREADY or not (found := client.get_experiment_by_name(name)):
+            raise
+        return str(found.experiment_id)
+
+
+def _is_remote(location: str) -> bool:
+    return "://" in location and not location.startswith("file:")
+
+
+@contextmanager
+def _opening(database: Path) -> Iterator[None]:
+    """Let one process at a time open a database, and make a missing one aside: a kill leaves none with half its tables.
+
+    MLflow's own lock lets two processes make the tables of one database at once, and all but one of them fail.
+    """
+    folder = database.parent / ARTIFACTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / ".lock").acquire()
+    except OSError:
+        # A folder that may only be read: whoever made the database has made its tables.
+        yield
+        return
+    with held:
+        if not database.is_file() or not database.stat().st_size:
+            aside = folder / f".{database.name}"
+            aside.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{aside}")
+            aside.replace(database)
+        yield
 
 
 def _check(database: Path, *, create: bool) -> None:
@@ -113,15 +159,28 @@ def _check(database: Path, *, create: bool) -> None:
 def _refusals(uri: str) -> Iterator[None]:
     try:
         yield
-    except MlflowException as error:
-        place = _without_password(uri)
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        if away := outage(error):
+            raise TrackingUnavailableError(uri, away) from error
+        place = without_password(uri)
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
         message = f"MLflow at {place} refused: {reason.replace(uri, place)}"
         raise ProtoQuantError(message) from error
 
 
-def _without_password(uri: str) -> str:
-    return re.sub(r"//[^/]*@", "//", uri)
+@contextmanager
+def _told(uri: str) -> Iterator[None]:
+    """Let MLflow's own functions use a store; they read the variable by themselves where it is set."""
+    if os.environ.get(URI_VARIABLE):
+        yield
+        return
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
 
 
 @contextmanager

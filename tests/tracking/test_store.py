@@ -1,6 +1,7 @@
 import ast
 import logging
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking import mlflow_api
-from protoquant.tracking.mlflow_api import mlflow
+from protoquant.tracking import store as store_module
+from protoquant.tracking.address import TrackingUnavailableError
+from protoquant.tracking.mlflow_api import MlflowClient, mlflow
 from protoquant.tracking.store import experiment_id, open_store
 
 
@@ -27,7 +30,8 @@ def test_the_tools_own_variable_names_another_store(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{empty_store}")
     with open_store(workspace, create=False) as store:
         assert len(store.client.search_experiments()) >= 1
-        assert store.artifacts is None
+        assert store.artifacts == empty_store.parent / "mlruns"
+        assert store.place == str(empty_store)
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{empty_store}"
     assert not (workspace.root / "mlflow.db").exists()
 
@@ -75,6 +79,53 @@ def test_an_experiment_of_a_copied_workspace_is_left_alone(with_store: Workspace
         assert experiment_id(store, "birds") == made
 
 
+def test_an_experiment_whose_files_are_on_a_server_is_used(with_store: Workspace):
+    with open_store(with_store, create=False) as store:
+        made = store.client.create_experiment("birds", artifact_location="s3://bucket/birds")
+        assert experiment_id(store, "birds") == made
+
+
+def test_an_experiment_that_another_process_makes_meanwhile_is_used(
+    with_store: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    with open_store(with_store, create=False) as store:
+        made = experiment_id(store, "birds")
+        look, answers = store.client.get_experiment_by_name, [None]
+        monkeypatch.setattr(
+            store.client, "get_experiment_by_name", lambda name: answers.pop() if answers else look(name)
+        )
+        assert experiment_id(store, "birds") == made
+
+
+def test_a_named_database_that_is_damaged_or_missing_is_told(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(ProtoQuantError, match=r"no model registry at .*other\.db"), open_store(workspace, create=False):
+        pass
+    (tmp_path / "other.db").write_text("this is no database at all")
+    with pytest.raises(ProtoQuantError, match="is damaged: not a SQLite"), open_store(workspace, create=True):
+        pass
+
+
+def test_a_process_killed_while_it_makes_the_database_leaves_none(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    def opened(*uri: str) -> MlflowClient:
+        assert uri or (workspace.root / "mlflow.db").stat().st_size, "it was not made aside"
+        return MlflowClient(*uri)
+
+    monkeypatch.setattr(store_module, "MlflowClient", opened)
+    # As far as such a process came: half the tables, aside.
+    (workspace.root / "mlruns").mkdir()
+    half = sqlite3.connect(workspace.root / "mlruns" / ".mlflow.db")
+    half.execute("CREATE TABLE experiments (x INTEGER)")
+    half.close()
+    with open_store(workspace, create=True) as store:
+        assert store.client.search_registered_models() == []
+    assert not (workspace.root / "mlruns" / ".mlflow.db").exists()
+
+
 def test_a_deleted_experiment_says_how_to_restore_it(with_store: Workspace):
     with open_store(with_store, create=False) as store:
         store.client.delete_experiment(gone := experiment_id(store, "birds"))
@@ -118,8 +169,8 @@ def test_a_server_that_is_down_is_one_line(
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    said = r"MLflow at http://127\.0\.0\.1:9 refused: API request"
-    with pytest.raises(ProtoQuantError, match=said) as caught, open_store(workspace, create=True) as store:
+    said = r"MLflow at http://127\.0\.0\.1:9 does not answer \(Connection refused\); start it"
+    with pytest.raises(TrackingUnavailableError, match=said) as caught, open_store(workspace, create=True) as store:
         store.client.search_experiments()
     assert len(str(caught.value)) < 300
     assert capfd.readouterr() == ("", "")

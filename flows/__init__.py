@@ -1,0 +1,1 @@
+"""Prefect flows around DVC's pipeline; the only prefect imports."""

@@ -1,0 +1,67 @@
+"""What a finished run shows on its page: the numbers, the accuracy-sparsity picture, the links."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from protoquant.core.artifacts import read_json
+from protoquant.pipeline.isolated import IsolatedRun
+
+_INTERVAL = ("top1_low", "top1_high")
+
+
+def show_results(run: IsolatedRun) -> None:
+    """Put the artifacts of a finished experiment on the page of the flow run."""
+    workspace = run.workspace
+    create_table_artifact(metrics_table(read_json(workspace.metrics)), key="metrics", description="Measured on test")
+    create_image_artifact(
+        picture(workspace.bundle / "path.csv"),
+        key="accuracy-against-sparsity",
+        description="Every head that was tried; the chosen one is ringed",
+    )
+    create_markdown_artifact(links(run), key="links", description="Where the run's results are")
+
+
+def metrics_table(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The numbers of metrics.json as rows, the interval beside its number."""
+    rows = []
+    for name, value in sorted(metrics.items()):
+        if name not in _INTERVAL:
+            interval = " to ".join(f"{metrics[end]:g}" for end in _INTERVAL if end in metrics) if name == "top1" else ""
+            rows.append({"metric": name, "value": value, "interval": interval})
+    return rows
+
+
+def picture(path: Path) -> str:
+    """Draw validation accuracy against prototypes per class as a PNG in a data URL."""
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    heads = pd.read_csv(path)
+    figure = Figure(figsize=(6.4, 3.6), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    for temperature, points in heads.groupby("temperature"):
+        line = points.sort_values("class_size")
+        label = f"temperature {temperature:g}"
+        axes.plot(line["class_size"], 100 * line["validation_top1"], marker="o", markersize=4, label=label)
+    chosen = heads[heads["selected"] == 1]
+    axes.plot(
+        chosen["class_size"], 100 * chosen["validation_top1"], "o", markersize=11, mfc="none", mec="black", mew=1.5
+    )
+    axes.set_xlabel("prototypes per class (mean)")
+    axes.set_ylabel("validation accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def links(run: IsolatedRun) -> str:
+    """Say in Markdown where the run, the model, the report and the experiment are."""
+    name = run.plan.name
+    rows = [f"- DVC experiment `{name}`: `dvc exp show`, `dvc exp apply {name}`, `dvc exp branch {name} BRANCH`"]
+    return "\n".join(rows)

@@ -1,0 +1,72 @@
+"""The runner: ``python -m flows.serve`` offers the flows to the Prefect server and runs what is started there."""
+
+import os
+import sys
+import threading
+
+import httpx
+from prefect import serve
+from prefect.settings import get_current_settings
+
+from flows.experiment import experiment
+from flows.form import CLONE
+from flows.recovery import recover
+from flows.slots import make_slots
+from protoquant.core.errors import ProtoQuantError, UnavailableError
+from protoquant.core.workspace import Workspace
+from protoquant.settings import Settings
+
+_AGAIN = 60.0  # seconds between two looks for runs whose process is gone
+
+
+def main() -> int:
+    """Serve until a signal ends it.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong use.
+    """
+    try:
+        os.chdir(CLONE)
+        server = check_server()
+        limits = make_slots(Settings.load(Workspace(CLONE).params).threads)
+        said = ", ".join(f"{tag} {limit}" for tag, limit in limits.items())
+        sys.stderr.write(f"runner of {CLONE} at {server}; stages at once: {said}\n")
+        threading.Thread(target=_recover_for_ever, daemon=True).start()
+        serve(experiment.to_deployment(name="experiment"), pause_on_shutdown=False)
+    except ProtoQuantError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def check_server() -> str:
+    """Return the address of the Prefect server, or say what to do where none answers.
+
+    Raises:
+        UnavailableError: PREFECT_API_URL is not set, or does not answer.
+    """
+    url = get_current_settings().api.url
+    if url is None:
+        raise UnavailableError("PREFECT_API_URL is not set; start a server (make stack-up) and set it to its address")
+    try:
+        httpx.get(f"{url}/health", timeout=5.0).raise_for_status()
+    except httpx.HTTPError as error:
+        raise UnavailableError(
+            f"no Prefect server answers at {url} ({error}); start it (make stack-up), or correct PREFECT_API_URL"
+        ) from error
+    return url
+
+
+def _recover_for_ever() -> None:
+    never = threading.Event()
+    while True:
+        try:
+            for name in recover():
+                sys.stderr.write(f"{name}: its process was gone; marked as crashed\n")
+        except Exception as error:  # noqa: BLE001  a server that is away now may be back in a minute
+            sys.stderr.write(f"could not look for runs whose process is gone: {error}\n")
+        never.wait(_AGAIN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The environment of the processes of an isolated run: its own code first, absolute addresses, nothing of a caller."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_TRACKING = "MLFLOW_TRACKING_URI"
+_SQLITE = "sqlite:///"
+_NOT_HANDED_ON = ("DVC_ROOT", "DVC_STAGE", "MLFLOW_RUN_ID", "PYTHONHOME", "VIRTUAL_ENV")
+_NOT_HANDED_ON_PREFIXES = ("GIT_", "PREFECT__", "DVC_EXP_")
+
+
+def environment_of(tree: Path, clone: Path, given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Build the environment of a run.
+
+    The worktree stands first on PYTHONPATH, so that its code runs and not what is installed. Runs and models go where
+    the clone's go, by absolute address.
+
+    Args:
+        tree: Root of the worktree.
+        clone: The clone it comes from.
+        given: What to start from; the environment of this process where not given.
+    """
+    start = os.environ if given is None else given
+    kept = {
+        name: value
+        for name, value in start.items()
+        if name not in _NOT_HANDED_ON and not name.startswith(_NOT_HANDED_ON_PREFIXES)
+    }
+    own = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(tree), kept.get("PYTHONPATH", "")])),
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": kept.get("DVC_NO_ANALYTICS", "1"),
+        _TRACKING: _absolute(kept.get(_TRACKING, ""), clone),
+    }
+    return kept | own
+
+
+def _absolute(uri: str, clone: Path) -> str:
+    """The address of the clone's own store where there is none, and a relative database file from the clone's view."""
+    if not uri:
+        return f"{_SQLITE}{clone.resolve() / 'mlflow.db'}"
+    if uri.startswith(_SQLITE) and not uri.startswith(f"{_SQLITE}/"):
+        return f"{_SQLITE}{clone.resolve() / uri.removeprefix(_SQLITE)}"
+    return uri

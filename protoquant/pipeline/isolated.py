@@ -1,0 +1,192 @@
+"""A run with its own parameters, in a worktree of its own: nothing of the user's is touched, N at once do not meet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from protoquant.core.artifacts import read_json, write_json
+from protoquant.core.errors import ArtifactError
+from protoquant.core.workspace import Workspace
+from protoquant.params_file import override
+from protoquant.pipeline import tree
+from protoquant.pipeline.environment import environment_of
+from protoquant.pipeline.lease import lease
+from protoquant.pipeline.process import OnLine, run
+from protoquant.pipeline.stage import Outcome, Status, run_stage
+from protoquant.pipeline.uncommitted import Choice, apply_edits, commit, edits
+from protoquant.settings import Settings
+
+_RECORD = "run.json"
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an isolated run is to be.
+
+    Attributes:
+        name: Of the run: of its folder, and of the DVC experiment that records it.
+        changes: Values by dotted key, in place of those of params.yaml.
+        revision: Branch, tag or commit that is run.
+        uncommitted: What becomes of edits of the clone that are in no commit.
+        note: Kept beside the run, for who looks at it later.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    revision: str = "HEAD"
+    uncommitted: Choice = "refuse"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class IsolatedRun:
+    """An open run: its folder is leased, its worktree is there and holds the parameters.
+
+    Attributes:
+        plan: What it is.
+        folder: Its folder below :attr:`Workspace.runs`.
+        clone: Where it comes from.
+        root: Root of its worktree.
+        held: The open lease.
+        continued: Whether an earlier run of the same name left the worktree.
+    """
+
+    plan: Plan
+    folder: Path
+    clone: Path
+    root: Path
+    held: int
+    continued: bool
+
+    @property
+    def workspace(self) -> Workspace:
+        """The worktree as a workspace."""
+        return Workspace(self.root)
+
+    @property
+    def settings(self) -> Settings:
+        """What its params.yaml says."""
+        return Settings.load(self.workspace.params)
+
+    def call(self, *command: str, on_line: OnLine) -> int:
+        """Run a command in the worktree, with its code and environment, and return its exit code."""
+        return run(
+            command,
+            cwd=self.root,
+            environment=environment_of(self.root, self.clone),
+            on_line=on_line,
+            hold=(self.held,),
+        )
+
+    def stage(self, name: str, on_line: OnLine) -> Outcome:
+        """Run one stage."""
+        environment = environment_of(self.root, self.clone)
+        return run_stage(self.root, name, environment=environment, on_line=on_line, hold=(self.held,))
+
+    def record(self, on_line: OnLine) -> Outcome:
+        """Keep the run as a DVC experiment of its name; one that is there is replaced.
+
+        All worktrees share the references of experiments, and two writers at once would spoil them: one at a time.
+        """
+        said: list[str] = []
+
+        def hear(line: str) -> None:
+            said.append(line)
+            on_line(line)
+
+        with FileLock(self.workspace.shared / "experiments.lock"):
+            code = self.call("dvc", "--wait-for-lock", "exp", "save", "--force", "--name", self.plan.name, on_line=hear)
+        if code == 0:
+            return Outcome(Status.RAN)
+        return Outcome(Status.FAILED, said[-1] if said else "dvc exp save failed", passing=True)
+
+    def discard(self) -> None:
+        """Remove the run's folder; DVC's cache, the experiment and the models keep what it made."""
+        with trees(self.clone):
+            tree.remove(self.clone, self.folder)
+
+
+@contextmanager
+def isolated(clone: Path, plan: Plan) -> Iterator[IsolatedRun]:
+    """Open an isolated run, or open the one of the same name again where it was left.
+
+    Args:
+        clone: A clone with DVC; only its ``.git`` folder and DVC's cache are written to.
+        plan: What to run.
+
+    Yields:
+        The run, leased until the block ends.
+
+    Raises:
+        UsageError: The revision is unknown, or there are edits to refuse. ConfigError: A key or value is impossible.
+        UnavailableError: Another process works on the run of this name.
+    """
+    folder = Workspace(clone).runs / plan.name
+    with lease(folder) as held:
+        root = tree.place(folder, clone)
+        continued = _finished(folder, root)
+        if not continued:
+            base = commit(clone, plan.revision)
+            patch = edits(clone, base, plan.uncommitted)
+            with trees(clone):
+                tree.remove(clone, folder / "tree")
+                tree.add(clone, root, base)
+            apply_edits(root, patch)
+            made = IsolatedRun(plan, folder, clone, root, held, continued=False)
+            _fill(made)
+            write_json(folder / _RECORD, {"commit": base, "changes": dict(plan.changes), "note": plan.note})
+        yield IsolatedRun(plan, folder, clone, root, held, continued)
+
+
+def run_name(title: str, identity: str) -> str:
+    """Name a run so that git, DVC and a file system take it, and so that no other has the name.
+
+    Args:
+        title: What people call it.
+        identity: A unique id; its first part ends the name.
+    """
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")[:_LONGEST_NAME]
+    return f"{plain or 'run'}-{identity.partition('-')[0]}"
+
+
+def _fill(made: IsolatedRun) -> None:
+    """Bring in what is not in git: parameters, finished outputs, images."""
+    params = made.workspace.params
+    if made.plan.changes:
+        override(params, made.plan.changes, source="the run's parameters")
+    settings = Settings.load(params)
+    said: list[str] = []
+    made.call("dvc", "--quiet", "checkout", "--force", "--allow-missing", on_line=said.append)
+    tree.link_inputs(made.clone, made.root, _inputs(settings))
+
+
+def _inputs(settings: Settings) -> list[str]:
+    """Relative paths in params.yaml that may lead to files outside git."""
+    named = [settings.prepare.root, settings.extract.weights_file]
+    return [name for name in named if name and "://" not in name and not Path(name).is_absolute()]
+
+
+def _finished(folder: Path, root: Path) -> bool:
+    """Whether an earlier run of this name got as far as a worktree with its parameters."""
+    try:
+        read_json(folder / _RECORD)
+    except (ArtifactError, OSError):
+        return False
+    return root.is_dir()
+
+
+@contextmanager
+def trees(clone: Path) -> Iterator[None]:
+    """Worktrees come and go one at a time: git keeps one list of them."""
+    shared = Workspace(clone).shared
+    shared.mkdir(parents=True, exist_ok=True)
+    with FileLock(shared / "worktrees.lock"):
+        yield

@@ -1,0 +1,99 @@
+"""One stage of the pipeline, run by DVC as a process, and what became of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from protoquant.core.errors import UnavailableError
+from protoquant.pipeline.process import OnLine, run
+
+_UNCHANGED = re.compile(r"(Stage )?'.+' didn't change, skipping")
+_RESTORED = re.compile(r"Stage '.+' is cached - skipping run, checking out outputs")
+_EXIT = re.compile(r"failed to run: .*, exited with (-?\d+)")
+_BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked")
+_ERROR = re.compile(r"(?i:error): (?P<reason>.+)")
+_CHATTER = re.compile(r"To track the changes|To enable auto staging|\s+(git add|dvc config) |Use `dvc push`|$")
+
+
+class Status(StrEnum):
+    """What became of a stage."""
+
+    RAN = "ran"
+    RESTORED = "restored"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a stage.
+
+    Attributes:
+        status: What became of it.
+        reason: Of a failure, in one sentence; else empty.
+        passing: Whether the same call may work later: a lock was held, or a server was away.
+    """
+
+    status: Status
+    reason: str = ""
+    passing: bool = False
+
+
+def run_stage(
+    root: Path, name: str, *, environment: Mapping[str, str], on_line: OnLine, hold: Sequence[int] = ()
+) -> Outcome:
+    """Let DVC run one stage where it must, restore it where it can, and leave it where nothing changed.
+
+    Args:
+        root: The workspace.
+        name: Name of the stage; those that it depends on must be up to date.
+        environment: Of the process.
+        on_line: Hears the stage's own lines, and DVC's where they say something of this stage.
+        hold: As in :func:`protoquant.pipeline.process.run`.
+    """
+    words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
+    listener = _Listener(on_line)
+    code = run(words, cwd=root, environment=environment, on_line=listener, hold=hold)
+    return listener.outcome(code)
+
+
+class _Listener:
+    """Passes lines on and keeps what tells the outcome."""
+
+    def __init__(self, on_line: OnLine) -> None:
+        self._on_line = on_line
+        self._status = Status.RAN
+        self._stage_error = ""
+        self._dvc_error = ""
+        self._last = ""
+        self._exit: int | None = None
+
+    def __call__(self, line: str) -> None:
+        if _CHATTER.match(line):
+            return
+        if _UNCHANGED.match(line):
+            self._status = Status.UNCHANGED
+        elif _RESTORED.match(line):
+            self._status = Status.RESTORED
+        self._last = line
+        if error := _ERROR.match(line):
+            if line.startswith("ERROR"):
+                self._dvc_error = error["reason"]
+            else:
+                self._stage_error = error["reason"]
+        if ended := _EXIT.search(line):
+            self._exit = int(ended[1])
+        self._on_line(line)
+
+    def outcome(self, code: int) -> Outcome:
+        if code == 0:
+            return Outcome(self._status)
+        reason = self._stage_error or self._dvc_error or self._last or "DVC said nothing"
+        if code > 128 and not self._stage_error:
+            reason = f"stopped by signal {code - 128}"
+        passing = self._exit == UnavailableError.exit_code or bool(_BUSY.search(self._dvc_error))
+        return Outcome(Status.FAILED, reason, passing)

@@ -1,0 +1,88 @@
+"""A git worktree that is as good as the clone it comes from: same DVC cache and remotes, same images, own files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from protoquant.core.errors import ProtoQuantError
+
+_TREE = "tree"
+
+
+def place(folder: Path, clone: Path) -> Path:
+    """Where the worktree of a run lies.
+
+    The path of the clone goes on below the folder of the run: a path that leaves the clone, such as ``../photos``,
+    leaves the worktree to a place that is the run's own.
+    """
+    return folder / _TREE / clone.resolve().relative_to("/")
+
+
+def add(clone: Path, tree: Path, commit: str) -> None:
+    """Make a worktree of a commit, with the clone's DVC configuration and cache.
+
+    What the clone's configuration says, its local one included, is in force in the worktree too.
+    """
+    from dvc.config import Config
+
+    _git(clone, "worktree", "prune")
+    _git(clone, "worktree", "add", "--force", "--detach", "--quiet", str(tree), commit)
+    of_clone = Config(str(clone / ".dvc"))
+    cache = of_clone.get("cache", {}).get("dir") or str(clone / ".dvc" / "cache")
+    theirs = [of_clone.load_one(level) for level in ("repo", "local")]
+    with Config(str(tree / ".dvc")).edit("local") as local:
+        for values in theirs:
+            _merge(local, values)
+        local["cache"]["dir"] = str(cache)
+    (tree / ".dvc" / "config.local").chmod(0o600)  # may hold a remote's keys
+
+
+def remove(clone: Path, tree: Path) -> None:
+    """Remove a worktree, whatever state it is in."""
+    shutil.rmtree(tree, ignore_errors=True)
+    _git(clone, "worktree", "prune")
+
+
+def link_inputs(clone: Path, tree: Path, names: Iterable[str]) -> None:
+    """Make files that git does not keep, such as a folder of photos, appear in the worktree where the clone has them.
+
+    Args:
+        clone: Where they are.
+        tree: The worktree.
+        names: Paths relative to the clone; what git brought along stays as it is.
+    """
+    for name in names:
+        _link_missing(clone / name, Path(os.path.normpath(tree / name)))
+
+
+def _link_missing(source: Path, target: Path) -> None:
+    if not source.exists():
+        return
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(source.resolve())
+    elif source.is_dir() and not target.is_symlink():
+        for inner in source.iterdir():
+            _link_missing(inner, target / inner.name)
+
+
+def _merge(into: dict[str, object], values: dict[str, object]) -> None:
+    """Take over values, those of a section one by one; plain paths, so that they are written as they are."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            section = into.setdefault(key, {})
+            if isinstance(section, dict):
+                _merge(section, value)
+        else:
+            into[key] = str(value) if isinstance(value, str) else value
+
+
+def _git(clone: Path, *words: str) -> None:
+    done = subprocess.run(["git", "-C", str(clone), *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = " ".join(done.stderr.split())
+        raise ProtoQuantError(f"git {' '.join(words[:2])} failed in {clone}: {reason}")

@@ -1,0 +1,72 @@
+"""What a run takes from a clone: a commit, and by a stated choice the edits that are in none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Literal
+
+from protoquant.core.errors import ProtoQuantError, UsageError
+
+Choice = Literal["refuse", "take", "leave"]
+_NAMED = 3
+
+
+def commit(clone: Path, revision: str) -> str:
+    """Find the commit that a branch, tag or hash names.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found = _git(clone, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", check=False)
+    if not found.strip():
+        raise UsageError(f"revision: {revision!r} names no commit of {clone}; give a branch, a tag or a commit")
+    return found.decode().strip()
+
+
+def edits(clone: Path, base: str, choice: Choice) -> bytes:
+    """What has to be applied to a commit so that a run has the edits of the clone's tracked files.
+
+    Args:
+        clone: A git work tree.
+        base: The commit that is run.
+        choice: ``refuse`` edits, ``take`` them along, or ``leave`` them where they are.
+
+    Returns:
+        A patch; empty for none.
+
+    Raises:
+        UsageError: There are edits and the choice is ``refuse``, or they belong to another commit than ``base``.
+    """
+    if choice == "leave":
+        return b""
+    names = _git(clone, "diff", "HEAD", "--name-only").decode().splitlines()
+    if not names:
+        return b""
+    if choice == "refuse":
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        raise UsageError(
+            f"{', '.join(names[:_NAMED])}{more} in {clone} differ from the commit; "
+            "commit them, or choose uncommitted: take (run with them) or leave (run without)"
+        )
+    if base != commit(clone, "HEAD"):
+        raise UsageError("uncommitted: take works with revision HEAD, whose edits they are; choose leave, or that one")
+    return _git(clone, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff")
+
+
+def apply_edits(tree: Path, patch: bytes) -> None:
+    """Put a patch of :func:`edits` onto a fresh work tree of the same commit."""
+    if patch:
+        _git(tree, "apply", "--whitespace=nowarn", "-", given=patch)
+
+
+def _git(tree: Path, *words: str, given: bytes | None = None, check: bool = True) -> bytes:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    done = subprocess.run(
+        ["git", "-C", str(tree), *words], input=given, capture_output=True, check=False, env=environment
+    )
+    if check and done.returncode:
+        reason = " ".join(done.stderr.decode(errors="replace").split())
+        raise ProtoQuantError(f"git {words[0]} failed in {tree}: {reason}")
+    return done.stdout

@@ -1,0 +1,123 @@
+"""Where MLflow is, and whether it answers; imports no MLflow, so that asking costs no time."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from protoquant.core.errors import UnavailableError
+from protoquant.core.workspace import Workspace
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+DATABASE = "mlflow.db"
+_SQLITE = "sqlite:///"
+# A request that MLflow cannot answer without its database; its /health says OK when the database is gone.
+_PROBE = "/api/2.0/mlflow/experiments/search?max_results=1"
+_PATIENCE = 5.0
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+class TrackingUnavailableError(UnavailableError):
+    """MLflow, its database or its file store is not there now; what it was asked for is not wrong."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        advice = f"start it (make stack-up), or unset {URI_VARIABLE} to keep runs in {DATABASE}"
+        if database_file(uri):
+            advice = "see that no other process holds it and that its file store is there"
+        super().__init__(f"MLflow at {without_password(uri)} does not answer ({reason}); {advice}")
+
+
+def tracking_uri(workspace: Workspace) -> str:
+    """The store that ``MLFLOW_TRACKING_URI`` names, else the workspace's own."""
+    return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{workspace.root.resolve() / DATABASE}"
+
+
+def is_http(uri: str) -> bool:
+    """Tell whether a URI names a server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite URI, relative to the current folder if the URI is; None for anything else."""
+    name = uri.removeprefix(_SQLITE).partition("?")[0]
+    if not uri.startswith(_SQLITE) or name in ("", ":memory:"):
+        return None
+    return Path(name).resolve()
+
+
+def without_password(uri: str) -> str:
+    """A URI that may be shown."""
+    return re.sub(r"//[^/]*@", "//", uri)
+
+
+def place(workspace: Workspace) -> str:
+    """The store by the name under which a snapshot remembers it."""
+    return without_password(tracking_uri(workspace)).rstrip("/")
+
+
+def check_tracking(workspace: Workspace) -> None:
+    """Ask a server for an answer before work begins; the workspace's own store needs none.
+
+    Any answer but a failure of the server counts; whether it lets this user in, the first real call tells.
+
+    Args:
+        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+
+    Raises:
+        TrackingUnavailableError: It gives none within seconds.
+    """
+    uri = tracking_uri(workspace)
+    if not is_http(uri):
+        knock(uri)
+        return
+    address = without_password(uri).rstrip("/") + _PROBE
+    try:
+        with urlopen(address, timeout=_PATIENCE, context=_tls()):  # noqa: S310
+            return
+    except HTTPError as error:
+        if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise TrackingUnavailableError(uri, f"HTTP {error.code}") from error
+    except (URLError, OSError, HTTPException, ValueError) as error:
+        raise TrackingUnavailableError(uri, short(error)) from error
+
+
+def knock(uri: str) -> None:
+    """See that a database server takes connections; MLflow itself would try for a hundred seconds.
+
+    Args:
+        uri: Any store; only a PostgreSQL, MySQL or SQL Server is asked.
+
+    Raises:
+        TrackingUnavailableError: Nothing is there.
+    """
+    try:
+        parts = urlsplit(uri)
+        usual = _PORTS.get(parts.scheme.partition("+")[0])
+        if usual and parts.hostname:
+            socket.create_connection((parts.hostname, parts.port or usual), _PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise TrackingUnavailableError(uri, short(error)) from error
+
+
+def short(error: BaseException) -> str:
+    """The innermost reason of an error of the network, on one line."""
+    reason = getattr(error, "reason", error)
+    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return " ".join(str(text).split())[:100]
+
+
+def _tls() -> ssl.SSLContext:
+    """MLflow's own variables say which certificates are believed."""
+    context = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None)
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
