@@ -8,13 +8,16 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.form import CLONE, experiment_form
+from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.results import show_results
 from flows.stages import record_task, stage_task
 from protoquant.core.errors import ProtoQuantError
+from protoquant.core.workspace import Workspace
 from protoquant.pipeline.graph import stages
 from protoquant.pipeline.isolated import IsolatedRun, Plan, isolated, run_name
 from protoquant.pipeline.retention import prune_runs
+from protoquant.tracking.address import check_tracking
 
 Experiment = experiment_form()
 
@@ -33,10 +36,11 @@ def experiment(params: Experiment = Experiment()) -> State[Any]:  # type: ignore
     Args:
         params: What the form holds.
     """
+    end_with_runner()
     logger = get_run_logger()
     try:
         plan = plan_of(params)
-        check_servers()
+        check_tracking(Workspace(CLONE))
         prune_runs(CLONE)
         with isolated(CLONE, plan) as run:
             where = "continues" if run.continued else "runs"
@@ -75,11 +79,3 @@ def run_stages(run: IsolatedRun) -> str:
     ended["record"] = record_task(run)(return_state=True, wait_for=list(ended.values()))
     failed = {name: state for name, state in ended.items() if state.is_failed() or state.is_crashed()}
     return "; ".join(f"{name}: {state.message}" for name, state in failed.items())
-
-
-def check_servers() -> None:
-    """Say before any work which server does not answer."""
-    from protoquant.core.workspace import Workspace
-    from protoquant.tracking.address import check_tracking
-
-    check_tracking(Workspace(CLONE))

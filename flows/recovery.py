@@ -17,15 +17,16 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from flows.form import CLONE
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import in_use
 
+DEPLOYMENTS = ("experiment", "evaluate-model")
+_GONE = "its process ended without a word, or the machine went down; run it again: it continues where it stopped"
 _SETTLED = timedelta(seconds=60)  # a run that has just begun may not hold its workspace yet
-_ENDED = "its process ended without a word, or the machine went down; run it again: it continues where it stopped"
 _PAGE = 200
 
 
@@ -35,11 +36,13 @@ def end_tasks(_flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
     A hook of Prefect: the runner calls it when the process of a run has died or was cancelled.
     """
     with get_client(sync_client=True) as client:
-        _end_tasks(client, flow_run, state.message or "the run ended")
+        _end_tasks(client, FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id])), state.message or "the run ended")
 
 
 def recover() -> list[str]:
-    """Find runs of this machine that the server believes to be running while no process has their workspace.
+    """Find runs of this clone that the server believes to be running while no process has their workspace.
+
+    Runs of other clones and machines have no folder here and are left alone.
 
     Returns:
         Their names.
@@ -47,17 +50,16 @@ def recover() -> list[str]:
     found = []
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING]))
-            ),
-            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["experiment", "evaluate-model"])),
-            limit=_PAGE,
+            flow_run_filter=_in_state(StateType.RUNNING, StateType.CANCELLING), deployment_filter=_own(), limit=_PAGE
         )
-        for run in runs:
-            if _is_gone(run):
-                client.set_flow_run_state(run.id, Crashed(message=_ENDED), force=True)
-                _end_tasks(client, run, _ENDED)
-                found.append(run.name)
+        for run in filter(_is_gone, runs):
+            cancelling = run.state is not None and run.state.is_cancelling()
+            state: State[Any] = Cancelled(message=_GONE) if cancelling else Crashed(message=_GONE)
+            client.set_flow_run_state(run.id, state, force=True)
+            found.append(run.name)
+        # Of these, and of runs whose tasks' end was lost while the server was away.
+        ended = _in_state(StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+        _end_tasks(client, ended, _GONE)
     return found
 
 
@@ -67,12 +69,18 @@ def _is_gone(run: FlowRun) -> bool:
     return settled and folder.is_dir() and not in_use(folder)
 
 
-def _end_tasks(client: SyncPrefectClient, run: FlowRun, reason: str) -> None:
+def _end_tasks(client: SyncPrefectClient, of_runs: FlowRunFilter, reason: str) -> None:
+    running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
     tasks = client.read_task_runs(
-        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
-        task_run_filter=TaskRunFilter(
-            state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
-        ),
+        flow_run_filter=of_runs, task_run_filter=running, deployment_filter=_own(), limit=_PAGE
     )
     for task in tasks:
         client.set_task_run_state(task.id, Crashed(message=reason), force=True)
+
+
+def _own() -> DeploymentFilter:
+    return DeploymentFilter(name=DeploymentFilterName(any_=list(DEPLOYMENTS)))
+
+
+def _in_state(*types: StateType) -> FlowRunFilter:
+    return FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))))

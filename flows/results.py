@@ -8,7 +8,10 @@ from typing import Any
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
 from protoquant.core.artifacts import read_json
+from protoquant.core.errors import UnavailableError
+from protoquant.core.workspace import Workspace
 from protoquant.pipeline.isolated import IsolatedRun
+from protoquant.tracking.registered import find_registered
 
 _INTERVAL = ("top1_low", "top1_high")
 
@@ -63,5 +66,26 @@ def picture(path: Path) -> str:
 def links(run: IsolatedRun) -> str:
     """Say in Markdown where the run, the model, the report and the experiment are."""
     name = run.plan.name
-    rows = [f"- DVC experiment `{name}`: `dvc exp show`, `dvc exp apply {name}`, `dvc exp branch {name} BRANCH`"]
-    return "\n".join(rows)
+    config = run.settings.register_
+    try:
+        found = find_registered(config, workspace=Workspace(run.clone), bundle=run.workspace.bundle)
+    except UnavailableError as error:
+        return f"{error}\n\n{_experiment(name)}"
+    if found is None:
+        return f"The model waits for its server: `protoquant tracking sync` sends it.\n\n{_experiment(name)}"
+    model = f"{found.name} version {found.version}"
+    aliases = "".join(f", @{alias}" for alias in found.aliases)
+    if found.run_url is None:
+        return f"- model `models:/{found.name}/{found.version}`{aliases}, run `{found.run_id}`\n{_experiment(name)}"
+    return "\n".join(
+        [
+            f"- [MLflow run]({found.run_url})",
+            f"- [{model}]({found.version_url}){aliases}",
+            f"- [report]({found.report_url})",
+            _experiment(name),
+        ]
+    )
+
+
+def _experiment(name: str) -> str:
+    return f"- DVC experiment `{name}`: `dvc exp show`, `dvc exp apply {name}`, `dvc exp branch {name} BRANCH`"

@@ -1,21 +1,24 @@
 """The runner: ``python -m flows.serve`` offers the flows to the Prefect server and runs what is started there."""
 
+import asyncio
 import os
 import sys
 import threading
 
 import httpx
-from prefect import serve
+from prefect.runner import Runner
 from prefect.settings import get_current_settings
 
 from flows.experiment import experiment
 from flows.form import CLONE
+from flows.late import tell_late_runs
 from flows.recovery import recover
 from flows.slots import make_slots
 from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.workspace import Workspace
 from protoquant.settings import Settings
 
+_RUNS = 20  # at once; their stages wait for slots
 _AGAIN = 60.0  # seconds between two looks for runs whose process is gone
 
 
@@ -32,11 +35,22 @@ def main() -> int:
         said = ", ".join(f"{tag} {limit}" for tag, limit in limits.items())
         sys.stderr.write(f"runner of {CLONE} at {server}; stages at once: {said}\n")
         threading.Thread(target=_recover_for_ever, daemon=True).start()
-        serve(experiment.to_deployment(name="experiment"), pause_on_shutdown=False)
+        offer()
     except ProtoQuantError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     return 0
+
+
+def offer() -> None:
+    """Make the deployments, then run what is started of them until a signal ends this."""
+    runner = Runner(name="protoquant", pause_on_shutdown=False, limit=_RUNS)
+    offered = [experiment.to_deployment(name="experiment", description=experiment.description)]
+    for deployment in offered:
+        # Prefect lets unknown parameters pass otherwise, and the run crashes without a reason.
+        deployment._parameter_openapi_schema.additionalProperties = False  # noqa: SLF001
+    tell_late_runs([str(runner.add_deployment(deployment)) for deployment in offered])
+    asyncio.run(runner.start())
 
 
 def check_server() -> str:

@@ -21,6 +21,7 @@ from protoquant.pipeline.lease import lease
 from protoquant.pipeline.process import OnLine, run
 from protoquant.pipeline.stage import Outcome, Status, run_stage
 from protoquant.pipeline.uncommitted import Choice, apply_edits, commit, edits
+from protoquant.roots import check_root
 from protoquant.settings import Settings
 
 _RECORD = "run.json"
@@ -166,6 +167,7 @@ def _fill(made: IsolatedRun) -> None:
     said: list[str] = []
     made.call("dvc", "--quiet", "checkout", "--force", "--allow-missing", on_line=said.append)
     tree.link_inputs(made.clone, made.root, _inputs(settings))
+    check_root(settings.prepare, made.workspace)
 
 
 def _inputs(settings: Settings) -> list[str]:

@@ -16,6 +16,7 @@ _RESTORED = re.compile(r"Stage '.+' is cached - skipping run, checking out outpu
 _EXIT = re.compile(r"failed to run: .*, exited with (-?\d+)")
 _BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked")
 _ERROR = re.compile(r"(?i:error): (?P<reason>.+)")
+_SIGNAL, _DVC_FAILED = 128, 255
 _CHATTER = re.compile(r"To track the changes|To enable auto staging|\s+(git add|dvc config) |Use `dvc push`|$")
 
 
@@ -93,7 +94,7 @@ class _Listener:
         if code == 0:
             return Outcome(self._status)
         reason = self._stage_error or self._dvc_error or self._last or "DVC said nothing"
-        if code > 128 and not self._stage_error:
-            reason = f"stopped by signal {code - 128}"
+        if _SIGNAL < code < _DVC_FAILED and not self._stage_error:
+            reason = f"stopped by signal {code - _SIGNAL}"
         passing = self._exit == UnavailableError.exit_code or bool(_BUSY.search(self._dvc_error))
         return Outcome(Status.FAILED, reason, passing)

@@ -30,7 +30,10 @@ def add(clone: Path, tree: Path, commit: str) -> None:
     from dvc.config import Config
 
     _git(clone, "worktree", "prune")
-    _git(clone, "worktree", "add", "--force", "--detach", "--quiet", str(tree), commit)
+    # Without hooks: one of DVC's would check out outputs that the cache may lack.
+    _git(
+        clone, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--force", "--detach", "--quiet", str(tree), commit
+    )
     of_clone = Config(str(clone / ".dvc"))
     cache = of_clone.get("cache", {}).get("dir") or str(clone / ".dvc" / "cache")
     theirs = [of_clone.load_one(level) for level in ("repo", "local")]

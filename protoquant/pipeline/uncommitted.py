@@ -11,6 +11,8 @@ from protoquant.core.errors import ProtoQuantError, UsageError
 
 Choice = Literal["refuse", "take", "leave"]
 _NAMED = 3
+_WRITTEN_BY_DVC = (":(top)", ":(top,exclude)dvc.lock", ":(top,exclude)artifacts/metrics.json")
+"""Every ``dvc repro`` rewrites them; they are no edits of anyone."""
 
 
 def commit(clone: Path, revision: str) -> str:
@@ -28,6 +30,8 @@ def commit(clone: Path, revision: str) -> str:
 def edits(clone: Path, base: str, choice: Choice) -> bytes:
     """What has to be applied to a commit so that a run has the edits of the clone's tracked files.
 
+    New files count from ``git add`` on. What DVC itself writes, such as dvc.lock, is no edit.
+
     Args:
         clone: A git work tree.
         base: The commit that is run.
@@ -41,7 +45,7 @@ def edits(clone: Path, base: str, choice: Choice) -> bytes:
     """
     if choice == "leave":
         return b""
-    names = _git(clone, "diff", "HEAD", "--name-only").decode().splitlines()
+    names = _git(clone, "diff", "HEAD", "--name-only", "--", *_WRITTEN_BY_DVC).decode().splitlines()
     if not names:
         return b""
     if choice == "refuse":
@@ -52,7 +56,7 @@ def edits(clone: Path, base: str, choice: Choice) -> bytes:
         )
     if base != commit(clone, "HEAD"):
         raise UsageError("uncommitted: take works with revision HEAD, whose edits they are; choose leave, or that one")
-    return _git(clone, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff")
+    return _git(clone, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--", *_WRITTEN_BY_DVC)
 
 
 def apply_edits(tree: Path, patch: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
@@ -37,18 +38,19 @@ class Registered:
     report_url: str | None
 
 
-def find_registered(config: RegisterConfig, *, workspace: Workspace) -> Registered | None:
+def find_registered(config: RegisterConfig, *, workspace: Workspace, bundle: Path | None = None) -> Registered | None:
     """Find the version that holds the bundle of a workspace; None where there is none.
 
     Args:
         config: Name of the registered model.
-        workspace: Holds the bundle.
+        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+        bundle: The bundle; the workspace's own where not given.
 
     Raises:
         ArtifactError: There is no bundle.
         TrackingUnavailableError: MLflow does not answer.
     """
-    digest = artifact_digest(workspace.bundle)
+    digest = artifact_digest(bundle or workspace.bundle)
     uri = tracking_uri(workspace)
     database = database_file(uri)
     if database and not database.is_file():
