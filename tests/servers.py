@@ -80,7 +80,7 @@ def weed_mini(folder: Path, *, port: int | None = None) -> Iterator[dict[str, st
     finally:
         server.terminate()
         try:
-            server.wait(20)
+            server.wait(4)  # open connections of clients would hold it for ten seconds; a kill loses nothing either
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()

@@ -49,7 +49,7 @@ def test_wrong_use_and_a_lost_server_are_one_line(call, store, tmp_path):
     (tmp_path / "index.html").write_text("x")
     for words, variables, code, said in [
         (("publish", "index.html", "bucket/r"), {}, 2, "the target must be s3://bucket/prefix"),
-        (("publish", "reprot", f"s3://{store.bucket}"), {}, 2, "nothing to publish at reprot"),
+        (("publish", "reports", f"s3://{store.bucket}"), {}, 2, "nothing to publish at reports"),
         (("publish", "models:/birds@champion", f"s3://{store.bucket}"), {}, 1, "no model registry at"),
         (("publish", "index.html", f"s3://{store.bucket}x"), {}, 2, f"did you mean '{store.bucket}'?"),
         (
