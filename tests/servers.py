@@ -66,7 +66,8 @@ def weed_mini(folder: Path, *, port: int | None = None) -> Iterator[dict[str, st
     options = [f"-{name}={number}" for name, number in ports.items()]
     call = [
         *(program, "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={identities}"),
-        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false"),
+        "-s3.autoCreateBucket=false",  # else a misspelt bucket would be made by writing to it
         *options,
     ]  # fmt: skip
     variables = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
@@ -79,7 +80,7 @@ def weed_mini(folder: Path, *, port: int | None = None) -> Iterator[dict[str, st
     finally:
         server.terminate()
         try:
-            server.wait(20)
+            server.wait(4)  # open connections of clients would hold it for ten seconds; a kill loses nothing either
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()

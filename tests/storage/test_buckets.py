@@ -70,17 +70,8 @@ def test_a_name_that_is_taken_and_a_missing_permission(pretend, store, alone):
 
 
 def test_a_bucket_is_asked_for_in_the_region_of_the_client(pretend, alone):
-    bodies = []
-
-    def answer(method, path):
-        bodies.append(method)
-        return (
-            (404, {}, ERROR.format("NoSuchBucket"))
-            if method == "GET"
-            else (409, {}, ERROR.format("BucketAlreadyOwnedByYou"))
-        )
-
-    pretend(answer)
+    codes = {"GET": (404, "NoSuchBucket"), "PUT": (409, "BucketAlreadyExists")}
+    pretend(lambda method, path: (codes[method][0], {}, ERROR.format(codes[method][1])))
     alone.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     client = connect()
     asked = []

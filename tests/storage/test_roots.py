@@ -1,0 +1,120 @@
+"""`prepare.root: s3://...`: the same artifacts as from disk, the same one-line errors."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from protoquant.cli import config, stages
+from protoquant.core.artifacts import artifact_digest
+from protoquant.core.errors import DataError, StorageError, UsageError
+from protoquant.core.workspace import Workspace
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A dozen photos of two classes, one broken file, and a table that names them."""
+    root, rows = tmp_path / "photos", ["path,label,split"]
+    for number in range(12):
+        name, split = ("finch", "jay")[number % 2], (*["train"] * 3, "validation", *["test"] * 2)[number // 2]
+        path = root / split / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((100, 80), Image.Resampling.BICUBIC).save(path)
+        rows.append(f"{path.relative_to(root).as_posix()},{name},{split}")
+    (root / "train" / "jay" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    (root / "images.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def bucket(store, photos):
+    for path in photos.rglob("*"):
+        if path.is_file():
+            store.put(f"birds/{path.relative_to(photos).as_posix()}", path.read_bytes())
+    return store
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """Make a workspace of this root and go there."""
+
+    def make(name, root, reader="image_folder"):
+        made = Workspace(tmp_path / name)
+        made.root.mkdir(exist_ok=True)
+        settings = {"threads": 1, "prepare": {"reader": reader, "root": str(root)}}
+        made.params.write_text(json.dumps(settings))
+        monkeypatch.chdir(made.root)
+        return made
+
+    return make
+
+
+def test_images_and_features_are_those_of_the_same_files_on_disk(bucket, photos, workspace):
+    found = {}
+    for name, root in (("disk", photos), ("s3", f"s3://{bucket.bucket}/birds/")):
+        made = workspace(name, root)
+        stages.prepare()
+        stages.extract()
+        found[name] = (artifact_digest(made.images), artifact_digest(made.features))
+        for path in (made.root / "artifacts").rglob("*"):
+            if path.is_file():
+                data = path.read_bytes()
+                assert str(made.root).encode() not in data
+                assert bucket.bucket.encode() not in data
+    assert found["disk"] == found["s3"]
+
+
+def test_a_table_in_s3_is_read_like_one_on_disk(bucket, photos, workspace):
+    digests = set()
+    for name, root in (("disk", photos), ("s3", f"s3://{bucket.bucket}/birds")):
+        made = workspace(name, root, reader="table")
+        stages.prepare()
+        digests.add(artifact_digest(made.images))
+    assert len(digests) == 1
+
+
+def test_prepare_follows_s3_and_later_stages_do_not_ask(bucket, photos, workspace, alone):
+    made = workspace("s3", f"s3://{bucket.bucket}/birds")
+    stages.prepare()
+    before = artifact_digest(made.images)
+    alone.delenv("AWS_SECRET_ACCESS_KEY")
+    alone.delenv("AWS_ACCESS_KEY_ID")
+    stages.extract()
+    for name, value in bucket.variables.items():
+        alone.setenv(name, value)
+    bucket.put("birds/train/jay/20.png", (photos / "train" / "jay" / "1.png").read_bytes()[::-1])
+    bucket.put("birds/test/jay/9.png", (photos / "test" / "jay" / "11.png").read_bytes())
+    stages.prepare()
+    assert artifact_digest(made.images) != before
+
+
+def test_an_error_names_the_folder_in_s3_not_its_copy(bucket, workspace):
+    workspace("s3", f"s3://{bucket.bucket}/birds/train/jay")
+    with pytest.raises(DataError) as caught:
+        stages.prepare()
+    assert f"s3://{bucket.bucket}/birds/train/jay" in str(caught.value)
+    assert "/files" not in str(caught.value)
+
+
+def test_config_check_asks_s3_one_question(bucket, workspace, alone, capsys):
+    made = workspace("s3", f"s3://{bucket.bucket}/birds")
+    config.check()
+    assert capsys.readouterr().out == "params.yaml is valid\n"
+    assert not made.object_cache.exists()
+    for root, reader, said in [
+        (f"s3://{bucket.bucket}/brids", "image_folder", "did you mean 'birds'?"),
+        (f"s3://{bucket.bucket}zz/birds", "image_folder", f"did you mean '{bucket.bucket}'?"),
+        ("S3:/data", "image_folder", "prepare.root (params.yaml) must be s3://bucket/prefix, got 'S3:/data'"),
+        (f"s3://{bucket.bucket}/birds", "partbirds", "prepare.root must be the file of a spec with reader partbirds"),
+    ]:
+        workspace("s3", root, reader)
+        for verb in (config.check, stages.prepare):
+            with pytest.raises(UsageError) as caught:
+                verb()
+            assert said in str(caught.value)
+    alone.setenv("AWS_SECRET_ACCESS_KEY", "other")
+    workspace("s3", f"s3://{bucket.bucket}/birds")
+    with pytest.raises(StorageError, match="the secret key does not fit the access key"):
+        config.check()
