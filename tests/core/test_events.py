@@ -45,3 +45,11 @@ def test_a_terminal_gets_a_bar_and_the_messages_above_it() -> None:
         listen(ProgressEvent("decode", 4, 4))
     assert "hello" in out.getvalue()
     assert "decode" in out.getvalue()
+
+
+def test_the_lines_of_progress_are_read_back() -> None:
+    assert log.progress_in("patch pictures: 282/507 images, 140.9 images/s, 2 s left") == ProgressEvent(
+        "patch pictures", 282, 507, "images"
+    )
+    assert log.progress_in("head 3: temperature 0.05, class_size 7") is None
+    assert log.progress_in("a: 1/2 of it") is None

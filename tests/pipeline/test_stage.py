@@ -1,0 +1,61 @@
+"""Stages of a small project under real DVC: what became of each, and why."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from protoquant.core.errors import UsageError
+from protoquant.pipeline.graph import Stage, stages
+from protoquant.pipeline.stage import Outcome, Status, run_stage
+
+
+def status(root: Path, name: str, lines: list[str] | None = None) -> Outcome:
+    return run_stage(root, name, environment=dict(os.environ), on_line=(lines if lines is not None else []).append)
+
+
+def test_the_graph_comes_from_dvc(clone: Path) -> None:
+    assert stages(clone) == (Stage("first", ()), Stage("second", ("first",)), Stage("last", ("second",)))
+
+
+def test_the_graph_of_the_project_itself() -> None:
+    names = [stage.name for stage in stages(Path(__file__).parents[2])]
+    assert names == ["prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
+
+
+def test_no_pipeline_is_one_sentence(clone: Path) -> None:
+    (clone / "dvc.yaml").write_text("stages: 3\n")
+    with pytest.raises(UsageError, match="DVC cannot read the pipeline"):
+        stages(clone)
+
+
+def test_ran_unchanged_restored(clone: Path, call: Callable[..., str]) -> None:
+    lines: list[str] = []
+    assert status(clone, "first", lines) == Outcome(Status.RAN)
+    assert "work: first" in lines
+    assert status(clone, "first") == Outcome(Status.UNCHANGED)
+    (clone / "artifacts" / "first").unlink()
+    call(clone, "git", "checkout", "-q", ".")
+    (clone / "dvc.lock").unlink()
+    assert status(clone, "first") == Outcome(Status.RESTORED)
+
+
+def test_a_failure_gives_the_stages_own_reason(clone: Path) -> None:
+    status(clone, "first")
+    (clone / "fail").touch()
+    assert status(clone, "second") == Outcome(Status.FAILED, "the data is bad", passing=False)
+
+
+def test_what_may_pass_is_told_by_the_exit_code(clone: Path) -> None:
+    away = "import sys; sys.exit(print('error: no answer from http://x', file=sys.stderr) or 75)"
+    (clone / "step.py").write_text(away)
+    assert status(clone, "first") == Outcome(Status.FAILED, "no answer from http://x", passing=True)
+
+
+def test_dvcs_own_reason_where_the_stage_did_not_run(clone: Path) -> None:
+    (clone / "step.py").unlink()
+    outcome = status(clone, "first")
+    assert outcome.status is Status.FAILED
+    assert "step.py" in outcome.reason
+    assert not outcome.passing
