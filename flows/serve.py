@@ -26,7 +26,7 @@ _AGAIN = 60.0  # seconds between two looks for runs whose process is gone
 class _Closed(ParameterSchema):
     """Parameters beside which no others pass; Prefect lets them pass, and the run crashes without a reason."""
 
-    additionalProperties: bool = False  # noqa: N815
+    additionalProperties: bool  # noqa: N815
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def offer() -> None:
     offered = [experiment.to_deployment(name="experiment", description=experiment.description)]
     for deployment in offered:
         found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it
-        deployment._parameter_openapi_schema = _Closed(**found.model_dump())  # noqa: SLF001
+        deployment._parameter_openapi_schema = _Closed(**found.model_dump(), additionalProperties=False)  # noqa: SLF001
     tell_late_runs([str(runner.add_deployment(deployment)) for deployment in offered])
     asyncio.run(runner.start())
 
