@@ -19,6 +19,7 @@ from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.workspace import Workspace
 from protoquant.settings import Settings
 
+_LOOK = 3.0  # seconds between two looks for runs to start
 _RUNS = 20  # at once; their stages wait for slots
 _AGAIN = 60.0  # seconds between two looks for runs whose process is gone
 
@@ -51,7 +52,7 @@ def main() -> int:
 
 def offer() -> None:
     """Make the deployments, then run what is started of them until a signal ends this."""
-    runner = Runner(name="protoquant", pause_on_shutdown=False, limit=_RUNS)
+    runner = Runner(name="protoquant", pause_on_shutdown=False, limit=_RUNS, query_seconds=_LOOK)
     offered = [experiment.to_deployment(name="experiment", description=experiment.description)]
     for deployment in offered:
         found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it

@@ -1,0 +1,154 @@
+"""A Prefect server, a clone of the project and its runner, driven as the UI drives them: by the REST API."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.integration.job import Job
+from tests.servers import free_ports
+
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_DEADLINE = 240.0  # seconds; a small job needs about twenty on a quiet machine
+
+
+def wait_for(ready: Callable[[], Any], what: str, seconds: float = _DEADLINE) -> Any:
+    """Ask until the answer is true."""
+    until = time.monotonic() + seconds
+    while not (answer := ready()):
+        assert time.monotonic() < until, f"not in time: {what}"
+        time.sleep(0.1)
+    return answer
+
+
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a server on its own database; yields the variables of its clients."""
+    port = free_ports(1)[0]
+    own = {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log").open("ab") as log:
+        server = subprocess.Popen(words, env={**os.environ, **own}, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: _answers(f"{own['PREFECT_API_URL']}/health"), (folder / "log").read_text()[-2000:])
+        yield own
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@dataclass
+class Served:
+    """A clone whose flows a runner offers."""
+
+    job: Job
+    variables: dict[str, str]
+    log: Path
+    runner: "subprocess.Popen[bytes] | None" = None
+    _deployments: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def api(self) -> str:
+        """Address of the REST API."""
+        return self.variables["PREFECT_API_URL"]
+
+    def serve(self) -> None:
+        """Start the runner and wait for its deployments."""
+        environment = {**self.job.environment, **self.variables, "PROTOQUANT_WORKERS": "2"}
+        with self.log.open("ab") as log:
+            self.runner = subprocess.Popen(
+                [sys.executable, "-m", "flows.serve"], cwd=self.job.root, env=environment, stdout=log, stderr=log
+            )
+        wait_for(lambda: self._deployment("experiment"), f"the deployment\n{self.log.read_text()[-2000:]}", 90)
+
+    def stop(self) -> None:
+        """End the runner."""
+        if self.runner and self.runner.poll() is None:
+            self.runner.terminate()
+            self.runner.wait(60)
+
+    def _deployment(self, name: str) -> str | None:
+        answer = httpx.get(f"{self.api}/deployments/name/{name}/{name}")
+        return answer.json()["id"] if answer.status_code == 200 else None
+
+    def post(self, parameters: dict[str, Any], flow: str = "experiment") -> httpx.Response:
+        """Start a run as the UI does."""
+        return httpx.post(
+            f"{self.api}/deployments/{self._deployment(flow)}/create_flow_run", json={"parameters": parameters}
+        )
+
+    def start(self, params: dict[str, Any], flow: str = "experiment") -> str:
+        """Start a run and return its id."""
+        answer = self.post({"params": params}, flow)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """What the server says of a run."""
+        found: dict[str, Any] = httpx.get(f"{self.api}/flow_runs/{run_id}").json()
+        return found
+
+    def end(self, run_id: str) -> tuple[str, str]:
+        """Wait for the end of a run and return the name and the message of its state."""
+        wait_for(lambda: self.run(run_id)["state"]["type"] in FINAL, f"end of {run_id}: {self.tasks(run_id)}")
+        state = self.run(run_id)["state"]
+        return state["name"], state["message"] or ""
+
+    def tasks(self, run_id: str) -> dict[str, tuple[str, str]]:
+        """Name and message of the last state of each task."""
+        query = {"flow_runs": {"id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        found = httpx.post(f"{self.api}/task_runs/filter", json=query).json()
+        return {task["name"]: (task["state"]["name"], task["state"]["message"] or "") for task in found}
+
+    def artifacts(self, run_id: str) -> dict[str | None, dict[str, Any]]:
+        """The artifacts of a run by key."""
+        query = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
+        return {one["key"]: one for one in httpx.post(f"{self.api}/artifacts/filter", json=query).json()}
+
+    def set_state(self, run_id: str, **state: Any) -> None:
+        """Give a run a state, as the UI's buttons do."""
+        httpx.post(f"{self.api}/flow_runs/{run_id}/set_state", json={"state": state, "force": True}).raise_for_status()
+
+    def retry(self, run_id: str) -> None:
+        """Press the UI's retry button."""
+        before = self.run(run_id)["run_count"]
+        self.set_state(run_id, type="SCHEDULED", name="AwaitingRetry")
+        wait_for(lambda: self.run(run_id)["run_count"] > before, "the next attempt")
+
+    def stage_processes(self, stage: str | None = None) -> list[psutil.Process]:
+        """The processes of stages that run in a worktree of this clone."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            words, folder = process.info["cmdline"] or [], process.info["cwd"] or ""
+            ours = folder.startswith(str(self.job.root / ".git" / "protoquant" / "runs"))
+            verb = len(words) > 2 and words[1].endswith("/protoquant") and (stage in (None, words[2]))
+            if ours and verb:
+                found.append(process)
+        return found
+
+    def wait_for_stage(self, stage: str) -> psutil.Process:
+        """Wait until a stage runs and return its process."""
+        found: list[psutil.Process] = wait_for(lambda: self.stage_processes(stage), f"stage {stage}")
+        return found[0]

@@ -1,0 +1,114 @@
+"""The flow under a real Prefect server and runner: started by REST as the UI starts it."""
+
+import base64
+import io
+import json
+import sqlite3
+
+import pytest
+from PIL import Image
+
+from tests.flows.served import Served, wait_for
+from tests.pipeline.conftest import tree_of
+
+STAGES = ["prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
+
+
+def test_a_run_ends_with_numbers_picture_links_and_an_experiment(served: Served) -> None:
+    before = tree_of(served.job.root)
+    run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.stability_images": 0}})
+    assert served.end(run)[0] == "Completed", served.tasks(run)
+    tasks = served.tasks(run)
+    assert list(tasks) == [*STAGES, "record"]
+    assert {name for name, _ in tasks.values()} == {"Ran"}
+    artifacts = served.artifacts(run)
+    assert "top1" in artifacts["metrics"]["data"]
+    head, _, data = artifacts["accuracy-against-sparsity"]["data"].partition(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
+    assert "models:/protoquant/1" in artifacts["links"]["data"]
+    name = served.run(run)["state"]["message"].removeprefix("DVC experiment ")
+    assert name in served.job.run("dvc", "exp", "list").stdout
+    after = tree_of(served.job.root)
+    new = {path for path in after if path not in before and not path.startswith(("mlflow.db", "mlruns"))}
+    assert new == set()
+    assert {path: after[path] for path in before} == before
+
+
+def test_the_same_again_recomputes_nothing(served: Served) -> None:
+    run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.stability_images": 0}})
+    assert served.end(run)[0] == "Completed"
+    found = {name: state for name, (state, _) in served.tasks(run).items()}
+    assert {found[name] for name in STAGES[:-1]} == {"Restored"}
+    with sqlite3.connect(served.job.root / "mlflow.db") as database:
+        assert database.execute("select count(*) from runs").fetchone() == (1,)
+        assert database.execute("select count(*) from model_versions").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"overrides": {"train.temprature": 1}}, "unknown key 'train.temprature'; did you mean 'temperature'?"),
+        ({"overrides": {"train.tolerance": 7}}, "train.tolerance must be a number >= 0.0 and <= 1.0, got 7"),
+        ({"root": "nowhere"}, "there is no nowhere"),
+        ({"root": "s3://no-such-bucket/birds", "reader": "image_folder"}, "credentials"),
+        ({"revision": "nowhere"}, "'nowhere' names no commit"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_on_the_runs_page(
+    served: Served, params: dict[str, object], sentence: str
+) -> None:
+    run = served.start(params)
+    name, message = served.end(run)
+    assert name == "Failed"
+    assert sentence in message
+    assert "\n" not in message
+    assert "Traceback" not in message
+
+
+def test_what_the_form_forbids_starts_no_run(served: Served) -> None:
+    for parameters, sentence in (
+        ({"params": {"size": 0}}, "0 is less than the minimum of 1"),
+        ({"params": {"sise": 5}}, "'sise' was unexpected"),
+        ({"prams": {}}, "'prams' was unexpected"),
+    ):
+        answer = served.post(parameters)
+        assert answer.status_code == 409
+        assert sentence in json.dumps(answer.json())
+
+
+def test_bad_data_fails_once_and_what_follows_is_not_reached(served: Served) -> None:
+    folder = served.job.root.parent / "one-class"
+    (folder / "robin").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "robin" / "a.png")
+    run = served.start({"root": "../one-class", "reader": "image_folder"})
+    name, message = served.end(run)
+    assert (name, "prepare: at least two classes are needed" in message) == ("Failed", True)
+    tasks = served.tasks(run)
+    assert tasks["prepare"][0] == "Failed"
+    assert {state for task, (state, _) in tasks.items() if task != "prepare"} == {"NotReady"}
+
+
+def test_cancel_ends_the_stage_and_a_retry_continues(served: Served) -> None:
+    run = served.start({"size": 6, "seed": 3, "overrides": {"train.joint.epochs": 400, "train.budget.sizes": [1, 2]}})
+    process = served.wait_for_stage("train")
+    served.set_state(run, type="CANCELLING")
+    wait_for(lambda: not process.is_running(), "the stage's end", 10)
+    assert served.end(run)[0] == "Cancelled"
+    wait_for(lambda: served.tasks(run)["train"][0] == "Crashed", "the task's end", 30)
+    served.retry(run)
+    served.wait_for_stage("train")
+    found = {name: state for name, (state, _) in served.tasks(run).items()}
+    assert {found[name] for name in STAGES[:3]} == {"Unchanged"}
+    served.set_state(run, type="CANCELLING")
+    assert served.end(run)[0] == "Cancelled"
+
+
+def test_a_run_that_nobody_takes_says_so_and_runs_when_a_runner_comes(served: Served) -> None:
+    served.stop()
+    run = served.start({"overrides": {"train.temprature": 1}})
+    wait_for(lambda: served.run(run)["state"]["name"] == "Waiting", "the message", 90)
+    assert "make serve" in served.run(run)["state"]["message"]
+    served.serve()
+    assert served.end(run)[0] == "Failed"
