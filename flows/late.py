@@ -1,5 +1,7 @@
 """A run that nobody takes says why on its page: an automation on the server, where none of our code would run."""
 
+from typing import cast
+
 from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
@@ -29,7 +31,7 @@ def tell_late_runs(deployment_ids: list[str]) -> None:
         actions=[ChangeFlowRunState(name="Waiting", state=StateType.SCHEDULED, message=_MESSAGE)],
     )
     try:
-        there = Automation.read(name=_NAME)
+        there = cast("Automation", Automation.read(name=_NAME))  # a coroutine only inside of an event loop
     except ValueError:
         automation.create()
         return

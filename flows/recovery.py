@@ -30,7 +30,7 @@ _SETTLED = timedelta(seconds=60)  # a run that has just begun may not hold its w
 _PAGE = 200
 
 
-def end_tasks(_flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def end_tasks(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  Prefect's form
     """Give the tasks of a dead run an end too; without it they would be running for ever and hold their slots.
 
     A hook of Prefect: the runner calls it when the process of a run has died or was cancelled.

@@ -4,8 +4,10 @@ import asyncio
 import os
 import sys
 import threading
+from typing import cast
 
 import httpx
+from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 from prefect.settings import get_current_settings
 from prefect.utilities.callables import ParameterSchema
@@ -53,7 +55,8 @@ def main() -> int:
 def offer() -> None:
     """Make the deployments, then run what is started of them until a signal ends this."""
     runner = Runner(name="protoquant", pause_on_shutdown=False, limit=_RUNS, query_seconds=_LOOK)
-    offered = [experiment.to_deployment(name="experiment", description=experiment.description)]
+    # Prefect's functions answer at once outside of an event loop, and with a coroutine inside of one.
+    offered = [cast("RunnerDeployment", experiment.to_deployment("experiment", description=experiment.description))]
     for deployment in offered:
         found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it
         deployment._parameter_openapi_schema = _Closed(**found.model_dump(), additionalProperties=False)  # noqa: SLF001
