@@ -1,0 +1,1 @@
+"""What surrounds the package: servers without containers, containers, clusters."""

@@ -1,0 +1,116 @@
+"""``python -m infra.stack``: up, down, status, env, secrets."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from infra.stack import passwords
+from infra.stack.errors import StackError
+from infra.stack.services import SERVICES
+from infra.stack.stack import ROOT, Stack
+
+COMPOSE_SECRETS = ROOT / "infra" / ".env"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Its words; those of the process if None.
+
+    Returns:
+        0 if done (for ``status``: if all is healthy), 1 if not.
+    """
+    words = parser().parse_args(arguments)
+    try:
+        return int(words.run(Stack(words.folder, offset=words.offset), words))
+    except StackError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what the command line may say."""
+    top = argparse.ArgumentParser(prog="python -m infra.stack", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for run, text in (
+        (up, "start what is not healthy, in order; again changes nothing"),
+        (down, "stop all in reverse order and keep the data"),
+        (status, "one line for each service; exit code 1 unless all are healthy"),
+        (env, "the variables with which tools find the stack, for `source`"),
+        (secrets, "make the passwords of infra/compose.yaml"),
+    ):
+        command = commands.add_parser(run.__name__, help=text, description=text)
+        command.set_defaults(run=run)
+        command.add_argument("--folder", type=Path, default=ROOT / ".stack", help="data, logs, passwords (.stack)")
+        command.add_argument("--offset", type=int, help="added to every port, at the first start")
+        command.add_argument("--without", type=names, default=(), metavar="A,B", help="services to leave alone")
+        if run is down:
+            command.add_argument("--erase", action="store_true", help="remove data, passwords and logs too")
+    return top
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read a list of services.
+
+    Raises:
+        ArgumentTypeError: If there is no such service.
+    """
+    found = tuple(filter(None, text.split(",")))
+    for name in found:
+        if name not in SERVICES:
+            raise argparse.ArgumentTypeError(f"expected some of {', '.join(SERVICES)}, got {name}")
+    return found
+
+
+def chosen(words: argparse.Namespace) -> list[str]:
+    """Return the services that are not left alone."""
+    return [name for name in SERVICES if name not in words.without]
+
+
+def up(stack: Stack, words: argparse.Namespace) -> int:
+    """Start, then say where things are."""
+    stack.up(chosen(words), say=say)
+    say(f"\nfor a shell that meets the stack: source {stack.folder / 'env'}\n")
+    return status(stack, words)
+
+
+def down(stack: Stack, words: argparse.Namespace) -> int:
+    """Stop."""
+    stack.down(say=say)
+    if words.erase:
+        stack.erase()
+    return 0
+
+
+def status(stack: Stack, words: argparse.Namespace) -> int:
+    """Print the table."""
+    found = stack.status(chosen(words))
+    rows = [("service", "state", "url", "log"), *((each.name, each.state, each.url, str(each.log)) for each in found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0 if all(each.state == "healthy" for each in found) else 1
+
+
+def env(stack: Stack, _: argparse.Namespace) -> int:
+    """Print the variables."""
+    say(passwords.shell(stack.env()).rstrip())
+    return 0
+
+
+def secrets(*_: object) -> int:
+    """Make what compose.yaml asks for."""
+    passwords.keep(COMPOSE_SECRETS)
+    say(f"passwords are in {COMPOSE_SECRETS}, which git ignores")
+    return 0
+
+
+def say(line: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Where the services run: fills the braces of the table."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.stack.passwords import SECRETS
+from infra.stack.services import PORTS, SERVICES
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the table's braces stand for.
+
+    Attributes:
+        listen: Address on which services listen.
+        host: Name or address under which services reach each other.
+        port: Every port by name.
+        data: Folder of each service.
+        secret: Every password by name.
+    """
+
+    listen: str
+    host: Mapping[str, str]
+    port: Mapping[str, int]
+    data: Mapping[str, str]
+    secret: Mapping[str, str]
+
+    def fill(self, text: str) -> str:
+        """Replace the braces in one text."""
+        return text.format(listen=self.listen, host=self.host, port=self.port, data=self.data, secret=self.secret)
+
+    def words(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """Replace the braces in each word of a command."""
+        return tuple(map(self.fill, texts))
+
+    def variables(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Replace the braces in each value of an environment."""
+        return {name: self.fill(text) for name, text in texts.items()}
+
+
+def loopback(folder: Path, *, offset: int, secret: Mapping[str, str]) -> Place:
+    """Return the place of processes on this machine.
+
+    Args:
+        folder: The stack's folder.
+        offset: What is added to every port of the table.
+        secret: Every password by name.
+    """
+    return Place(
+        listen="127.0.0.1",
+        host=dict.fromkeys(SERVICES, "127.0.0.1"),
+        port={name: port + offset for name, port in PORTS.items()},
+        data={name: str(folder / name) for name in SERVICES},
+        secret=secret,
+    )
+
+
+def containers() -> Place:
+    """Return the place that compose.yaml describes.
+
+    A Ray driver must share the head's address and session folder, so the runner lives in its network.
+    """
+    return Place(
+        listen="0.0.0.0",  # noqa: S104  inside a container; published on loopback alone
+        host={name: name for name in SERVICES} | {"ray": "127.0.0.1"},
+        port=PORTS,
+        data=dict.fromkeys(SERVICES, "/data"),
+        secret={name: f"${{{name}:?run python -m infra.stack secrets}}" for name in SECRETS},
+    )

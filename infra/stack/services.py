@@ -1,0 +1,224 @@
+"""The services as one table, which supervisord runs here and compose.yaml repeats for containers.
+
+Braces stand for what differs between the two (:mod:`infra.stack.place`): where a service listens, under which name
+others reach it, the passwords. Passwords are in environments alone: anybody on the machine can read a command line.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+USER = "protoquant"
+DATABASES = ("mlflow", "prefect")
+BUCKETS = ("dvc", "mlflow", "data")
+
+
+@dataclass(frozen=True)
+class Http:
+    """Healthy when this page of the service's own port answers 200."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """Healthy when this command, in the service's environment, ends with 0."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Service:
+    """One server.
+
+    Attributes:
+        name: Its name, here and in compose.yaml.
+        command: The program and its arguments.
+        ports: Every port it opens, by name; the one named as the service is for users.
+        environment: Variables of the process.
+        health: How to see that it works.
+        needs: Services that must be healthy before it starts.
+        gives: Variables with which its clients find it.
+        stop_signal: What asks it to end.
+        stop_group: Whether its children get that signal too.
+        url: What a person opens.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    ports: Mapping[str, int]
+    health: Http | Command
+    environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    gives: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    stop_group: bool = True
+    url: str = ""
+
+
+POSTGRES = Service(
+    name="postgres",
+    command=("postgres", "-p", "{port[postgres]}", "-c", "listen_addresses={listen}"),
+    ports={"postgres": 15432},
+    health=Command(("pg_isready", "-q", "-h", "127.0.0.1", "-p", "{port[postgres]}", "-U", USER, "-d", "postgres")),
+    stop_signal="INT",  # "fast": TERM would wait for the clients to leave
+    stop_group=False,
+    url="postgresql://" + USER + "@127.0.0.1:{port[postgres]}/mlflow",
+)
+
+S3 = Service(
+    name="s3",
+    command=(
+        "weed",
+        "mini",
+        "-dir={data[s3]}",
+        "-ip={host[s3]}",
+        "-ip.bind={listen}",
+        "-s3.port={port[s3]}",
+        "-master.port={port[s3_master]}",
+        "-volume.port={port[s3_volume]}",
+        "-filer.port={port[s3_filer]}",
+        "-admin.port={port[s3_admin]}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-admin.ui=false",
+        "-webdav=false",
+        "-master.telemetry=false",
+    ),
+    ports={
+        "s3": 18433,
+        "s3_master": 18434,
+        "s3_volume": 18435,
+        "s3_filer": 18436,
+        "s3_admin": 18437,
+        # weed takes ten thousand more for gRPC
+        "s3_grpc": 28433,
+        "s3_master_grpc": 28434,
+        "s3_volume_grpc": 28435,
+        "s3_filer_grpc": 28436,
+        "s3_admin_grpc": 28437,
+    },
+    environment={
+        "AWS_ACCESS_KEY_ID": "{secret[AWS_ACCESS_KEY_ID]}",
+        "AWS_SECRET_ACCESS_KEY": "{secret[AWS_SECRET_ACCESS_KEY]}",
+        "S3_BUCKET": ",".join(BUCKETS),
+    },
+    health=Http("/healthz"),
+    gives={
+        "AWS_ENDPOINT_URL": "http://{host[s3]}:{port[s3]}",
+        "AWS_ACCESS_KEY_ID": "{secret[AWS_ACCESS_KEY_ID]}",
+        "AWS_SECRET_ACCESS_KEY": "{secret[AWS_SECRET_ACCESS_KEY]}",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    },
+    url="http://127.0.0.1:{port[s3]}",
+)
+
+MLFLOW = Service(
+    name="mlflow",
+    command=(
+        "mlflow",
+        "server",
+        "--host",
+        "{listen}",
+        "--port",
+        "{port[mlflow]}",
+        "--workers",
+        "1",
+        "--serve-artifacts",
+        "--artifacts-destination",
+        "s3://mlflow/artifacts",
+        "--allowed-hosts",
+        "localhost,localhost:*,127.0.0.1,127.0.0.1:*,mlflow,mlflow:*",
+    ),
+    ports={"mlflow": 15000},
+    environment={
+        **S3.gives,
+        "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://"
+        + USER
+        + ":{secret[POSTGRES_PASSWORD]}@{host[postgres]}:{port[postgres]}/mlflow",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes and 1 GB that nothing here uses
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+    },
+    health=Http("/health"),
+    needs=("postgres", "s3"),
+    gives={"MLFLOW_TRACKING_URI": "http://{host[mlflow]}:{port[mlflow]}"},
+    url="http://127.0.0.1:{port[mlflow]}",
+)
+
+PREFECT = Service(
+    name="prefect",
+    command=("prefect", "server", "start", "--host", "{listen}", "--port", "{port[prefect]}"),
+    ports={"prefect": 14200},
+    environment={
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://"
+        + USER
+        + ":{secret[POSTGRES_PASSWORD]}@{host[postgres]}:{port[postgres]}/prefect",
+        # The page in the browser asks this address; --port alone leaves it at 4200
+        "PREFECT_SERVER_API_PORT": "{port[prefect]}",
+        "PREFECT_SERVER_UI_API_URL": "http://127.0.0.1:{port[prefect]}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_HOME": "{data[prefect]}",
+        "DO_NOT_TRACK": "1",
+    },
+    health=Http("/api/ready"),
+    needs=("postgres",),
+    gives={"PREFECT_API_URL": "http://{host[prefect]}:{port[prefect]}/api"},
+    url="http://127.0.0.1:{port[prefect]}",
+)
+
+RAY = Service(
+    name="ray",
+    command=(
+        "ray",
+        "start",
+        "--head",
+        "--block",
+        "--node-ip-address",
+        "{host[ray]}",
+        "--port",
+        "{port[ray]}",
+        # Else workers take ports from 10002 to 19999, where the other services are
+        "--min-worker-port",
+        "0",
+        "--max-worker-port",
+        "0",
+        "--include-dashboard",
+        "false",
+        "--disable-usage-stats",
+    ),
+    ports={"ray": 26379},
+    environment={
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "{secret[RAY_AUTH_TOKEN]}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    },
+    stop_group=False,  # it drains and stops its own
+    health=Command(("ray", "health-check", "--address", "{host[ray]}:{port[ray]}")),
+    gives={
+        "RAY_ADDRESS": "{host[ray]}:{port[ray]}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "{secret[RAY_AUTH_TOKEN]}",
+    },
+)
+
+RUNNER = Service(
+    name="runner",
+    command=("python", "-m", "flows.serve"),
+    ports={"runner": 14201},
+    environment={
+        **S3.gives,
+        **MLFLOW.gives,
+        **PREFECT.gives,
+        **RAY.gives,
+        "PREFECT_RUNNER_SERVER_ENABLE": "true",
+        "PREFECT_RUNNER_SERVER_HOST": "127.0.0.1",
+        "PREFECT_RUNNER_SERVER_PORT": "{port[runner]}",
+        "DO_NOT_TRACK": "1",
+        "DVC_NO_ANALYTICS": "1",
+    },
+    health=Http("/health"),
+    needs=("s3", "mlflow", "prefect"),
+)
+
+SERVICES: dict[str, Service] = {service.name: service for service in (POSTGRES, S3, MLFLOW, PREFECT, RAY, RUNNER)}
+PORTS: Mapping[str, int] = {name: port for service in SERVICES.values() for name, port in service.ports.items()}

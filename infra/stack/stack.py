@@ -1,0 +1,215 @@
+"""A stack: its folder, and the services in it, up and down."""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from infra.stack import passwords, ports, postgres
+from infra.stack.errors import StackError
+from infra.stack.health import is_healthy
+from infra.stack.place import Place, loopback
+from infra.stack.services import SERVICES, Service
+from infra.stack.supervise import Supervisor, plain_environment, render, variables
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 180  # seconds until healthy; a minute is usual where Python has no bytecode yet
+DOWN = ("STOPPED", "EXITED", "FATAL", "BACKOFF")
+
+
+@dataclass(frozen=True)
+class Status:
+    """One service now.
+
+    Attributes:
+        name: Its name.
+        state: ``healthy``, ``unhealthy``, ``stopped`` or ``failed``.
+        pid: Its process, 0 if there is none.
+        url: What to open.
+        log: Its log.
+    """
+
+    name: str
+    state: str
+    pid: int
+    url: str
+    log: Path
+
+
+class Stack:
+    """The services of one folder.
+
+    Args:
+        folder: Where data, logs and passwords are.
+        offset: What is added to every port; fixed at the first start. Without one: what it was then, or 0.
+        root: The clone, where the runner works.
+    """
+
+    def __init__(self, folder: Path, *, offset: int | None = None, root: Path = ROOT) -> None:
+        self.folder = folder.resolve()
+        self.root = root
+        self._offset = offset
+        self.supervisor = Supervisor(self.folder)
+
+    @property
+    def offset(self) -> int:
+        """What is added to every port of the table."""
+        kept = self.folder / "offset.json"
+        return json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else self._offset or 0
+
+    @property
+    def place(self) -> Place:
+        """Addresses, ports, folders and, after the first start, passwords."""
+        return loopback(self.folder, offset=self.offset, secret=passwords.read(self.folder / "passwords"))
+
+    def up(self, names: Sequence[str] = tuple(SERVICES), *, say: Callable[[str], None] = lambda _: None) -> None:
+        """Start services one after the other, each when those it needs are healthy; leave alone those that are.
+
+        Args:
+            names: Which; what they need must be among them or be healthy.
+            say: Gets a line for each service.
+
+        Raises:
+            StackError: If one does not become healthy; those before it go on.
+        """
+        self._make_folder()
+        with self._alone():
+            place = self.place
+            postgres.make_cluster(self.folder / "postgres", place.secret["POSTGRES_PASSWORD"])
+            for name in SERVICES:
+                (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+            if (self.folder / "postgres").is_symlink():
+                say(f"postgres keeps its data in {(self.folder / 'postgres').resolve()}, which its user can reach")
+            self.supervisor.load(render(self.folder, self.root, place))
+            passwords.write_private(self.folder / "env", passwords.shell(self.env()))
+            for name in [each for each in SERVICES if each in names]:
+                say(self._bring_up(SERVICES[name], place))
+                if name == "postgres":
+                    postgres.make_databases(place)
+
+    def _make_folder(self) -> None:
+        if self._offset not in (None, self.offset):
+            raise StackError(
+                f"the stack in {self.folder} has its ports at offset {self.offset}, got {self._offset}; "
+                "leave --offset out, or choose another --folder"
+            )
+        # PostgreSQL's own user passes through it where the stack is root's
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        passwords.keep(self.folder / "passwords")
+        passwords.write_private(self.folder / "offset.json", json.dumps(self.offset))
+
+    def _alone(self) -> FileLock:
+        return FileLock(self.folder / "lock")
+
+    def _bring_up(self, service: Service, place: Place) -> str:
+        name = service.name
+        for needed in service.needs:
+            if not self._healthy(SERVICES[needed], place):
+                raise StackError(f"{name} needs {needed}, which is not healthy; see {self.log(needed)}")
+        began = time.monotonic()
+        state = self.supervisor.states()[name]
+        if state["statename"] == "RUNNING":
+            if self._healthy(service, place):
+                return f"{name:<9} is healthy"
+            if state["now"] - state["start"] > PATIENCE:  # it hangs
+                state["statename"] = "STOPPED"
+        if state["statename"] in DOWN:
+            self.supervisor.stop(name)
+            ports.check(name, {port: place.port[port] for port in service.ports})
+            self.supervisor.start(name)
+        self._wait(service, place)
+        return f"{name:<9} healthy after {time.monotonic() - began:.1f} s"
+
+    def _wait(self, service: Service, place: Place) -> None:
+        first = self.supervisor.states()[service.name]
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            now = self.supervisor.states()[service.name]
+            if now["statename"] in DOWN or now["start"] != first["start"]:
+                why = "ended" if not now["spawnerr"] else f"did not start ({now['spawnerr']})"
+                break
+            if self._healthy(service, place):
+                return
+            time.sleep(0.1)
+        else:
+            why = f"is not healthy after {PATIENCE} s"
+        self.supervisor.stop(service.name)
+        raise StackError(f"{service.name} {why}: {self._last_words(service.name)} ({self.log(service.name)})")
+
+    def _healthy(self, service: Service, place: Place) -> bool:
+        return is_healthy(service, place, plain_environment() | variables(service, place))
+
+    def _last_words(self, name: str) -> str:
+        log = self.log(name)
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+    def log(self, name: str) -> Path:
+        """Return where a service's words are."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def down(self, *, say: Callable[[str], None] = lambda _: None) -> None:
+        """Stop everything in reverse order; no process is left, all state is."""
+        if not self.folder.exists():
+            return
+        with self._alone():
+            for name in reversed(SERVICES):
+                if self.supervisor.states().get(name, {}).get("pid"):
+                    self.supervisor.stop(name)
+                    say(f"{name:<9} stopped")
+            self.supervisor.shut_down()
+
+    def erase(self) -> None:
+        """Forget the stack: stop it, then remove its data, passwords and logs."""
+        self.down()
+        for folder in ((self.folder / "postgres").resolve(), self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def status(self, names: Sequence[str] = tuple(SERVICES)) -> list[Status]:
+        """Ask supervisord and the services themselves."""
+        place, states = self.place, self.supervisor.states()
+        return [
+            self._status(service, place, states.get(name, {})) for name, service in SERVICES.items() if name in names
+        ]
+
+    def _status(self, service: Service, place: Place, known: Mapping[str, Any]) -> Status:
+        if known.get("statename") in ("FATAL", "BACKOFF", "EXITED"):
+            state = "failed"
+        elif not known.get("pid"):
+            state = "stopped"
+        else:
+            state = "healthy" if self._healthy(service, place) else "unhealthy"
+        return Status(service.name, state, known.get("pid", 0), place.fill(service.url), self.log(service.name))
+
+    def env(self) -> dict[str, str]:
+        """Return the variables with which boto3, DVC, MLflow, Prefect and Ray find the stack.
+
+        Raises:
+            StackError: If it was never started, so that there is no password yet.
+        """
+        place = self.place
+        if not place.secret:
+            raise StackError(f"there is no stack in {self.folder}; start it with `make stack-up`")
+        return {name: value for each in SERVICES.values() for name, value in place.variables(each.gives).items()}
+
+    @contextlib.contextmanager
+    def running(self, *names: str) -> Iterator["Stack"]:
+        """Have services up for a block, down after it.
+
+        Args:
+            *names: Which; all if none is named.
+        """
+        try:
+            self.up(names or tuple(SERVICES))
+            yield self
+        finally:
+            self.down()
