@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,6 @@ class Served:
     variables: dict[str, str]
     log: Path
     runner: "subprocess.Popen[bytes] | None" = None
-    _deployments: dict[str, str] = field(default_factory=dict)
 
     @property
     def api(self) -> str:
@@ -81,7 +80,7 @@ class Served:
             self.runner = subprocess.Popen(
                 [sys.executable, "-m", "flows.serve"], cwd=self.job.root, env=environment, stdout=log, stderr=log
             )
-        wait_for(lambda: self._deployment("experiment"), f"the deployment\n{self.log.read_text()[-2000:]}", 90)
+        wait_for(lambda: self.deployment("experiment"), f"the deployment\n{self.log.read_text()[-2000:]}", 90)
 
     def stop(self) -> None:
         """End the runner."""
@@ -89,14 +88,15 @@ class Served:
             self.runner.terminate()
             self.runner.wait(60)
 
-    def _deployment(self, name: str) -> str | None:
+    def deployment(self, name: str) -> str | None:
+        """The id of a deployment; None where it is not there."""
         answer = httpx.get(f"{self.api}/deployments/name/{name}/{name}")
         return answer.json()["id"] if answer.status_code == 200 else None
 
     def post(self, parameters: dict[str, Any], flow: str = "experiment") -> httpx.Response:
         """Start a run as the UI does."""
         return httpx.post(
-            f"{self.api}/deployments/{self._deployment(flow)}/create_flow_run", json={"parameters": parameters}
+            f"{self.api}/deployments/{self.deployment(flow)}/create_flow_run", json={"parameters": parameters}
         )
 
     def start(self, params: dict[str, Any], flow: str = "experiment") -> str:
@@ -126,6 +126,14 @@ class Served:
         """The artifacts of a run by key."""
         query = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
         return {one["key"]: one for one in httpx.post(f"{self.api}/artifacts/filter", json=query).json()}
+
+    def logs(self, run_id: str) -> str:
+        """All lines that a run said."""
+        query = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        lines: list[str] = []
+        while page := httpx.post(f"{self.api}/logs/filter", json={**query, "offset": len(lines)}).json():
+            lines += [line["message"] for line in page]
+        return "\n".join(lines)
 
     def set_state(self, run_id: str, **state: Any) -> None:
         """Give a run a state, as the UI's buttons do."""

@@ -1,0 +1,83 @@
+"""The whole stack, a small clone and its runner; run by ``make test-faults``."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.stack.stack import Stack
+from tests.flows.conftest import small_clone
+from tests.flows.served import Served, wait_for
+from tests.integration.job import Job
+
+OFFSET = 3000
+
+
+@dataclass
+class Platform:
+    """A stack and the clone that its runner serves."""
+
+    stack: Stack
+    served: Served
+
+    @property
+    def job(self) -> Job:
+        """The clone, whose commands meet the stack."""
+        return self.served.job
+
+    def stop(self, service: str) -> None:
+        """Stop a service; the others go on."""
+        self.stack.supervisor.stop(service)
+
+    def kill_runner(self) -> None:
+        """``kill -9`` of the runner's process; supervisord starts another."""
+        pid = next(one.pid for one in self.stack.status(["runner"]))
+        os.kill(pid, 9)
+        wait_for(lambda: self.stack.status(["runner"])[0].pid not in (0, pid), "the next runner")
+
+    def heal(self) -> None:
+        """Start what is down."""
+        self.stack.up()
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """All services, and a committed clone with a small data set."""
+    folder = tmp_path_factory.mktemp("platform", numbered=True)
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)  # PostgreSQL's own user passes through
+    job = small_clone(folder / "clone")
+    stack = Stack(folder / "stack", offset=OFFSET, root=job.root)
+    try:
+        stack.up()
+        job.environment |= stack.env()
+        served = Served(job, stack.env(), folder / "stack" / "logs" / "runner.log")
+        wait_for(lambda: served.deployment("experiment"), "the deployment", 90)
+        yield Platform(stack, served)
+    finally:
+        stack.erase()
+
+
+def undisturbed(job: Job, folder: Path, changes: dict[str, object]) -> dict[str, str]:
+    """The digest of every stage's outputs after a plain ``dvc repro`` of a copy with a cache of its own."""
+    subprocess.run(["git", "clone", "-q", str(job.root), str(folder)], check=True)
+    other = Job(folder)
+    other.environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    for key, value in changes.items():
+        other.set(key, value)
+    other.run("dvc", "repro")
+    found = digests(other.run("cat", "dvc.lock").stdout)
+    shutil.rmtree(folder)
+    return found
+
+
+def digests(lock: str) -> dict[str, str]:
+    """The outputs of a dvc.lock and their hashes."""
+    from ruamel.yaml import YAML
+
+    stages = YAML(typ="safe").load(lock)["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
