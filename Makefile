@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 UV := $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench constraints clean preflight
+.PHONY: help demo test test-faults lint bench stack-up stack-down stack-status serve constraints clean preflight
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,12 +22,27 @@ demo: $(VENV)/.installed ## set up and run the whole job: images to a registered
 test: $(VENV)/.installed-dev lint ## set up, then lint, types, import contracts and the whole test suite
 	@python -m pytest
 
+test-faults: $(VENV)/.installed-dev ## kill processes and stop servers of a whole stack in the middle of runs (10 minutes)
+	@python -m pytest -o addopts=--import-mode=importlib tests/faults
+
 lint: $(VENV)/.installed-dev ## formatting, lint, types, import contracts, spelling
 	@ruff format --check .
 	@ruff check .
 	@mypy
 	@lint-imports --no-logo
 	@git ls-files -z | xargs -0 codespell
+
+stack-up: $(VENV)/.installed-stack ## start PostgreSQL, S3, MLflow, Prefect, Ray and the runner on loopback; infra/README.md
+	@python -m infra.stack up
+
+stack-down: ## stop them all; data stays in .stack/
+	@test ! -x $(VENV)/bin/python || python -m infra.stack down
+
+stack-status: ## say which of them is healthy, and where
+	@python -m infra.stack status
+
+serve: $(VENV)/.installed ## offer the flows to the Prefect server of PREFECT_API_URL and run what is started there
+	@python -m flows.serve
 
 bench: $(VENV)/.installed-dev ## the measurements of benchmarks/, each printed as a table of ratios
 	@for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit 1; done
@@ -46,6 +61,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | preflight
 	@echo "installing the pinned packages into $(VENV), about 3 GB to download"
 	@test -x $(VENV)/bin/uv || { $(PYTHON) -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet -c constraints.txt uv; }
 	@$(UV) --editable ".[all]"
+	@touch $@
+
+$(VENV)/.installed-stack: $(VENV)/.installed
+	@$(UV) --editable ".[stack]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

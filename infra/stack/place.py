@@ -51,7 +51,7 @@ def loopback(folder: Path, *, offset: int, secret: Mapping[str, str]) -> Place:
         listen="127.0.0.1",
         host=dict.fromkeys(SERVICES, "127.0.0.1"),
         port={name: port + offset for name, port in PORTS.items()},
-        data={name: str(folder / name) for name in SERVICES},
+        data={name: str((folder / name).resolve()) for name in SERVICES},
         secret=secret,
     )
 

@@ -81,8 +81,8 @@ class Stack:
         """
         self._make_folder()
         with self._alone():
+            postgres.make_cluster(self.folder / "postgres", self.place.secret["POSTGRES_PASSWORD"])
             place = self.place
-            postgres.make_cluster(self.folder / "postgres", place.secret["POSTGRES_PASSWORD"])
             for name in SERVICES:
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
             if (self.folder / "postgres").is_symlink():

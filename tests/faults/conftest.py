@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.stack.stack import Stack
+from protoquant.params_file import override
 from tests.flows.conftest import small_clone
 from tests.flows.served import Served, wait_for
 from tests.integration.job import Job
@@ -67,8 +68,7 @@ def undisturbed(job: Job, folder: Path, changes: dict[str, object]) -> dict[str,
     subprocess.run(["git", "clone", "-q", str(job.root), str(folder)], check=True)
     other = Job(folder)
     other.environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    for key, value in changes.items():
-        other.set(key, value)
+    override(folder / "params.yaml", changes)
     other.run("dvc", "repro")
     found = digests(other.run("cat", "dvc.lock").stdout)
     shutil.rmtree(folder)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,12 @@ from tests.faults.conftest import Platform, digests, undisturbed
 from tests.flows.served import wait_for
 from tests.pipeline.conftest import tree_of
 
+Expected = Callable[[str, int], dict[str, str]]
 QUICK = {"train.joint.epochs": 3, "evaluate.stability_images": 8}
 
 
 def start(platform: Platform, name: str, seed: int, **params: object) -> str:
     return platform.served.start({"name": name, "seed": seed, "overrides": QUICK, **params})
-
-
-def changes(name: str, seed: int) -> dict[str, object]:
-    return {"register.name": name, "seed": seed, "evaluate.stability_images": 8}
 
 
 def recorded(platform: Platform, run: str) -> dict[str, str]:
@@ -40,21 +38,11 @@ def registered(platform: Platform, name: str) -> tuple[list[str], list[int]]:
 
 
 @pytest.fixture
-def expected(platform: Platform, tmp_path: Path) -> object:
+def expected(platform: Platform, tmp_path: Path) -> Callable[[str, int], dict[str, str]]:
     """What an undisturbed run of a seed gives."""
-
-    def find(name: str, seed: int) -> dict[str, str]:
-        quick = {"train.joint": {**platform_joint(platform), "epochs": 3}}
-        return undisturbed(platform.job, tmp_path / "undisturbed", {**changes(name, seed), **quick})
-
-    return find
-
-
-def platform_joint(platform: Platform) -> dict[str, object]:
-    from protoquant.settings import read_params
-
-    joint: dict[str, object] = read_params(platform.job.root / "params.yaml")["train"]["joint"]
-    return joint
+    return lambda name, seed: undisturbed(
+        platform.job, tmp_path / "undisturbed", {**QUICK, "register.name": name, "seed": seed}
+    )
 
 
 def test_three_runs_within_a_second(platform: Platform) -> None:
@@ -75,7 +63,7 @@ def test_three_runs_within_a_second(platform: Platform) -> None:
     assert tree_of(platform.job.root) == before
 
 
-def test_the_runner_is_killed_in_extract_in_train_and_in_register(platform: Platform, expected: object) -> None:
+def test_the_runner_is_killed_in_extract_in_train_and_in_register(platform: Platform, expected: Expected) -> None:
     run = start(platform, "killed", 11)
     for stage in ("extract", "train", "register"):
         process = platform.served.wait_for_stage(stage)
@@ -86,12 +74,12 @@ def test_the_runner_is_killed_in_extract_in_train_and_in_register(platform: Plat
         platform.served.retry(run)
     assert platform.served.end(run)[0] == "Completed", platform.served.tasks(run)
     assert registered(platform, "killed") == (["FINISHED"], [1])
-    assert recorded(platform, run) == expected("killed", 11)  # type: ignore[operator]
+    assert recorded(platform, run) == expected("killed", 11)
 
 
 @pytest.mark.parametrize(("service", "seed"), [("s3", 12), ("mlflow", 13)])
 def test_a_server_that_stops_in_register_gets_all_later_and_once(
-    platform: Platform, expected: object, service: str, seed: int
+    platform: Platform, expected: Expected, service: str, seed: int
 ) -> None:
     name = f"without-{service}"
     run = start(platform, name, seed)
@@ -104,10 +92,10 @@ def test_a_server_that_stops_in_register_gets_all_later_and_once(
     platform.job.run("protoquant", "tracking", "sync")
     states, versions = registered(platform, name)
     assert (states, versions) == (["FINISHED"], [1])
-    assert recorded(platform, run) == expected(name, seed)  # type: ignore[operator]
+    assert recorded(platform, run) == expected(name, seed)
 
 
-def test_the_database_is_away_for_twenty_seconds(platform: Platform, expected: object) -> None:
+def test_the_database_is_away_for_twenty_seconds(platform: Platform, expected: Expected) -> None:
     run = start(platform, "no-database", 14)
     platform.served.wait_for_stage("train")
     platform.stop("postgres")
@@ -118,4 +106,4 @@ def test_the_database_is_away_for_twenty_seconds(platform: Platform, expected: o
     assert platform.served.end(run)[0] == "Completed", platform.served.tasks(run)
     platform.job.run("protoquant", "tracking", "sync")
     assert registered(platform, "no-database") == (["FINISHED"], [1])
-    assert recorded(platform, run) == expected("no-database", 14)  # type: ignore[operator]
+    assert recorded(platform, run) == expected("no-database", 14)

@@ -1,0 +1,117 @@
+"""The stack with its real servers."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import httpx
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from infra.stack import passwords
+from infra.stack.errors import StackError
+from infra.stack.services import BUCKETS, SERVICES
+from infra.stack.stack import ROOT, Stack
+from tests.infra.conftest import OFFSET, SERVERS
+
+
+def pids(stack: Stack) -> dict[str, int]:
+    return {one.name: one.pid for one in stack.status(SERVERS)}
+
+
+def test_all_are_healthy_and_reached_with_the_stacks_variables(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {one.state for one in stack.status(SERVERS)} == {"healthy"}
+    variables = stack.env()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
+    assert set(BUCKETS) <= found
+    client = MlflowClient(variables["MLFLOW_TRACKING_URI"])
+    run = client.create_run(client.create_experiment("reached"))
+    client.log_text(run.info.run_id, "kept in S3", "note.txt")
+    listed = boto3.client("s3").list_objects_v2(Bucket="mlflow", Prefix="artifacts/")
+    assert any(one["Key"].endswith("note.txt") for one in listed["Contents"])
+    assert httpx.get(f"{variables['PREFECT_API_URL']}/health").json() is True
+    page = httpx.get(variables["PREFECT_API_URL"].removesuffix("/api") + "/ui-settings").json()
+    assert page["api_url"].endswith(f":{14200 + OFFSET}/api"), "the page asks its own server"
+
+
+def test_up_again_changes_nothing(stack: Stack) -> None:
+    before = pids(stack)
+    stack.up(SERVERS)
+    assert pids(stack) == before
+
+
+def test_no_password_is_on_a_command_line_or_open_to_others(stack: Stack) -> None:
+    secrets = passwords.read(stack.folder / "passwords")
+    assert len(secrets) >= 3
+    lines = [" ".join(process.cmdline()) for process in psutil.process_iter() if process.pid != os.getpid()]
+    assert not [line for line in lines for secret in secrets.values() if secret in line]
+    private = [path for path in stack.folder.iterdir() if path.is_file() and _holds(path, secrets)]
+    assert private
+    assert {path.stat().st_mode & 0o077 for path in private} == {0}
+    names = [".stack/env", "infra/.env"]
+    ignored = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ignored.stdout.split() == names
+
+
+def _holds(path: Path, secrets: dict[str, str]) -> bool:
+    text = path.read_text(errors="replace")
+    return any(secret in text for secret in secrets.values())
+
+
+def test_a_service_that_is_killed_comes_back(stack: Stack) -> None:
+    before = pids(stack)["s3"]
+    os.kill(before, 9)
+    until = time.monotonic() + 60
+    while stack.status(["s3"])[0].state != "healthy" or pids(stack)["s3"] == before:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    stack.up(SERVERS)
+    assert pids(stack)["mlflow"]
+
+
+def test_down_leaves_no_process_and_up_finds_the_data(stack: Stack) -> None:
+    MlflowClient(stack.env()["MLFLOW_TRACKING_URI"]).create_experiment("survives")
+    secret = passwords.read(stack.folder / "passwords")
+    stack.down()
+    assert stack.supervisor.processes() == []
+    assert {one.state for one in stack.status(SERVERS)} == {"stopped"}
+    stack.up(SERVERS)
+    assert MlflowClient(stack.env()["MLFLOW_TRACKING_URI"]).get_experiment_by_name("survives") is not None
+    assert passwords.read(stack.folder / "passwords") == secret
+
+
+def test_a_port_that_is_taken_is_one_sentence(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = Stack(tmp_path_factory.mktemp("t") / "o", offset=OFFSET)
+    with pytest.raises(StackError, match=r"postgres.* 17432"):
+        other.up(["postgres"])
+    other.erase()
+    with pytest.raises(StackError, match="its ports at offset"):
+        Stack(stack.folder, offset=OFFSET + 1).up(SERVERS)
+
+
+def test_the_commands_answer_in_lines(stack: Stack) -> None:
+    words = [sys.executable, "-m", "infra.stack"]
+    without = "runner,ray"
+    done = subprocess.run(
+        [*words, "status", "--folder", stack.folder, "--without", without],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [[name, "healthy"] for name in SERVERS]
+    done = subprocess.run(
+        [*words, "up", "--without", "mysql"], cwd=ROOT, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "expected some of postgres" in done.stderr
+
+
+def test_every_need_is_a_service_that_comes_before() -> None:
+    names = list(SERVICES)
+    for service in SERVICES.values():
+        assert all(names.index(needed) < names.index(service.name) for needed in service.needs)
