@@ -83,6 +83,7 @@ S3 = Service(
         "-admin.ui=false",
         "-webdav=false",
         "-master.telemetry=false",
+        "-s3.autoCreateBucket=false",  # a misspelt bucket is an error
     ),
     ports={
         "s3": 18433,
@@ -135,6 +136,7 @@ MLFLOW = Service(
         "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://"
         + USER
         + ":{secret[POSTGRES_PASSWORD]}@{host[postgres]}:{port[postgres]}/mlflow",
+        "AWS_MAX_ATTEMPTS": "2",  # clients wait for it: a store that is away is said soon
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes and 1 GB that nothing here uses
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "1",

@@ -88,7 +88,7 @@ def test_down_leaves_no_process_and_up_finds_the_data(stack: Stack) -> None:
 
 def test_a_port_that_is_taken_is_one_sentence(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = Stack(tmp_path_factory.mktemp("t") / "o", offset=OFFSET)
-    with pytest.raises(StackError, match=r"postgres.* 17432"):
+    with pytest.raises(StackError, match=r"port 17432 of postgres is taken by postgres \(pid \d+\)"):
         other.up(["postgres"])
     other.erase()
     with pytest.raises(StackError, match="its ports at offset"):
