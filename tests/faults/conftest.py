@@ -49,8 +49,6 @@ class Platform:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """All services, and a committed clone with a small data set."""
     folder = tmp_path_factory.mktemp("platform", numbered=True)
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # PostgreSQL's own user passes through
     job = small_clone(folder / "clone")
     stack = Stack(folder / "stack", offset=OFFSET, root=job.root)
     try:

@@ -1,0 +1,56 @@
+"""A person at the page: a real Chromium fills in the form, presses run, and follows the link to MLflow."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.faults.conftest import Platform
+
+_PATIENCE = 240_000  # milliseconds; a run of the small data set needs about a minute
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A tab of the machine's Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        reason = "Chromium is missing: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_page(viewport={"width": 1400, "height": 1600})
+        browser.close()
+
+
+def test_from_the_form_to_the_registered_version(platform: Platform, page: Page, tmp_path: Path) -> None:
+    pages = platform.stack.env()
+    page.goto(pages["PREFECT_API_URL"].removesuffix("/api") + "/deployments")
+    page.get_by_role("link", name="experiment", exact=True).first.click()
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    if page.get_by_text("Custom run").is_visible():
+        page.get_by_text("Custom run").click()
+    for key, value in (("quantize.size", "6"), ("seed", "2"), ("register.name", "from-the-page")):
+        field = page.locator("div.schema-form-property").filter(has=page.get_by_text(f"{key} (Optional)", exact=True))
+        field.last.locator("input, textarea").first.fill(value)
+    run_name = page.locator("input").first.input_value()
+    page.screenshot(path=tmp_path / "form.png", full_page=True)
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("link", name=run_name).first.click()
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=_PATIENCE)
+    page.screenshot(path=tmp_path / "run.png")
+    page.get_by_text("Artifacts", exact=True).first.click()
+    expect(page.get_by_text("accuracy-against-sparsity")).to_be_visible()
+    page.get_by_text("links", exact=True).first.click()
+    page.get_by_role("link", name="MLflow run").click()
+    mlflow = page.context.pages[-1]
+    expect(mlflow.get_by_text("Finished").first).to_be_visible(timeout=30_000)
+    expect(mlflow.get_by_text("from-the-page").nth(1)).to_be_visible()
+    expect(mlflow.get_by_text("v1", exact=True).first).to_be_visible()
+    mlflow.screenshot(path=tmp_path / "mlflow.png")
+    assert mlflow.url.startswith(pages["MLFLOW_TRACKING_URI"])
