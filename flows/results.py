@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import UnavailableError
@@ -20,8 +20,9 @@ def show_results(run: IsolatedRun) -> None:
     """Put the artifacts of a finished experiment on the page of the flow run."""
     workspace = run.workspace
     create_table_artifact(metrics_table(read_json(workspace.metrics)), key="metrics", description="Measured on test")
-    create_image_artifact(
-        picture(workspace.bundle / "path.csv"),
+    # In Markdown, for under an image of its own the page writes the whole data URL.
+    create_markdown_artifact(
+        f"![accuracy against sparsity]({picture(workspace.bundle / 'path.csv')})",
         key="accuracy-against-sparsity",
         description="Every head that was tried; the chosen one is ringed",
     )

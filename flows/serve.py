@@ -12,6 +12,7 @@ from prefect.runner import Runner
 from prefect.settings import get_current_settings
 from prefect.utilities.callables import ParameterSchema
 
+from flows.evaluate_model import evaluate_model
 from flows.experiment import experiment
 from flows.form import CLONE
 from flows.late import tell_late_runs
@@ -56,7 +57,10 @@ def offer() -> None:
     """Make the deployments, then run what is started of them until a signal ends this."""
     runner = Runner(name="protoquant", pause_on_shutdown=False, limit=_RUNS, query_seconds=_LOOK)
     # Prefect's functions answer at once outside of an event loop, and with a coroutine inside of one.
-    offered = [cast("RunnerDeployment", experiment.to_deployment("experiment", description=experiment.description))]
+    offered = [
+        cast("RunnerDeployment", flow.to_deployment(flow.name, description=flow.description))
+        for flow in (experiment, evaluate_model)
+    ]
     for deployment in offered:
         found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it
         deployment._parameter_openapi_schema = _Closed(**found.model_dump(), additionalProperties=False)  # noqa: SLF001

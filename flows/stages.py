@@ -1,7 +1,8 @@
 """A stage of the pipeline as a Prefect task: its state, its lines, its progress, its retries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from flows.slots import slot
 from protoquant.core.log import progress_in
 from protoquant.pipeline.isolated import IsolatedRun
 from protoquant.pipeline.process import OnLine
-from protoquant.pipeline.stage import Outcome, Status
+from protoquant.pipeline.stage import Outcome, Status, run_command
 
 PASSING = "Unavailable"
 """Name of a failed state that may pass by itself: a server was away, a lock was held."""
@@ -36,6 +37,17 @@ def stage_task(run: IsolatedRun, name: str) -> Task[[], State[Any]]:
 def record_task(run: IsolatedRun) -> Task[[], State[Any]]:
     """Make the task that keeps a run as a DVC experiment."""
     return _task("record", run.record)
+
+
+def process_task(
+    name: str, words: Sequence[str], root: Path, environment: Mapping[str, str], held: int
+) -> Task[[], State[Any]]:
+    """Make the task of a verb that is no stage."""
+    return _task(
+        name,
+        lambda on_line: run_command(words, root, environment=environment, on_line=on_line, hold=(held,)),
+        tags={slot()},
+    )
 
 
 def _task(name: str, work: Callable[[OnLine], Outcome], tags: set[str] | None = None) -> Task[[], State[Any]]:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from protoquant.cli import backbones, cache, config, pruning, reading, runs, stages, storage, tracking
+from protoquant.cli import assess, backbones, cache, config, pruning, reading, runs, stages, storage, tracking
 from protoquant.core.errors import ProtoQuantError
 
 _STAGES, _READ = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model"
@@ -52,6 +52,7 @@ for _stage in stages.VERBS:
     app.command(rich_help_panel=_STAGES)(_stage)
 app.command(rich_help_panel=_READ)(reading.predict)
 app.command(rich_help_panel=_READ)(reading.explain)
+app.command(rich_help_panel=_READ)(assess.assess)
 app.command(rich_help_panel=_READ)(reading.verify)
 app.command(rich_help_panel=_SMALLER)(pruning.prune)
 app.command(rich_help_panel=_SMALLER)(pruning.study)

@@ -44,6 +44,23 @@ class Outcome:
     passing: bool = False
 
 
+def run_command(
+    words: Sequence[str], root: Path, *, environment: Mapping[str, str], on_line: OnLine, hold: Sequence[int] = ()
+) -> Outcome:
+    """Run a verb that is no stage, and tell what became of it as of a stage.
+
+    Args:
+        words: Its words.
+        root: Folder that it runs in.
+        environment: Of the process.
+        on_line: Hears its lines.
+        hold: As in :func:`protoquant.pipeline.process.run`.
+    """
+    listener = _Listener(on_line)
+    code = run(words, cwd=root, environment=environment, on_line=listener, hold=hold)
+    return listener.outcome(code)
+
+
 def run_stage(
     root: Path, name: str, *, environment: Mapping[str, str], on_line: OnLine, hold: Sequence[int] = ()
 ) -> Outcome:
@@ -57,9 +74,7 @@ def run_stage(
         hold: As in :func:`protoquant.pipeline.process.run`.
     """
     words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
-    listener = _Listener(on_line)
-    code = run(words, cwd=root, environment=environment, on_line=listener, hold=hold)
-    return listener.outcome(code)
+    return run_command(words, root, environment=environment, on_line=on_line, hold=hold)
 
 
 class _Listener:
@@ -96,5 +111,5 @@ class _Listener:
         reason = self._stage_error or self._dvc_error or self._last or "DVC said nothing"
         if _SIGNAL < code < _DVC_FAILED and not self._stage_error:
             reason = f"stopped by signal {code - _SIGNAL}"
-        passing = self._exit == UnavailableError.exit_code or bool(_BUSY.search(self._dvc_error))
+        passing = UnavailableError.exit_code in (self._exit, code) or bool(_BUSY.search(self._dvc_error))
         return Outcome(Status.FAILED, reason, passing)

@@ -23,8 +23,8 @@ def test_a_run_ends_with_numbers_picture_links_and_an_experiment(served: Served)
     assert {name for name, _ in tasks.values()} == {"Ran"}
     artifacts = served.artifacts(run)
     assert "top1" in artifacts["metrics"]["data"]
-    head, _, data = artifacts["accuracy-against-sparsity"]["data"].partition(",")
-    assert head == "data:image/png;base64"
+    head, _, data = artifacts["accuracy-against-sparsity"]["data"].rstrip(")").partition(",")
+    assert head == "![accuracy against sparsity](data:image/png;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
     assert "models:/protoquant/1" in artifacts["links"]["data"]

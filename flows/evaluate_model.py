@@ -1,0 +1,98 @@
+"""The flow ``evaluate-model``: a registered model on a data set; it changes neither."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import State, flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.form import CLONE
+from flows.orphan import end_with_runner
+from flows.recovery import end_tasks
+from flows.stages import process_task
+from protoquant.assess import CONFUSIONS, METRICS
+from protoquant.core.artifacts import read_json
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.workspace import Workspace
+from protoquant.pipeline.environment import environment_of
+from protoquant.pipeline.isolated import run_name
+from protoquant.pipeline.lease import lease
+from protoquant.pipeline.retention import prune_runs
+from protoquant.tracking.address import check_tracking
+
+_WORST = 20
+
+
+class Evaluation(BaseModel):
+    """Which model, on which images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        "models:/protoquant@challenger",
+        pattern=r"^(models|runs):/.+",
+        description="the registered model: models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model",
+        json_schema_extra={"position": 0},
+    )
+    root: str = Field(
+        min_length=1,
+        description="the data set: a folder, as the runner's clone sees it, s3://bucket/prefix, or a spec of partbirds",
+        json_schema_extra={"position": 1},
+    )
+    reader: Literal["image_folder", "table", "partbirds"] = Field(
+        "image_folder", description="how the images lie", json_schema_extra={"position": 2}
+    )
+    split: Literal["all", "train", "validation", "test"] = Field(
+        "all", description="what is measured; all where the data has no splits", json_schema_extra={"position": 3}
+    )
+
+
+@flow(
+    name="evaluate-model",
+    description="Measures a registered model on a data set: accuracy with its interval, calibration, confusions.",
+    on_crashed=[end_tasks],
+    on_cancellation=[end_tasks],
+    persist_result=False,
+)
+def evaluate_model(params: Evaluation) -> State[Any]:
+    """Measure the model.
+
+    Args:
+        params: What the form holds.
+    """
+    end_with_runner()
+    folder = Workspace(CLONE).runs / run_name(str(flow_run.name), str(flow_run.id))
+    try:
+        check_tracking(Workspace(CLONE))
+        prune_runs(CLONE)
+        with lease(folder) as held:
+            words = ["protoquant", "assess", params.root, "--model", params.model, "--reader", params.reader]
+            words += ["--split", params.split, "--out", str(folder / "assessment")]
+            task = process_task("assess", words, CLONE, environment_of(CLONE, CLONE), held)
+            state = task(return_state=True)
+            if not state.is_completed():
+                return Failed(message=state.message)
+            return Completed(message=_show(folder / "assessment"))
+    except ProtoQuantError as error:
+        return Failed(message=" ".join(str(error).split()))
+
+
+def _show(assessment: Path) -> str:
+    """Put the numbers and the worst confusions on the page; returns the headline."""
+    import pandas as pd
+
+    numbers = read_json(assessment / METRICS)
+    rows = [
+        {"metric": name, **(value if isinstance(value, dict) else {"value": value})} for name, value in numbers.items()
+    ]
+    create_table_artifact(rows, key="metrics", description="Measured on the data set")
+    confusions = pd.read_csv(assessment / CONFUSIONS).head(_WORST)
+    if len(confusions):
+        rows = [dict(zip(confusions.columns, row, strict=True)) for row in confusions.to_numpy().tolist()]
+        create_table_artifact(rows, key="confusions", description="The most frequent ones")
+    create_markdown_artifact(f"The answer to every image is in `{assessment}`.", key="files")
+    top1 = numbers["top1"]
+    return f"top-1 {top1['value']:.4f} ({top1['low']:.4f} to {top1['high']:.4f}, n {top1['n']})"
