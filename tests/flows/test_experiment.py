@@ -112,3 +112,15 @@ def test_a_run_that_nobody_takes_says_so_and_runs_when_a_runner_comes(served: Se
     assert "make serve" in served.run(run)["state"]["message"]
     served.serve()
     assert served.end(run)[0] == "Failed"
+
+
+def test_a_registered_model_is_measured_on_a_data_set(served: Served) -> None:
+    params = {"model": "models:/protoquant@challenger", "root": "data/partbirds.yaml", "reader": "partbirds"}
+    run = served.start(params | {"split": "test"}, "evaluate-model")
+    name, message = served.end(run)
+    assert (name, message.startswith("top-1 ")) == ("Completed", True), message
+    rows = {row["metric"]: row for row in json.loads(served.artifacts(run)["metrics"]["data"])}
+    assert rows["top1"]["n"] == 16
+    wrong = served.start(params | {"model": "models:/protoqant@challenger"}, "evaluate-model")
+    name, message = served.end(wrong)
+    assert (name, "did you mean 'protoquant'?" in message) == ("Failed", True), message
