@@ -47,8 +47,9 @@ def test_from_the_form_to_the_registered_version(platform: Platform, page: Page,
     page.get_by_text("Artifacts", exact=True).first.click()
     expect(page.get_by_text("accuracy-against-sparsity")).to_be_visible()
     page.get_by_text("links", exact=True).first.click()
-    page.get_by_role("link", name="MLflow run").click()
-    mlflow = page.context.pages[-1]
+    with page.expect_popup() as tab:
+        page.get_by_role("link", name="MLflow run").click()
+    mlflow = tab.value
     expect(mlflow.get_by_text("Finished").first).to_be_visible(timeout=30_000)
     expect(mlflow.get_by_text("from-the-page").nth(1)).to_be_visible()
     expect(mlflow.get_by_text("v1", exact=True).first).to_be_visible()
