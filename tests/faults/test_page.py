@@ -42,7 +42,8 @@ def test_from_the_form_to_the_registered_version(platform: Platform, page: Page,
     page.screenshot(path=tmp_path / "form.png", full_page=True)
     page.get_by_role("button", name="Submit").click()
     page.get_by_role("link", name=run_name).first.click()
-    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=_PATIENCE)
+    state = page.get_by_role("banner").get_by_text("Completed", exact=True)  # the run's own, not a task's
+    expect(state).to_be_visible(timeout=_PATIENCE)
     page.screenshot(path=tmp_path / "run.png")
     page.get_by_text("Artifacts", exact=True).first.click()
     expect(page.get_by_text("accuracy-against-sparsity")).to_be_visible()
