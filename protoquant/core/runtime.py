@@ -1,4 +1,4 @@
-"""What must not change a result: device and workers, read from the environment in this one place."""
+"""What must not change a result: device, workers and processes, read from the environment in this one place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Runtime(BaseSettings):
-    """The machine's side of a run: ``PROTOQUANT_DEVICE`` and ``PROTOQUANT_WORKERS``."""
+    """The machine's side of a run: ``PROTOQUANT_DEVICE``, ``PROTOQUANT_WORKERS`` and ``PROTOQUANT_PROCESSES``."""
 
     model_config = SettingsConfigDict(env_prefix="PROTOQUANT_", frozen=True)
 
@@ -23,6 +23,9 @@ class Runtime(BaseSettings):
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description="auto, cpu, cuda, cuda:N or mps"
     )
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads that decode images")
+    processes: int = Field(
+        1, ge=1, le=10_000, description="processes that share extract, quantize or train; more than 1 run on Ray"
+    )
 
     @classmethod
     def from_environment(cls, device: str | None = None) -> Runtime:

@@ -1,0 +1,1 @@
+"""How the work of a step is spread: over the processes of this machine, or over a Ray cluster."""

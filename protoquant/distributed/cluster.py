@@ -1,0 +1,96 @@
+"""Ray: joined for as long as a block runs, and asked whether it has what is wanted before anything waits for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from protoquant.core.errors import UnavailableError, UsageError
+
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+_PATIENCE = 5.0  # seconds for the head to answer; Ray itself would ask for minutes
+_QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a Ray cluster has while we are part of it.
+
+    Attributes:
+        address: Of the head; ``local`` where this process started Ray for itself.
+        nodes: Resources of each living node, such as ``{"CPU": 8.0, "GPU": 1.0}``.
+    """
+
+    address: str
+    nodes: Sequence[Mapping[str, float]]
+
+    def total(self, resource: str) -> float:
+        """How much of a resource all nodes have together."""
+        return sum(node.get(resource, 0.0) for node in self.nodes)
+
+    def require(self, what: str, *, cpus: float, gpus: float) -> None:
+        """Refuse a request that no node can meet; Ray would wait for such a node for ever.
+
+        Args:
+            what: Keys that the user set, for the error, such as ``sweep.cpus and sweep.gpus``.
+            cpus: Processors that one process needs.
+            gpus: Graphics cards, or a part of one, that it needs.
+
+        Raises:
+            UsageError: No node has both.
+        """
+        if any(node.get("CPU", 0.0) >= cpus and node.get("GPU", 0.0) >= gpus for node in self.nodes):
+            return
+        had = "; ".join(f"{node.get('CPU', 0.0):g} CPUs and {node.get('GPU', 0.0):g} GPUs" for node in self.nodes)
+        raise UsageError(
+            f"{what} ask for {cpus:g} CPUs and {gpus:g} GPUs in one process, no node of Ray at {self.address} has them "
+            f"(there: {had}); lower them"
+        )
+
+
+@contextmanager
+def joined() -> Iterator[Cluster]:
+    """Be part of the cluster that ``RAY_ADDRESS`` names, or of one of this machine that ends with the block.
+
+    Raises:
+        UsageError: The address is none. UnavailableError: Nothing answers there, or it refuses us.
+    """
+    address = os.environ.get(ADDRESS_VARIABLE, "local")
+    if address not in ("local", "auto"):
+        _check_answers(address)
+    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    import ray
+
+    own: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UnavailableError(f"{ADDRESS_VARIABLE}: Ray at {address} refuses: {reason}") from error
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        yield Cluster(address, nodes)
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) <= 65_535:
+        raise UsageError(f"{ADDRESS_VARIABLE} must be HOST:PORT of a Ray head, or local, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"{ADDRESS_VARIABLE}: no Ray at {address} ({error.strerror or error}); start it, or unset the variable "
+            f"to use this machine"
+        ) from error

@@ -1,0 +1,42 @@
+"""Ray is joined or refused in one line, and asked for what it has."""
+
+import socket
+
+import pytest
+
+from protoquant.core.errors import UnavailableError, UsageError
+from protoquant.distributed.cluster import ADDRESS_VARIABLE, Cluster, joined
+
+
+def test_a_request_that_no_node_can_meet_is_refused_at_once() -> None:
+    cluster = Cluster("10.0.0.1:6379", [{"CPU": 2.0}, {"CPU": 1.0, "GPU": 1.0}])
+    cluster.require("sweep.cpus and sweep.gpus", cpus=2, gpus=0)
+    cluster.require("sweep.cpus and sweep.gpus", cpus=1, gpus=0.5)
+    with pytest.raises(UsageError, match=r"2 CPUs and 0.5 GPUs in one process, no node .* \(there: 2 CPUs and 0 GPUs"):
+        cluster.require("sweep.cpus and sweep.gpus", cpus=2, gpus=0.5)
+    assert (cluster.total("CPU"), cluster.total("TPU")) == (3.0, 0.0)
+
+
+@pytest.mark.parametrize("address", ["here", "host:", "host:99999", ":6379"])
+def test_an_address_that_is_none_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ADDRESS_VARIABLE, address)
+    with pytest.raises(UsageError, match="RAY_ADDRESS must be HOST:PORT of a Ray head, or local"), joined():
+        pass
+
+
+def test_an_address_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv(ADDRESS_VARIABLE, f"127.0.0.1:{port}")
+    with pytest.raises(UnavailableError, match=rf"no Ray at 127.0.0.1:{port} \(Connection refused\)"), joined():
+        pass
+
+
+def test_this_machine_is_a_cluster_of_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
+    import ray
+
+    with joined() as cluster:
+        assert (cluster.address, len(cluster.nodes)) == ("local", 1)
+        assert ray.get(ray.remote(lambda: 2).remote()) == 2
+    assert not ray.is_initialized()
