@@ -33,13 +33,27 @@ def override(params: Path, changes: Mapping[str, Any], *, source: str = "overrid
     Raises:
         ConfigError: A key is unknown or a value impossible, alone or beside the others; the file is as it was.
     """
-    before = read_params(params)
-    wanted = copy.deepcopy(before)
-    for key, value in changes.items():
-        _set(wanted, key, value, source)
+    wanted = with_changes(read_params(params), changes, source)
     Settings.parse(wanted, source=source)
     touched = {key.partition(".")[0] for key in changes}
     return rewrite(params, wanted, _yaml({name: wanted[name] for name in wanted if name in touched}))
+
+
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Copy plain values and give some keys new ones, without validation.
+
+    Args:
+        values: As in params.yaml.
+        changes: Values by dotted key.
+        source: What an error calls the place of the changes.
+
+    Raises:
+        ConfigError: A key lies below a value that is none of keys.
+    """
+    wanted = copy.deepcopy(dict(values))
+    for key, value in changes.items():
+        _set(wanted, key, value, source)
+    return wanted
 
 
 def rewrite(params: Path, wanted: Mapping[str, Any], sections: str) -> bool:

@@ -17,11 +17,12 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.explain.config import VisualizeConfig
 from protoquant.features.config import ExtractConfig
 from protoquant.head.config import TrainConfig
+from protoquant.search import SweepConfig
 from protoquant.tracking.config import RegisterConfig
 
 
 class Settings(Section):
-    """params.yaml: two numbers for every stage, then one section each."""
+    """params.yaml: two numbers for every stage, one section each, then what no stage reads."""
 
     seed: int = Field(0, ge=0, description="start of every random stream")
     threads: int = Field(2, ge=1, le=1024, description="CPU threads of one operation; another count rounds differently")
@@ -32,6 +33,7 @@ class Settings(Section):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     visualize: VisualizeConfig = Field(default_factory=VisualizeConfig)
     register_: RegisterConfig = Field(default_factory=RegisterConfig, alias="register")
+    sweep: SweepConfig = Field(default_factory=SweepConfig)
 
     @classmethod
     def load(cls, path: Path) -> Self:

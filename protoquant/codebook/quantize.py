@@ -57,7 +57,14 @@ class QuantizeResult:
 
 
 def quantize(
-    config: QuantizeConfig, *, features: Path, out: Path, device: torch.device, seed: int, on_event: OnEvent
+    config: QuantizeConfig,
+    *,
+    features: Path,
+    out: Path,
+    device: torch.device,
+    seed: int,
+    on_event: OnEvent,
+    probe: FittedProbe | None = None,
 ) -> QuantizeResult:
     """Learn the codebook and fit the linear probe.
 
@@ -71,6 +78,7 @@ def quantize(
         device: Where to compute.
         seed: The seed of params.yaml.
         on_event: Told of every epoch.
+        probe: What :func:`features_probe` gave for these features and this section; None: it is fitted here.
 
     Returns:
         Sizes and final numbers.
@@ -83,14 +91,7 @@ def quantize(
     train, validation = FeatureStore.open(features / "train"), FeatureStore.open(features / "validation")
     size = resolve_size(config, train.labels, train.t)
     _check_validation(train, validation)
-    fitted = fit_probe(
-        pooled_tokens(train, config.batch, device),
-        train.labels.to(device),
-        pooled_tokens(validation, config.batch, device),
-        validation.labels.to(device),
-        penalties=config.probe_penalties,
-        iterations=config.probe_iterations,
-    )
+    fitted = probe or features_probe(config, train, validation, device)
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
     learned, codebook, history = _learn(config, train, size, fitted.probe, seed=seed, on_event=on_event)
     train_health, grounding = _measure_and_ground(train, codebook, config.batch)
@@ -117,6 +118,30 @@ def quantize(
             ),
         )
     return QuantizeResult(out, size.k, train_health, validation_health, fitted.train_top1, fitted.validation_top1)
+
+
+def features_probe(
+    config: QuantizeConfig, train: FeatureStore, validation: FeatureStore, device: torch.device
+) -> FittedProbe:
+    """Fit the linear probe, the same for every codebook of the same features.
+
+    Args:
+        config: The params section; the keys of the probe and ``batch`` count.
+        train: Train features.
+        validation: Validation features; they choose the penalty.
+        device: Where to compute, and where the probe will be.
+
+    Raises:
+        DataError: A token holds NaN or infinity.
+    """
+    return fit_probe(
+        pooled_tokens(train, config.batch, device),
+        train.labels.to(device),
+        pooled_tokens(validation, config.batch, device),
+        validation.labels.to(device),
+        penalties=config.probe_penalties,
+        iterations=config.probe_iterations,
+    )
 
 
 def measure(source: TokenSource, codebook: Codebook, batch: int) -> CodebookHealth:

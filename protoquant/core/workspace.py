@@ -63,6 +63,11 @@ class Workspace:
         return self.root / "artifacts" / "report"
 
     @property
+    def sweeps(self) -> Path:
+        """Written by sweeps: a folder for each."""
+        return self.root / "artifacts" / "sweeps"
+
+    @property
     def feature_cache(self) -> Path:
         """Finished feature shards."""
         return self.shared / "features"

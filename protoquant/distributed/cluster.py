@@ -15,9 +15,11 @@ from protoquant.core.errors import UnavailableError, UsageError
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 _PATIENCE = 5.0  # seconds for the head to answer; Ray itself would ask for minutes
 _QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 
 

@@ -1,0 +1,146 @@
+"""What a sweep is going to do, written once and compared when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.core.artifacts import artifact_digest, digest_json, open_artifact, read_json, write_json, writing
+from protoquant.core.errors import ArtifactError
+from protoquant.core.workspace import Workspace
+from protoquant.search import SweepConfig
+from protoquant.settings import Settings
+from protoquant.sweep.points import Point, check_space, drawn_points, grid_points
+
+KIND = "sweep"
+_FILE = "plan.json"
+_STAGES = ("quantize", "train")
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep before its first trial.
+
+    Attributes:
+        name: Names its folder.
+        params: Plain values of params.yaml; the sections of the stages, seed and threads.
+        config: How to search.
+        points: All trials in their order; empty with tpe, which chooses them one after the other.
+        inputs: Digest of each artifact that trials read.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    config: SweepConfig
+    points: tuple[Point, ...]
+    inputs: Mapping[str, str]
+
+    @classmethod
+    def make(cls, name: str, params: Mapping[str, Any], workspace: Workspace) -> Self:
+        """Check the space and settle the trials.
+
+        Args:
+            name: Of the sweep.
+            params: Plain values of params.yaml.
+            workspace: Its images, features and, where no key of quantize is searched, codebook are read.
+
+        Raises:
+            ConfigError: A searched key or value is impossible.
+            ArtifactError: An input is missing, damaged or learned with other values.
+        """
+        settings = Settings.parse(params)
+        config = settings.sweep
+        check_space(config, params)
+        points = {"grid": lambda: grid_points(config), "random": lambda: drawn_points(config, params, settings.seed)}
+        chosen = points[config.search]() if config.search in points else []
+        kept = {key: value for key, value in params.items() if key in ("seed", "threads", "prepare", *_STAGES)}
+        made = cls(name, kept, config, tuple(chosen), {})
+        return cls(name, kept, config, tuple(chosen), made.inputs_of(workspace))
+
+    @property
+    def trials(self) -> int:
+        """How many there will be."""
+        return len(self.points) or self.config.trials or 1
+
+    @property
+    def learns_codes(self) -> bool:
+        """Whether trials begin with quantize; else all take the codebook that is there."""
+        return any(key.startswith("quantize.") for key in self.config.space)
+
+    @property
+    def shares_probe(self) -> bool:
+        """Whether one linear probe serves all trials."""
+        return not any(key.startswith("quantize.probe_") or key == "quantize.batch" for key in self.config.space)
+
+    @property
+    def digest(self) -> str:
+        """Names the sweep by all that decides it; two of one digest give the same numbers."""
+        return digest_json(self._plain())
+
+    def inputs_of(self, workspace: Workspace) -> dict[str, str]:
+        """Digest of each artifact that trials read, as it is now.
+
+        Raises:
+            ArtifactError: One is missing, or the codebook was learned with other values than params.yaml has.
+        """
+        folders = {
+            "images/train": workspace.images / "train",
+            "features/train": workspace.features / "train",
+            "features/validation": workspace.features / "validation",
+        }
+        if not self.learns_codes:
+            folders["codebook"] = workspace.codebook
+            self._check_codebook(workspace.codebook)
+        return {name: artifact_digest(folder) for name, folder in folders.items()}
+
+    def check_inputs(self, workspace: Workspace) -> None:
+        """Refuse to go on with other data than the sweep began with.
+
+        Raises:
+            ArtifactError: An input is another than at the start, or missing.
+        """
+        for name, digest in self.inputs_of(workspace).items():
+            if digest != self.inputs[name]:
+                raise ArtifactError(
+                    f"artifacts/{name} is not what sweep {self.name!r} began with (digest {digest[:12]}, expected "
+                    f"{self.inputs[name][:12]}); bring that back (dvc checkout), or start a sweep of another name"
+                )
+
+    def write(self, out: Path) -> None:
+        """Write the plan as an artifact."""
+        with writing(out, KIND, self.inputs) as folder:
+            write_json(folder / _FILE, self._plain())
+
+    @classmethod
+    def open(cls, out: Path) -> Self:
+        """Read a plan back.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
+        """
+        manifest = open_artifact(out, KIND)
+        raw = read_json(out / _FILE)
+        config = SweepConfig.parse(raw["config"], "sweep", f"{out.name}/{_FILE}")
+        points = tuple(Point(changes) for changes in raw["points"])
+        return cls(raw["name"], raw["params"], config, points, manifest.inputs)
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "params": dict(self.params),
+            "config": self.config.model_dump(mode="json"),
+            "points": [dict(point.changes) for point in self.points],
+            "inputs": dict(self.inputs),
+        }
+
+    def _check_codebook(self, codebook: Path) -> None:
+        now = Settings.parse(self.params).quantize.model_dump(mode="json")
+        learned = open_artifact(codebook, "codebook", verify=False).extra.get("params")
+        if learned != now:
+            different = [name for name in QuantizeConfig.model_fields if (learned or {}).get(name) != now[name]]
+            raise ArtifactError(
+                f"{codebook} was learned with another quantize.{different[0]} than params.yaml has; run dvc repro quantize"
+            )

@@ -1,0 +1,172 @@
+"""The folder of a sweep: its plan, a record of every trial that has ended, its result."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from protoquant.core.artifacts import open_artifact, read_json, rounded, write_json, writing
+from protoquant.core.errors import ArtifactError, UsageError, suggest
+from protoquant.core.workspace import Workspace
+from protoquant.sweep.points import Point
+
+State = Literal["done", "stopped", "failed"]
+_KIND, _FILE = "trial", "trial.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+NUMBERS = ("k", "validation_top1", "n", "class_size", "prototypes", "nonzeros", "temperature", "probe_top1")
+"""What a trial that is done says of its model, as columns of the table of trials."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial that has ended.
+
+    Attributes:
+        point: What it tried.
+        number: Its place in the order of start, from 1.
+        state: done; stopped: ended early as one of the weaker ones; failed.
+        error: Why it failed or was stopped, in one line; empty otherwise.
+        seconds: How long it took, in the run that ended it.
+        numbers: Of its model; empty where it is not done.
+        path: A row for each head; empty where it is not done.
+    """
+
+    point: Point
+    number: int
+    state: State
+    error: str
+    seconds: float
+    numbers: Mapping[str, Any]
+    path: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Where a sweep lies: ``artifacts/sweeps/NAME``."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, workspace: Workspace, name: str) -> SweepFolder:
+        """The folder of a name.
+
+        Raises:
+            UsageError: The name is none.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"the name of a sweep must be letters, digits and _ . -, got {name!r}")
+        return cls(workspace.sweeps / name)
+
+    @property
+    def plan(self) -> Path:
+        """What is to be done."""
+        return self.root / "plan"
+
+    @property
+    def result(self) -> Path:
+        """Tables, page and picture."""
+        return self.root / "result"
+
+    def check_new(self) -> None:
+        """Refuse a name that is taken.
+
+        Raises:
+            UsageError: There is a sweep of this name.
+        """
+        if self.plan.is_dir():
+            name = self.root.name
+            raise UsageError(
+                f"there is a sweep {name!r} with {len(self.records())} ended trials ({self.root}); go on with it "
+                f"(protoquant sweep resume {name}), choose another name, or remove the folder"
+            )
+
+    def check_there(self) -> None:
+        """Refuse a name of which there is no sweep.
+
+        Raises:
+            UsageError: There is none.
+        """
+        if not self.plan.is_dir():
+            known = [path.parent.name for path in sorted(self.root.parent.glob("*/plan"))]
+            listed = f"; there are: {', '.join(known)}" if known else ""
+            raise UsageError(f"there is no sweep {self.root.name!r}{suggest(self.root.name, known)}{listed}")
+
+    def write(self, record: Record) -> None:
+        """Keep the record of a trial; an older one of the same trial is replaced."""
+        with writing(self.root / "trials" / record.point.trial, _KIND) as folder:
+            write_json(
+                folder / _FILE,
+                rounded(
+                    {
+                        "changes": dict(record.point.changes),
+                        "number": record.number,
+                        "state": record.state,
+                        "error": record.error,
+                        "seconds": record.seconds,
+                        "numbers": dict(record.numbers),
+                        "path": [dict(row) for row in record.path],
+                    },
+                    digits=9,
+                ),
+            )
+
+    def records(self) -> list[Record]:
+        """All trials that have ended, in the order of their numbers.
+
+        Raises:
+            ArtifactError: A record is damaged.
+        """
+        found = []
+        for folder in sorted((self.root / "trials").glob("[!.]*")):
+            open_artifact(folder, _KIND)
+            raw = read_json(folder / _FILE)
+            point = Point(raw["changes"])
+            if point.trial != folder.name:
+                raise ArtifactError(f"{folder} holds trial {point.trial}; remove the folder, then resume the sweep")
+            found.append(
+                Record(
+                    point, raw["number"], raw["state"], raw["error"], raw["seconds"], raw["numbers"], tuple(raw["path"])
+                )
+            )
+        return sorted(found, key=lambda record: (record.number, record.point.trial))
+
+
+def trials_table(records: list[Record], keys: list[str]) -> pd.DataFrame:
+    """One row for each trial.
+
+    Args:
+        records: Trials that have ended.
+        keys: The searched keys; a column each, lists and mappings as JSON text.
+    """
+    rows = [
+        {
+            "trial": record.point.trial,
+            "number": record.number,
+            **{key: _cell(record.point.changes.get(key)) for key in keys},
+            "state": record.state,
+            "error": record.error,
+            "seconds": record.seconds,
+            **{name: record.numbers.get(name, float("nan")) for name in NUMBERS},
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows, columns=["trial", "number", *keys, "state", "error", "seconds", *NUMBERS])
+
+
+def surface_table(records: list[Record]) -> pd.DataFrame:
+    """One row for each head of every trial that is done; ``final`` marks the trial's own."""
+    told = ("k", "temperature", "penalty", "nonzeros", "prototypes", "class_size", "train_top1", "validation_top1", "final")
+    rows = [
+        {"trial": record.point.trial, **{name: row[name] for name in told}} for record in records for row in record.path
+    ]
+    return pd.DataFrame(rows, columns=["trial", *told])
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value

@@ -1,0 +1,188 @@
+"""A sweep on Ray Tune: trials spread over the nodes, each kept as soon as it has ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
+from protoquant.core.workspace import Workspace
+from protoquant.distributed.cluster import Cluster, joined
+from protoquant.pipeline.lease import lease
+from protoquant.sweep.plan import SweepPlan
+from protoquant.sweep.records import Record, SweepFolder
+from protoquant.sweep.trial import MEASURE, Job, run_trial
+
+_DEATHS = 2  # times that a trial starts again after its process or its node died
+_STOPPED = "ended early: among the weaker ones of its rung"
+Ended = Callable[[Record], None]
+
+
+def run_trials(
+    plan: SweepPlan, folder: SweepFolder, workspace: Workspace, *, device: str, on_record: Ended, on_event: OnEvent
+) -> list[Record]:
+    """Run every trial that has no record yet, and those that failed.
+
+    Args:
+        plan: What is to be done.
+        folder: Where records go.
+        workspace: Holds the artifacts that trials read.
+        device: As ``PROTOQUANT_DEVICE`` names it.
+        on_record: Told of every record when it is kept.
+        on_event: Told of progress.
+
+    Returns:
+        The records of all trials that have ended.
+
+    Raises:
+        UsageError: No node has what a trial needs. UnavailableError: The cluster, or the sweep, cannot be had.
+        ArtifactError: An input is another than the sweep began with.
+    """
+    with lease(folder.root, patience=0.0):
+        plan.check_inputs(workspace)
+        ended = [record for record in folder.records() if record.state != "failed"]
+        left = plan.trials - len(ended)
+        if left <= 0:
+            return ended
+        with joined() as cluster:
+            cluster.require("sweep.cpus and sweep.gpus", cpus=plan.config.cpus, gpus=plan.config.gpus)
+            on_event(MessageEvent(_start_sentence(plan, left, cluster)))
+            keeper = _Keeper(folder, plan.trials, len(ended), on_record, on_event)
+            _tune(plan, Job.prepare(plan, workspace, device), ended, keeper, workspace.sweeps)
+        return folder.records()
+
+
+class _Keeper:
+    """Keeps each trial when it ends."""
+
+    def __init__(self, folder: SweepFolder, total: int, done: int, on_record: Ended, on_event: OnEvent) -> None:
+        self._folder, self._total, self._done = folder, total, done
+        self._on_record, self._on_event = on_record, on_event
+        on_event(ProgressEvent("sweep", done, total, "trials"))
+
+    def keep(self, record: Record) -> None:
+        """Write the record and tell of it."""
+        self._folder.write(record)
+        self._done += 1
+        self._on_event(MessageEvent(_trial_sentence(record, self._total)))
+        self._on_event(ProgressEvent("sweep", self._done, self._total, "trials"))
+        self._on_record(record)
+
+
+def _tune(plan: SweepPlan, job: Job, ended: list[Record], keeper: _Keeper, sweeps: Path) -> None:
+    """Hand the trials to Ray Tune; its own files lie aside and go with it."""
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+    from ray.tune.search import ConcurrencyLimiter, Searcher
+
+    from protoquant.sweep.suggest import Suggestions, point_of
+
+    class Keep(tune.Callback):
+        """Passes what ends on to the keeper."""
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            keeper.keep(_record(trial, *point_of(trial.config)))
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            keeper.keep(_record(trial, *point_of(trial.config), died=True))
+
+    early, at_once = plan.config.early_stopping, plan.config.at_once
+    search: Searcher = Suggestions(plan, ended)
+    stopper = (
+        FIFOScheduler()
+        if early is None
+        else ASHAScheduler(
+            metric=MEASURE, mode="max", max_t=10**9, grace_period=early.grace, reduction_factor=early.reduction
+        )
+    )
+    resources = {"cpu": plan.config.cpus, "gpu": plan.config.gpus}
+    with _aside(sweeps) as storage:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trainable, job=job), resources),
+            tune_config=tune.TuneConfig(
+                search_alg=search if at_once is None else ConcurrencyLimiter(search, max_concurrent=at_once),
+                scheduler=stopper,
+                num_samples=plan.trials - len(ended),
+                # A process that goes on to the next trial has imported torch; one whose trial was cut short holds on to it.
+                reuse_actors=early is None,
+            ),
+            run_config=tune.RunConfig(
+                name=plan.name,
+                storage_path=str(storage),
+                callbacks=[Keep()],
+                failure_config=tune.FailureConfig(max_failures=_DEATHS),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except (RuntimeError, tune.TuneError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ProtoQuantError(
+                f"Ray ended the sweep: {reason}; ended trials are kept, protoquant sweep resume {plan.name} goes on"
+            ) from error
+
+
+def _trainable(configuration: Mapping[str, Any], job: Job) -> None:
+    """What Ray calls for a trial, in a process of its own."""
+    from ray import tune
+
+    from protoquant.sweep.suggest import point_of
+
+    def tell(measure: float) -> None:
+        if job.plan.config.early_stopping is not None:
+            tune.report({MEASURE: measure})
+
+    answer = run_trial(job, point_of(configuration)[0], tell)
+    measure = answer["numbers"][MEASURE] if not answer["error"] else 0.0
+    tune.report({MEASURE: measure, "answer": json.dumps(answer)})
+
+
+def _record(trial: Any, point: Any, number: int, *, died: bool = False) -> Record:
+    last = trial.last_result or {}
+    answer = json.loads(last.get("answer") or "{}")
+    if died:
+        return Record(point, number, "failed", f"its process died {_DEATHS + 1} times", 0.0, {}, ())
+    if not answer:
+        return Record(point, number, "stopped", _STOPPED, float(last.get("time_total_s", 0.0)), {}, ())
+    if answer["error"]:
+        return Record(point, number, "failed", answer["error"], answer["seconds"], {}, ())
+    return Record(point, number, "done", "", answer["seconds"], answer["numbers"], tuple(answer["path"]))
+
+
+class _aside:  # noqa: N801
+    """A folder for Ray Tune's own files, beside the sweeps so that all nodes that share them see it."""
+
+    def __init__(self, sweeps: Path) -> None:
+        sweeps.mkdir(parents=True, exist_ok=True)
+        self._path = Path(tempfile.mkdtemp(prefix=f".tune-{os.getpid()}-", dir=sweeps))
+
+    def __enter__(self) -> Path:
+        return self._path
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _start_sentence(plan: SweepPlan, left: int, cluster: Cluster) -> str:
+    nodes = f"{len(cluster.nodes)} node{'s' if len(cluster.nodes) > 1 else ''}"
+    room = int(cluster.total("CPU") // plan.config.cpus)
+    at_once = min(room, plan.config.at_once or room, left)
+    return f"sweep {plan.name}: {left} of {plan.trials} trials to run, {at_once} at once on {nodes}"
+
+
+def _trial_sentence(record: Record, total: int) -> str:
+    start = f"trial {record.number} of {total}: {record.point.sentence()}"
+    if record.state != "done":
+        return f"{start}: {record.state}: {record.error}"
+    numbers = record.numbers
+    return (
+        f"{start}: validation top-1 {numbers[MEASURE]:.4f}, {numbers['class_size']:.1f} prototypes per class, "
+        f"{record.seconds:.1f} s"
+    )

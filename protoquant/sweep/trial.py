@@ -1,0 +1,163 @@
+"""One trial: quantize and train from the first searched section on, measured on validation; writes nothing that stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.events import EpochEvent, Event, OnEvent, ignore
+from protoquant.core.runtime import Runtime
+from protoquant.core.workspace import Workspace
+from protoquant.sweep.plan import SweepPlan
+from protoquant.sweep.points import Point
+
+if TYPE_CHECKING:
+    import torch
+
+    from protoquant.codebook.probe import FittedProbe
+    from protoquant.head.bundle import Bundle
+    from protoquant.head.record import Trained
+
+MEASURE = "validation_top1"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a sweep share.
+
+    Attributes:
+        plan: What is searched.
+        root: The workspace, under the same path on every node.
+        device: As ``PROTOQUANT_DEVICE`` names it.
+        probe: The linear probe of the features, in memory of the processor; None where trials fit their own.
+    """
+
+    plan: SweepPlan
+    root: Path
+    device: str
+    probe: FittedProbe | None
+
+    @classmethod
+    def prepare(cls, plan: SweepPlan, workspace: Workspace, device: str) -> Job:
+        """Fit once what no searched key changes.
+
+        Args:
+            plan: What is searched.
+            workspace: Its features are read.
+            device: As ``PROTOQUANT_DEVICE`` names it.
+        """
+        if not (plan.learns_codes and plan.shares_probe):
+            return cls(plan, workspace.root, device, None)
+        from protoquant.codebook.quantize import features_probe
+        from protoquant.features.store import FeatureStore
+        from protoquant.settings import Settings
+
+        settings = Settings.parse(plan.params)
+        stores = (FeatureStore.open(workspace.features / name) for name in ("train", "validation"))
+        computed = Runtime.from_environment(device).torch_device(settings.threads)
+        fitted = features_probe(settings.quantize, *stores, computed)
+        return cls(plan, workspace.root, device, _on(fitted, "cpu"))
+
+
+def run_trial(job: Job, point: Point, tell: Callable[[float], None] = lambda measure: None) -> dict[str, Any]:
+    """Run a trial.
+
+    Args:
+        job: What all trials share.
+        point: What this one tries.
+        tell: Told the best validation accuracy so far, after every head and every joint epoch.
+
+    Returns:
+        Plain values: ``error``, empty where there is none, or else one line; ``seconds``; and where there is no error
+        ``numbers`` of the head that was taken, and ``path``, the rows of all heads.
+    """
+    started = time.monotonic()
+    try:
+        found = _measure(job, point, _listener(tell))
+    except (ProtoQuantError, OSError) as error:
+        return {"error": " ".join(str(error).split()), "seconds": time.monotonic() - started}
+    return {"error": "", "seconds": time.monotonic() - started, **found}
+
+
+def _measure(job: Job, point: Point, on_event: OnEvent) -> dict[str, Any]:
+    from protoquant.codebook.quantize import quantize
+    from protoquant.head.inputs import TrainInputs, scoring
+    from protoquant.head.prune.apply import prune_bundle
+    from protoquant.head.record import bundle_of
+    from protoquant.head.train import fit
+
+    workspace, settings = Workspace(job.root), point.settings(job.plan.params)
+    job.plan.check_inputs(workspace)
+    device = Runtime.from_environment(job.device).torch_device(settings.threads)
+    with TemporaryDirectory(prefix="protoquant-trial-") as folder:
+        codebook = workspace.codebook
+        if job.plan.learns_codes:
+            codebook = Path(folder) / "codebook"
+            probe = None if job.probe is None else _on(job.probe, device)
+            quantize(
+                settings.quantize,
+                features=workspace.features,
+                out=codebook,
+                device=device,
+                seed=settings.seed,
+                on_event=ignore,
+                probe=probe,
+            )
+        given = TrainInputs.open(
+            images=workspace.images,
+            root=workspace.root / settings.prepare.root,
+            features=workspace.features,
+            codebook=codebook,
+        )
+        with scoring(settings.train, given, Path(folder) / "bundle", device, ignore) as room:
+            trained = fit(settings.train, given, room, device=device, seed=settings.seed, on_event=on_event)
+        bundle = bundle_of(settings.train, given, trained)
+        if settings.train.prune is not None:
+            stores = {"train": given.train, "validation": given.validation}
+            bundle = prune_bundle(settings.train.prune, bundle, stores, device=device, on_event=on_event).bundle
+    numbers = _numbers(bundle)
+    return {"numbers": numbers, "path": [*_path(trained), {**numbers, "final": True}]}
+
+
+def _listener(tell: Callable[[float], None]) -> OnEvent:
+    best = 0.0
+
+    def hear(event: Event) -> None:
+        nonlocal best
+        if isinstance(event, EpochEvent) and MEASURE in event.values:
+            best = max(best, event.values[MEASURE])
+            tell(best)
+
+    return hear
+
+
+def _numbers(bundle: Bundle) -> dict[str, Any]:
+    """Those that ``train`` writes into the bundle's manifest."""
+    metrics = bundle.metrics
+    told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size")
+    return {
+        "k": bundle.codebook.k,
+        "n": metrics["validation"]["n"],
+        "probe_top1": metrics["probe"]["validation"]["top1"],
+        "train_top1": metrics["train"]["top1"],
+        "validation_top1": metrics["validation"]["top1"],
+        **{name: metrics[name] for name in told},
+    }
+
+
+def _path(trained: Trained) -> list[dict[str, Any]]:
+    """The heads as they were fitted, before joint training, grounding of the codes aside."""
+    told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size", "train_top1", "validation_top1")
+    rows = [asdict(one.candidate) for one in trained.fitted]
+    return [{"k": trained.codebook.k, **{name: row[name] for name in told}, "final": False} for row in rows]
+
+
+def _on(fitted: FittedProbe, device: torch.device | str) -> FittedProbe:
+    import torch
+
+    return replace(fitted, probe=fitted.probe.to(torch.device(device)))
