@@ -29,7 +29,10 @@ class EarlyStopping(Section):
     """ASHA: at each rung the weaker trials end (Li et al. 2020)."""
 
     grace: int = Field(
-        12, ge=1, le=100_000, description="measurements on validation (heads, then joint epochs) before any trial may end"
+        12,
+        ge=1,
+        le=100_000,
+        description="measurements on validation (heads, then joint epochs) before any trial may end",
     )
     reduction: int = Field(3, ge=2, le=100, description="of each rung one trial in so many goes on")
 
@@ -48,7 +51,10 @@ class SweepConfig(Section):
         "grid", description="grid: all combinations of lists; random: drawn; tpe: drawn where earlier trials did well"
     )
     trials: int | None = Field(
-        None, ge=1, le=100_000, description="trials of random and tpe; empty (null) with grid, which has its combinations"
+        None,
+        ge=1,
+        le=100_000,
+        description="trials of random and tpe; empty (null) with grid, which has its combinations",
     )
     objective: Literal["accuracy", "front"] = Field(
         "accuracy",
@@ -62,7 +68,9 @@ class SweepConfig(Section):
     )
     cpus: float = Field(2.0, gt=0.0, le=1_024, description="processors that Ray sets aside for a trial")
     gpus: float = Field(0.0, ge=0.0, le=64, description="graphics cards, or a share of one, of a trial")
-    at_once: int | None = Field(None, ge=1, le=10_000, description="most trials at once; none: as many as there is room")
+    at_once: int | None = Field(
+        None, ge=1, le=10_000, description="most trials at once; none: as many as there is room"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,11 +7,11 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from protoquant.cli import assess, backbones, cache, config, pruning, reading, runs, stages, storage, tracking
+from protoquant.cli import assess, backbones, cache, config, pruning, reading, runs, stages, storage, sweep, tracking
 from protoquant.core.errors import ProtoQuantError
 
 _STAGES, _READ = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model"
-_SMALLER, _MANAGE = "Make a model smaller", "Look and manage"
+_SMALLER, _SEARCH, _MANAGE = "Make a model smaller", "Try many settings", "Look and manage"
 
 
 class _OneLineErrors(TyperGroup):
@@ -56,6 +56,7 @@ app.command(rich_help_panel=_READ)(assess.assess)
 app.command(rich_help_panel=_READ)(reading.verify)
 app.command(rich_help_panel=_SMALLER)(pruning.prune)
 app.command(rich_help_panel=_SMALLER)(pruning.study)
+app.add_typer(sweep.app, name="sweep", rich_help_panel=_SEARCH)
 app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MANAGE)

@@ -113,7 +113,9 @@ def progress_in(line: str) -> ProgressEvent | None:
 
 
 def _rate(done: int, seconds: float, unit: str) -> str:
-    return f"{done / seconds:.1f} {unit}/s" if done and seconds > 0 else ""
+    if not done or seconds <= 0:
+        return ""
+    return f"{done / seconds:.1f} {unit}/s" if done >= seconds / 10 else f"{seconds / done:.0f} s each"
 
 
 def _line(event: EpochEvent | MessageEvent) -> str:

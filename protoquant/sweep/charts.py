@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,9 @@ import pandas as pd
 from protoquant.sweep.choice import Choice
 
 Chart = dict[str, Any]
-_SCALE = "Viridis"
+# From blue to amber, each as light as the others: seen on white and on black, and without telling red from green.
+_COLOURS = ("#5b7fd6", "#3aa0c8", "#2fae8f", "#8fb339", "#e0a321")
+_SCALE = [[place / (len(_COLOURS) - 1), colour] for place, colour in enumerate(_COLOURS)]
 _RING = "#d1495b"
 
 
@@ -27,8 +29,13 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
     done = trials[trials["state"] == "done"]
     sizes = [math.log10(size) for size in done["k"].astype(float)]
     low, high = min(sizes), max(sizes)
-    heads = surface[(surface["trial"].isin(done["trial"])) & ~surface["final"].astype(bool) & (surface["class_size"] > 0)]
-    data: list[Chart] = [_path(rows, low, high) for _, rows in heads.groupby(["trial", "temperature"], sort=False)]
+    heads = surface[
+        (surface["trial"].isin(done["trial"])) & ~surface["final"].astype(bool) & (surface["class_size"] > 0)
+    ]
+    colours = colours_of(done)
+    data: list[Chart] = [
+        _path(rows, colours[str(trial)]) for (trial, _), rows in heads.groupby(["trial", "temperature"], sort=False)
+    ]
     best = done[done["trial"].isin(on_front)].sort_values("class_size")
     data.append(
         {
@@ -57,7 +64,10 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
                 "colorscale": _SCALE,
                 "cmin": low,
                 "cmax": high if high > low else low + 1,
-                "line": {"width": [4 if one else 1 for one in chosen], "color": [_RING if one else "#fff" for one in chosen]},
+                "line": {
+                    "width": [4 if one else 1 for one in chosen],
+                    "color": [_RING if one else "#fff" for one in chosen],
+                },
                 "colorbar": {"title": {"text": "codes", "side": "right"}, **_size_ticks(done["k"]), "thickness": 12},
                 "showscale": high > low,
             },
@@ -65,12 +75,26 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
     )
     every = [float(size) for size in (*done["class_size"], *heads["class_size"])]
     layout = {
-        "xaxis": {"title": {"text": "prototypes per class (mean)"}, "type": "log", **_plain_ticks(min(every), max(every))},
+        "xaxis": {
+            "title": {"text": "prototypes per class (mean)"},
+            "type": "log",
+            **_plain_ticks(min(every), max(every)),
+        },
         "yaxis": {"title": {"text": "validation accuracy, %"}},
         "showlegend": False,
         "hovermode": "closest",
     }
     return {"data": data, "layout": layout}
+
+
+def colours_of(done: pd.DataFrame) -> dict[str, str]:
+    """The colour of each trial that is done, by the logarithm of its number of codes."""
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    scale = LinearSegmentedColormap.from_list("codes", _COLOURS)
+    sizes = {str(row["trial"]): math.log10(float(row["k"])) for row in done.to_dict("records")}
+    low, high = min(sizes.values()), max(sizes.values())
+    return {trial: str(to_hex(scale((size - low) / ((high - low) or 1.0)))) for trial, size in sizes.items()}
 
 
 def parallel_chart(trials: pd.DataFrame, keys: Sequence[str]) -> Chart:
@@ -89,34 +113,24 @@ def parallel_chart(trials: pd.DataFrame, keys: Sequence[str]) -> Chart:
     return {"data": [{"type": "parcoords", "line": line, "dimensions": dimensions}], "layout": {}}
 
 
-def _path(rows: pd.DataFrame, low: float, high: float) -> Chart:
+def _path(rows: pd.DataFrame, colour: str) -> Chart:
     """The heads of one codebook at one temperature."""
     ordered = rows.sort_values("class_size")
-    size = math.log10(float(ordered["k"].iloc[0]))
     return {
         "type": "scatter",
         "name": "path",
         "mode": "lines+markers",
         "x": _numbers(ordered["class_size"]),
         "y": _percents(ordered["validation_top1"]),
-        "line": {"color": _colour(size, low, high), "width": 1},
-        "marker": {"size": 3, "color": _colour(size, low, high)},
-        "opacity": 0.45,
+        "line": {"color": colour, "width": 1},
+        "marker": {"size": 3, "color": colour},
+        "opacity": 0.7,
         "text": [
             f"{int(row['k'])} codes, temperature {row['temperature']:g}<br>before joint training"
             for row in ordered.to_dict("records")
         ],
         "hovertemplate": "%{y:.1f} %, %{x:.2f} per class<br>%{text}<extra></extra>",
     }
-
-
-def _colour(value: float, low: float, high: float) -> str:
-    """The colour of Plotly's Viridis at a value, by matplotlib's table of the same name."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    share = 0.0 if high == low else (value - low) / (high - low)
-    return str(to_hex(colormaps["viridis"](share)))
 
 
 def _dimension(name: str, column: pd.Series) -> Chart:
@@ -127,7 +141,12 @@ def _dimension(name: str, column: pd.Series) -> Chart:
         texts = ["null" if value is None else str(value) for value in column]
         kinds = sorted(set(texts))
         places = [kinds.index(text) for text in texts]
-        return {"label": name, "values": places, "tickvals": list(range(len(kinds))), "ticktext": [_short(k) for k in kinds]}
+        return {
+            "label": name,
+            "values": places,
+            "tickvals": list(range(len(kinds))),
+            "ticktext": [_short(k) for k in kinds],
+        }
     values = [float(number) for number in numbers]
     shown = _few(sorted(set(values)), 8)
     if min(values) > 0 and max(values) >= 30 * min(values):
@@ -149,7 +168,7 @@ def _few(values: list[Any], most: int) -> list[Any]:
     return [values[round(step * (len(values) - 1) / (most - 1))] for step in range(most)]
 
 
-def _hover(row: dict[str, Any]) -> str:
+def _hover(row: Mapping[Any, Any]) -> str:
     return (
         f"<b>trial {int(row['number'])}</b>: {100 * row['validation_top1']:.2f} %<br>"
         f"{row['class_size']:.2f} prototypes per class, {int(row['prototypes'])} in all<br>"

@@ -97,8 +97,8 @@ def _why(taken: pd.Series, best: pd.Series, tolerance: float) -> str:
 
 def _said(row: pd.Series) -> str:
     return (
-        f"trial {int(row['number'])} ({100 * float(row['validation_top1']):.1f} % of {int(row['n'])} validation images, "
-        f"{float(row['class_size']):.1f} prototypes per class, {int(row['k'])} codes)"
+        f"trial {int(row['number'])} ({100 * float(row['validation_top1']):.1f} % of {int(row['n'])} validation "
+        f"images, {float(row['class_size']):.1f} prototypes per class, {int(row['k'])} codes)"
     )
 
 

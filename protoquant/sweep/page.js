@@ -12,7 +12,7 @@ function draw() {
     const chart = structuredClone(charts[place.dataset.chart]);
     const parallel = chart.data[0].type === "parcoords";
     const narrow = place.clientWidth < 560;
-    const axis = { gridcolor: line, linecolor: ink, zeroline: false, automargin: true };
+    const axis = { gridcolor: line, linecolor: ink, zeroline: false };
     for (const trace of chart.data) {
       if (parallel) Object.assign(trace, { labelfont: { color: ink }, tickfont: { color: ink }, rangefont: { color: "rgba(0,0,0,0)" } });
       if (narrow && trace.marker) trace.marker.showscale = false;
@@ -20,7 +20,7 @@ function draw() {
     const layout = {
       ...chart.layout, paper_bgcolor: card, plot_bgcolor: card,
       font: { color: ink, family: getComputedStyle(document.body).fontFamily, size: 13 },
-      margin: parallel ? { l: 90, r: 90, t: 70, b: 30 } : { l: 60, r: 20, t: 20, b: 60 },
+      margin: parallel ? { l: 90, r: 90, t: 70, b: 30 } : { l: 64, r: 20, t: 24, b: 72 },
     };
     if (!parallel) for (const name of ["xaxis", "yaxis"]) layout[name] = { ...axis, ...layout[name] };
     Plotly.react(place, chart.data, layout, { responsive: true, displaylogo: false });

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -97,13 +98,13 @@ def render(
     )
 
 
-def _row(row: Mapping[str, object], keys: Sequence[str], choice: Choice | None, on_front: set[str]) -> Row:
+def _row(row: Mapping[Any, Any], keys: Sequence[str], choice: Choice | None, on_front: set[str]) -> Row:
     cells = [Cell(str(row["number"]), str(row["number"]))]
     cells += [Cell(_text(row[key]), _text(row[key])) for key in keys]
     for column, (_, form) in _COLUMNS.items():
         value = float(str(row[column]))
         if value != value or (row["state"] != "done" and column != "seconds"):  # noqa: PLR0124
-            cells.append(Cell("–", "-1"))
+            cells.append(Cell("\N{EN DASH}", "-1"))
             continue
         shown = 100 * value if column == "validation_top1" else value
         cells.append(Cell(form.format(shown), repr(shown)))

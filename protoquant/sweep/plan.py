@@ -26,7 +26,7 @@ class SweepPlan:
 
     Attributes:
         name: Names its folder.
-        params: Plain values of params.yaml; the sections of the stages, seed and threads.
+        params: Plain values of params.yaml that trials read, and the name of the model.
         config: How to search.
         points: All trials in their order; empty with tpe, which chooses them one after the other.
         inputs: Digest of each artifact that trials read.
@@ -56,7 +56,9 @@ class SweepPlan:
         check_space(config, params)
         points = {"grid": lambda: grid_points(config), "random": lambda: drawn_points(config, params, settings.seed)}
         chosen = points[config.search]() if config.search in points else []
-        kept = {key: value for key, value in params.items() if key in ("seed", "threads", "prepare", *_STAGES)}
+        kept = {
+            key: value for key, value in params.items() if key in ("seed", "threads", "prepare", *_STAGES, "register")
+        }
         made = cls(name, kept, config, tuple(chosen), {})
         return cls(name, kept, config, tuple(chosen), made.inputs_of(workspace))
 
@@ -142,5 +144,6 @@ class SweepPlan:
         if learned != now:
             different = [name for name in QuantizeConfig.model_fields if (learned or {}).get(name) != now[name]]
             raise ArtifactError(
-                f"{codebook} was learned with another quantize.{different[0]} than params.yaml has; run dvc repro quantize"
+                f"{codebook} was learned with another quantize.{different[0]} than params.yaml has; "
+                "run dvc repro quantize"
             )

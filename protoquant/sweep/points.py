@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from protoquant.core.artifacts import digest_json
 from protoquant.core.errors import ConfigError
@@ -100,7 +100,9 @@ def drawn_points(config: SweepConfig, params: Mapping[str, Any], seed: int) -> l
         if len(found) == wanted:
             return list(found.values())
     why = f"; of the others the last was refused: {reason}" if reason else ""
-    raise ConfigError(f"sweep.trials must be at most {len(found)}, what {SOURCE} holds, got {wanted} (params.yaml){why}")
+    raise ConfigError(
+        f"sweep.trials must be at most {len(found)}, what {SOURCE} holds, got {wanted} (params.yaml){why}"
+    )
 
 
 def distributions(config: SweepConfig, params: Mapping[str, Any]) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -131,7 +133,9 @@ def encoded(point: Point, config: SweepConfig) -> dict[str, Any]:
     }
 
 
-def quiet_study(sampler: optuna.samplers.BaseSampler, directions: Sequence[str]) -> optuna.Study:
+def quiet_study(
+    sampler: optuna.samplers.BaseSampler, directions: Sequence[Literal["minimize", "maximize"]]
+) -> optuna.Study:
     """A study in memory whose log tells warnings alone."""
     import optuna
 

@@ -161,7 +161,17 @@ def trials_table(records: list[Record], keys: list[str]) -> pd.DataFrame:
 
 def surface_table(records: list[Record]) -> pd.DataFrame:
     """One row for each head of every trial that is done; ``final`` marks the trial's own."""
-    told = ("k", "temperature", "penalty", "nonzeros", "prototypes", "class_size", "train_top1", "validation_top1", "final")
+    told = (
+        "k",
+        "temperature",
+        "penalty",
+        "nonzeros",
+        "prototypes",
+        "class_size",
+        "train_top1",
+        "validation_top1",
+        "final",
+    )
     rows = [
         {"trial": record.point.trial, **{name: row[name] for name in told}} for record in records for row in record.path
     ]

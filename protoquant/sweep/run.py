@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from protoquant.sweep.records import Record, SweepFolder
 from protoquant.sweep.trial import MEASURE, Job, run_trial
 
 _DEATHS = 2  # times that a trial starts again after its process or its node died
+_ASIDE = ".tune-"
 _STOPPED = "ended early: among the weaker ones of its rung"
 Ended = Callable[[Record], None]
 
@@ -54,7 +55,7 @@ def run_trials(
             cluster.require("sweep.cpus and sweep.gpus", cpus=plan.config.cpus, gpus=plan.config.gpus)
             on_event(MessageEvent(_start_sentence(plan, left, cluster)))
             keeper = _Keeper(folder, plan.trials, len(ended), on_record, on_event)
-            _tune(plan, Job.prepare(plan, workspace, device), ended, keeper, workspace.sweeps)
+            _tune(plan, Job.prepare(plan, workspace, device), ended, keeper, folder.root)
         return folder.records()
 
 
@@ -75,7 +76,7 @@ class _Keeper:
         self._on_record(record)
 
 
-def _tune(plan: SweepPlan, job: Job, ended: list[Record], keeper: _Keeper, sweeps: Path) -> None:
+def _tune(plan: SweepPlan, job: Job, ended: list[Record], keeper: _Keeper, sweep: Path) -> None:
     """Hand the trials to Ray Tune; its own files lie aside and go with it."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
@@ -86,30 +87,34 @@ def _tune(plan: SweepPlan, job: Job, ended: list[Record], keeper: _Keeper, sweep
     class Keep(tune.Callback):
         """Passes what ends on to the keeper."""
 
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        def __reduce__(self) -> tuple[Any, tuple[()]]:
+            # Ray writes its set-up down, for a restore of its own; sweeps go on from their records instead.
+            return tune.Callback, ()
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
             keeper.keep(_record(trial, *point_of(trial.config)))
 
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
             keeper.keep(_record(trial, *point_of(trial.config), died=True))
 
     early, at_once = plan.config.early_stopping, plan.config.at_once
     search: Searcher = Suggestions(plan, ended)
     stopper = (
-        FIFOScheduler()
+        FIFOScheduler()  # type: ignore[no-untyped-call]
         if early is None
         else ASHAScheduler(
             metric=MEASURE, mode="max", max_t=10**9, grace_period=early.grace, reduction_factor=early.reduction
         )
     )
     resources = {"cpu": plan.config.cpus, "gpu": plan.config.gpus}
-    with _aside(sweeps) as storage:
+    with _aside(sweep) as storage:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trainable, job=job), resources),
             tune_config=tune.TuneConfig(
                 search_alg=search if at_once is None else ConcurrencyLimiter(search, max_concurrent=at_once),
                 scheduler=stopper,
                 num_samples=plan.trials - len(ended),
-                # A process that goes on to the next trial has imported torch; one whose trial was cut short holds on to it.
+                # Whoever has imported torch goes on to the next trial; but a trial that was cut short is held on to.
                 reuse_actors=early is None,
             ),
             run_config=tune.RunConfig(
@@ -156,18 +161,16 @@ def _record(trial: Any, point: Any, number: int, *, died: bool = False) -> Recor
     return Record(point, number, "done", "", answer["seconds"], answer["numbers"], tuple(answer["path"]))
 
 
-class _aside:  # noqa: N801
-    """A folder for Ray Tune's own files, beside the sweeps so that all nodes that share them see it."""
-
-    def __init__(self, sweeps: Path) -> None:
-        sweeps.mkdir(parents=True, exist_ok=True)
-        self._path = Path(tempfile.mkdtemp(prefix=f".tune-{os.getpid()}-", dir=sweeps))
-
-    def __enter__(self) -> Path:
-        return self._path
-
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._path, ignore_errors=True)
+@contextmanager
+def _aside(sweep: Path) -> Iterator[Path]:
+    """A folder for Ray Tune's own files, in the sweep's, so that all nodes that share it see them."""
+    for left in sweep.glob(f"{_ASIDE}*"):  # of a process that was killed: who holds the lease is alone here
+        shutil.rmtree(left, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=sweep))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _start_sentence(plan: SweepPlan, left: int, cluster: Cluster) -> str:

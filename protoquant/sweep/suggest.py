@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from ray.tune.search import Searcher
@@ -15,7 +15,10 @@ from protoquant.sweep.points import Point, decoded, distributions, encoded, quie
 from protoquant.sweep.records import Record
 from protoquant.sweep.trial import MEASURE
 
-_DIRECTIONS = {"accuracy": ("maximize",), "front": ("maximize", "minimize")}
+_DIRECTIONS: Mapping[str, tuple[Literal["minimize", "maximize"], ...]] = {
+    "accuracy": ("maximize",),
+    "front": ("maximize", "minimize"),
+}
 _AGAIN = 20  # proposals that were tried already before the space counts as exhausted
 
 
@@ -35,13 +38,16 @@ class Suggestions(Searcher):
         self._waiting = [point for point in plan.points if point.trial not in self._asked]
         self._numbers = {point.trial: place for place, point in enumerate(plan.points, start=1)}
         self._open: dict[str, optuna.Trial] = {}
-        self._study, self._space = _study(plan, ended) if plan.config.search == "tpe" else (None, {})
+        self._study: optuna.Study | None = None
+        self._space: dict[str, optuna.distributions.BaseDistribution] = {}
+        if plan.config.search == "tpe":
+            self._study, self._space = _study(plan, ended)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """The configuration of a new trial, as Ray Tune asks for it."""
         if self._study is None:
             if not self._waiting:
-                return str(Searcher.FINISHED)
+                return Searcher.FINISHED
             point = self._waiting.pop(0)
             return _configuration(point, self._numbers[point.trial])
         for _ in range(_AGAIN if self._left > 0 else 0):
@@ -55,9 +61,9 @@ class Suggestions(Searcher):
                 return _configuration(point, self._number)
             # The sampler would propose what it has just proposed; an end that counts for nothing moves it on.
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return str(Searcher.FINISHED)
+        return Searcher.FINISHED
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT002
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002, FBT002
         """Tell the study what became of a trial."""
         trial = self._open.pop(trial_id, None)
         if self._study is None or trial is None:

@@ -1,4 +1,4 @@
-"""One trial: quantize and train from the first searched section on, measured on validation; writes nothing that stays."""
+"""One trial: from the first searched section to a model measured on validation; writes nothing that stays."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class Job:
         from protoquant.settings import Settings
 
         settings = Settings.parse(plan.params)
-        stores = (FeatureStore.open(workspace.features / name) for name in ("train", "validation"))
+        train, validation = (FeatureStore.open(workspace.features / name) for name in ("train", "validation"))
         computed = Runtime.from_environment(device).torch_device(settings.threads)
-        fitted = features_probe(settings.quantize, *stores, computed)
+        fitted = features_probe(settings.quantize, train, validation, computed)
         return cls(plan, workspace.root, device, _on(fitted, "cpu"))
 
 
-def run_trial(job: Job, point: Point, tell: Callable[[float], None] = lambda measure: None) -> dict[str, Any]:
+def run_trial(job: Job, point: Point, tell: Callable[[float], None]) -> dict[str, Any]:
     """Run a trial.
 
     Args:

@@ -1,0 +1,92 @@
+"""What a sweep tells MLflow: a view of its records, sent as they come and made whole at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.core.workspace import Workspace
+from protoquant.settings import Settings
+from protoquant.sweep.plan import SweepPlan
+from protoquant.sweep.records import Record
+from protoquant.tracking.address import TrackingUnavailableError
+
+_CURVE = ("class_size", "train_top1", "validation_top1")
+
+
+class SweepLog:
+    """The parent run and its children.
+
+    Args:
+        plan: Of the sweep.
+        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+        on_event: Told once where MLflow goes away.
+    """
+
+    def __init__(self, plan: SweepPlan, workspace: Workspace, on_event: OnEvent) -> None:
+        self._plan, self._workspace, self._on_event = plan, workspace, on_event
+        self._away = False
+
+    def add(self, record: Record) -> None:
+        """Send a trial that has just ended; what MLflow was not there to take, :meth:`finish` sends."""
+        if not self._away:
+            self._send([record])
+
+    def finish(
+        self, records: Sequence[Record], files: Path | None, metrics: Mapping[str, float], *, whole: bool
+    ) -> None:
+        """Send what is not there yet, and the answer.
+
+        Args:
+            records: All trials that have ended.
+            files: The sweep's result; None where there is none.
+            metrics: Numbers of the chosen trial.
+            whole: Whether no trial is left.
+        """
+        self._send(records, files=files, metrics=metrics, end=True, whole=whole)
+
+    def _send(
+        self,
+        records: Sequence[Record],
+        *,
+        files: Path | None = None,
+        metrics: Mapping[str, float] | None = None,
+        end: bool = False,
+        whole: bool = False,
+    ) -> None:
+        from protoquant.tracking.measurements import parameters
+        from protoquant.tracking.store import open_store
+        from protoquant.tracking.sweeps import SweepRun, end_sweep, log_trials
+
+        params = parameters({**self._plan.params, "sweep": self._plan.config.model_dump(mode="json")})
+        name = Settings.parse(self._plan.params).register_.name
+        run = SweepRun(self._plan.name, self._plan.digest, name, params)
+        try:
+            with open_store(self._workspace, create=True) as store:
+                parent = log_trials(store, run, [_trial(record) for record in records])
+                if end:
+                    end_sweep(store, parent, metrics=metrics or {}, files=files, whole=whole)
+        except TrackingUnavailableError as error:
+            if not self._away or end:
+                later = f"the sweep is kept; protoquant sweep resume {self._plan.name} sends it when MLflow is back"
+                self._on_event(MessageEvent(f"{error}; {later}", "warning"))
+            self._away = True
+
+
+def _trial(record: Record) -> Any:
+    from protoquant.tracking.sweeps import TrialRun
+
+    return TrialRun(
+        trial=record.point.trial,
+        number=record.number,
+        state=record.state,
+        error=record.error,
+        params={
+            key: value if isinstance(value, str) else json.dumps(value) for key, value in record.point.changes.items()
+        },
+        metrics={**record.numbers, "seconds": record.seconds},
+        curve=tuple({name: row[name] for name in _CURVE} for row in record.path if not row["final"]),
+    )

@@ -1,0 +1,209 @@
+"""A sweep from its name to its answer: begin, go on, conclude, apply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from protoquant.core.artifacts import rounded, write_json, write_table, writing
+from protoquant.core.errors import ProtoQuantError, UsageError
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.core.workspace import Workspace
+from protoquant.params_file import override
+from protoquant.settings import Settings, read_params
+from protoquant.sweep.choice import Choice, choose
+from protoquant.sweep.importance import importance
+from protoquant.sweep.log import SweepLog
+from protoquant.sweep.page import render
+from protoquant.sweep.picture import draw
+from protoquant.sweep.plan import SweepPlan
+from protoquant.sweep.records import Record, SweepFolder, surface_table, trials_table
+from protoquant.sweep.run import run_trials
+from protoquant.tracking.address import check_tracking
+
+KIND = "sweep_result"
+PAGE, TRIALS, SURFACE, CHOICE, PICTURE = (
+    "index.html",
+    "trials.parquet",
+    "surface.parquet",
+    "choice.json",
+    "accuracy-against-size.png",
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sweep has found so far.
+
+    Attributes:
+        name: Of the sweep.
+        folder: Its result: page, picture and tables.
+        keys: The searched keys.
+        trials: The table of trials.
+        choice: The winner; None where no trial is done.
+        shares: Importance of each key.
+        left: Trials that have not ended, or failed.
+    """
+
+    name: str
+    folder: Path
+    keys: tuple[str, ...]
+    trials: pd.DataFrame
+    choice: Choice | None
+    shares: Mapping[str, float]
+    left: int
+
+
+def begin(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -> Answer:
+    """Run a new sweep as params.yaml describes it.
+
+    Args:
+        name: Of the sweep; its folder is ``artifacts/sweeps/NAME``.
+        workspace: Where images and features are.
+        device: As ``PROTOQUANT_DEVICE`` names it.
+        on_event: Told of progress.
+
+    Raises:
+        UsageError: The name is taken, or no node has what a trial needs. ConfigError: The space is impossible.
+        ArtifactError: An input is missing or damaged. UnavailableError: Ray or MLflow does not answer.
+        ProtoQuantError: Ray gave up; ended trials are kept.
+    """
+    folder = SweepFolder.of(workspace, name)
+    folder.check_new()
+    params = read_params(workspace.params)
+    Settings.load(workspace.params)
+    plan = SweepPlan.make(name, params, workspace)
+    check_tracking(workspace)
+    plan.write(folder.plan)
+    return _go_on(plan, folder, workspace, device, on_event)
+
+
+def resume(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -> Answer:
+    """Go on with a sweep that was interrupted: trials that have ended stay, those that failed run again.
+
+    Args:
+        name: Of the sweep.
+        workspace: Where images and features are, the same as at the start.
+        device: As ``PROTOQUANT_DEVICE`` names it.
+        on_event: Told of progress.
+
+    Raises:
+        UsageError: There is no such sweep. Otherwise as :func:`begin`.
+    """
+    folder = SweepFolder.of(workspace, name)
+    folder.check_there()
+    check_tracking(workspace)
+    return _go_on(SweepPlan.open(folder.plan), folder, workspace, device, on_event)
+
+
+def answer(name: str, workspace: Workspace) -> Answer:
+    """What a sweep has found so far; its result is written anew from the records.
+
+    Raises:
+        UsageError: There is no such sweep. ArtifactError: A record is damaged.
+    """
+    folder = SweepFolder.of(workspace, name)
+    folder.check_there()
+    return _conclude(SweepPlan.open(folder.plan), folder, folder.records())
+
+
+def apply(name: str, workspace: Workspace) -> tuple[dict[str, Any], bool]:
+    """Write the winner's values into params.yaml; all else in it stays.
+
+    Args:
+        name: Of the sweep.
+        workspace: Holds params.yaml.
+
+    Returns:
+        The values by key, and whether params.yaml changed.
+
+    Raises:
+        UsageError: There is no such sweep. ProtoQuantError: No trial is done.
+        ConfigError: The values are impossible beside what params.yaml holds now.
+    """
+    folder = SweepFolder.of(workspace, name)
+    found = answer(name, workspace)
+    if found.choice is None:
+        raise ProtoQuantError(
+            f"no trial of sweep {name!r} is done, so there is no winner; see protoquant sweep show {name}"
+        )
+    changes = dict(next(r.point.changes for r in folder.records() if r.point.trial == found.choice.trial))
+    return changes, override(workspace.params, changes, source=f"sweep {name}")
+
+
+def differences(name: str, workspace: Workspace) -> list[str]:
+    """Keys of quantize, train, seed and threads, not searched, that params.yaml holds with other values than the sweep.
+
+    The winner's numbers are only those that ``dvc repro`` will give where there are none.
+    """
+    plan = SweepPlan.open(SweepFolder.of(workspace, name).plan)
+    then, now = (_flat(Settings.parse(values)) for values in (plan.params, read_params(workspace.params)))
+    searched = tuple(plan.config.space)
+    return [
+        key
+        for key in sorted({*then, *now})
+        if then.get(key) != now.get(key) and not any(key == one or key.startswith(f"{one}.") for one in searched)
+    ]
+
+
+def _go_on(plan: SweepPlan, folder: SweepFolder, workspace: Workspace, device: str, on_event: OnEvent) -> Answer:
+    log = SweepLog(plan, workspace, on_event)
+    try:
+        run_trials(plan, folder, workspace, device=device, on_record=log.add, on_event=on_event)
+    finally:
+        # Also after an interruption: what has ended is shown and logged.
+        records = folder.records()
+        found = _conclude(plan, folder, records) if records else None
+        log.finish(records, found.folder if found else None, _headline(found), whole=bool(found and not found.left))
+    if found is None:
+        raise UsageError(f"sweep {plan.name!r} has no trials")
+    if found.choice is not None:
+        on_event(MessageEvent(found.choice.sentence))
+    on_event(MessageEvent(f"page: {found.folder / PAGE}"))
+    return found
+
+
+def _conclude(plan: SweepPlan, folder: SweepFolder, records: list[Record]) -> Answer:
+    """Write tables, page and picture from the records."""
+    keys = tuple(plan.config.space)
+    trials, surface = trials_table(records, list(keys)), surface_table(records)
+    choice = choose(trials, plan.config.tolerance)
+    shares = importance(trials, keys)
+    left = plan.trials - int((trials["state"] != "failed").sum())
+    facts = {"search": plan.config.search, "features": plan.inputs["features/train"][:12]}
+    if left:
+        facts["still to run"] = str(left)
+    with writing(folder.result, KIND, dict(plan.inputs)) as out:
+        write_table(out / TRIALS, _storable(trials))
+        write_table(out / SURFACE, surface)
+        write_json(out / CHOICE, rounded({"choice": asdict(choice) if choice else None, "importance": dict(shares)}))
+        page = render(trials, surface, choice, shares, name=plan.name, keys=keys, facts=facts)
+        (out / PAGE).write_text(page, encoding="utf-8")
+        if choice is not None:
+            draw(trials, surface, choice, out / PICTURE)
+    return Answer(plan.name, folder.result, keys, trials, choice, shares, left)
+
+
+def _storable(trials: pd.DataFrame) -> pd.DataFrame:
+    """Columns of one type each: what mixes numbers and texts becomes JSON text."""
+    mixed = [name for name in trials.columns if trials[name].map(type).nunique() > 1 and trials[name].dtype == object]
+    return trials.assign(**{name: trials[name].map(json.dumps) for name in mixed})
+
+
+def _headline(found: Answer | None) -> dict[str, float]:
+    if found is None or found.choice is None:
+        return {}
+    row = found.trials[found.trials["trial"] == found.choice.trial].iloc[0]
+    return {f"chosen_{name}": float(row[name]) for name in ("validation_top1", "class_size", "k", "prototypes")}
+
+
+def _flat(settings: Settings) -> dict[str, Any]:
+    from protoquant.tracking.measurements import flatten
+
+    values = settings.model_dump(mode="json")
+    return dict(flatten({name: values[name] for name in ("seed", "threads", "quantize", "train")}))
