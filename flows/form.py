@@ -3,8 +3,9 @@
 Its fields are those of the sections themselves, so a bound or a choice is written once.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
@@ -30,9 +31,21 @@ FIELDS = {
 """What stands in the form, by key of params.yaml; ``overrides`` reaches the others."""
 
 
+SWEEP_FIELDS = {
+    "space": "sweep.space",
+    "search": "sweep.search",
+    "trials": "sweep.trials",
+    "objective": "sweep.objective",
+    "tolerance": "sweep.tolerance",
+    "at_once": "sweep.at_once",
+}
+"""The same of a sweep."""
+
+
 class RunOptions(BaseModel):
     """What a form holds beside the keys of params.yaml."""
 
+    keys: ClassVar[Mapping[str, str]] = FIELDS
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     overrides: dict[str, JsonValue] = Field(
@@ -60,8 +73,48 @@ class RunOptions(BaseModel):
 
         What a caller leaves out stays as the params.yaml of the revision has it.
         """
-        given = {FIELDS[name]: getattr(self, name) for name in FIELDS if name in self.model_fields_set}
+        given = {key: getattr(self, name) for name, key in self.keys.items() if name in self.model_fields_set}
         return given | self.overrides
+
+
+class SweepOptions(RunOptions):
+    """What the form of a sweep holds beside the keys of section ``sweep``."""
+
+    keys: ClassVar[Mapping[str, str]] = SWEEP_FIELDS
+    sweep: str = Field(
+        "sweep",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,23}$",
+        description="name of the sweep; with the name of the run it is its folder in artifacts/sweeps",
+        json_schema_extra={"position": 0},
+    )
+    space: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        title="sweep.space",
+        description="keys of quantize and train with the values to try: a list, or {low, high, log} (random, tpe)",
+        json_schema_extra={"position": 1},
+    )
+
+
+def sweep_form(clone: Path = CLONE) -> type[SweepOptions]:
+    """Build the form of a sweep.
+
+    Args:
+        clone: Its params.yaml fills the form.
+
+    Raises:
+        ConfigError: params.yaml is not valid.
+    """
+    settings = Settings.load(Workspace(clone).params)
+    space = SweepOptions.model_fields["space"]
+    own = Field(
+        settings.sweep.model_dump(mode="json")["space"],
+        title=space.title,
+        description=space.description,
+        json_schema_extra={"position": 1},
+    )
+    shown = {name: key for name, key in SWEEP_FIELDS.items() if name != "space"}
+    fields = {"space": (dict[str, JsonValue], own)} | _fields(settings, shown, start=2)
+    return create_model("Sweep", __base__=SweepOptions, __doc__="What a sweep tries.", **fields)
 
 
 def experiment_form(clone: Path = CLONE) -> type[RunOptions]:
@@ -73,21 +126,26 @@ def experiment_form(clone: Path = CLONE) -> type[RunOptions]:
     Raises:
         ConfigError: params.yaml is not valid.
     """
-    settings = Settings.load(Workspace(clone).params)
+    fields = _fields(Settings.load(Workspace(clone).params), FIELDS)
+    return create_model("Experiment", __base__=RunOptions, __doc__="What an experiment runs with.", **fields)
+
+
+def _fields(settings: Settings, shown: Mapping[str, str], start: int = 0) -> dict[str, Any]:
+    """Fields of a form, with the bounds, words and values that the sections have."""
     fields: dict[str, Any] = {}
-    for position, (name, key) in enumerate(FIELDS.items()):
+    for position, (name, key) in enumerate(shown.items(), start=start):
         section, attribute = _owner(settings, key)
         field = type(section).model_fields[attribute]
-        shown = Field(
+        drawn = Field(
             getattr(section, attribute),
             title=key,
             description=field.description,
             json_schema_extra={"position": position},
         )
         fields[name] = (
-            (Annotated[field.annotation, *field.metadata], shown) if field.metadata else (field.annotation, shown)
+            (Annotated[field.annotation, *field.metadata], drawn) if field.metadata else (field.annotation, drawn)
         )
-    return create_model("Experiment", __base__=RunOptions, __doc__="What an experiment runs with.", **fields)
+    return fields
 
 
 def _owner(settings: Settings, key: str) -> tuple[Section, str]:

@@ -18,6 +18,7 @@ from flows.form import CLONE
 from flows.late import tell_late_runs
 from flows.recovery import recover
 from flows.slots import make_slots
+from flows.sweep import sweep
 from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.workspace import Workspace
 from protoquant.settings import Settings
@@ -59,7 +60,7 @@ def offer() -> None:
     # Prefect's functions answer at once outside of an event loop, and with a coroutine inside of one.
     offered = [
         cast("RunnerDeployment", flow.to_deployment(flow.name, description=flow.description))
-        for flow in (experiment, evaluate_model)
+        for flow in (experiment, sweep, evaluate_model)
     ]
     for deployment in offered:
         found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ def joined() -> Iterator[Cluster]:
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     import ray
 
-    own: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False} if address == "local" else {}
+    own: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+    if address != "local":
+        # Processes of a cluster are not our children: the code that runs is named, so that it is a worktree's own.
+        own = {"runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}}}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
