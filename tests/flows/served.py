@@ -94,10 +94,15 @@ class Served:
         return answer.json()["id"] if answer.status_code == 200 else None
 
     def post(self, parameters: dict[str, Any], flow: str = "experiment") -> httpx.Response:
-        """Start a run as the UI does."""
-        return httpx.post(
-            f"{self.api}/deployments/{self.deployment(flow)}/create_flow_run", json={"parameters": parameters}
-        )
+        """Start a run as the UI does; as Prefect's own clients do, ask again while its SQLite is locked."""
+        url = f"{self.api}/deployments/{self.deployment(flow)}/create_flow_run"
+
+        def answer() -> httpx.Response | None:
+            found = httpx.post(url, json={"parameters": parameters})
+            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
+
+        started: httpx.Response = wait_for(answer, "the server starts a run", 60)
+        return started
 
     def start(self, params: dict[str, Any], flow: str = "experiment") -> str:
         """Start a run and return its id."""
