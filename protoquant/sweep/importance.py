@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-LEAST = 4
+LEAST = 6
 """Fewer done trials say nothing of importance."""
+
+_GROUPS = 4
 
 
 def importance(trials: pd.DataFrame, keys: Sequence[str], target: str = "validation_top1") -> dict[str, float]:
@@ -24,12 +26,13 @@ def importance(trials: pd.DataFrame, keys: Sequence[str], target: str = "validat
         target: The number that is explained.
 
     Returns:
-        A share in [0, 1] for each key, largest first; empty with fewer than ``LEAST`` done trials or equal numbers.
+        A share in [0, 1] for each key, largest first; empty with one key, fewer than ``LEAST`` done trials or equal
+        numbers.
     """
     done = trials[trials["state"] == "done"]
     values = done[target].astype(float)
     total = float(((values - values.mean()) ** 2).sum())
-    if len(done) < LEAST or total == 0.0:
+    if len(keys) < 2 or len(done) < LEAST or total == 0.0:
         return {}
     shares = {key: _share(_groups(done[key]), values, total) for key in keys}
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
@@ -39,13 +42,7 @@ def _share(groups: pd.Series, values: pd.Series, total: float) -> float:
     by = values.groupby(groups.to_numpy())
     between = float((by.size() * (by.mean() - values.mean()) ** 2).sum())
     free = len(by) - 1
-    left = len(values) - len(by)
-    if free == 0:
-        return 0.0
-    if left == 0:
-        # Every trial has a value of its own: nothing tells effect from chance.
-        return between / total
-    noise = (total - between) / left
+    noise = (total - between) / (len(values) - len(by))
     return min(1.0, max(0.0, (between - free * noise) / (total + noise)))
 
 
@@ -53,6 +50,11 @@ def _groups(column: pd.Series) -> pd.Series:
     """At most four groups of numbers, by their order; anything else by its text."""
     text = column.map(repr)
     numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.isna().any() or numbers.nunique() <= 4:
+    if text.nunique() <= _GROUPS:
         return text
-    return (numbers.rank(method="dense", pct=True) * 4).clip(lower=1e-9).map(lambda rank: -(-rank // 1)).astype(int)
+    if numbers.isna().any():
+        kept = text.value_counts().index[: _GROUPS - 1]
+        return text.where(text.isin(kept), "other")
+    return (
+        (numbers.rank(method="dense", pct=True) * _GROUPS).clip(lower=1e-9).map(lambda rank: -(-rank // 1)).astype(int)
+    )

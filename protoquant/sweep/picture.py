@@ -19,6 +19,7 @@ def draw(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, path: Path
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     done = trials[trials["state"] == "done"]
     colours = colours_of(done)
@@ -47,7 +48,9 @@ def draw(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, path: Path
         trial = str(done[done["k"] == size]["trial"].iloc[0])
         axes.scatter([], [], color=colours[trial], label=f"{size:,.0f} codes")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("prototypes per class (mean)")
     axes.set_ylabel("validation accuracy, %")
     axes.grid(color="#e3e5e6")

@@ -1,0 +1,76 @@
+"""The winner is the smallest model near the best; the front holds what nothing beats."""
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protoquant.sweep.choice import choose, front
+from tests.sweep.tables import tables
+
+
+def table(*rows: tuple[float, float, int, int]) -> pd.DataFrame:
+    """Done trials from accuracy, prototypes per class, codes and non-zero weights."""
+    return pd.DataFrame(
+        [
+            {
+                "trial": f"t{number}",
+                "number": number,
+                "state": "done",
+                "validation_top1": top1,
+                "n": 200.0,
+                "class_size": size,
+                "k": float(k),
+                "nonzeros": float(nonzeros),
+                "prototypes": float(nonzeros),
+            }
+            for number, (top1, size, k, nonzeros) in enumerate(rows, start=1)
+        ]
+    )
+
+
+def test_the_smallest_within_the_tolerance_wins_and_is_explained() -> None:
+    choice = choose(table((0.95, 10, 200, 200), (0.94, 5, 100, 100), (0.939, 2, 40, 40)), 0.01)
+    assert choice is not None
+    assert (choice.trial, choice.best) == ("t2", "t1")
+    assert choice.sentence == (
+        "trial 2 (94.0 % of 200 validation images, 5.0 prototypes per class, 100 codes) is the smallest model within "
+        "1 point of the best, trial 1 (95.0 % of 200 validation images, 10.0 prototypes per class, 200 codes)."
+    )
+    assert choice.interval[0] < 0.94 < choice.interval[1]
+    assert "the best of 3 looks better than it is" in choice.caution
+
+
+def test_of_equals_the_smaller_codebook_then_the_more_accurate_then_the_earlier() -> None:
+    rows = [(0.95, 5, 100, 100), (0.95, 5, 50, 100), (0.955, 5, 50, 100), (0.955, 5, 50, 100)]
+    choice = choose(table(*rows), 0.01)
+    assert choice is not None
+    assert (choice.trial, choice.best) == ("t3", "t3")
+    assert choice.sentence.endswith("of the best, and is the best itself.")
+
+
+def test_without_a_done_trial_nothing_is_chosen() -> None:
+    trials, _ = tables()
+    assert choose(trials[trials["state"] != "done"], 0.01) is None
+
+
+number = st.floats(0, 1).map(lambda value: round(value, 2))
+
+
+@given(st.lists(st.tuples(number, st.integers(1, 5).map(float), st.integers(1, 5), st.integers(1, 9)), min_size=1))
+def test_nothing_beats_the_front_and_the_rest_is_beaten_by_it(rows: list[tuple[float, float, int, int]]) -> None:
+    trials = table(*rows)
+    points = {row["trial"]: (-row["validation_top1"], row["class_size"], row["k"]) for row in trials.to_dict("records")}
+    found = front(trials)
+
+    def beaten(own: tuple[float, float, float]) -> list[str]:
+        return [
+            trial
+            for trial, other in points.items()
+            if other != own and all(a <= b for a, b in zip(other, own, strict=True))
+        ]
+
+    assert found == {trial for trial, own in points.items() if not beaten(own)}
+    assert all(set(beaten(points[trial])) & found for trial in set(points) - found)
+    choice = choose(trials, 0.0)
+    assert choice is not None
+    assert trials.set_index("trial").loc[choice.trial, "validation_top1"] == trials["validation_top1"].max()
