@@ -80,7 +80,8 @@ class Served:
             self.runner = subprocess.Popen(
                 [sys.executable, "-m", "flows.serve"], cwd=self.job.root, env=environment, stdout=log, stderr=log
             )
-        wait_for(lambda: self.deployment("experiment"), f"the deployment\n{self.log.read_text()[-2000:]}", 90)
+        last = "evaluate-model"  # the runner offers them one after the other
+        wait_for(lambda: self.deployment(last), f"the deployments\n{self.log.read_text()[-2000:]}", 90)
 
     def stop(self) -> None:
         """End the runner."""
@@ -126,6 +127,17 @@ class Served:
         query = {"flow_runs": {"id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
         found = httpx.post(f"{self.api}/task_runs/filter", json=query).json()
         return {task["name"]: (task["state"]["name"], task["state"]["message"] or "") for task in found}
+
+    def settled(self, run_id: str, count: int) -> dict[str, tuple[str, str]]:
+        """The tasks of an ended run: their states reach the server as events, a moment after the run's own."""
+
+        def ended() -> dict[str, tuple[str, str]] | None:
+            tasks = self.tasks(run_id)
+            open_ = {"Pending", "Running"} & {name for name, _ in tasks.values()}
+            return tasks if len(tasks) == count and not open_ else None
+
+        found: dict[str, tuple[str, str]] = wait_for(ended, f"the ends of {count} tasks: {self.tasks(run_id)}", 60)
+        return found
 
     def artifacts(self, run_id: str) -> dict[str | None, dict[str, Any]]:
         """The artifacts of a run by key."""

@@ -18,7 +18,7 @@ def test_a_run_ends_with_numbers_picture_links_and_an_experiment(served: Served)
     before = tree_of(served.job.root)
     run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.stability_images": 0}})
     assert served.end(run)[0] == "Completed", served.tasks(run)
-    tasks = served.tasks(run)
+    tasks = served.settled(run, len(STAGES) + 1)
     assert list(tasks) == [*STAGES, "record"]
     assert {name for name, _ in tasks.values()} == {"Ran"}
     artifacts = served.artifacts(run)
@@ -39,7 +39,7 @@ def test_a_run_ends_with_numbers_picture_links_and_an_experiment(served: Served)
 def test_the_same_again_recomputes_nothing(served: Served) -> None:
     run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.stability_images": 0}})
     assert served.end(run)[0] == "Completed"
-    found = {name: state for name, (state, _) in served.tasks(run).items()}
+    found = {name: state for name, (state, _) in served.settled(run, len(STAGES) + 1).items()}
     assert {found[name] for name in STAGES[:-1]} == {"Restored"}
     with sqlite3.connect(served.job.root / "mlflow.db") as database:
         assert database.execute("select count(*) from runs").fetchone() == (1,)
@@ -85,7 +85,7 @@ def test_bad_data_fails_once_and_what_follows_is_not_reached(served: Served) -> 
     run = served.start({"root": "../one-class", "reader": "image_folder"})
     name, message = served.end(run)
     assert (name, "prepare: at least two classes are needed" in message) == ("Failed", True)
-    tasks = served.tasks(run)
+    tasks = served.settled(run, len(STAGES) + 1)
     assert tasks["prepare"][0] == "Failed"
     assert {state for task, (state, _) in tasks.items() if task != "prepare"} == {"NotReady"}
 
@@ -99,8 +99,12 @@ def test_cancel_ends_the_stage_and_a_retry_continues(served: Served) -> None:
     wait_for(lambda: served.tasks(run)["train"][0] == "Crashed", "the task's end", 30)
     served.retry(run)
     served.wait_for_stage("train")
-    found = {name: state for name, (state, _) in served.tasks(run).items()}
-    assert {found[name] for name in STAGES[:3]} == {"Unchanged"}
+
+    def states() -> set[str]:
+        tasks = served.tasks(run)
+        return {tasks[name][0] for name in STAGES[:3]}
+
+    wait_for(lambda: states() == {"Unchanged"}, f"the earlier stages' ends: {served.tasks(run)}", 60)
     served.set_state(run, type="CANCELLING")
     assert served.end(run)[0] == "Cancelled"
 
