@@ -50,10 +50,12 @@ def sweep(params: Sweep = Sweep()) -> State[Any]:  # type: ignore[valid-type]  #
         with isolated(CLONE, plan) as run:
             name = f"{params.sweep}-{plan.name}"  # type: ignore[attr-defined]
             get_run_logger().info("sweep %s in %s", name, run.root)
-            if reason := _run(run, name):
+            reason = _run(run, name)
+            folder = run.workspace.sweeps / name
+            sentence = _show(folder) if (folder / "result").is_dir() else ""
+            if reason:
                 return Failed(message=reason)
-            sentence = _show(run.workspace.sweeps / name)
-            shutil.copytree(run.workspace.sweeps / name, Workspace(CLONE).sweeps / name, dirs_exist_ok=True)
+            shutil.copytree(folder, Workspace(CLONE).sweeps / name, dirs_exist_ok=True)
             run.discard()
     except ProtoQuantError as error:
         return Failed(message=" ".join(str(error).split()))

@@ -10,6 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from protoquant.core.errors import ProtoQuantError
 from protoquant.core.log import listening
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
@@ -31,6 +32,7 @@ def run(name: Name) -> None:
     with listening(Console(stderr=True)) as on_event:
         found = begin(name, workspace, device=runtime.device, on_event=on_event)
     _print(found)
+    _check(found)
 
 
 @app.command()
@@ -42,6 +44,7 @@ def resume(name: Name) -> None:
     with listening(Console(stderr=True)) as on_event:
         found = go_on(name, workspace, device=runtime.device, on_event=on_event)
     _print(found)
+    _check(found)
 
 
 @app.command()
@@ -75,6 +78,15 @@ def apply(name: Name) -> None:
     if others := differences(name, workspace):
         note = f"note: {', '.join(others)} differ from what the sweep ran with; its numbers are not those of this file"
         console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check(found: Answer) -> None:
+    """A sweep of which trials failed has failed, whatever the others found."""
+    if found.left:
+        raise ProtoQuantError(
+            f"{found.left} of {found.left + int((found.trials['state'] != 'failed').sum())} trials failed; "
+            f"protoquant sweep resume {found.name} runs them again"
+        )
 
 
 def _print(found: Answer) -> None:

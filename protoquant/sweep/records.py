@@ -74,15 +74,15 @@ class SweepFolder:
         return self.root / "result"
 
     def check_new(self) -> None:
-        """Refuse a name that is taken.
+        """Refuse a name that is taken; a sweep of which no trial has ended may be replaced.
 
         Raises:
             UsageError: There is a sweep of this name.
         """
-        if self.plan.is_dir():
+        if self.plan.is_dir() and (ended := len(self.records())):
             name = self.root.name
             raise UsageError(
-                f"there is a sweep {name!r} with {len(self.records())} ended trials ({self.root}); go on with it "
+                f"there is a sweep {name!r} with {ended} ended trials ({self.root}); go on with it "
                 f"(protoquant sweep resume {name}), choose another name, or remove the folder"
             )
 

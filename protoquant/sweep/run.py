@@ -14,7 +14,6 @@ from protoquant.core.errors import ProtoQuantError
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.core.workspace import Workspace
 from protoquant.distributed.cluster import Cluster, joined
-from protoquant.pipeline.lease import lease
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.records import Record, SweepFolder
 from protoquant.sweep.trial import MEASURE, Job, run_trial
@@ -27,8 +26,8 @@ Ended = Callable[[Record], None]
 
 def run_trials(
     plan: SweepPlan, folder: SweepFolder, workspace: Workspace, *, device: str, on_record: Ended, on_event: OnEvent
-) -> list[Record]:
-    """Run every trial that has no record yet, and those that failed.
+) -> None:
+    """Run every trial that has no record yet, and those that failed; the caller holds the lease of the sweep's folder.
 
     Args:
         plan: What is to be done.
@@ -38,25 +37,20 @@ def run_trials(
         on_record: Told of every record when it is kept.
         on_event: Told of progress.
 
-    Returns:
-        The records of all trials that have ended.
-
     Raises:
-        UsageError: No node has what a trial needs. UnavailableError: The cluster, or the sweep, cannot be had.
+        UsageError: No node has what a trial needs. UnavailableError: The cluster does not answer.
         ArtifactError: An input is another than the sweep began with.
     """
-    with lease(folder.root, patience=0.0):
-        plan.check_inputs(workspace)
-        ended = [record for record in folder.records() if record.state != "failed"]
-        left = plan.trials - len(ended)
-        if left <= 0:
-            return ended
-        with joined() as cluster:
-            cluster.require("sweep.cpus and sweep.gpus", cpus=plan.config.cpus, gpus=plan.config.gpus)
-            on_event(MessageEvent(_start_sentence(plan, left, cluster)))
-            keeper = _Keeper(folder, plan.trials, len(ended), on_record, on_event)
-            _tune(plan, Job.prepare(plan, workspace, device), ended, keeper, folder.root)
-        return folder.records()
+    plan.check_inputs(workspace)
+    ended = [record for record in folder.records() if record.state != "failed"]
+    left = plan.trials - len(ended)
+    if left <= 0:
+        return
+    with joined() as cluster:
+        cluster.require("sweep.cpus and sweep.gpus", cpus=plan.config.cpus, gpus=plan.config.gpus)
+        on_event(MessageEvent(_start_sentence(plan, left, cluster)))
+        keeper = _Keeper(folder, plan.trials, len(ended), on_record, on_event)
+        _tune(plan, Job.prepare(plan, workspace, device), ended, keeper, folder.root)
 
 
 class _Keeper:

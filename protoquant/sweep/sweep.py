@@ -15,6 +15,7 @@ from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
 from protoquant.params_file import override
+from protoquant.pipeline.lease import lease
 from protoquant.settings import Settings, read_params
 from protoquant.sweep.choice import Choice, choose
 from protoquant.sweep.importance import importance
@@ -74,13 +75,13 @@ def begin(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) ->
         ProtoQuantError: Ray gave up; ended trials are kept.
     """
     folder = SweepFolder.of(workspace, name)
-    folder.check_new()
-    params = read_params(workspace.params)
     Settings.load(workspace.params)
-    plan = SweepPlan.make(name, params, workspace)
+    plan = SweepPlan.make(name, read_params(workspace.params), workspace)
     check_tracking(workspace)
-    plan.write(folder.plan)
-    return _go_on(plan, folder, workspace, device, on_event)
+    with lease(folder.root, patience=0.0):
+        folder.check_new()
+        plan.write(folder.plan)
+        return _go_on(plan, folder, workspace, device, on_event)
 
 
 def resume(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -> Answer:
@@ -98,7 +99,8 @@ def resume(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -
     folder = SweepFolder.of(workspace, name)
     folder.check_there()
     check_tracking(workspace)
-    return _go_on(SweepPlan.open(folder.plan), folder, workspace, device, on_event)
+    with lease(folder.root, patience=0.0):
+        return _go_on(SweepPlan.open(folder.plan), folder, workspace, device, on_event)
 
 
 def answer(name: str, workspace: Workspace) -> Answer:

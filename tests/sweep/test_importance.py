@@ -11,7 +11,7 @@ from tests.sweep.tables import KEYS, tables
 def test_the_size_explains_nearly_all() -> None:
     trials, _ = tables()
     shares = importance(trials, KEYS)
-    assert list(shares)[0] == "quantize.size"
+    assert next(iter(shares)) == "quantize.size"
     assert shares["quantize.size"] > 0.9
     assert shares["train.temperature"] < 0.05
 

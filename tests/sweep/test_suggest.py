@@ -1,0 +1,69 @@
+"""What is tried next: each point once; TPE goes towards what was good, also after a resume."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from protoquant.search import SweepConfig
+from protoquant.settings import read_params
+from protoquant.sweep.plan import SweepPlan
+from protoquant.sweep.points import Point, grid_points
+from protoquant.sweep.records import Record
+from protoquant.sweep.suggest import Suggestions, point_of
+
+PARAMS = read_params(Path(__file__).parents[2] / "params.yaml")
+BEST = 0.3
+
+
+def plan(points: tuple[Point, ...] = (), **values: Any) -> SweepPlan:
+    return SweepPlan("test", PARAMS, SweepConfig.parse(values, "sweep"), points, {})
+
+
+def done(point: Point, number: int) -> Record:
+    """The end of a trial whose accuracy falls with the distance of refit from its best."""
+    far = abs(float(point.changes["train.refit"]) - BEST)
+    numbers = {"validation_top1": 1.0 - far, "class_size": 1.0 + 10 * far}
+    return Record(point, number, "done", "", 1.0, numbers, ())
+
+
+def search(suggestions: Suggestions, many: int) -> list[Record]:
+    """Run trials one after the other."""
+    records = []
+    for place in range(many):
+        configuration = suggestions.suggest(f"t{place}")
+        if configuration == Searcher.FINISHED:
+            break
+        record = done(*point_of(configuration))
+        suggestions.on_trial_complete(f"t{place}", {"answer": json.dumps({"numbers": dict(record.numbers)})})
+        records.append(record)
+    return records
+
+
+def test_a_grid_goes_on_with_what_has_not_ended() -> None:
+    config = SweepConfig.parse({"space": {"train.refit": [0.1, 0.2, 0.3]}}, "sweep")
+    points = tuple(grid_points(config))
+    left = Suggestions(plan(points, space={"train.refit": [0.1, 0.2, 0.3]}), [done(points[1], 2)])
+    found = [point_of(left.suggest("a")), point_of(left.suggest("b"))]
+    assert found == [(points[0], 1), (points[2], 3)]
+    assert left.suggest("c") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "front"])
+def test_tpe_comes_nearer_than_chance_and_goes_on_after_a_resume(objective: str) -> None:
+    space = {"train.refit": {"low": 0.01, "high": 1.0}}
+    asked = plan(space=space, search="tpe", trials=40, objective=objective)
+    first = search(Suggestions(asked, []), 25)
+    rest = search(Suggestions(asked, first), 100)
+    assert len(first) + len(rest) == 40
+    assert len({record.point.trial for record in first + rest}) == 40
+    assert [record.number for record in first + rest] == list(range(1, 41))
+    late = [abs(record.point.changes["train.refit"] - BEST) for record in rest]
+    assert sum(late) / len(late) < 0.15  # uniform draws: 0.29
+
+
+def test_tpe_ends_where_the_space_does() -> None:
+    asked = plan(space={"train.refit": [0.1, 0.2, 0.3]}, search="tpe", trials=3)
+    assert {record.point.changes["train.refit"] for record in search(Suggestions(asked, []), 9)} == {0.1, 0.2, 0.3}

@@ -1,0 +1,41 @@
+"""A trial in this process: what it reports, and what it says of a full disk."""
+
+import errno
+import os
+from typing import NoReturn
+
+import pytest
+
+from protoquant.core.workspace import Workspace
+from protoquant.settings import read_params
+from protoquant.sweep.plan import SweepPlan
+from protoquant.sweep.trial import Job as TrialJob
+from protoquant.sweep.trial import run_trial
+from tests.integration.job import Job
+
+
+@pytest.fixture(scope="module")
+def prepared(job: Job) -> TrialJob:
+    workspace = Workspace(job.root)
+    return TrialJob.prepare(SweepPlan.make("one", read_params(workspace.params), workspace), workspace, "cpu")
+
+
+def test_a_trial_tells_the_best_so_far_and_all_its_heads(prepared: TrialJob) -> None:
+    told: list[float] = []
+    found = run_trial(prepared, prepared.plan.points[-1], told.append)
+    assert found["error"] == ""
+    assert told == sorted(told)
+    *heads, final = found["path"]
+    assert final["final"]
+    assert not any(head["final"] for head in heads)
+    assert [head["class_size"] for head in heads] == sorted(head["class_size"] for head in heads)
+    assert final["validation_top1"] == found["numbers"]["validation_top1"]
+
+
+def test_a_full_disk_is_the_trials_error(prepared: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_more: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "codes.safetensors")
+
+    monkeypatch.setattr("protoquant.codebook.quantize.quantize", full)
+    found = run_trial(prepared, prepared.plan.points[0], lambda _: None)
+    assert found["error"] == "[Errno 28] No space left on device: 'codes.safetensors'"
