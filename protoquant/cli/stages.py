@@ -85,6 +85,7 @@ def extract() -> None:
             seed=run.settings.seed,
             workers=run.runtime.workers,
             on_event=run.on_event,
+            processes=run.runtime.processes,
         )
 
 

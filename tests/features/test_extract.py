@@ -18,6 +18,7 @@ from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
 from protoquant.features.backbone import Backbone
 from protoquant.features.extract import extract
+from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
 from tests.features.conftest import draw
 from tests.features.models import CASES, NAMES, RESNET
@@ -31,7 +32,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_event=ignore):
+def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_event=ignore, processes=1):
     images, root = photos
     folder = images.parent
     return extract(
@@ -44,6 +45,7 @@ def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_
         seed=seed,
         workers=workers,
         on_event=on_event,
+        processes=processes,
     )
 
 
@@ -111,10 +113,10 @@ def test_an_image_does_not_depend_on_how_many_follow_it(photos, tmp_path):
 
     images, root = photos
     sources = module._sources(ImageTable.open(images, root).split("train"))
-    with module.ThreadPoolExecutor(2) as pool:
-        step = module._Run(config, Watched(), None, ignore, 10)
-        all_of_them = step._compute(sources, pool)
-        fewer = step._compute(sources[:9], pool)
+    worker = ShardWorker(config, Watched(), tmp_path, 2)
+    all_of_them = worker._compute(ShardJob(sources))
+    fewer = worker._compute(ShardJob(sources[:9]))
+    worker.close()
     assert set(shapes) == {(8, 3, 64, 96)}
     assert torch.equal(all_of_them[:9], fewer)
 
@@ -249,13 +251,13 @@ def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(phot
 def test_another_source_of_a_token_gives_another_key(monkeypatch):
     from types import SimpleNamespace
 
-    from protoquant.features import extract as module
+    from protoquant.features import shards
     from protoquant.features.config import ExtractConfig
 
     preprocessing = SimpleNamespace(to_dict=dict)
     spec = SimpleNamespace(name="m", weights=SimpleNamespace(digest="w"), preprocessing=preprocessing)
     backbone = SimpleNamespace(spec=spec, device=torch.device("cpu"))
-    before = module.shard_key(ExtractConfig(), backbone, ["a"])
-    assert before == module.shard_key(ExtractConfig(), backbone, ["a"])
-    monkeypatch.setattr(module, "_source_digests", lambda: {"features/decode.py": "changed"})
-    assert before != module.shard_key(ExtractConfig(), backbone, ["a"])
+    before = shards.shard_key(ExtractConfig(), backbone, ["a"])
+    assert before == shards.shard_key(ExtractConfig(), backbone, ["a"])
+    monkeypatch.setattr(shards, "_source_digests", lambda: {"features/decode.py": "changed"})
+    assert before != shards.shard_key(ExtractConfig(), backbone, ["a"])

@@ -16,10 +16,12 @@ from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.data.images import open_image
 from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
+from protoquant.features import shards
 from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone, FeatureMap
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.features.extract import extract
+from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
 from tests.features.models import RESNET
 
@@ -143,10 +145,10 @@ def test_a_view_that_float16_cannot_hold_names_its_image(photos, tmp_path):
             return FeatureMap(found.tokens * 1e9, found.prefix, found.grid)
 
     sources = module._sources(ImageTable.open(*photos).split("train"))
-    with module.ThreadPoolExecutor(2) as pool:
-        step = module._Run(config, Loud(), None, ignore, 10)
-        with pytest.raises(DataError, match=r"^train/finch/0\.png: the backbone gives [\d.e+]+, which float16 cannot"):
-            step._compute(sources, pool, View(1, 0, MILD))
+    worker = ShardWorker(config, Loud(), tmp_path, 2)
+    with pytest.raises(DataError, match=r"^train/finch/0\.png: the backbone gives [\d.e+]+, which float16 cannot"):
+        worker._compute(ShardJob(sources, View(1, 0, MILD)))
+    worker.close()
 
 
 def test_after_kill_9_within_a_view_its_finished_shards_are_linked(photos, tmp_path):
@@ -170,13 +172,13 @@ def test_the_code_of_augmentation_is_in_the_key_of_a_view_alone(monkeypatch):
     looks = [None, View(1, 0, MILD), View(2, 0, MILD), View(1, 1, MILD), View(1, 0, AugmentConfig(flip=0))]
 
     def keys():
-        return [module.shard_key(ExtractConfig(), backbone, ["a"], look) for look in looks]
+        return [shards.shard_key(ExtractConfig(), backbone, ["a"], look) for look in looks]
 
     before = keys()
     assert len(set(before)) == len(looks)
-    digest = module._source_digest
+    digest = shards._source_digest
     changed = {"features/augment.py": "changed"}
-    monkeypatch.setattr(module, "_source_digest", lambda name: changed.get(name) or digest(name))
+    monkeypatch.setattr(shards, "_source_digest", lambda name: changed.get(name) or digest(name))
     after = keys()
     assert before[0] == after[0]
     assert not set(before[1:]) & set(after)

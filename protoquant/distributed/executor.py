@@ -1,0 +1,152 @@
+"""Independent jobs on processes of a Ray cluster; a job whose process or node dies goes to another."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NoReturn, TypeVar
+
+from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.distributed.cluster import Cluster, joined
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_DEATHS = 2  # times that a job starts again after its process died
+_PATIENCE = 60.0  # seconds without any running job until the nodes count as gone
+
+
+def run_on_ray(
+    make: Callable[[], Callable[[Job], Result]],
+    jobs: Sequence[Job],
+    *,
+    processes: int,
+    gpus: float,
+    on_done: Callable[[Job], None],
+    on_event: OnEvent,
+) -> list[Result]:
+    """Run jobs on processes of the cluster that ``RAY_ADDRESS`` names, or of this machine.
+
+    Args:
+        make: Called once in each process; what it returns does a job. It, jobs and results travel between processes,
+            so they must be small.
+        jobs: In the order of the results.
+        processes: How many; each takes one processor of Ray's count.
+        gpus: Graphics cards of a process, or a part of one.
+        on_done: Told of each job when it has ended.
+        on_event: Told what the work is spread over.
+
+    Returns:
+        The result of each job.
+
+    Raises:
+        UsageError: The nodes have no room for so many. UnavailableError: No cluster, or its nodes have gone.
+        ProtoQuantError: What a job raised, of its own class; or its process died again and again.
+    """
+    with joined() as cluster:
+        cluster.require("PROTOQUANT_PROCESSES", cpus=1, gpus=gpus)
+        if processes > (room := _room(cluster, gpus)):
+            raise UsageError(
+                f"PROTOQUANT_PROCESSES must be at most {room}, which Ray's nodes have room for, got {processes}"
+            )
+        nodes = f"{len(cluster.nodes)} node{'s' if len(cluster.nodes) > 1 else ''}"
+        on_event(MessageEvent(f"{len(jobs)} jobs for {processes} processes on {nodes}"))
+        return _Round(make, jobs, gpus, on_done).run(processes)
+
+
+def _room(cluster: Cluster, gpus: float) -> int:
+    def of(node: Any) -> int:
+        cpus = int(node.get("CPU", 0.0))
+        return min(cpus, int(node.get("GPU", 0.0) / gpus)) if gpus else cpus
+
+    return sum(map(of, cluster.nodes))
+
+
+class _Process(Generic[Job, Result]):
+    """What runs in a process of Ray's."""
+
+    def __init__(self, make: Callable[[], Callable[[Job], Result]]) -> None:
+        self._make = make
+
+    def get_ready(self) -> None:
+        """Make what does the jobs; apart from the constructor, since Ray hides what that raises."""
+        self._work = self._make()
+
+    def do(self, job: Job) -> Result:
+        """Do one job."""
+        return self._work(job)
+
+
+class _Round(Generic[Job, Result]):
+    """One pass over all jobs: each process gets the next when it has ended one."""
+
+    def __init__(
+        self,
+        make: Callable[[], Callable[[Job], Result]],
+        jobs: Sequence[Job],
+        gpus: float,
+        on_done: Callable[[Job], None],
+    ) -> None:
+        import ray
+
+        self._jobs, self._on_done = jobs, on_done
+        self._actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(_Process)
+        self._make = ray.put(make)
+        self._waiting = deque(range(len(jobs)))
+        self._running: dict[Any, tuple[Any, int | None]] = {}  # a process, and the place of its job; None: it starts
+        self._deaths: Counter[int | None] = Counter()
+        self._results: dict[int, Result] = {}
+
+    def run(self, processes: int) -> list[Result]:
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        for _ in range(processes):
+            self._start()
+        while len(self._results) < len(self._jobs):
+            ready, _ = ray.wait(list(self._running), num_returns=1, timeout=_PATIENCE)
+            if not ready:
+                self._check_alive()
+                continue
+            process, place = self._running.pop(ready[0])
+            try:
+                result = ray.get(ready[0])
+            except RayTaskError as error:
+                _raise(error)
+            except RayActorError:
+                self._again(place)
+                continue
+            if place is not None:
+                self._results[place] = result
+                self._on_done(self._jobs[place])
+            if self._waiting:
+                following = self._waiting.popleft()
+                self._running[process.do.remote(self._jobs[following])] = (process, following)
+        return [self._results[place] for place in range(len(self._jobs))]
+
+    def _start(self) -> None:
+        process = self._actor.remote(self._make)
+        self._running[process.get_ready.remote()] = (process, None)
+
+    def _again(self, place: int | None) -> None:
+        self._deaths[place] += 1
+        if self._deaths[place] > _DEATHS:
+            doing = "when it started" if place is None else f"with job {place + 1} of {len(self._jobs)}"
+            raise ProtoQuantError(
+                f"a process died {_DEATHS + 1} times {doing}; is there enough memory for PROTOQUANT_PROCESSES? "
+                "what is finished is kept"
+            )
+        if place is not None:
+            self._waiting.appendleft(place)
+        self._start()
+
+    def _check_alive(self) -> None:
+        if all(place is None for _, place in self._running.values()):
+            raise UnavailableError("no node of Ray takes processes any more; what is finished is kept, run it again")
+
+
+def _raise(error: Any) -> NoReturn:
+    """Raise what the job raised, where it is an error for the user."""
+    if isinstance(error.cause, ProtoQuantError | OSError):
+        raise error.cause from None
+    raise error

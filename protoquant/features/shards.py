@@ -1,0 +1,176 @@
+"""A shard of patch tokens: what decides it, and the worker that computes it, here or on another machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache as remembered
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protoquant.core.artifacts import digest_file, digest_json
+from protoquant.core.errors import DataError
+from protoquant.core.events import OnEvent, ignore
+from protoquant.core.runtime import Runtime
+from protoquant.features.augment import View
+from protoquant.features.backbone import Backbone
+from protoquant.features.cache import SCHEMA, CachedShard, FeatureCache
+from protoquant.features.config import ExtractConfig
+from protoquant.features.decode import Source, batches
+from protoquant.features.store import DTYPES
+
+_DECIDING_PACKAGES = ("pillow", "timm", "torch")
+_VIEW_SOURCE = "features/augment.py"
+_DECIDING_SOURCES = (
+    "data/images.py",
+    "data/pixels.py",
+    "features/backbone.py",
+    "features/build.py",
+    "features/decode.py",
+    "features/layout.py",
+    "features/preprocessing.py",
+    "features/weights.py",
+)
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """The images of a shard, in order, and the view of them; None: they are seen as they are."""
+
+    sources: Sequence[Source]
+    view: View | None = None
+
+
+class ShardWorker:
+    """Finds shards in the cache, or computes them.
+
+    Args:
+        config: The ``extract`` section.
+        backbone: Gives the tokens.
+        cache: Folder of finished shards.
+        workers: Threads that decode images, at least 1.
+        on_event: Hears of a damaged shard.
+        on_images: Told how many images a batch held, when it is done.
+    """
+
+    def __init__(
+        self,
+        config: ExtractConfig,
+        backbone: Backbone,
+        cache: Path,
+        workers: int,
+        *,
+        on_event: OnEvent = ignore,
+        on_images: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.config, self.backbone, self.cache, self.workers = config, backbone, FeatureCache(cache), workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._on_event, self._on_images = on_event, on_images
+
+    @property
+    def again(self) -> Callable[[], ShardWorker]:
+        """Makes an equal worker in another process, which has a device of the same kind."""
+        device = self.backbone.device.type
+        return partial(_make, self.config, device, torch.get_num_threads(), self.cache.root.absolute(), self.workers)
+
+    def is_cached(self, job: ShardJob) -> bool:
+        """Tell whether the cache has an entry for a shard, whole or damaged."""
+        return (self.cache.root / self.key(job)).exists()
+
+    def __call__(self, job: ShardJob) -> CachedShard:
+        """Find or compute one shard.
+
+        Raises:
+            DataError: An image changed since prepare, or a value does not fit the dtype.
+        """
+        name = self.backbone.spec.name
+        shard = self.cache.shard(self.key(job), name, lambda: self._compute(job), self._on_event)
+        if not shard.computed:
+            self._on_images(len(job.sources))
+        return shard
+
+    def key(self, job: ShardJob) -> str:
+        """Name a shard's content."""
+        return shard_key(self.config, self.backbone, [source.digest for source in job.sources], job.view)
+
+    def close(self) -> None:
+        """Give up images that wait to be decoded."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _compute(self, job: ShardJob) -> Float[Tensor, "n t d"]:
+        shape = (len(job.sources), self.backbone.layout.t, self.backbone.d)
+        found = torch.empty(shape, dtype=DTYPES[self.config.dtype])
+        start = 0
+        for real, pixels in batches(
+            job.sources, self.backbone, batch=self.config.batch, pool=self._pool, view=job.view
+        ):
+            tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens[:real]
+            _check_range(tokens, found.dtype, job.sources[start : start + real])
+            found[start : start + real] = tokens
+            start += real
+            self._on_images(real)
+        return found
+
+
+def _make(config: ExtractConfig, device: str, threads: int, cache: Path, workers: int) -> ShardWorker:
+    Runtime(device=device).torch_device(threads)
+    return ShardWorker(config, Backbone.load(config, device), cache, workers)
+
+
+def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None) -> str:
+    """Name the content of a shard by all that decides it; paths and labels do not.
+
+    Args:
+        config: dtype and batch count; the batch decides the rounding.
+        backbone: Name, weights, preprocessing and device count.
+        digests: Of the image files, in order.
+        view: Number, seed and augmentation count where there is one; the key of plain images knows nothing of them.
+    """
+    of_view = {} if view is None else {"view": view.to_dict() | {"source": _source_digest(_VIEW_SOURCE)}}
+    return digest_json(
+        {
+            "schema": SCHEMA,
+            "backbone": backbone.spec.name,
+            "weights": backbone.spec.weights.digest,
+            "preprocessing": backbone.spec.preprocessing.to_dict(),
+            "dtype": config.dtype,
+            "batch": config.batch,
+            "device": backbone.device.type,
+            "threads": torch.get_num_threads(),
+            "packages": {name: version(name) for name in _DECIDING_PACKAGES},
+            "sources": _source_digests(),
+            "images": list(digests),
+            **of_view,
+        }
+    )
+
+
+def _source_digests() -> dict[str, str]:
+    """Name our own code that decides a token, so that a change of it finds nothing old in the cache."""
+    return {name: _source_digest(name) for name in _DECIDING_SOURCES}
+
+
+@remembered
+def _source_digest(name: str) -> str:
+    return digest_file(Path(__file__).parents[1] / name)
+
+
+def _check_range(tokens: Float[Tensor, "n t d"], dtype: torch.dtype, sources: Sequence[Source]) -> None:
+    """Refuse what the stored dtype cannot hold, and name the image."""
+    limit = torch.finfo(dtype).max
+    low, high = torch.aminmax(tokens)
+    if -low <= limit and high <= limit:  # false for NaN
+        return
+    largest = tokens.abs().flatten(1).amax(dim=1)
+    image = int((~(largest <= limit)).nonzero()[0])
+    value = float(largest[image])
+    advice = "set extract.dtype to float32" if math.isfinite(value) else "choose another backbone"
+    name = str(dtype).removeprefix("torch.")
+    raise DataError(f"{sources[image].image_id}: the backbone gives {value:.3g}, which {name} cannot hold; {advice}")
