@@ -13,10 +13,16 @@ from protoquant.core.workspace import Workspace
 from protoquant.params_file import override
 from tests.flows.served import wait_for
 from tests.integration.job import Job
-from tests.sweep.conftest import job  # noqa: F401
+from tests.sweep.conftest import small_workspace
 from tests.sweep.test_sweep import numbers, records, runs
 
 _SOON = 300  # seconds
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A small workspace."""
+    return small_workspace(tmp_path_factory.mktemp("nodes"))
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def begin(job: Job, cluster: Cluster, *words: str, **variables: str) -> "subproc
     return subprocess.Popen(words, cwd=job.root, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_sweep_loses_a_node_and_ends_with_the_numbers_of_an_undisturbed_one(job: Job, cluster: Cluster) -> None:  # noqa: F811
+def test_a_sweep_loses_a_node_and_ends_with_the_numbers_of_an_undisturbed_one(job: Job, cluster: Cluster) -> None:
     override(job.root / "params.yaml", {"sweep.cpus": 1.0}, source="a test")
     job.run("protoquant", "sweep", "run", "alone")
     second = cluster.add_node(num_cpus=1)
@@ -47,7 +53,7 @@ def test_a_sweep_loses_a_node_and_ends_with_the_numbers_of_an_undisturbed_one(jo
     assert runs(job, "two-nodes") == ("FINISHED", Counter(FINISHED=4))
 
 
-def test_an_extraction_loses_a_node_and_ends_with_the_same_bytes(job: Job, cluster: Cluster) -> None:  # noqa: F811
+def test_an_extraction_loses_a_node_and_ends_with_the_same_bytes(job: Job, cluster: Cluster) -> None:
     job.spec(classes=4, train=96, validation=8, test=8)
     override(job.root / "params.yaml", {"extract.shard": 32}, source="a test")
     job.run("protoquant", "prepare")

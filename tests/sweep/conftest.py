@@ -12,10 +12,8 @@ ROOT = Path(__file__).parents[2]
 SPACE = {"quantize.size": [1, 2], "train.temperature": [0.03, 0.1]}
 
 
-@pytest.fixture(scope="session")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """Four classes of birds, extracted once; each test gives its sweeps names of their own."""
-    root = tmp_path_factory.mktemp("sweeps")
+def small_workspace(root: Path) -> Job:
+    """Four classes of birds, extracted, and a sweep of four short trials."""
     shutil.copytree(ROOT / "data", root / "data")
     shutil.copy(ROOT / "params.yaml", root)
     job = Job(root)
@@ -27,3 +25,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     job.run("protoquant", "prepare")
     job.run("protoquant", "extract")
     return job
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A workspace for all tests; each gives its sweeps names of their own."""
+    return small_workspace(tmp_path_factory.mktemp("sweeps"))
