@@ -5,7 +5,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -59,9 +59,10 @@ def changed(job: Job, **changes: object) -> Iterator[None]:
 def trial_process(driver: int) -> psutil.Process | None:
     """A process in which Ray runs a trial of this driver."""
     for process in psutil.Process(driver).children(recursive=True):
-        with_name = " ".join(process.cmdline()) if process.is_running() else ""
-        if with_name.startswith("ray::") and "IDLE" not in with_name and "train" in with_name.lower():
-            return process
+        with suppress(psutil.Error):  # it has just ended
+            name = " ".join(process.cmdline())
+            if name.startswith("ray::") and "IDLE" not in name and "train" in name.lower():
+                return process
     return None
 
 
