@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from protoquant.roots import image_root, named_by_uri
 if TYPE_CHECKING:
     import torch
 
+    from protoquant.distributed.training import Result_co, Step
     from protoquant.settings import Settings
 
 
@@ -38,6 +40,13 @@ class _Run:
             renew: Whether S3 is asked what has changed; otherwise a whole copy is taken as it is.
         """
         return image_root(self.settings.prepare, self.workspace, self.runtime.workers, self.on_event, renew=renew)
+
+    def together(self, step: Step[Result_co]) -> Result_co:
+        """Do a step by as many processes as the environment says."""
+        from protoquant.distributed.training import do_together
+
+        artifacts = self.workspace.codebook.parent
+        return do_together(step, self.runtime, self.settings.threads, folder=artifacts, on_event=self.on_event)
 
     def device(self) -> torch.device:
         return self.runtime.torch_device(self.settings.threads)
@@ -94,13 +103,14 @@ def quantize() -> None:
     with running() as run:
         from protoquant.codebook.quantize import quantize as step
 
-        step(
-            run.settings.quantize,
-            features=run.workspace.features,
-            out=run.workspace.codebook,
-            device=run.device(),
-            seed=run.settings.seed,
-            on_event=run.on_event,
+        run.together(
+            partial(
+                step,
+                run.settings.quantize,
+                features=run.workspace.features,
+                out=run.workspace.codebook,
+                seed=run.settings.seed,
+            )
         )
 
 
@@ -109,16 +119,17 @@ def train() -> None:
     with running() as run:
         from protoquant.head.train import train as step
 
-        step(
-            run.settings.train,
-            images=run.workspace.images,
-            root=run.image_root(),
-            features=run.workspace.features,
-            codebook=run.workspace.codebook,
-            out=run.workspace.bundle,
-            device=run.device(),
-            seed=run.settings.seed,
-            on_event=run.on_event,
+        run.together(
+            partial(
+                step,
+                run.settings.train,
+                images=run.workspace.images,
+                root=run.image_root().absolute(),
+                features=run.workspace.features,
+                codebook=run.workspace.codebook,
+                out=run.workspace.bundle,
+                seed=run.settings.seed,
+            )
         )
 
 

@@ -6,12 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks, world
+
 
 def balance_loss(similarities: Float[Tensor, "b k"], temperature: float) -> Float[Tensor, ""]:
     """Measure how far the mean soft assignment of a batch is from uniform: ln k - H(mean of p).
 
     p = softmax(similarity / temperature) of each token. Each token may still prefer one code strongly; only the
-    mean over tokens is pushed. A count of nearest codes would say the same but has no gradient.
+    mean over tokens is pushed. A count of nearest codes would say the same but has no gradient. In a distributed run
+    the mean is over the tokens of all processes, and the gradient is this process's part of it.
 
     Args:
         similarities: Cosine (or another similarity) of each token with each code.
@@ -23,7 +26,10 @@ def balance_loss(similarities: Float[Tensor, "b k"], temperature: float) -> Floa
     Source:
         The entropy of the mean assignment as in Assran et al. 2022 (masked siamese networks), eq. 2.
     """
-    b, k = similarities.shape
-    each = torch.log_softmax(similarities / temperature, dim=1)
-    mean = torch.logsumexp(each, dim=0) - log(b)
-    return log(k) + (mean.exp() * mean).sum()
+    (tokens,) = totals_over_ranks(len(similarities))
+    total = torch.logsumexp(torch.log_softmax(similarities / temperature, dim=1), dim=0)
+    if world() > 1:
+        own = total.detach().double().exp()
+        total = torch.logaddexp(total, (sum_over_ranks(own) - own).clamp_min(0.0).log().to(total))
+    mean = total - log(tokens)
+    return log(similarities.shape[1]) + (mean.exp() * mean).sum()

@@ -17,6 +17,7 @@ from protoquant.codebook.stream import TensorSource, TokenSource
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.events import OnEvent, track
 from protoquant.core.seeding import torch_generator
+from protoquant.distributed.ranks import alone, gather_over_ranks, own
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def class_aware_codes(
 ) -> ClassCodes:
     """Run k-means on the typical tokens of one class at a time, and join the codes.
 
+    In a distributed run every process takes some of the classes.
+
     Args:
         config: The params section.
         source: Train tokens.
@@ -55,32 +58,41 @@ def class_aware_codes(
         seed: The seed of params.yaml.
         on_event: Told of each class that is done.
     """
-    codes: list[Tensor] = []
-    usages: list[list[UsageCounter]] = []
-    for label, count in enumerate(track(of_class, "seeding", len(of_class), "classes", on_event)):
-        generator = torch_generator(seed, "quantize", "seeding", label)
-        images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
-        tokens = typical_tokens(source, images, label, probe, share=config.seeding_share, batch=config.batch)
-        vectors = with_direction(norm.vectors(tokens.to(device), config.metric), count)
-        own, passes = kmeans_plus_plus(vectors, count, generator), []
-        for epoch in kmeans(
-            TensorSource.of_rows(vectors),
-            own,
-            None,
-            metric=config.metric,
-            epochs=config.seeding_epochs,
-            batch=config.batch,
-            update="epoch",
-            tolerance=config.tolerance,
-            generator=generator,
-        ):
-            own = epoch.codes
-            passes.append(epoch.usage)
-        codes.append(own)
-        usages.append(passes)
-    longest = max(map(len, usages))
-    history = [[passes[min(number, len(passes) - 1)] for passes in usages] for number in range(longest)]
-    return ClassCodes(torch.cat(codes), tuple(UsageCounter.join(parts).health() for parts in history))
+    found: list[tuple[Tensor, list[UsageCounter]]] = []
+    labels = range(len(of_class))[own(len(of_class))]
+    with alone():
+        for label in track(labels, "seeding", len(labels), "classes", on_event):
+            generator = torch_generator(seed, "quantize", "seeding", label)
+            images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
+            tokens = typical_tokens(source, images, label, probe, share=config.seeding_share, batch=config.batch)
+            vectors = with_direction(norm.vectors(tokens.to(device), config.metric), of_class[label])
+            found.append(_codes_of_class(config, vectors, of_class[label], generator))
+    every = [one for some in gather_over_ranks(found) for one in some]
+    longest = max(len(passes) for _, passes in every)
+    history = [[passes[min(number, len(passes) - 1)] for _, passes in every] for number in range(longest)]
+    codes = torch.cat([codes for codes, _ in every]).to(device)
+    return ClassCodes(codes, tuple(UsageCounter.join(parts).health() for parts in history))
+
+
+def _codes_of_class(
+    config: QuantizeConfig, vectors: Float[Tensor, "m d"], count: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "k d"], list[UsageCounter]]:
+    """Seed and move the codes of one class, on the CPU at the end; also what each pass met."""
+    codes, passes = kmeans_plus_plus(vectors, count, generator), []
+    for epoch in kmeans(
+        TensorSource.of_rows(vectors),
+        codes,
+        None,
+        metric=config.metric,
+        epochs=config.seeding_epochs,
+        batch=config.batch,
+        update="epoch",
+        tolerance=config.tolerance,
+        generator=generator,
+    ):
+        codes = epoch.codes
+        passes.append(epoch.usage)
+    return codes.cpu(), passes
 
 
 def seeding_images(

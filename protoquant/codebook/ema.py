@@ -12,11 +12,11 @@ from protoquant.codebook.kmeans import Epoch
 from protoquant.codebook.learner_config import EmaConfig
 from protoquant.codebook.matched import match
 from protoquant.codebook.matching import Matcher, Metric
-from protoquant.codebook.ranks import sum_over_ranks, worst_over_ranks
 from protoquant.codebook.revive import revive
-from protoquant.codebook.stream import TokenSource, token_batches
+from protoquant.codebook.stream import TokenSource, own_token_batches
 from protoquant.codebook.usage import UsageCounter
 from protoquant.codebook.worst import WorstTokens, revival_due
+from protoquant.distributed.ranks import sum_over_ranks
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def ema(
     """Move codes by VQ-EMA over all tokens.
 
     With the metric ``cosine`` tokens and codes are unit vectors; with ``euclidean`` both are as the feature
-    space gives them. In a distributed run every process brings its own images, as many batches as the others,
-    and counts, sums, usage and the worst tokens are those of all: every process ends with the same codes.
+    space gives them. In a distributed run every process looks at its share of each batch, and all end with the
+    same codes.
 
     Args:
         source: Train tokens.
@@ -114,12 +114,12 @@ def ema(
     state = EmaState.start(codes, metric)
     for number in range(1, epochs + 1):
         seen = _Seen(UsageCounter(len(codes)), WorstTokens(state.codes))
-        for tokens in token_batches(source, batch, generator):
+        for tokens in own_token_batches(source, batch, generator):
             here = tokens.to(codes.device)
             state = _step(state, norm.vectors(here, metric), config, metric, seen)
-        usage, revived = seen.usage.over_ranks(codes.device), 0
+        usage, revived = seen.usage.over_ranks(), 0
         if revival_due(number, epochs, every=config.revive_every, until=config.revive_until):
-            dead, agreed = usage.counts.to(codes.device) == 0, worst_over_ranks(seen.worst)
+            dead, agreed = usage.counts.to(codes.device) == 0, seen.worst.over_ranks()
             moved, revived, rows = revive(state.codes, dead, agreed.errors, agreed.vectors)
             state = state.moved(moved, rows)
         yield Epoch(state.codes, usage, revived)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from protoquant.codebook.config import FeatureNormName, Metric
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
+from protoquant.distributed.ranks import from_first_rank, sum_over_ranks, totals_over_ranks
 
 _SMALL = 1e-12
 _VARIANCE = 1e-6
@@ -204,7 +205,7 @@ def fit_feature_norm(
 
     Args:
         name: Which map; ``none``, ``l2`` and ``layernorm`` need no pass.
-        batches: Flat train tokens.
+        batches: Flat train tokens; of a distributed run, those of this process.
         device: Where to compute.
 
     Returns:
@@ -218,7 +219,8 @@ def fit_feature_norm(
         for batch in batches:
             total = total + plain.apply(batch.to(device)).sum(dim=0, dtype=torch.float64)
             count += len(batch)
-        return FeatureNorm(name, (total / count).to(torch.float32))
+        (tokens,) = totals_over_ranks(count)
+        return FeatureNorm(name, (sum_over_ranks(total) / tokens).to(torch.float32))
     return _fit_whiten(batches, device) if name == "whiten" else FeatureNorm(name)
 
 
@@ -230,13 +232,14 @@ def _fit_whiten(batches: Iterable[Float[Tensor, "b d"]], device: torch.device) -
     for batch in batches:
         tokens = batch.to(device, torch.float64)
         _norms(tokens)  # refuses NaN
-        shift = tokens.mean(dim=0) if shift is None else shift
+        shift = from_first_rank(tokens.mean(dim=0)) if shift is None else shift
         rest = tokens - shift
         total, products, count = total + rest.sum(dim=0), products + rest.T @ rest, count + len(batch)
     if shift is None:
         raise DataError("feature_norm whiten needs train tokens, found none; run extract")
-    mean = total / count
-    values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+    (tokens_seen,) = totals_over_ranks(count)
+    mean = sum_over_ranks(total) / tokens_seen
+    values, vectors = torch.linalg.eigh(sum_over_ranks(products) / tokens_seen - torch.outer(mean, mean))
     middle = values.clamp_min(0.0).mean()
     if float(middle) <= _SMALL:
         raise DataError("feature_norm whiten needs train tokens that differ, found all alike; choose feature_norm l2")

@@ -8,8 +8,9 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matched import match
 from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.quantised import QuantisedMean
-from protoquant.codebook.stream import TokenSource, image_batches
+from protoquant.codebook.stream import TokenSource, image_batches, own_part
 from protoquant.codebook.task_head import TaskHead
+from protoquant.distributed.ranks import totals_over_ranks
 
 
 def quantised_top1(
@@ -43,9 +44,9 @@ def quantised_top1(
     Source:
         "Quantization gap": this accuracy minus that of the head on the tokens themselves.
     """
-    right, matcher = 0, Matcher(codes, metric)
-    for images in image_batches(source, batch):
-        tokens = source.tokens(images).to(codes)
+    right, matcher, part = 0, Matcher(codes, metric), own_part(source)
+    for images in image_batches(part, batch):
+        tokens = part.tokens(images).to(codes)
         vectors = norm.apply(tokens)
         matched = match(vectors.flatten(0, 1), matcher, metric)
         shape = tokens.shape[:2]
@@ -56,5 +57,5 @@ def quantised_top1(
             tokens, vectors, matched.indices.reshape(shape), norm=norm, k=len(codes), lengths=lengths
         )
         found = head.of_means(mean.of(codes)).argmax(dim=1).cpu()
-        right += int((found == source.labels[images]).sum())
-    return right / source.n
+        right += int((found == part.labels[images]).sum())
+    return totals_over_ranks(right)[0] / source.n

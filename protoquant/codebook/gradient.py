@@ -15,13 +15,14 @@ from protoquant.codebook.matched import match
 from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.revive import revive
 from protoquant.codebook.schedule import warmup_cosine
-from protoquant.codebook.stage_one import BatchSums, Losses
-from protoquant.codebook.stream import TokenSource, image_batches, token_batches
+from protoquant.codebook.stage_one import BatchSums
+from protoquant.codebook.stream import TokenSource, image_batches, own_token_batches
 from protoquant.codebook.targets import Mixing, smooth
 from protoquant.codebook.task_head import TaskHead
 from protoquant.codebook.usage import UsageCounter
 from protoquant.codebook.worst import WorstTokens, revival_due
 from protoquant.core.errors import DataError
+from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 
 # Tokens mapped, matched and summed at once: what they need stays in the processor's caches.
 _CHUNK = 1_024
@@ -44,7 +45,8 @@ def gradient(
 
     Tokens go to their nearest code without gradient, and the code takes their place as it is, not of norm 1.
     The task head and everything before it are frozen; codes alone move, and without weight decay a code that
-    no token is nearest to stays where it is, until it is revived.
+    no token is nearest to stays where it is, until it is revived. In a distributed run every process looks at its
+    share of each batch, and all make the same step.
 
     Args:
         source: Train tokens and labels.
@@ -82,15 +84,15 @@ def gradient(
             rate = scale * warmup_cosine(
                 done, total=epochs * steps, warmup=config.warmup_epochs * steps, peak=config.lr, floor=config.floor
             )
-            losses = learner.step(source, images, rate, seen)
-            for name, value in losses.numbers().items():
+            for name, value in learner.step(source, images, rate, seen).items():
                 if not math.isfinite(value):
                     raise DataError(
                         f"{name} became {value} in epoch {number}, batch {step + 1}; lower quantize.gradient.lr"
                     )
                 totals[name] = totals.get(name, 0.0) + value * len(images) / source.n
-        revived = 0 if seen.worst is None else learner.revive(seen.usage, seen.worst)
-        yield Epoch(learner.codes, seen.usage, revived, totals | {"lr": rate})
+        usage = seen.usage.over_ranks()
+        revived = 0 if seen.worst is None else learner.revive(usage, seen.worst.over_ranks())
+        yield Epoch(learner.codes, usage, revived, totals | {"lr": rate})
 
 
 @dataclass(frozen=True)
@@ -125,30 +127,34 @@ class _Learner:
         """A copy of the codes as they are now."""
         return self._codes.detach().clone()
 
-    def step(self, source: TokenSource, images: Int64[Tensor, " n"], rate: float, seen: _Seen) -> Losses:
-        """Match one batch, and move the codes against the gradient of its losses."""
+    def step(self, source: TokenSource, images: Int64[Tensor, " n"], rate: float, seen: _Seen) -> dict[str, float]:
+        """Match one batch, and move the codes against the gradient of its losses; gives their numbers."""
         config, codes, labels = self._problem.config, self._codes.detach(), source.labels[images].to(self._codes.device)
-        tokens = source.tokens(images)
+        mine = own(len(images))
         targets = smooth(labels, len(self._problem.head.probe.bias), config.smoothing)
         mixing = None
         if config.mixup > 0.0:
             mixing = Mixing.draw(len(images), config.mixup, self._generator)
             targets = mixing.mix(targets, targets[mixing.others.to(targets.device)])
+        held = mine if mixing is None else slice(0, len(images))  # any image may be mixed with one of mine
+        tokens = source.tokens(images[held])
         sums = BatchSums(codes, self._problem.norm, keep=config.weight_balance > 0.0)
         matcher = Matcher(codes, self._problem.metric)
         size = max(1, _CHUNK // source.t)
-        for start in range(0, len(images), size):
-            here = tokens[start : start + size].to(codes)
+        for start in range(mine.start, mine.stop, size):
+            some = slice(start, min(start + size, mine.stop))
+            here = tokens[some.start - held.start : some.stop - held.start].to(codes)
             if mixing is not None:
-                here = mixing.mix(here, tokens[mixing.others[start : start + size]].to(codes))
+                here = mixing.mix(here, tokens[mixing.others[some]].to(codes))
             self._match(here, matcher, sums, seen)
-        losses = sums.losses(self._codes, targets, self._problem.head, config, self._problem.metric)
-        if bool(losses.total.isfinite()):
-            self._optimizer.zero_grad()
-            torch.autograd.backward(losses.total)
+        share = (mine.stop - mine.start) / len(images)
+        losses = sums.losses(self._codes, targets[mine], self._problem.head, config, self._problem.metric, share=share)
+        numbers = losses.numbers()
+        if math.isfinite(numbers["loss"]):
+            (self._codes.grad,) = map(sum_over_ranks, torch.autograd.grad(losses.total, self._codes))
             self._optimizer.param_groups[0]["lr"] = rate
             self._optimizer.step()
-        return losses
+        return numbers
 
     def revive(self, usage: UsageCounter, worst: WorstTokens) -> int:
         """Give dead codes a new place; Adam forgets what it knew of them."""
@@ -173,7 +179,7 @@ class _Learner:
 def _coordinate(source: TokenSource, norm: FeatureNorm, batch: int, codes: Float[Tensor, "k d"]) -> float:
     """Root mean square of the numbers of all tokens, in the space of the codes."""
     energy = 0.0
-    for tokens in token_batches(source, batch):
+    for tokens in own_token_batches(source, batch):
         for part in torch.split(tokens, _CHUNK):
             energy += float(torch.linalg.vector_norm(norm.apply(part.to(codes)), dtype=torch.float64)) ** 2
-    return math.sqrt(energy / (source.n * source.t * source.d))
+    return math.sqrt(totals_over_ranks(energy)[0] / (source.n * source.t * source.d))

@@ -1,6 +1,8 @@
 """Grounding: the train patch that each code stands for, no two codes the same one."""
 
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -9,6 +11,7 @@ from torch import Tensor
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.stream import TokenSource, image_batches
 from protoquant.core.errors import DataError
+from protoquant.distributed.ranks import gather_over_ranks
 
 _NEAREST = 16
 _ALIKE = 1e-6
@@ -32,12 +35,19 @@ class Grounding:
 
 
 class NearestPatches:
-    """Keeps the nearest patches of every code while tokens stream by, in memory of k * 16 numbers."""
+    """Keeps the nearest patches of every code while tokens stream by, in memory of k * 16 numbers.
 
-    def __init__(self, codes: Float[Tensor, "k d"], taken: Int64[Tensor, " m"] | None = None) -> None:
-        self._codes = codes
+    Args:
+        codes: Unit codes.
+        taken: Patches that no code may have any more, ascending.
+        first: Position of the first token that will be looked at.
+    """
+
+    def __init__(
+        self, codes: Float[Tensor, "k d"], taken: Int64[Tensor, " m"] | None = None, *, first: int = 0
+    ) -> None:
         self._taken = torch.empty(0, dtype=torch.int64) if taken is None else taken
-        self._seen = 0
+        self._seen = first
         self.cosines = codes.new_empty(len(codes), 0)
         self.patches = torch.empty(len(codes), 0, dtype=torch.int64, device=codes.device)
 
@@ -59,6 +69,15 @@ class NearestPatches:
         order = torch.argsort(cosines, dim=1, descending=True, stable=True)[:, :_NEAREST]
         self.cosines, self.patches = cosines.gather(1, order), patches.gather(1, order)
         self._seen += b
+
+    def over_ranks(self) -> Self:
+        """The nearest patches of all processes, each of which looked at a run of the tokens."""
+        every = gather_over_ranks((self.cosines.cpu(), self.patches.cpu()))
+        whole, device = copy(self), self.cosines.device
+        cosines, patches = (torch.cat(parts, dim=1).to(device) for parts in zip(*every, strict=True))
+        order = torch.argsort(cosines, dim=1, descending=True, stable=True)[:, :_NEAREST]
+        whole.cosines, whole.patches = cosines.gather(1, order), patches.gather(1, order)
+        return whole
 
 
 def ground(

@@ -12,9 +12,10 @@ from protoquant.codebook.config import Metric
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import Matcher
 from protoquant.codebook.revive import revive
-from protoquant.codebook.stream import TokenSource, token_batches
+from protoquant.codebook.stream import TokenSource, own_token_batches
 from protoquant.codebook.usage import UsageCounter
 from protoquant.codebook.worst import WorstTokens
+from protoquant.distributed.ranks import rank, sum_over_ranks, totals_over_ranks
 
 _SAME = 1e-6
 # Tokens that are converted, matched and summed at once: what they need stays in the CPU's caches.
@@ -59,6 +60,7 @@ def kmeans(
     at the start of a pass what they have learned weighs as much as one batch. A code that no token was nearest
     to in a pass is revived: it takes the place of the token that its own code represents worst. With
     ``"batch"`` the last moves of the last pass can leave a code dead; the codebook's final numbers count it.
+    In a distributed run every process looks at its share of each batch, and all end with the same codes.
 
     Args:
         source: Train tokens.
@@ -84,24 +86,25 @@ def kmeans(
     for _ in range(epochs):
         shuffle = generator if update == "batch" else None
         learned = _Pass(codes, counts / steps if update == "batch" else torch.zeros_like(counts), metric)
-        for tokens in token_batches(source, batch, shuffle):
+        for tokens in own_token_batches(source, batch, shuffle):
             for block in torch.split(tokens, _BLOCK):
                 here = block.to(codes.device)
                 learned.add(here if norm is None else norm.vectors(here, metric))
             if update == "batch":
                 learned.move()
         learned.move()
-        counts = learned.usage.counts.to(codes)
-        codes, revived, _ = revive(learned.codes, counts == 0, learned.worst.errors, learned.worst.vectors)
-        error, values = learned.error()
-        yield Epoch(codes, learned.usage, revived, values)
+        usage, worst = learned.usage.over_ranks(), learned.worst.over_ranks()
+        counts = usage.counts.to(codes)
+        codes, revived, _ = revive(learned.codes, counts == 0, worst.errors, worst.vectors)
+        error, values = learned.error(usage)
+        yield Epoch(codes, usage, revived, values)
         if revived == 0 and before - error <= tolerance * error:
             return
         before = error
 
 
 class _Pass:
-    """Sums of one pass over the tokens."""
+    """Sums of one pass over the tokens; of a distributed run's, over those of this process."""
 
     def __init__(self, codes: Float[Tensor, "k d"], weights: Float[Tensor, " k"], metric: Metric) -> None:
         self.codes = codes
@@ -109,8 +112,9 @@ class _Pass:
         self.worst = WorstTokens(codes)
         self._metric = metric
         self._matcher = Matcher(codes, metric)
-        self._sums = codes * weights[:, None]
-        self._weights = weights.clone()
+        known = weights if rank() == 0 else torch.zeros_like(weights)  # counts once in the sums over all processes
+        self._sums = codes * known[:, None]
+        self._weights = known.clone()
         self._distance = 0.0
 
     def add(self, vectors: Float[Tensor, "b d"]) -> None:
@@ -129,20 +133,24 @@ class _Pass:
 
     def move(self) -> None:
         """Turn sums into codes; a code without tokens, or whose tokens cancel, stays."""
-        sizes = self._weights
+        sums, sizes = sum_over_ranks(self._sums), sum_over_ranks(self._weights)
         if self._metric == "cosine":
-            sizes = torch.linalg.vector_norm(self._sums, dim=1)
+            sizes = torch.linalg.vector_norm(sums, dim=1)
             sizes = sizes.where(sizes > _SAME, 0.0)
         stays = sizes == 0
-        means = self._sums / sizes.where(~stays, 1.0)[:, None]
+        means = sums / sizes.where(~stays, 1.0)[:, None]
         means[stays] = self.codes[stays]
         self.codes = means
         self._matcher = Matcher(self.codes, self._metric)
 
-    def error(self) -> tuple[float, dict[str, float]]:
-        """What the pass must not raise, and the values to tell of it."""
-        health = self.usage.health()
+    def error(self, usage: UsageCounter) -> tuple[float, dict[str, float]]:
+        """What the pass must not raise, and the values to tell of it.
+
+        Args:
+            usage: Of all processes.
+        """
+        health = usage.health()
         if self._metric == "cosine":
             return health.quantization_error, {}
-        distance = self._distance / health.tokens
+        distance = totals_over_ranks(self._distance)[0] / health.tokens
         return distance, {"distance": distance}

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.stream import TokenSource, image_batches
+from protoquant.codebook.stream import TokenSource, image_batches, own_part
 from protoquant.core.artifacts import load_tensors, save_tensors
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
+from protoquant.distributed.ranks import largest_over_ranks, mean_over_ranks, sum_over_ranks, totals_over_ranks, world
 
 _FILE = "probe.safetensors"
 _HISTORY = 10
@@ -111,11 +112,15 @@ class FittedProbe:
 def pooled_tokens(source: TokenSource, batch: int, device: torch.device) -> Float[Tensor, "n d"]:
     """Average every image's patch tokens, the one thing here that grows with the number of images.
 
+    In a distributed run every process has those of its own part.
+
     Raises:
         DataError: A token holds NaN or infinity.
     """
-    parts = [source.tokens(images).to(device, torch.float32).mean(dim=1) for images in image_batches(source, batch)]
-    pooled = torch.cat(parts)
+    part = own_part(source)
+    pooled = torch.cat(
+        [part.tokens(images).to(device, torch.float32).mean(dim=1) for images in image_batches(part, batch)]
+    )
     if not bool(pooled.isfinite().all()):
         raise DataError("a patch token holds NaN or infinity; run extract again with dtype float32 or another backbone")
     return pooled
@@ -132,7 +137,8 @@ def fit_probe(
 ) -> FittedProbe:
     """Fit multinomial logistic regression for each penalty and keep the best on validation.
 
-    The objective is mean cross-entropy + penalty / 2 * sum of squared weights; the bias is free.
+    The objective is mean cross-entropy + penalty / 2 * sum of squared weights; the bias is free. In a distributed
+    run every process gives the images of its own part, and all get the same probe.
 
     Args:
         train: Mean-pooled train tokens.
@@ -146,7 +152,7 @@ def fit_probe(
         The probe and its accuracies.
     """
     mean, scale = _standards(train)
-    c, d = int(labels.max()) + 1, train.shape[1]
+    c, d = int(largest_over_ranks(labels.max())) + 1, train.shape[1]
     weight, bias = train.new_zeros(c, d), train.new_zeros(c)
     inputs = (train - mean) / scale
     fitted: list[FittedProbe] = []
@@ -159,14 +165,21 @@ def fit_probe(
 
 
 def top1(logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> float:
-    """Share of images whose highest logit is their label's, in [0, 1]."""
-    return float((logits.argmax(dim=1) == labels).to(torch.float64).mean())
+    """Share of images whose highest logit is their label's, in [0, 1]; of equal logits the lower class counts.
+
+    In a distributed run over the images of all processes.
+    """
+    right, images = totals_over_ranks(int((logits.argmax(dim=1) == labels).sum()), len(labels))
+    return right / images
 
 
 def _standards(train: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each dimension; 1 for a dimension that is constant but for rounding."""
     mean, deviation = train.mean(dim=0), train.std(dim=0, correction=0)
-    rounding = 1e-6 * train.abs().amax(dim=0)
+    if world() > 1:
+        own, mean = mean, mean_over_ranks(mean, len(train))
+        deviation = mean_over_ranks(deviation.square() + (own - mean).square(), len(train)).sqrt()
+    rounding = 1e-6 * largest_over_ranks(train.abs().amax(dim=0))
     return mean, torch.where(deviation > rounding, deviation, torch.ones_like(deviation))
 
 
@@ -179,6 +192,7 @@ def _minimise(
 ) -> tuple[Tensor, Tensor]:
     """Minimise the probe's objective from a start by L-BFGS with strong Wolfe steps."""
     weight, bias = (tensor.clone().requires_grad_() for tensor in start)
+    share = len(inputs) / totals_over_ranks(len(inputs))[0]
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=iterations,
@@ -191,9 +205,11 @@ def _minimise(
     def closure() -> float:
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(torch.addmm(bias, inputs, weight.T), labels)
-        objective = loss + penalty / 2 * weight.square().sum()
+        objective = share * (loss + penalty / 2 * weight.square().sum())
         torch.autograd.backward(objective)
-        return float(objective.detach())
+        for tensor in (weight, bias):
+            tensor.grad = None if tensor.grad is None else sum_over_ranks(tensor.grad)
+        return totals_over_ranks(float(objective.detach()))[0]
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()

@@ -21,13 +21,14 @@ from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_pa
 from protoquant.codebook.learn import learn
 from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
 from protoquant.codebook.size import Size, resolve_size
-from protoquant.codebook.stream import TokenSource, all_views, sample_tokens, token_batches
+from protoquant.codebook.stream import TokenSource, all_views, own_part, sample_tokens, token_batches
 from protoquant.codebook.task_head import TaskHead
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
 from protoquant.core.seeding import torch_generator
+from protoquant.distributed.ranks import from_first_rank, own, rank
 from protoquant.features.store import FeatureStore
 
 _LABEL = "quantize"
@@ -66,7 +67,7 @@ def quantize(
     on_event: OnEvent,
     probe: FittedProbe | None = None,
 ) -> QuantizeResult:
-    """Learn the codebook and fit the linear probe.
+    """Learn the codebook and fit the linear probe; of the processes of a distributed run, the first writes them.
 
     Opens the train and validation features only; memory does not grow with the number of images, but for
     one pooled vector of each for the probe.
@@ -98,6 +99,9 @@ def quantize(
     validation_health = measure(validation, codebook, config.batch)
     quantised = _quantised_numbers(config, validation, learned, codebook, fitted)
     on_event(MessageEvent(_sentence(size.k, train_health, validation_health)))
+    result = QuantizeResult(out, size.k, train_health, validation_health, fitted.train_top1, fitted.validation_top1)
+    if rank() > 0:
+        return result
     inputs = {"features/train": train.digest, "features/validation": validation.digest}
     with writing(out, KIND, inputs, params=config.model_dump(mode="json")) as folder:
         codebook.to(torch.device("cpu")).save(folder)
@@ -117,7 +121,7 @@ def quantize(
                 }
             ),
         )
-    return QuantizeResult(out, size.k, train_health, validation_health, fitted.train_top1, fitted.validation_top1)
+    return result
 
 
 def features_probe(
@@ -136,9 +140,9 @@ def features_probe(
     """
     return fit_probe(
         pooled_tokens(train, config.batch, device),
-        train.labels.to(device),
+        own_part(train).labels.to(device),
         pooled_tokens(validation, config.batch, device),
-        validation.labels.to(device),
+        own_part(validation).labels.to(device),
         penalties=config.probe_penalties,
         iterations=config.probe_iterations,
     )
@@ -153,10 +157,10 @@ def measure(source: TokenSource, codebook: Codebook, batch: int) -> CodebookHeal
         batch: Tokens of a step, rounded down to whole images.
     """
     usage = UsageCounter(codebook.k)
-    for tokens in token_batches(source, batch):
+    for tokens in token_batches(own_part(source), batch):
         assignment = codebook.assign(tokens[None].to(codebook.codes.device))
         usage.add(assignment.indices, assignment.similarities)
-    return usage.health()
+    return usage.over_ranks().health()
 
 
 def _check_validation(train: FeatureStore, validation: FeatureStore) -> None:
@@ -171,7 +175,7 @@ def _learn(
 ) -> tuple[Tensor, Codebook, list[dict[str, float | str]]]:
     """Seed the codes, then move them over all train tokens; also give them as they were learned, of any length."""
     device = probe.mean.device
-    norm = fit_feature_norm(config.feature_norm, token_batches(train, config.batch), device)
+    norm = fit_feature_norm(config.feature_norm, token_batches(own_part(train), config.batch), device)
     history: list[dict[str, float | str]] = []
 
     def note(phase: str, numbers: Mapping[str, float]) -> None:
@@ -179,7 +183,7 @@ def _learn(
         on_event(EpochEvent(_LABEL, len(history), {name: numbers[name] for name in _TOLD if name in numbers}))
 
     if size.of_class is None:
-        codes = _seed(config, train, norm, size.k, device=device, seed=seed)
+        codes = from_first_rank(_seed(config, train, norm, size.k, device=device, seed=seed))
     else:
         of_classes = class_aware_codes(
             config, train, norm, probe, size.of_class, device=device, seed=seed, on_event=on_event
@@ -217,14 +221,15 @@ def _directions(codes: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
 
 def _measure_and_ground(train: FeatureStore, codebook: Codebook, batch: int) -> tuple[CodebookHealth, Grounding]:
     """Measure the codes and find their patches in one pass."""
-    usage, patches = UsageCounter(codebook.k), NearestPatches(codebook.codes)
-    for tokens in token_batches(train, batch):
+    usage = UsageCounter(codebook.k)
+    patches = NearestPatches(codebook.codes, first=own(train.n).start * train.t)
+    for tokens in token_batches(own_part(train), batch):
         units = codebook.norm.units(tokens.to(codebook.codes.device))
         similarities = (units @ codebook.codes.T).clamp_(-1.0, 1.0)
         best, indices = similarities.max(dim=1)
         usage.add(indices, best)
         patches.add(units, similarities)
-    return usage.health(), ground(train, codebook.codes, codebook.norm, patches, batch)
+    return usage.over_ranks().health(), ground(train, codebook.codes, codebook.norm, patches.over_ranks(), batch)
 
 
 def _grounding_table(train: FeatureStore, codebook: Codebook, grounding: Grounding) -> pd.DataFrame:

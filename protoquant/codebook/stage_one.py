@@ -12,6 +12,7 @@ from protoquant.codebook.learner_config import GradientConfig
 from protoquant.codebook.matching import Metric
 from protoquant.codebook.quantised import QuantisedMean
 from protoquant.codebook.task_head import TaskHead
+from protoquant.distributed.ranks import totals_over_ranks, world
 
 _SMALL = 1e-12
 
@@ -19,6 +20,8 @@ _SMALL = 1e-12
 @dataclass(frozen=True)
 class Losses:
     """The losses of a batch, each a number with a gradient to the codes.
+
+    In a distributed run a process has its part of each: numbers and gradients add up to the whole.
 
     Attributes:
         total: The weighted sum of the others.
@@ -33,9 +36,10 @@ class Losses:
     balance: Float[Tensor, ""]
 
     def numbers(self) -> dict[str, float]:
-        """All losses by name."""
-        parts = {"loss": self.total, "loss_task": self.task, "loss_codebook": self.codebook}
-        return {name: float(value.detach()) for name, value in (parts | {"loss_balance": self.balance}).items()}
+        """All losses by name, of all processes together."""
+        names = ("loss", "loss_task", "loss_codebook", "loss_balance")
+        parts = (self.total, self.task, self.codebook, self.balance)
+        return dict(zip(names, totals_over_ranks(*(float(part.detach()) for part in parts)), strict=True))
 
 
 class BatchSums:
@@ -84,6 +88,8 @@ class BatchSums:
         head: TaskHead,
         config: GradientConfig,
         metric: Metric,
+        *,
+        share: float = 1.0,
     ) -> Losses:
         """Work out the losses.
 
@@ -96,17 +102,21 @@ class BatchSums:
             head: The frozen task head.
             config: The weights.
             metric: As in matching.
+            share: Images added here, as a share of the batch; less than 1 in a distributed run.
 
         Source:
             Janusz et al. 2026, stage 1; dL/de_k = w_task * sum of dCE/dzq_i + w_codebook * 2 / (b d) *
             sum of (e_k - x_i), both over the tokens i of code k.
         """
-        means = torch.cat([mean.of(codes) for mean in self._means])
-        task = torch.nn.functional.cross_entropy(head.of_means(means), targets.to(means))
-        codebook, balance = self._codebook_loss(codes), task.new_zeros(())
+        task = codebook = balance = 0.0 * codes.sum()
+        if self._means:
+            means = torch.cat([mean.of(codes) for mean in self._means])
+            task = share * torch.nn.functional.cross_entropy(head.of_means(means), targets.to(means))
+            codebook = share * self._codebook_loss(codes)
         if self._kept is not None and config.balance_temperature is not None:
-            vectors = torch.cat(self._kept)
+            vectors = torch.cat([codes.detach()[:0], *self._kept])
             balance = balance_loss(_similarities(vectors, codes, metric), config.balance_temperature)
+            balance = balance - (1.0 - 1.0 / world()) * balance.detach()  # all know its number, each has some gradient
         total = config.weight_task * task + config.weight_codebook * codebook + config.weight_balance * balance
         return Losses(total, task, codebook, balance)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.core.errors import ShapeError
+from protoquant.distributed.ranks import own, own_images, world
 from protoquant.features.store import FeatureStore
 
 
@@ -138,6 +139,52 @@ class ViewedSource:
         return self.plain.tokens(images) if found is None else found
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some images of a source, as a source.
+
+    Attributes:
+        whole: Where they are.
+        images: Their positions (n).
+    """
+
+    whole: TokenSource
+    images: Int64[Tensor, " n"]
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    @property
+    def t(self) -> int:
+        """Patch tokens of an image."""
+        return self.whole.t
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token."""
+        return self.whole.d
+
+    @property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image."""
+        return self.whole.labels[self.images]
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+        """Read the tokens of some images."""
+        return self.whole.tokens(self.images[indices])
+
+
+def own_part(source: TokenSource) -> TokenSource:
+    """The images that this process looks at where each is looked at once: a run of them in their order.
+
+    Raises:
+        UsageError: There are fewer images than processes.
+    """
+    return source if world() == 1 else Part(source, torch.arange(source.n)[own_images(source.n)])
+
+
 def all_views(store: FeatureStore) -> TokenSource:
     """The images of a store and all their augmented views as one source; the store itself where it has none."""
     return ViewedSource(store, store.views) if store.views else store
@@ -175,6 +222,14 @@ def token_batches(
     """
     for indices in image_batches(source, batch, generator):
         yield source.tokens(indices).reshape(-1, source.d)
+
+
+def own_token_batches(
+    source: TokenSource, batch: int, generator: torch.Generator | None = None
+) -> Iterator[Float[Tensor, "b d"]]:
+    """Stream this process's share of each of the batches of ``token_batches``, which may be none of a small one."""
+    for indices in image_batches(source, batch, generator):
+        yield source.tokens(indices[own(len(indices))]).reshape(-1, source.d)
 
 
 def sample_tokens(

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.ranks import sum_over_ranks
+from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,11 @@ class UsageCounter:
         self._error += float((1.0 - cosine).sum())
         self._residual += float((1.0 - cosine.square()).sum())
 
-    def over_ranks(self, device: torch.device) -> "UsageCounter":
-        """The counts of all processes of a distributed run; a copy where there is one.
-
-        Args:
-            device: Where the processes exchange tensors.
-        """
+    def over_ranks(self) -> "UsageCounter":
+        """The counts of all processes of a distributed run."""
         whole = UsageCounter(len(self._counts))
-        whole._counts = sum_over_ranks(self._counts.to(device, copy=True)).cpu()
-        errors = torch.tensor([self._error, self._residual], dtype=torch.float64, device=device)
-        whole._error, whole._residual = sum_over_ranks(errors).tolist()
+        whole._counts = sum_over_ranks(self._counts)
+        whole._error, whole._residual = totals_over_ranks(self._error, self._residual)
         return whole
 
     def health(self) -> CodebookHealth:

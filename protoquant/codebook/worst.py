@@ -1,8 +1,12 @@
 """The token that each code represents worst, kept while tokens stream by, and when dead codes may have it."""
 
+from typing import Self
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from protoquant.distributed.ranks import largest_over_ranks, rank, sum_over_ranks, world
 
 
 class WorstTokens:
@@ -31,6 +35,15 @@ class WorstTokens:
         better = largest > self.errors
         self.vectors[better] = vectors[rows[better]]
         self.errors = torch.maximum(self.errors, largest)
+
+    def over_ranks(self) -> Self:
+        """Agree on the worst token of every code over all processes; of equally bad ones the lowest rank's."""
+        agreed = type(self)(self.vectors)
+        agreed.errors = largest_over_ranks(self.errors)
+        lost = torch.full_like(self.errors, float(world()))
+        first = -largest_over_ranks(-lost.masked_fill(self.errors == agreed.errors, float(rank())))
+        agreed.vectors = sum_over_ranks(torch.where((first == rank())[:, None], self.vectors, 0.0))
+        return agreed
 
 
 def revival_due(epoch: int, epochs: int, *, every: int, until: float | None) -> bool:

@@ -59,6 +59,30 @@ class Cluster:
             f"(there: {had}); lower them"
         )
 
+    def require_room(self, what: str, processes: int, *, gpus: float) -> None:
+        """Refuse more processes, of one processor each, than all nodes have room for.
+
+        Args:
+            what: As for ``require``.
+            processes: How many.
+            gpus: Graphics cards, or a part of one, that each needs.
+
+        Raises:
+            UsageError: There is no room for them.
+        """
+        self.require(what, cpus=1, gpus=gpus)
+        room = sum(
+            min(int(node.get("CPU", 0.0)), int(node.get("GPU", 0.0) / gpus) if gpus else processes)
+            for node in self.nodes
+        )
+        if processes > room:
+            raise UsageError(f"{what} must be at most {room}, which Ray's nodes have room for, got {processes}")
+
+    @property
+    def named_nodes(self) -> str:
+        """How many nodes, in words."""
+        return f"{len(self.nodes)} node{'s' if len(self.nodes) > 1 else ''}"
+
 
 @contextmanager
 def joined() -> Iterator[Cluster]:

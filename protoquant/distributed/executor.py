@@ -6,9 +6,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
-from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
+from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.events import MessageEvent, OnEvent
-from protoquant.distributed.cluster import Cluster, joined
+from protoquant.distributed.cluster import joined
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -44,22 +44,9 @@ def run_on_ray(
         ProtoQuantError: What a job raised, of its own class; or its process died again and again.
     """
     with joined() as cluster:
-        cluster.require("PROTOQUANT_PROCESSES", cpus=1, gpus=gpus)
-        if processes > (room := _room(cluster, gpus)):
-            raise UsageError(
-                f"PROTOQUANT_PROCESSES must be at most {room}, which Ray's nodes have room for, got {processes}"
-            )
-        nodes = f"{len(cluster.nodes)} node{'s' if len(cluster.nodes) > 1 else ''}"
-        on_event(MessageEvent(f"{len(jobs)} jobs for {processes} processes on {nodes}"))
+        cluster.require_room("PROTOQUANT_PROCESSES", processes, gpus=gpus)
+        on_event(MessageEvent(f"{len(jobs)} jobs for {processes} processes on {cluster.named_nodes}"))
         return _Round(make, jobs, gpus, on_done).run(processes)
-
-
-def _room(cluster: Cluster, gpus: float) -> int:
-    def of(node: Any) -> int:
-        cpus = int(node.get("CPU", 0.0))
-        return min(cpus, int(node.get("GPU", 0.0) / gpus)) if gpus else cpus
-
-    return sum(map(of, cluster.nodes))
 
 
 class _Process(Generic[Job, Result]):

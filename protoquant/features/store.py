@@ -134,8 +134,11 @@ class FeatureStore:
         names = {name.rpartition("/")[0] for name in self._files if name.startswith(f"{VIEWS}/")}
         return tuple(self._view(name) for name in sorted(names))
 
-    def shards(self) -> Iterator[tuple[slice, Float[Tensor, "n t d"]]]:
+    def shards(self, images: slice | None = None) -> Iterator[tuple[slice, Float[Tensor, "n t d"]]]:
         """Pass over the store, one memory-mapped shard at a time.
+
+        Args:
+            images: A run of images; shards without any of them are passed over. None: all images.
 
         Yields:
             The shard's range of images, and its tokens in the stored dtype; do not write to them.
@@ -143,7 +146,8 @@ class FeatureStore:
         Raises:
             ArtifactError: A shard is missing or damaged.
         """
-        for start in range(0, self.n, self.shard):
+        first, after = (0, self.n) if images is None else (images.start, images.stop)
+        for start in range(first - first % self.shard, after, self.shard):
             yield slice(start, min(start + self.shard, self.n)), self._shard(start // self.shard)
 
     def tokens(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> Float[Tensor, "m t d"]:

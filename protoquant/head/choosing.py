@@ -33,43 +33,6 @@ class Offers:
     units: Float[Tensor, "k m d"]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some images of a source, as a source.
-
-    Attributes:
-        whole: Where they are.
-        images: Their positions (n).
-    """
-
-    whole: TokenSource
-    images: Int64[Tensor, " n"]
-
-    @property
-    def n(self) -> int:
-        """Number of images."""
-        return len(self.images)
-
-    @property
-    def t(self) -> int:
-        """Patch tokens of an image."""
-        return self.whole.t
-
-    @property
-    def d(self) -> int:
-        """Dimension of a token."""
-        return self.whole.d
-
-    @property
-    def labels(self) -> Int64[Tensor, " n"]:
-        """Label of every image."""
-        return self.whole.labels[self.images]
-
-    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
-        """Read the tokens of some images."""
-        return self.whole.tokens(self.images[indices])
-
-
 def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " a"], Int64[Tensor, " b"]]:
     """Cut images in two, class by class: every other image of a class goes to the second part.
 

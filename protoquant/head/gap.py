@@ -81,4 +81,4 @@ def _mean_entropy(problem: Problem, logits: Logits, share: float) -> float:
         if share < 1:
             chances += (1 - share) * problem.target_rows(block)
         total += float(torch.special.entr(chances).sum())
-    return total / problem.n
+    return problem.mean(total)

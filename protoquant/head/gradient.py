@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protoquant.codebook.schedule import warmup_cosine
 from protoquant.codebook.targets import mixup, smooth
 from protoquant.core.errors import DataError
+from protoquant.distributed.ranks import gather_over_ranks, rank, sum_over_ranks, world
 from protoquant.head.config import GradientConfig
 from protoquant.head.objective import cross_entropy
 from protoquant.head.problem import Problem
@@ -47,6 +48,8 @@ def train_epochs(
 ) -> Iterator[Epoch]:
     """Minimise mean CE(objective(a relu(W)^T), y) + penalty / c * sum(relu(W)) for one penalty.
 
+    In a distributed run every process makes the same steps, on batches that all have put together.
+
     Args:
         problem: Scores and labels; its targets, where it has some, take the place of smoothed labels.
         penalty: L1 penalty, >= 0, on the scale of the proximal solver's.
@@ -65,12 +68,12 @@ def train_epochs(
     raw = torch.randn(problem.classes, problem.k, generator=generator, dtype=problem.dtype)
     raw = raw.mul_(DEVIATION).add_(MEAN).to(problem.labels.device)
     optimizer = _optimizer(raw, config)
-    per_epoch = -(-problem.n // config.batch)
+    per_epoch = -(-problem.images // config.batch)
     total, warmup = config.epochs * per_epoch, config.warmup_epochs * per_epoch
     step = 0
     for number in range(1, config.epochs + 1):
         objective = 0.0
-        order = torch.randperm(problem.n, generator=generator).to(problem.labels.device)
+        order = torch.randperm(problem.images, generator=generator).to(problem.labels.device)
         for batch, images in enumerate(torch.split(order, config.batch), start=1):
             rate = warmup_cosine(step, total=total, warmup=warmup, peak=config.lr, floor=min(FLOOR, config.lr))
             optimizer.param_groups[0]["lr"] = rate
@@ -82,7 +85,7 @@ def train_epochs(
                     f"lower train.gradient.lr, {config.lr:g}"
                 )
             optimizer.step()
-            objective += value * len(images) / problem.n
+            objective += value * len(images) / problem.images
             step += 1
         yield Epoch(number, step, objective, raw.relu())
 
@@ -117,14 +120,26 @@ def loss_and_gradient(
 def _batch(
     problem: Problem, images: Tensor, config: GradientConfig, generator: torch.Generator
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n c"]]:
-    """Scores and soft labels of some images, mixed as the config says."""
-    scores = problem.rows(images)
+    """Scores and soft labels of some images, by their positions among all, mixed as the config says."""
+    first = sum(gather_over_ranks(problem.n)[: rank()])
+    mine = (images >= first) & (images < first + problem.n)
+    here = images[mine] - first
     if problem.targets is None:
-        targets = smooth(problem.labels[images], problem.classes, config.smoothing).to(problem.dtype)
+        labels = smooth(problem.labels[here], problem.classes, config.smoothing).to(problem.dtype)
     else:
-        targets = problem.target_rows(images)
+        labels = problem.target_rows(here)
+    scores, targets = (_whole(part, mine) for part in (problem.rows(here), labels))
     mixed = mixup(scores, targets, config.mixup, generator)
     return mixed.values, mixed.targets
+
+
+def _whole(rows: Float[Tensor, "b m"], mine: Bool[Tensor, " n"]) -> Float[Tensor, "n m"]:
+    """Put a batch together whose marked rows are here and the others with other processes."""
+    if world() == 1:
+        return rows
+    whole = rows.new_zeros(len(mine), rows.shape[1])
+    whole[mine] = rows
+    return sum_over_ranks(whole)
 
 
 def _optimizer(raw: Tensor, config: GradientConfig) -> torch.optim.Optimizer:

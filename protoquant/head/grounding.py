@@ -12,13 +12,14 @@ from torch import Tensor
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.grounding import NearestPatches, foreign, ground
+from protoquant.codebook.probe import top1
 from protoquant.codebook.stream import TokenSource, image_batches
 from protoquant.core.errors import DataError
 from protoquant.head.choosing import Judge, Offers, choose_patches
 from protoquant.head.config import Grounding
 from protoquant.head.head import head_logits
 from protoquant.head.nearest import Nearest
-from protoquant.head.path import Fitted, top1
+from protoquant.head.path import Fitted
 from protoquant.head.presence import ScoredSplit
 from protoquant.head.select import Candidate
 

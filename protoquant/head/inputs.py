@@ -15,6 +15,7 @@ from protoquant.core.artifacts import artifact_digest, open_artifact
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import OnEvent
 from protoquant.data.table import ImageTable
+from protoquant.distributed.ranks import world
 from protoquant.features.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.head.presence import ScoredSplit, score_split
@@ -165,7 +166,7 @@ def scoring(
         device: Where to compute.
         on_event: Told of progress.
     """
-    images = given.train.n + given.validation.n
+    images = (given.train.n + given.validation.n) // world()
     if device.type != "cpu" or 4 * images * given.codebook.k * len(config.temperatures) <= MAPPED:
         yield Scoring(config, given, device, None, on_event)
         return

@@ -1,5 +1,6 @@
 """Codes and head trained together on stored tokens, from a head that is already good."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from protoquant.codebook.schedule import warmup_cosine
 from protoquant.codebook.stream import TokenSource
 from protoquant.codebook.targets import smooth
 from protoquant.core.errors import DataError
+from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 from protoquant.head.config import JointConfig
 from protoquant.head.presence import competition
 
@@ -54,7 +56,8 @@ def joint_epochs(
     The gradient reaches a code through the softmax at the cells where some prototype is found, so codes that the
     head does not use move too: they compete. A weight that is zero stays zero, as in the paper's training, so the
     head keeps its size or shrinks. In every step each prototype is left out of an image with the chance
-    ``prototype_dropout``, and the others count for more: no class may lean on a single part.
+    ``prototype_dropout``, and the others count for more: no class may lean on a single part. In a distributed run
+    every process looks at its share of each batch, and all make the same step.
 
     Args:
         views: The plain train tokens, then augmented views of the same images; one after the other, an epoch each.
@@ -81,19 +84,22 @@ def joint_epochs(
         for batch, images in enumerate(_batches(n, config.batch, generator), start=1):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = warmup_cosine(step, total=total, warmup=total // 10, peak=peak, floor=peak * FLOOR)
-            units = codebook.norm.units(source.tokens(images).to(device))
-            targets = smooth(source.labels[images].to(device), len(head), config.smoothing)
-            scores = _drop(_scores(units, codes, temperature), config.prototype_dropout, generator)
-            loss = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1).mean()
-            if not bool(torch.isfinite(loss)):
+            factors = _dropout((len(images), len(codes)), config.prototype_dropout, generator)[own(len(images))]
+            mine = images[own(len(images))]
+            units = codebook.norm.units(source.tokens(mine).to(device))
+            targets = smooth(source.labels[mine].to(device), len(head), config.smoothing)
+            scores = _scores(units, codes, temperature) * factors.to(units)
+            losses = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1)
+            loss = losses.sum() / len(images)
+            (value,) = totals_over_ranks(float(loss.detach()))
+            if not math.isfinite(value):
                 raise DataError(
-                    f"the joint loss is {float(loss.detach())} in epoch {number}, batch {batch}; lower "
+                    f"the joint loss is {value} in epoch {number}, batch {batch}; lower "
                     f"train.joint.lr_codes, {config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
                 )
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            codes.grad, head.grad = map(sum_over_ranks, torch.autograd.grad(loss, [codes, head]))
             optimizer.step()
-            summed += float(loss.detach()) * len(images)
+            summed += value * len(images)
             step += 1
         moved = normalize(codes.detach(), dim=1)
         drift = float((moved * start).sum(dim=1).double().mean())
@@ -112,13 +118,12 @@ def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Int64[Te
     yield from (order[start : start + size] for start in range(0, n, size))
 
 
-def _drop(scores: Float[Tensor, "n k"], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:
-    """Leave prototypes out of images at random and scale the others so that the mean stays.
+def _dropout(shape: tuple[int, int], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:
+    """Factors of presences: 0 for prototypes left out of an image at random, more than 1 so that the mean stays.
 
     Source:
         Srivastava et al. 2014 (dropout), on the inputs of the head.
     """
     if share == 0.0:
-        return scores
-    kept = (torch.rand(scores.shape, generator=generator) >= share).to(scores)
-    return scores * kept / (1.0 - share)
+        return torch.ones(shape)
+    return (torch.rand(shape, generator=generator) >= share).float() / (1.0 - share)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from protoquant.distributed.ranks import gather_over_ranks
+
 _NONE = -2.0
 
 
@@ -48,6 +50,14 @@ class Nearest:
             torch.cat([self.images, positions], dim=1).gather(1, kept),
             torch.cat([self.cells, cells.T], dim=1).gather(1, kept),
         )
+
+    def over_ranks(self) -> Self:
+        """The nearest images of all processes, each of which looked at a run of the split."""
+        every = gather_over_ranks((self.cosines.cpu(), self.images.cpu(), self.cells.cpu()))
+        cosines, images, cells = (torch.cat(parts, dim=1).to(self.cosines.device) for parts in zip(*every, strict=True))
+        cosines, order = cosines.sort(dim=1, descending=True, stable=True)
+        kept = order[:, : self.cosines.shape[1]]
+        return type(self)(cosines[:, : kept.shape[1]], images.gather(1, kept), cells.gather(1, kept))
 
     def led_by(self, images: Int64[Tensor, "k l"], cells: Int64[Tensor, "k l"], cosines: Float[Tensor, "k l"]) -> Self:
         """Put the patches that a code is made of first; its other images follow, each once.

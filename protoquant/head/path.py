@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.core.errors import DataError
@@ -132,11 +132,6 @@ def _by_gradient(
         gradient = problem.gradient(logits)
         solution = describe(problem, best.weights, logits, gradient=gradient, penalty=penalty, iterations=best.steps)
         yield _Fit(solution, solution, best.number)
-
-
-def top1(logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> float:
-    """Share of images whose highest logit is their label's, in [0, 1]; of equal logits the lower class counts."""
-    return float((logits.argmax(dim=1) == labels).double().mean())
 
 
 def _describe(temperature: float, problem: Problem, held: Problem, fit: _Fit) -> Candidate:

@@ -1,6 +1,6 @@
 """Presence: how surely a code is somewhere in an image, and where."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import LinearProbe
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import OnEvent, ProgressEvent
+from protoquant.distributed.ranks import own_images, totals_over_ranks
 from protoquant.features.store import FeatureStore
 from protoquant.head.nearest import Nearest
 
@@ -31,22 +32,30 @@ class Presence:
 
 @dataclass(frozen=True)
 class ScoredSplit:
-    """All that train needs of a split, from one pass over its tokens.
+    """All that train needs of a split, from one pass over its tokens; of a distributed run, of this process's images.
 
     Attributes:
         scores: Presence (n, k) for each temperature, in the order asked for.
         probe_logits: The linear probe's class scores (n, c).
-        nearest: The images nearest to each code.
+        nearest: The images nearest to each code, of the whole split.
         labels: Class of every image (n).
+        first: Position of the first image in the split.
     """
 
     scores: tuple[Float[Tensor, "n k"], ...]
     probe_logits: Float[Tensor, "n c"]
     nearest: Nearest
     labels: Int64[Tensor, " n"]
+    first: int = 0
+
+    @property
+    def images(self) -> int:
+        """Images of the whole split."""
+        return round(totals_over_ranks(len(self.labels))[0])
 
     def on(self, images: Int64[Tensor, " m"]) -> "ScoredSplit":
-        """The same of some images; the images nearest to each code stay those of the whole split."""
+        """The same of some images, by position; the images nearest to each code stay those of the whole split."""
+        images = images[(images >= self.first) & (images < self.first + len(self.labels))] - self.first
         scores = tuple(part[images] for part in self.scores)
         return ScoredSplit(scores, self.probe_logits[images], self.nearest, self.labels[images])
 
@@ -152,7 +161,8 @@ def score_split(
 ) -> ScoredSplit:
     """Score every image of a split in one pass: each cosine is computed once, whatever the number of temperatures.
 
-    No more than one batch of cosines (batch, t, k) is held; what remains is (n, k) for each temperature.
+    No more than one batch of cosines (batch, t, k) is held; what remains is (n, k) for each temperature. In a
+    distributed run every process scores the images of its own part.
 
     Args:
         store: Patch tokens of the split.
@@ -172,26 +182,30 @@ def score_split(
     if store.n == 0:
         raise ShapeError(f"{store.path} holds no image; check the shares of prepare")
     codebook, probe = codebook.to(device), probe.to(device)
-    scores = tuple(_room((store.n, codebook.k), folder, number, device) for number in range(len(temperatures)))
+    mine = own_images(store.n)
+    n = mine.stop - mine.start
+    scores = tuple(_room((n, codebook.k), folder, number, device) for number in range(len(temperatures)))
     logits: list[Tensor] = []
     best = Nearest.empty(codebook.k, nearest, device)
-    on_event(ProgressEvent(label, 0, store.n))
-    for place, shard in store.shards():
-        for start in range(0, len(shard), batch):
-            tokens = shard[start : start + batch].to(device)
-            first, after = place.start + start, place.start + start + len(tokens)
-            similarity = codebook.similarity(tokens)
-            for kept, temperature in zip(scores, temperatures, strict=True):
-                background = codebook.background(tokens, temperature)
-                kept[first:after] = competition(similarity, temperature, background).amax(dim=1)
-            logits.append(probe.logits(tokens.float().mean(dim=1)))
-            best = best.with_images(similarity, first)
-            on_event(ProgressEvent(label, after, store.n))
-    return ScoredSplit(scores, torch.cat(logits), best, store.labels.to(device))
+    on_event(ProgressEvent(label, 0, n))
+    done = 0
+    for part in _batches(store, mine, batch):
+        tokens = part.to(device)
+        similarity = codebook.similarity(tokens)
+        for kept, temperature in zip(scores, temperatures, strict=True):
+            background = codebook.background(tokens, temperature)
+            kept[done : done + len(tokens)] = competition(similarity, temperature, background).amax(dim=1)
+        logits.append(probe.logits(tokens.float().mean(dim=1)))
+        best = best.with_images(similarity, mine.start + done)
+        done += len(tokens)
+        on_event(ProgressEvent(label, done, n))
+    return ScoredSplit(scores, torch.cat(logits), best.over_ranks(), store.labels[mine].to(device), mine.start)
 
 
 def presence_scores(store: FeatureStore, codebook: Codebook, temperature: float, batch: int) -> Float[Tensor, "n k"]:
-    """Presence scores of every image of a split for one temperature, on the codebook's device.
+    """Presence scores of the images of a split for one temperature, on the codebook's device.
+
+    In a distributed run every process scores the images of its own part.
 
     Args:
         store: Patch tokens of the split, at least one image.
@@ -200,8 +214,16 @@ def presence_scores(store: FeatureStore, codebook: Codebook, temperature: float,
         batch: Images at once; batches are cut at shard offsets.
     """
     device = codebook.codes.device
-    parts = (shard[start : start + batch] for _, shard in store.shards() for start in range(0, len(shard), batch))
+    parts = _batches(store, own_images(store.n), batch)
     return torch.cat([presence(tokens.to(device), codebook, temperature).scores for tokens in parts])
+
+
+def _batches(store: FeatureStore, images: slice, batch: int) -> Iterator[Float[Tensor, "b t d"]]:
+    """Read a run of images; batches are cut at shard offsets."""
+    for place, shard in store.shards(images):
+        first, after = max(images.start, place.start), min(images.stop, place.stop)
+        for start in range(first, after, batch):
+            yield shard[start - place.start : min(start + batch, after) - place.start]
 
 
 def _room(shape: tuple[int, int], folder: Path | None, number: int, device: torch.device) -> Float[Tensor, "n k"]:

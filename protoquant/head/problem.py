@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from protoquant.core.errors import DataError, ShapeError
+from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks
 
 WHOLE = 1 << 25
 """Most scores or logits that are held in memory at once (128 MiB of float32); beyond, rows come in blocks."""
@@ -61,6 +62,7 @@ class Problem:
     Small problems are held whole, and their logits are carried from step to step. In large ones rows come in
     blocks, and logits are computed again from the weights when they are needed: then memory does not grow with
     the number of images, and scores may lie in a memory-mapped file. Both give the same numbers but for rounding.
+    In a distributed run every process gives its own images: the problem, its losses and gradients are of all.
 
     Args:
         scores: Presence scores (n, k), float16, float32 or float64; the solver computes in their dtype, in
@@ -93,6 +95,7 @@ class Problem:
         self.stored = scores if self.block else scores.to(self.dtype)
         self.columns: Int[Tensor, " m"] | None = None
         self._check()
+        self.images = round(totals_over_ranks(self.n)[0])
 
     def _check(self) -> None:
         n, c, labels = self.n, self.classes, self.labels
@@ -157,7 +160,11 @@ class Problem:
         for block in self.blocks():
             part = logits[block]
             total += float((torch.logsumexp(part, dim=1).double() - self._own(part, block)).sum())
-        return total / self.n
+        return self.mean(total)
+
+    def mean(self, total: float) -> float:
+        """A sum over the images of this process as a mean over all."""
+        return totals_over_ranks(total)[0] / self.images
 
     def gradient(self, logits: Logits) -> Float[Tensor, "c k"]:
         """Gradient of the mean cross-entropy, times c: on the scale of the penalty."""
@@ -176,7 +183,7 @@ class Problem:
             else:
                 error -= self.target_rows(block)
             gradient.addmm_(error.T, self.rows(block))
-        return loss / self.n, gradient.mul_(self.classes / self.n)
+        return self.mean(loss), sum_over_ranks(gradient).mul_(self.classes / self.images)
 
     def curvature(self, logits: Logits, direction: Float[Tensor, "c k"]) -> float:
         """Second derivative of the mean cross-entropy along a direction."""
@@ -185,7 +192,7 @@ class Problem:
             change, chances = self.rows(block) @ direction.T, torch.softmax(logits[block], dim=1)
             mean = (chances * change).sum(dim=1, keepdim=True)
             spread += float((chances * (change - mean).square()).sum().double())
-        return spread / self.n
+        return self.mean(spread)
 
     def diagonal(self, logits: Logits) -> Float[Tensor, "c k"]:
         """Diagonal of the Hessian of the mean cross-entropy, times c: c * mean_i a_ip^2 p_ij (1 - p_ij)."""
@@ -193,13 +200,13 @@ class Problem:
         for block in self.blocks():
             chances = torch.softmax(logits[block], dim=1)
             diagonal.addmm_((chances * (1 - chances)).T, self.rows(block).square())
-        return diagonal.mul_(self.classes / self.n)
+        return sum_over_ranks(diagonal).mul_(self.classes / self.images)
 
     def top1(self, weights: Float[Tensor, "c k"]) -> float:
         """Share of images whose highest logit is their label's, in [0, 1]; of equal logits the lower class counts."""
         logits = self.logits(weights)
         right = sum(int((logits[block].argmax(dim=1) == self.labels[block]).sum()) for block in self.blocks())
-        return right / self.n
+        return self.mean(right)
 
     def _own(self, logits: Float[Tensor, "b c"], block: slice) -> Float[Tensor, " b"]:
         """What the targets say of the logits: the label's, or the mean of all by their shares; float64."""

@@ -6,12 +6,13 @@ from typing import Any
 import pandas as pd
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.probe import top1
 from protoquant.core.artifacts import rounded
 from protoquant.head.bundle import Bundle
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding import Price
 from protoquant.head.inputs import Scores, TrainInputs
-from protoquant.head.path import Fitted, top1
+from protoquant.head.path import Fitted
 from protoquant.head.provenance import provenance_table
 from protoquant.head.select import Candidate
 
@@ -116,7 +117,7 @@ def bundle_of(config: TrainConfig, given: TrainInputs, trained: Trained) -> Bund
 
 def head_sentence(trained: Trained, probe_top1: float) -> str:
     """The taken head in one line."""
-    chosen, n = trained.taken.candidate, len(trained.scores.validation.labels)
+    chosen, n = trained.taken.candidate, trained.scores.validation.images
     return (
         f"head: validation top-1 {chosen.validation_top1:.4f}, linear probe {probe_top1:.4f}, n = {n}; "
         f"{chosen.prototypes} prototypes, {chosen.class_size:.1f} per class, temperature {chosen.temperature:g}"
@@ -129,8 +130,8 @@ def _metrics(config: TrainConfig, trained: Trained) -> dict[str, Any]:
     splits = {"train": trained.scores.train, "validation": trained.scores.validation}
     numbers: dict[str, Any] = rounded(
         {
-            "train": {"top1": chosen.train_top1, "n": len(splits["train"].labels)},
-            "validation": {"top1": chosen.validation_top1, "n": len(splits["validation"].labels)},
+            "train": {"top1": chosen.train_top1, "n": splits["train"].images},
+            "validation": {"top1": chosen.validation_top1, "n": splits["validation"].images},
             "probe": {name: {"top1": top1(split.probe_logits, split.labels)} for name, split in splits.items()},
             "prototypes": chosen.prototypes,
             "class_size": chosen.class_size,

@@ -7,18 +7,21 @@ from pathlib import Path
 import torch
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.probe import top1
+from protoquant.codebook.stream import Part
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
 from protoquant.core.seeding import torch_generator
-from protoquant.head.bundle import CROPS, KIND
-from protoquant.head.choosing import Judge, Part, halves
+from protoquant.distributed.ranks import alone, mean_over_ranks, own_images, rank
+from protoquant.head.bundle import CROPS, KIND, Bundle
+from protoquant.head.choosing import Judge, halves
 from protoquant.head.config import JointConfig, TrainConfig
 from protoquant.head.grounding import Price, ground_codes, price_of
 from protoquant.head.head import head_logits
 from protoquant.head.inputs import Scores, Scoring, TrainInputs, scoring
 from protoquant.head.joint import joint_epochs
-from protoquant.head.path import Fitted, fit_path, top1
+from protoquant.head.path import Fitted, fit_path
 from protoquant.head.presence import presence_scores
 from protoquant.head.provenance import write_crops
 from protoquant.head.prune.apply import prune_bundle, pruning_sentence
@@ -57,6 +60,8 @@ def train(
 ) -> TrainResult:
     """Fit heads of many sizes, choose one on validation, refine it as the config says, and write the bundle.
 
+    The processes of a distributed run fit the head together; the first of them prunes it and writes it.
+
     Args:
         config: The params section.
         images: Written by prepare; class names and, for patch pictures, train images.
@@ -78,7 +83,28 @@ def train(
     given = TrainInputs.open(images=images, root=root, features=features, codebook=codebook)
     with scoring(config, given, out, device, on_event) as room:
         trained = fit(config, given, room, device=device, seed=seed, on_event=on_event)
-    bundle, pruning = bundle_of(config, given, trained), None
+    bundle = bundle_of(config, given, trained)
+    probe_top1 = float(bundle.metrics["probe"]["validation"]["top1"])
+    on_event(MessageEvent(head_sentence(trained, probe_top1)))
+    result = TrainResult(out, trained.taken.candidate, trained.candidates, probe_top1)
+    if rank() == 0:
+        with alone():
+            _write(config, given, trained, bundle, out=out, device=device, on_event=on_event)
+    return result
+
+
+def _write(
+    config: TrainConfig,
+    given: TrainInputs,
+    trained: Trained,
+    bundle: Bundle,
+    *,
+    out: Path,
+    device: torch.device,
+    on_event: OnEvent,
+) -> None:
+    """Prune the model where that is asked for, and write it."""
+    pruning = None
     if config.prune is not None:
         stores = {"train": given.train, "validation": given.validation}
         pruned = prune_bundle(config.prune, bundle, stores, device=device, on_event=on_event)
@@ -96,11 +122,8 @@ def train(
             size=config.crop_size,
             on_event=on_event,
         )
-    probe_top1 = float(bundle.metrics["probe"]["validation"]["top1"])
-    on_event(MessageEvent(head_sentence(trained, probe_top1)))
     if config.prune is not None:
         on_event(MessageEvent(pruning_sentence(bundle.metrics)))
-    return TrainResult(out, trained.taken.candidate, trained.candidates, probe_top1)
 
 
 def fit(
@@ -157,12 +180,12 @@ def _joint(
         generator=torch_generator(seed, "head", "joint"),
     )
     rows, best = [], None
-    labels = given.validation.labels.to(device)
+    labels = given.validation.labels[own_images(given.validation.n)].to(device)
     for epoch in epochs:
         with torch.inference_mode():
             held = presence_scores(given.validation, epoch.codebook, taken.temperature, config.batch)
             logits = head_logits(held, epoch.weights)
-            loss = float(torch.nn.functional.cross_entropy(logits.double(), labels))
+            loss = float(mean_over_ranks(torch.nn.functional.cross_entropy(logits.double(), labels), len(labels)))
         if not math.isfinite(loss):
             raise DataError(
                 f"the joint loss on validation is {loss} after epoch {epoch.number}; lower train.joint.lr_codes, "

@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy, normalize
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.stream import TensorSource
+from protoquant.codebook.stream import Part, TensorSource
 from protoquant.head import choosing
-from protoquant.head.choosing import Judge, Offers, Part, choose_patches, halves
+from protoquant.head.choosing import Judge, Offers, choose_patches, halves
 from protoquant.head.head import head_logits
 from protoquant.head.presence import presence
 

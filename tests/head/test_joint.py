@@ -214,7 +214,7 @@ def test_without_dropout_nothing_is_drawn() -> None:
 
 
 def test_dropout_is_of_an_image_not_of_a_batch() -> None:
-    dropped = joint._drop(torch.ones(50, 20), 0.5, torch.Generator().manual_seed(0)) == 0
+    dropped = joint._dropout((50, 20), 0.5, torch.Generator().manual_seed(0)) == 0
     assert len(torch.unique(dropped, dim=0)) > 40
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.probe import LinearProbe, top1
 from protoquant.core.artifacts import open_artifact, read_json, read_table, writing
 from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ProgressEvent, ignore
@@ -171,7 +171,8 @@ def test_progress_tells_of_every_head_and_ends_with_a_sentence(inputs, tmp_path)
     heads = [event for event in events if isinstance(event, EpochEvent)]
     assert [event.epoch for event in heads] == list(range(1, 11))
     assert set(heads[0].values) == {"temperature", "class_size", "objective", "gap", "validation_top1"}
-    assert events[-1].text.startswith("head: validation top-1 1.0000, linear probe 0.3333, n = 12; ")
+    texts = [event.text for event in events if isinstance(event, MessageEvent)]
+    assert texts[-1].startswith("head: validation top-1 1.0000, linear probe 0.3333, n = 12; ")
 
 
 def test_a_head_that_is_not_finished_is_said(inputs, tmp_path) -> None:
@@ -237,7 +238,7 @@ def test_validation_chooses_the_epoch() -> None:
         penalty = one.candidate.penalty
         stream = torch_generator(3, "head", "0.1", f"{penalty:g}")
         epochs = list(train_epochs(Problem(scores[:20], labels[:20], 2), penalty, config, stream))
-        rows = [(path.top1(head_logits(scores[20:], epoch.weights), labels[20:]), epoch) for epoch in epochs]
+        rows = [(top1(head_logits(scores[20:], epoch.weights), labels[20:]), epoch) for epoch in epochs]
         best = max(accuracy for accuracy, _ in rows)
         fewest = min(int((epoch.weights > 0).sum()) for accuracy, epoch in rows if accuracy == best)
         assert one.candidate.validation_top1 == best > min(accuracy for accuracy, _ in rows)

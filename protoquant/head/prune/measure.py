@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from protoquant.codebook.probe import top1
 from protoquant.head.head import contributions, head_logits
-from protoquant.head.path import top1
 from protoquant.head.prune.evidence import Evidence
 from protoquant.head.prune.plan import Metric
 

@@ -1,0 +1,180 @@
+"""A step that several processes do together, each with its share of the images, by Ray Train and torch.distributed."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.events import MessageEvent, OnEvent, ignore
+from protoquant.core.runtime import Runtime
+from protoquant.distributed.cluster import joined
+
+if TYPE_CHECKING:
+    import torch
+
+Result_co = TypeVar("Result_co", covariant=True)
+_ATTEMPTS = 3
+_VARIABLE = "PROTOQUANT_PROCESSES"
+
+
+class Step(Protocol[Result_co]):
+    """A step of which all but the machine's side is settled."""
+
+    def __call__(self, *, device: torch.device, on_event: OnEvent) -> Result_co:
+        """Do it, on a device, and tell of progress."""
+
+
+def do_together(step: Step[Result_co], runtime: Runtime, threads: int, *, folder: Path, on_event: OnEvent) -> Result_co:
+    """Do a step here, or by as many processes of Ray as ``PROTOQUANT_PROCESSES`` says.
+
+    The processes are those of ``RAY_ADDRESS``'s cluster, or of this machine. They exchange sums by gloo, on graphics
+    cards by nccl, one card each. When one dies, all begin the step again.
+
+    Args:
+        step: It must share its work as in ``distributed/ranks.py``; only the first process may write.
+        runtime: Device and number of processes.
+        threads: CPU threads of each process.
+        folder: On a disk that all processes see; holds Ray Train's notes while they run.
+        on_event: Told of the progress of the first process.
+
+    Returns:
+        What the first process gave.
+
+    Raises:
+        UsageError: The nodes have no room for so many. UnavailableError: There is no cluster at the address.
+        ProtoQuantError: What a process raised, of its own class; or processes died again and again.
+    """
+    device = runtime.torch_device(threads)
+    if runtime.processes == 1:
+        return step(device=device, on_event=on_event)
+    gpus = 1.0 if device.type == "cuda" else 0.0
+    with joined() as cluster:
+        cluster.require_room(_VARIABLE, runtime.processes, gpus=gpus)
+        on_event(MessageEvent(f"{runtime.processes} processes on {cluster.named_nodes}"))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".ray-train-") as notes:
+            group = _Group(step, device.type, threads, runtime.processes, Path(notes).absolute(), on_event)
+            result: Result_co = group.run()
+            return result
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The processes of one step."""
+
+    step: Step[Any]
+    device: str
+    threads: int
+    processes: int
+    notes: Path
+    on_event: OnEvent
+
+    def run(self) -> Any:
+        for attempt in range(1, _ATTEMPTS + 1):
+            outcome = self._attempt()
+            if outcome is not None and isinstance(outcome.error, BaseException):
+                raise outcome.error
+            if outcome is not None:
+                return outcome.result
+            if attempt < _ATTEMPTS:
+                self.on_event(MessageEvent("a process died; all begin this step again", "warning"))
+        raise ProtoQuantError(
+            f"a process died {_ATTEMPTS} times in a row; is there enough memory for {_VARIABLE}={self.processes}?"
+        )
+
+    def _attempt(self) -> _Outcome | None:
+        """Run all processes to their end; None where one died."""
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.v2.api.exceptions import TrainingFailedError
+        from ray.util.queue import Queue
+
+        queue: Any = Queue(actor_options={"num_cpus": 0})
+        listener = _Listener(queue, self.on_event)
+        cuda = self.device == "cuda"
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={
+                "step": self.step,
+                "device": self.device,
+                "threads": self.threads,
+                "queue": queue,
+            },
+            torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
+            scaling_config=ScalingConfig(num_workers=self.processes, use_gpu=cuda, resources_per_worker={"CPU": 1}),
+            run_config=RunConfig(storage_path=str(self.notes)),
+        )
+        listener.start()
+        try:
+            trainer.fit()
+        except TrainingFailedError:
+            pass
+        finally:
+            listener.stop()
+            queue.shutdown()
+        return listener.outcome
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a step ended: by a result of the first process, or by what any of them raised."""
+
+    result: Any = None
+    error: BaseException | None = None
+
+
+class _Listener(threading.Thread):
+    """Hands the events of the first process on, and keeps the outcome; an error comes before any result."""
+
+    def __init__(self, queue: Any, on_event: OnEvent) -> None:
+        super().__init__(daemon=True)
+        self._queue, self._on_event = queue, on_event
+        self._over = threading.Event()
+        self.outcome: _Outcome | None = None
+
+    def run(self) -> None:
+        from ray.util.queue import Empty
+
+        while True:
+            over = self._over.is_set()  # asked first: what was put before the end is still taken
+            try:
+                told = self._queue.get(timeout=0.2)
+            except Empty:
+                if over:
+                    return
+                continue
+            if not isinstance(told, _Outcome):
+                self._on_event(told)
+            elif self.outcome is None or self.outcome.error is None:
+                self.outcome = told
+
+    def stop(self) -> None:
+        """Take what is left, and end."""
+        self._over.set()
+        self.join()
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What each process runs."""
+    from ray.train import get_context
+    from ray.train.torch import get_device
+
+    queue, first = config["queue"], get_context().get_world_rank() == 0
+    device = Runtime(device=config["device"]).torch_device(config["threads"])
+    if device.type == "cuda":
+        device = get_device()
+
+    def tell(event: Any) -> None:
+        queue.actor.put_nowait.remote(event)
+
+    try:
+        result = config["step"](device=device, on_event=tell if first else ignore)
+    except (ProtoQuantError, OSError) as error:
+        queue.put(_Outcome(error=error))
+        raise
+    if first:
+        queue.put(_Outcome(result))
