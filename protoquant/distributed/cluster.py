@@ -15,7 +15,10 @@ from protoquant.core.errors import UnavailableError, UsageError
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 _PATIENCE = 5.0  # seconds for the head to answer; Ray itself would ask for minutes
-_QUIET = {
+_SETTINGS = {
+    # Threads that wait for others give their processor away: there are more of them than processors where processes
+    # share a machine.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -94,7 +97,7 @@ def joined() -> Iterator[Cluster]:
     address = os.environ.get(ADDRESS_VARIABLE, "local")
     if address not in ("local", "auto"):
         _check_answers(address)
-    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
     import ray
 
     own: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}

@@ -168,11 +168,8 @@ def _work(config: dict[str, Any]) -> None:
     if device.type == "cuda":
         device = get_device()
 
-    def tell(event: Any) -> None:
-        queue.actor.put_nowait.remote(event)
-
     try:
-        result = config["step"](device=device, on_event=tell if first else ignore)
+        result = config["step"](device=device, on_event=queue.put if first else ignore)
     except (ProtoQuantError, OSError) as error:
         queue.put(_Outcome(error=error))
         raise
