@@ -6,19 +6,18 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.core.artifacts import digest_file, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
-from protoquant.features.store import TOKENS
+from protoquant.features.dtypes import TOKENS
 
 SCHEMA = 1
 _SHARD = "shard.safetensors"
@@ -62,7 +61,7 @@ class FeatureCache:
     root: Path
 
     def shard(
-        self, key: str, backbone: str, compute: Callable[[], Float[Tensor, "n t d"]], on_event: OnEvent
+        self, key: str, backbone: str, compute: Callable[[], Mapping[str, Tensor]], on_event: OnEvent
     ) -> CachedShard:
         """Find a shard, or compute and keep it; one process computes a key, others wait for it.
 
@@ -79,8 +78,8 @@ class FeatureCache:
             if folder.exists() and self._whole(folder, key, on_event):
                 os.utime(folder)
                 return CachedShard(folder / _SHARD, computed=False)
-            tokens = compute()
-            self._keep(folder, tokens, {"schema": SCHEMA, "backbone": backbone, "images": len(tokens)})
+            stored = compute()
+            self._keep(folder, stored, {"schema": SCHEMA, "backbone": backbone, "images": len(stored[TOKENS])})
             return CachedShard(folder / _SHARD, computed=True)
 
     def entries(self) -> list[CacheEntry]:
@@ -137,12 +136,12 @@ class FeatureCache:
         shutil.rmtree(folder)
         return False
 
-    def _keep(self, folder: Path, tokens: Float[Tensor, "n t d"], entry: dict[str, object]) -> None:
+    def _keep(self, folder: Path, stored: Mapping[str, Tensor], entry: dict[str, object]) -> None:
         """Write an entry aside and rename it, so that a kill leaves no half of it under its key."""
         partial = folder.with_name(folder.name + _PARTIAL)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        save_tensors(partial / _SHARD, {TOKENS: tokens})
+        save_tensors(partial / _SHARD, stored)
         write_json(partial / _ENTRY, entry | {"digest": digest_file(partial / _SHARD)})
         for path in (partial / _SHARD, partial / _ENTRY):
             path.chmod(0o444)

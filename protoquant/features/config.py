@@ -50,7 +50,9 @@ class ExtractConfig(Section):
     input_size: tuple[int, int] | None = Field(
         None, description="height and width of the crop that the backbone sees, in pixels; none: the backbone's own"
     )
-    dtype: Literal["float16", "float32"] = Field("float16", description="number format of the stored tokens")
+    dtype: Literal["float16", "bfloat16", "float32", "int8"] = Field(
+        "float16", description="number format of the stored tokens; int8 has a scale for each token"
+    )
     batch: int = Field(
         8, ge=1, le=4096, description="images per forward pass; fixed, since it decides the rounding (8: CPU caches)"
     )

@@ -24,7 +24,7 @@ from protoquant.features.backbone import Backbone
 from protoquant.features.cache import SCHEMA, CachedShard, FeatureCache
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, batches
-from protoquant.features.store import DTYPES
+from protoquant.features.dtypes import largest, pack
 
 _DECIDING_PACKAGES = ("pillow", "timm", "torch")
 _VIEW_SOURCE = "features/augment.py"
@@ -34,6 +34,7 @@ _DECIDING_SOURCES = (
     "features/backbone.py",
     "features/build.py",
     "features/decode.py",
+    "features/dtypes.py",
     "features/layout.py",
     "features/preprocessing.py",
     "features/weights.py",
@@ -104,19 +105,18 @@ class ShardWorker:
         """Give up images that wait to be decoded."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _compute(self, job: ShardJob) -> Float[Tensor, "n t d"]:
-        shape = (len(job.sources), self.backbone.layout.t, self.backbone.d)
-        found = torch.empty(shape, dtype=DTYPES[self.config.dtype])
+    def _compute(self, job: ShardJob) -> dict[str, Tensor]:
+        parts: list[dict[str, Tensor]] = []
         start = 0
         for real, pixels in batches(
             job.sources, self.backbone, batch=self.config.batch, pool=self._pool, view=job.view
         ):
             tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens[:real]
-            _check_range(tokens, found.dtype, job.sources[start : start + real])
-            found[start : start + real] = tokens
+            _check_range(tokens, self.config.dtype, job.sources[start : start + real])
+            parts.append(pack(tokens.cpu(), self.config.dtype))
             start += real
             self._on_images(real)
-        return found
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _make(config: ExtractConfig, device: str, threads: int, cache: Path, workers: int) -> ShardWorker:
@@ -162,15 +162,14 @@ def _source_digest(name: str) -> str:
     return digest_file(Path(__file__).parents[1] / name)
 
 
-def _check_range(tokens: Float[Tensor, "n t d"], dtype: torch.dtype, sources: Sequence[Source]) -> None:
+def _check_range(tokens: Float[Tensor, "n t d"], dtype: str, sources: Sequence[Source]) -> None:
     """Refuse what the stored dtype cannot hold, and name the image."""
-    limit = torch.finfo(dtype).max
+    limit = largest(dtype)
     low, high = torch.aminmax(tokens)
     if -low <= limit and high <= limit:  # false for NaN
         return
-    largest = tokens.abs().flatten(1).amax(dim=1)
-    image = int((~(largest <= limit)).nonzero()[0])
-    value = float(largest[image])
+    peaks = tokens.abs().flatten(1).amax(dim=1)
+    image = int((~(peaks <= limit)).nonzero()[0])
+    value = float(peaks[image])
     advice = "set extract.dtype to float32" if math.isfinite(value) else "choose another backbone"
-    name = str(dtype).removeprefix("torch.")
-    raise DataError(f"{sources[image].image_id}: the backbone gives {value:.3g}, which {name} cannot hold; {advice}")
+    raise DataError(f"{sources[image].image_id}: the backbone gives {value:.3g}, which {dtype} cannot hold; {advice}")

@@ -26,13 +26,12 @@ from protoquant.core.artifacts import (
     writing,
 )
 from protoquant.core.errors import ArtifactError, ShapeError
+from protoquant.features.dtypes import DTYPES, SCALES, TOKENS, Shard, copy_rows, pack, unpack
 from protoquant.features.spec import BackboneSpec
 
 KIND = "feature-store"
 INDEX = "index.parquet"
-TOKENS = "tokens"
 VIEWS = "views"
-DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
 def shard_name(number: int) -> str:
@@ -56,7 +55,7 @@ class FeatureStore:
         d: Numbers in a token.
         grid: (h, w), in cells.
         shard: Images per file; the last file may hold fewer.
-        dtype: Of the tokens as stored.
+        dtype: Of the numbers as stored; those of int8 are given as float32.
         image_ids: Relative POSIX path of each image.
         labels: Class of each image (n,), int64.
         backbone: What made the tokens.
@@ -134,21 +133,21 @@ class FeatureStore:
         names = {name.rpartition("/")[0] for name in self._files if name.startswith(f"{VIEWS}/")}
         return tuple(self._view(name) for name in sorted(names))
 
-    def shards(self, images: slice | None = None) -> Iterator[tuple[slice, Float[Tensor, "n t d"]]]:
+    def shards(self, images: slice | None = None) -> Iterator[tuple[slice, Shard]]:
         """Pass over the store, one memory-mapped shard at a time.
 
         Args:
             images: A run of images; shards without any of them are passed over. None: all images.
 
         Yields:
-            The shard's range of images, and its tokens in the stored dtype; do not write to them.
+            The shard's range of images, and its tokens; slice them, and do not write to them.
 
         Raises:
             ArtifactError: A shard is missing or damaged.
         """
         first, after = (0, self.n) if images is None else (images.start, images.stop)
         for start in range(first - first % self.shard, after, self.shard):
-            yield slice(start, min(start + self.shard, self.n)), self._shard(start // self.shard)
+            yield slice(start, min(start + self.shard, self.n)), unpack(self._shard(start // self.shard))
 
     def tokens(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> Float[Tensor, "m t d"]:
         """Read the tokens of chosen images.
@@ -157,7 +156,7 @@ class FeatureStore:
             indices: Positions in [0, n), in any order, repeated or not.
 
         Returns:
-            Tokens in the order of the indices, in the stored dtype.
+            Tokens in the order of the indices, in the stored dtype, those of int8 in float32.
 
         Raises:
             ShapeError: An index lies outside. ArtifactError: A shard is missing or damaged.
@@ -167,12 +166,18 @@ class FeatureStore:
             raise ShapeError(
                 f"image positions must lie in [0, {self.n}), got {int(wanted.min())} to {int(wanted.max())}"
             )
-        found = torch.empty((wanted.numel(), self.t, self.d), dtype=self.dtype)
-        rows = found.numpy()  # numpy copies an image at once, torch's indexing number by number
+        found = {name: torch.empty((len(wanted), *shape), dtype=dtype) for name, shape, dtype in self._parts}
         for number in torch.unique(wanted // self.shard).tolist():
-            here = wanted // self.shard == number
-            rows[here.numpy()] = self._shard(number).numpy()[(wanted[here] - number * self.shard).numpy()]
-        return found
+            here = (wanted // self.shard == number).nonzero().flatten()
+            for name, stored in self._shard(number).items():
+                copy_rows(stored, wanted[here] - number * self.shard, found[name], here)
+        return unpack(found)[:]
+
+    @property
+    def _parts(self) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
+        """Name of each tensor of a shard, with its shape for one image and its type."""
+        tokens = (TOKENS, (self.t, self.d), self.dtype)
+        return [tokens, (SCALES, (self.t,), torch.float32)] if self.dtype == torch.int8 else [tokens]
 
     def _view(self, name: str) -> FeatureStore:
         path = self.path / name
@@ -187,7 +192,7 @@ class FeatureStore:
             raise ArtifactError(f"{path} must have the labels of {self.path}, it has others; run extract")
         return view
 
-    def _shard(self, number: int) -> Float[Tensor, "n t d"]:
+    def _shard(self, number: int) -> dict[str, Tensor]:
         name = shard_name(number)
         file = self.path / name
         if name not in self._files:
@@ -198,11 +203,11 @@ class FeatureStore:
             if digest_file(file) != self._files[name]["sha256"]:
                 raise ArtifactError(f"{file} is damaged: its digest differs from the manifest's; run extract")
             self._verified.add(number)
-        tokens = load_tensors(file)[TOKENS]
-        expected = (min(self.shard, self.n - number * self.shard), self.t, self.d)
-        if tuple(tokens.shape) != expected:
-            raise ArtifactError(f"{file} must hold tokens {expected}, it holds {tuple(tokens.shape)}; run extract")
-        return tokens
+        stored, images = load_tensors(file), min(self.shard, self.n - number * self.shard)
+        expected = {name: ((images, *shape), dtype) for name, shape, dtype in self._parts}
+        if {name: (tuple(part.shape), part.dtype) for name, part in stored.items()} != expected:
+            raise ArtifactError(f"{file} does not hold the {images} images that {self.path} names; run extract")
+        return stored
 
 
 @dataclass(frozen=True)
@@ -242,6 +247,7 @@ def write_store(  # noqa: PLR0917
     shard: int = 512,
     inputs: Mapping[str, str] | None = None,
     views: Sequence[Float[Tensor, "n t d"]] = (),
+    dtype: str | None = None,
 ) -> None:
     """Write a store from tokens that fit into memory.
 
@@ -255,6 +261,7 @@ def write_store(  # noqa: PLR0917
         shard: Images per file, at least 1.
         inputs: Digest of each artifact that the tokens were made from.
         views: Tokens of augmented views of the same images.
+        dtype: How all of them are stored; None: as they are.
 
     Raises:
         ShapeError: Tokens, labels, ids and grid do not fit.
@@ -265,11 +272,11 @@ def write_store(  # noqa: PLR0917
             f"tokens {tuple(tokens.shape)} need a grid of {t} cells, {n} labels and {n} ids; "
             f"got grid {grid}, {len(labels)} labels, {len(image_ids)} ids"
         )
-    dtype = str(tokens.dtype).removeprefix("torch.")
+    dtype = dtype or str(tokens.dtype).removeprefix("torch.")
     header = StoreHeader(grid, d, dtype, shard, backbone)
     with writing(out, KIND, inputs, n=n, **header.to_dict()) as folder:
         for start in range(0, n, shard):
-            save_tensors(folder / shard_name(start // shard), {TOKENS: tokens[start : start + shard].clone()})
+            save_tensors(folder / shard_name(start // shard), pack(tokens[start : start + shard], dtype))
         write_table(folder / INDEX, index_table(image_ids, labels))
         for number, view in enumerate(views, start=1):
-            write_store(folder / view_name(number), view, labels, image_ids, grid, backbone, shard, inputs)
+            write_store(folder / view_name(number), view, labels, image_ids, grid, backbone, shard, inputs, dtype=dtype)

@@ -23,7 +23,7 @@ def cache(tmp_path):
 
 
 def fill(cache, key=KEY, tokens=TOKENS):
-    return cache.shard(key, "test_resnet", lambda: tokens, ignore)
+    return cache.shard(key, "test_resnet", lambda: {"tokens": tokens}, ignore)
 
 
 def never():
@@ -52,7 +52,7 @@ def test_a_shard_is_computed_once_and_read_only(cache):
 def test_a_damaged_shard_is_dropped_said_and_computed_again(cache, damage):
     damage(fill(cache).path)
     said = []
-    again = cache.shard(KEY, "test_resnet", lambda: TOKENS, said.append)
+    again = cache.shard(KEY, "test_resnet", lambda: {"tokens": TOKENS}, said.append)
     assert again.computed
     assert torch.equal(load_tensors(again.path)["tokens"], TOKENS)
     assert [(event.text, event.level) for event in said] == [
@@ -83,7 +83,7 @@ def test_two_who_want_one_shard_compute_it_once(cache):
     def slow():
         begun.set()
         assert go.wait(20)
-        return TOKENS
+        return {"tokens": TOKENS}
 
     one = threading.Thread(target=lambda: found.append(cache.shard(KEY, "m", slow, ignore)))
     two = threading.Thread(target=lambda: found.append(cache.shard(KEY, "m", never, ignore)))
@@ -133,7 +133,7 @@ def test_pruning_spares_what_is_being_computed_and_clears_what_was_killed(cache)
         (cache.root / f"{KEY}.partial").mkdir()
         cache.prune(max_bytes=0)
         assert (cache.root / f"{KEY}.partial").exists()
-        return TOKENS
+        return {"tokens": TOKENS}
 
     assert cache.shard(KEY, "test_resnet", compute, ignore).computed
     assert not dead.exists()

@@ -118,7 +118,7 @@ def test_an_image_does_not_depend_on_how_many_follow_it(photos, tmp_path):
     fewer = worker._compute(ShardJob(sources[:9]))
     worker.close()
     assert set(shapes) == {(8, 3, 64, 96)}
-    assert torch.equal(all_of_them[:9], fewer)
+    assert torch.equal(all_of_them["tokens"][:9], fewer["tokens"])
 
 
 def test_the_backbone_is_the_same_before_and_after(photos, tmp_path, monkeypatch):
@@ -172,8 +172,8 @@ def test_other_images_reuse_the_shards_that_are_still_the_same(photos, tmp_path)
 
 @pytest.mark.parametrize(
     "change",
-    [{"batch": 2}, {"dtype": "float32"}, {"input_size": (64, 64)}],
-    ids=["batch", "dtype", "size"],
+    [{"batch": 2}, {"dtype": "float32"}, {"dtype": "int8"}, {"input_size": (64, 64)}],
+    ids=["batch", "float32", "int8", "size"],
 )
 def test_what_decides_the_tokens_is_in_the_key(photos, tmp_path, change):
     config = RESNET.config(tmp_path, batch=4, shard=4)
@@ -206,6 +206,15 @@ def test_a_value_that_float16_cannot_hold_names_the_image_and_float32_holds_it(p
     assert not (tmp_path / "features").exists()
     result = run(config.model_copy(update={"dtype": "float32"}), photos)
     assert float(FeatureStore.open(result.out / "train").tokens(range(10)).max()) > 65504
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_smaller_numbers_are_near_the_exact_ones(photos, tmp_path, dtype):
+    config = RESNET.config(tmp_path)
+    exact = run(config.model_copy(update={"dtype": "float32"}), photos)
+    whole = FeatureStore.open(exact.out / "train").tokens(range(10))
+    found = FeatureStore.open(run(config.model_copy(update={"dtype": dtype}), photos).out / "train").tokens(range(10))
+    assert float((found.float() - whole).norm() / whole.norm()) < 0.01
 
 
 def test_weights_that_give_no_numbers_are_refused_before_any_image(photos, tmp_path):

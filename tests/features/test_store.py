@@ -3,7 +3,7 @@ import shutil
 import pytest
 import torch
 
-from protoquant.core.artifacts import load_tensors, open_artifact, write_table, writing
+from protoquant.core.artifacts import load_tensors, open_artifact, save_tensors, write_table, writing
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.spec import BackboneSpec, WeightsSpec
@@ -179,3 +179,37 @@ def test_a_view_must_be_of_the_same_images(tmp_path, what, labels, ids, grid):
         write_store(folder / "views" / "01", TOKENS, labels, ids, grid, SPEC)
     with pytest.raises(ArtifactError, match=rf"views/01 must have the {what} of .*, it has others; run extract"):
         _ = FeatureStore.open(tmp_path / "train").views
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int8"])
+def test_every_dtype_gives_tokens_of_chosen_images_as_shards_do(tmp_path, dtype):
+    tokens = torch.randn(7, 6, 4, generator=torch.Generator().manual_seed(0))
+    write_store(tmp_path / "train", tokens, LABELS, IDS, (2, 3), SPEC, shard=3, views=(-tokens,), dtype=dtype)
+    store = FeatureStore.open(tmp_path / "train")
+    whole = torch.cat([shard[:] for _, shard in store.shards()])
+    assert torch.allclose(whole.float(), tokens, atol=0.02)
+    chosen = torch.tensor([5, 0, 5, 3])
+    assert torch.equal(store.tokens(chosen), whole[chosen])
+    assert torch.equal(store.views[0].tokens(chosen), -whole[chosen])
+    assert [where.start for where, _ in store.shards(slice(4, 6))] == [3]
+
+
+def test_a_store_of_bytes_is_half_as_large_and_its_scales_are_checked(tmp_path):
+    tokens = torch.randn(7, 6, 256, generator=torch.Generator().manual_seed(0))
+    sizes = {}
+    for dtype in ("float16", "int8"):
+        write_store(tmp_path / dtype, tokens, LABELS, IDS, (2, 3), SPEC, dtype=dtype)
+        sizes[dtype] = (tmp_path / dtype / "shard-00000.safetensors").stat().st_size
+    assert sizes["int8"] < 0.53 * sizes["float16"]
+    damage(tmp_path / "int8" / "shard-00000.safetensors")
+    with pytest.raises(ArtifactError, match="damaged"):
+        FeatureStore.open(tmp_path / "int8").tokens([0])
+
+
+def test_a_shard_without_its_scales_is_refused(tmp_path):
+    header = StoreHeader((2, 3), 4, "int8", 7, SPEC).to_dict()
+    with writing(tmp_path / "train", "feature-store", {}, n=7, **header) as folder:
+        save_tensors(folder / "shard-00000.safetensors", {"tokens": TOKENS.to(torch.int8)})
+        write_table(folder / "index.parquet", index_table(IDS, LABELS))
+    with pytest.raises(ArtifactError, match="does not hold the 7 images"):
+        FeatureStore.open(tmp_path / "train").tokens([0])

@@ -1,0 +1,87 @@
+"""How patch tokens are stored: as numbers of 2 or 4 bytes, or as whole numbers of 1 byte with a scale per token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+TOKENS, SCALES = "tokens", "scales"
+DtypeName = Literal["float16", "bfloat16", "float32", "int8"]
+DTYPES: Mapping[str, torch.dtype] = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "int8": torch.int8,
+}
+_STEPS = 127  # on each side of zero
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
+
+
+@dataclass(frozen=True)
+class ScaledShard:
+    """Tokens of one byte a number; asking for some images gives them as float32.
+
+    Attributes:
+        tokens: Whole numbers in [-127, 127] (n, t, d).
+        scales: What each token is multiplied by (n, t), float32.
+    """
+
+    tokens: Int8[Tensor, "n t d"]
+    scales: Float[Tensor, "n t"]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, images: slice) -> Float[Tensor, "m t d"]:
+        return self.tokens[images].float().mul_(self.scales[images][..., None])
+
+
+Shard = Float[Tensor, "n t d"] | ScaledShard
+"""Tokens of some images in a row; a slice of it is a tensor."""
+
+
+def pack(tokens: Float[Tensor, "n t d"], dtype: str) -> dict[str, Tensor]:
+    """Turn tokens into what a file holds.
+
+    ``int8`` keeps of each token its largest absolute number, in float32, and each number as the nearest of 255 steps
+    between plus and minus that: off by at most 1 / 254 of it.
+
+    Args:
+        tokens: Finite, within the range of the dtype.
+        dtype: A name of ``DTYPES``.
+    """
+    if dtype != "int8":
+        return {TOKENS: tokens.to(DTYPES[dtype], copy=True)}
+    wide = tokens.float()
+    scales = wide.abs().amax(dim=-1) / _STEPS
+    steps = (wide / scales.where(scales > 0, 1.0)[..., None]).round_().clamp_(-_STEPS, _STEPS)
+    return {TOKENS: steps.to(torch.int8), SCALES: scales}
+
+
+def unpack(stored: Mapping[str, Tensor]) -> Shard:
+    """Turn what a file holds into tokens, without reading more than is asked for."""
+    return ScaledShard(stored[TOKENS], stored[SCALES]) if SCALES in stored else stored[TOKENS]
+
+
+def largest(dtype: str) -> float:
+    """The largest number that can be stored."""
+    return torch.finfo(torch.float32 if dtype == "int8" else DTYPES[dtype]).max
+
+
+def token_bytes(dtype: str, d: int) -> int:
+    """Bytes of one token of d numbers."""
+    return DTYPES[dtype].itemsize * d + (4 if dtype == "int8" else 0)
+
+
+def copy_rows(source: Tensor, rows: Tensor, target: Tensor, places: Tensor) -> None:
+    """Copy rows between tensors of one type by numpy, which copies a row at once, torch's indexing number by number.
+
+    Numpy has no bfloat16, so that bits are copied.
+    """
+    bits = _BITS[source.dtype.itemsize]
+    target.view(bits).numpy()[places.numpy()] = source.view(bits).numpy()[rows.numpy()]
