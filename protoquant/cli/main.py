@@ -7,7 +7,20 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from protoquant.cli import assess, backbones, cache, config, pruning, reading, runs, stages, storage, sweep, tracking
+from protoquant.cli import (
+    assess,
+    backbones,
+    cache,
+    config,
+    plan,
+    pruning,
+    reading,
+    runs,
+    stages,
+    storage,
+    sweep,
+    tracking,
+)
 from protoquant.core.errors import ProtoQuantError
 
 _STAGES, _READ = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model"
@@ -57,6 +70,7 @@ app.command(rich_help_panel=_READ)(reading.verify)
 app.command(rich_help_panel=_SMALLER)(pruning.prune)
 app.command(rich_help_panel=_SMALLER)(pruning.study)
 app.add_typer(sweep.app, name="sweep", rich_help_panel=_SEARCH)
+app.command(rich_help_panel=_MANAGE)(plan.plan)
 app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MANAGE)

@@ -66,7 +66,7 @@ def class_aware_codes(
             images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
             tokens = typical_tokens(source, images, label, probe, share=config.seeding_share, batch=config.batch)
             vectors = with_direction(norm.vectors(tokens.to(device), config.metric), of_class[label])
-            found.append(_codes_of_class(config, vectors, of_class[label], generator))
+            found.append(seed_class(config, vectors, of_class[label], generator))
     every = [one for some in gather_over_ranks(found) for one in some]
     longest = max(len(passes) for _, passes in every)
     history = [[passes[min(number, len(passes) - 1)] for _, passes in every] for number in range(longest)]
@@ -74,7 +74,7 @@ def class_aware_codes(
     return ClassCodes(codes, tuple(UsageCounter.join(parts).health() for parts in history))
 
 
-def _codes_of_class(
+def seed_class(
     config: QuantizeConfig, vectors: Float[Tensor, "m d"], count: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "k d"], list[UsageCounter]]:
     """Seed and move the codes of one class, on the CPU at the end; also what each pass met."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from protoquant.core.artifacts import digest_bytes
 from protoquant.core.errors import DataError
 from protoquant.data.images import decode_image, read_bytes
+from protoquant.data.table import ImageTable
 from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone
 
@@ -29,6 +30,13 @@ class Source:
     path: Path
     digest: str
     label: int
+
+
+def sources_of(table: ImageTable) -> list[Source]:
+    """The images of a table, in the order of their ids."""
+    frame = table.frame.sort_values("image_id")
+    rows = zip(frame["image_id"], frame["digest"], frame["label"], strict=True)
+    return [Source(image_id, table.path(image_id), digest, int(label)) for image_id, digest, label in rows]
 
 
 def decode(source: Source, backbone: Backbone, view: View | None = None) -> UInt8[Tensor, "h w 3"]:

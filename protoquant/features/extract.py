@@ -19,7 +19,7 @@ from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone
 from protoquant.features.cache import CachedShard, link
 from protoquant.features.config import ExtractConfig
-from protoquant.features.decode import Source
+from protoquant.features.decode import Source, sources_of
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import INDEX, KIND, StoreHeader, index_table, shard_name, view_name
 
@@ -89,7 +89,7 @@ def extract(
         DataError: An image changed since prepare, or a value does not fit the dtype. UnavailableError: Ray is away.
     """
     table = ImageTable.open(images, root)
-    splits = {name: _sources(table.split(name)) for name in SPLITS}
+    splits = {name: sources_of(table.split(name)) for name in SPLITS}
     backbone = Backbone.load(config, device)
     views = _views(config, seed)
     parts = [*((name, None) for name in SPLITS), *(("train", view) for view in views)]
@@ -189,12 +189,6 @@ def _views(config: ExtractConfig, seed: int) -> list[View]:
     if config.augment is None:
         return []
     return [View(number, seed, config.augment) for number in range(1, config.views + 1)]
-
-
-def _sources(table: ImageTable) -> list[Source]:
-    frame = table.frame.sort_values("image_id")
-    rows = zip(frame["image_id"], frame["digest"], frame["label"], strict=True)
-    return [Source(image_id, table.path(image_id), digest, int(label)) for image_id, digest, label in rows]
 
 
 def _sentence(result: ExtractResult) -> str:

@@ -17,6 +17,7 @@ from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
 from protoquant.features.backbone import Backbone
+from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
@@ -112,7 +113,7 @@ def test_an_image_does_not_depend_on_how_many_follow_it(photos, tmp_path):
             return features(images)
 
     images, root = photos
-    sources = module._sources(ImageTable.open(images, root).split("train"))
+    sources = sources_of(ImageTable.open(images, root).split("train"))
     worker = ShardWorker(config, Watched(), tmp_path, 2)
     all_of_them = worker._compute(ShardJob(sources))
     fewer = worker._compute(ShardJob(sources[:9]))

@@ -15,11 +15,11 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.data.images import open_image
 from protoquant.data.table import ImageTable
-from protoquant.features import extract as module
 from protoquant.features import shards
 from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone, FeatureMap
 from protoquant.features.config import AugmentConfig, ExtractConfig
+from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
@@ -144,7 +144,7 @@ def test_a_view_that_float16_cannot_hold_names_its_image(photos, tmp_path):
             found = backbone.features(images)
             return FeatureMap(found.tokens * 1e9, found.prefix, found.grid)
 
-    sources = module._sources(ImageTable.open(*photos).split("train"))
+    sources = sources_of(ImageTable.open(*photos).split("train"))
     worker = ShardWorker(config, Loud(), tmp_path, 2)
     with pytest.raises(DataError, match=r"^train/finch/0\.png: the backbone gives [\d.e+]+, which float16 cannot"):
         worker._compute(ShardJob(sources, View(1, 0, MILD)))

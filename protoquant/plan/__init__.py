@@ -1,0 +1,1 @@
+"""What the pipeline of params.yaml will need, told before anything runs."""

@@ -1,0 +1,243 @@
+"""How fast this machine is: the real parts of the stages, timed for some seconds at the real shapes."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from protoquant.codebook.class_aware import seed_class
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.matching import Matcher
+from protoquant.codebook.probe import fit_probe
+from protoquant.codebook.size import typical_cells
+from protoquant.codebook.stream import TensorSource
+from protoquant.core.artifacts import digest_bytes
+from protoquant.features.backbone import Backbone
+from protoquant.features.config import ExtractConfig
+from protoquant.features.decode import Source
+from protoquant.features.shards import ShardJob, ShardWorker
+from protoquant.head.config import JointConfig, TrainConfig
+from protoquant.head.joint import joint_epochs
+from protoquant.head.presence import competition
+from protoquant.head.problem import Limits, Problem
+from protoquant.head.proximal import solve
+from protoquant.plan.sizes import Counts, Shape, Sizes
+
+_PARTS = 7
+_STEPS = 5
+_MADE = (500, 375)  # pixels of generated photos, width and height; about ImageNet's mean
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds that one process of this machine takes.
+
+    Attributes:
+        extract: For an image, from file to tokens.
+        pooled: For the linear probe, per image and step.
+        seeding: To seed the codes of one class, or all codes where seeding does not look at classes.
+        match: To find the nearest code of one token.
+        score: For the presence scores of an image at all temperatures.
+        solve: For a step of the head's solver, per image.
+        joint: For an image in joint training; 0 without.
+        photos: What extract was timed on.
+    """
+
+    extract: float
+    pooled: float
+    seeding: float
+    match: float
+    score: float
+    solve: float
+    joint: float
+    photos: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The params sections that decide what is done."""
+
+    extract: ExtractConfig
+    quantize: QuantizeConfig
+    train: TrainConfig
+
+
+def calibrate(
+    sections: Sections,
+    backbone: Backbone,
+    photos: Sequence[Source],
+    counts: Counts,
+    sizes: Sizes,
+    *,
+    seconds: float,
+    workers: int,
+) -> Rates:
+    """Time every part for about its share of some seconds; nothing is written but to a temporary folder.
+
+    Args:
+        sections: The settings.
+        backbone: On the device to compute on.
+        photos: Prepared images; none: photos are made.
+        counts: How many images and classes there will be.
+        sizes: What these settings give.
+        seconds: In all; parts that are slow at the real shapes take longer, since each is done once at least.
+        workers: Threads that decode images.
+    """
+    budget, quantize, train = seconds / _PARTS, sections.quantize, sections.train
+    shape = Shape(backbone.grid, backbone.d)
+    draw = torch.Generator().manual_seed(0)
+    device = backbone.device
+    codes = normalize(torch.randn(sizes.k, shape.d, generator=draw)).to(device)
+    tokens = torch.randn(train.batch, shape.t, shape.d, generator=draw).to(device)
+    flat, codebook = tokens.flatten(0, 1)[:1_024], Codebook(codes, FeatureNorm("l2"))
+    matcher = Matcher(codes, "cosine")
+
+    def match() -> object:
+        return matcher.nearest(codebook.norm.units(flat))
+
+    def score() -> object:
+        similarity = codebook.similarity(tokens)
+        return [competition(similarity, temperature).amax(dim=1) for temperature in train.temperatures]
+
+    with torch.inference_mode():
+        found = {
+            "match": _seconds(match, budget) / len(flat),
+            "score": _seconds(score, budget) / train.batch,
+            "seeding": _seeding(quantize, counts, shape, sizes.k, device=device, budget=budget),
+            "solve": _solving(counts, sizes.k, draw, device, budget),
+        }
+    joint = (
+        0.0 if train.joint is None else _joint(train.joint, codebook, tokens, counts.classes, draw=draw, budget=budget)
+    )
+    pooled = _pooled(counts, shape.d, draw, device, budget)
+    extract, what = _extracting(sections.extract, backbone, photos, 2 * budget, workers)
+    return Rates(extract=extract, pooled=pooled, joint=joint, photos=what, **found)
+
+
+def _seconds(work: Callable[[], object], budget: float) -> float:
+    """Mean time of a call: one to warm up, then as many as fit, at least one."""
+    work()
+    started = time.perf_counter()
+    calls = 0
+    while calls == 0 or time.perf_counter() - started < budget:
+        work()
+        calls += 1
+    return (time.perf_counter() - started) / calls
+
+
+def _seeding(
+    config: QuantizeConfig, counts: Counts, shape: Shape, k: int, *, device: torch.device, budget: float
+) -> float:
+    """Seed one class as the settings say, on tokens that lie about some centres, as real ones do."""
+    aware = config.seeding == "class_aware"
+    codes = max(1, k // counts.classes) if aware else k
+    of_class = max(1, counts.train // counts.classes) * typical_cells(config.seeding_share, shape.t)
+    m = max(codes, min(config.seeding_tokens, of_class if aware else counts.train * shape.t))
+    draw = torch.Generator().manual_seed(0)
+    centres = torch.randn(2 * codes, shape.d, generator=draw)
+    near = centres[torch.randint(2 * codes, (m,), generator=draw)]
+    vectors = normalize(near + torch.randn(m, shape.d, generator=draw)).to(device)
+    if not aware:
+        config = config.model_copy(update={"seeding_epochs": 1})
+    return _seconds(lambda: seed_class(config, vectors, codes, torch.Generator().manual_seed(0)), budget)
+
+
+def _solving(counts: Counts, k: int, draw: torch.Generator, device: torch.device, budget: float) -> float:
+    """Make some steps on a few images; the price of a step grows with their number."""
+    n = min(counts.train, max(64, 20_000_000 // max(k, counts.classes)))
+    scores = torch.rand(n, k, generator=draw).to(device)
+    labels = torch.randint(counts.classes, (n,), generator=draw).to(device)
+    problem = Problem(scores, labels, counts.classes)
+    limits = Limits(1e-12, _STEPS)
+    return _seconds(lambda: solve(problem, 0.0, limits, start=problem.zeros(), ridge=0.1), budget) / _STEPS / n
+
+
+def _joint(
+    config: JointConfig, codebook: Codebook, tokens: Tensor, classes: int, *, draw: torch.Generator, budget: float
+) -> float:
+    """Train codes and head together for one batch."""
+    n = config.batch
+    values = tokens[torch.arange(n) % len(tokens)].cpu()
+    source = TensorSource(values, torch.arange(n) % classes)
+    head = torch.rand(classes, codebook.k, generator=draw)
+    once = config.model_copy(update={"epochs": 1})
+
+    def work() -> object:
+        return next(joint_epochs([source], codebook, head, 0.05, config=once, generator=draw))
+
+    return _seconds(work, budget) / n
+
+
+def _pooled(counts: Counts, d: int, draw: torch.Generator, device: torch.device, budget: float) -> float:
+    """Make some steps of the linear probe on a few images."""
+    n = max(counts.classes, min(counts.train, 4_096))
+    rows = torch.randn(n, d, generator=draw).to(device)
+    labels = (torch.arange(n) % counts.classes).to(device)
+    few = rows[: counts.classes], labels[: counts.classes]
+
+    def work() -> object:
+        return fit_probe(rows, labels, *few, penalties=(1e-9,), iterations=_STEPS)
+
+    return _seconds(work, budget) / _STEPS / n
+
+
+def _extracting(
+    config: ExtractConfig, backbone: Backbone, photos: Sequence[Source], budget: float, workers: int
+) -> tuple[float, str]:
+    """Decode and extract photos, those prepared or some made here, into a temporary cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        what = f"{len(photos)} prepared images"
+        if not photos:
+            photos = _make_photos(Path(folder), 8 * config.batch)
+            what = f"{len(photos)} made JPEGs of {_MADE[0]} x {_MADE[1]} pixels"
+        worker = ShardWorker(config, backbone, Path(folder) / "cache", workers)
+        size, done, started = 2 * config.batch, 0, 0.0
+        try:
+            for number, start in enumerate(range(0, len(photos), size)):
+                worker(ShardJob(photos[start : start + size]))
+                if number == 0:  # the first warms up
+                    started = time.perf_counter()
+                    continue
+                done += len(photos[start : start + size])
+                if time.perf_counter() - started > budget:
+                    break
+            seconds = time.perf_counter() - started
+            if done == 0:
+                started = time.perf_counter()
+                done = len(photos)
+                worker(ShardJob(list(reversed(photos))))
+                seconds = time.perf_counter() - started
+        finally:
+            worker.close()
+    return seconds / done, what
+
+
+def _make_photos(folder: Path, count: int) -> list[Source]:
+    """Photos with edges and noise, as hard to decode as real ones."""
+    draw = np.random.default_rng(0)
+    photos = []
+    for number in range(count):
+        coarse = Image.fromarray(draw.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(_MADE)
+        noisy = np.clip(np.asarray(coarse, dtype=np.int16) + draw.integers(-12, 13, (_MADE[1], _MADE[0], 3)), 0, 255)
+        held = io.BytesIO()
+        Image.fromarray(noisy.astype(np.uint8)).save(held, "JPEG", quality=90)
+        path = folder / f"{number:04d}.jpg"
+        path.write_bytes(held.getvalue())
+        photos.append(Source(path.name, path, digest_bytes(held.getvalue()), 0))
+    return photos

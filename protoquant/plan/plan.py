@@ -1,0 +1,166 @@
+"""The plan: sizes, times and whether they fit, before anything runs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from protoquant.core.errors import ArtifactError, DataError, UsageError
+from protoquant.core.runtime import Runtime
+from protoquant.core.workspace import Workspace
+from protoquant.data.splits import SPLITS
+from protoquant.data.table import ImageTable
+from protoquant.features.backbone import Backbone
+from protoquant.features.decode import Source, sources_of
+from protoquant.plan.calibration import Rates, Sections, calibrate
+from protoquant.plan.sizes import Counts, Shape, Sizes, sizes_of
+from protoquant.plan.times import StageTime, times_of
+from protoquant.settings import Settings
+
+_SAMPLE = 512
+_RESERVE = 1 << 30  # bytes of a disk that a plan must leave
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is free here, in bytes.
+
+    Attributes:
+        disk: On the file system of the workspace.
+        memory: Of the machine, the page cache included.
+        cores: Processors.
+    """
+
+    disk: int
+    memory: int
+    cores: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the pipeline will need.
+
+    Attributes:
+        counts: Images and classes.
+        shape: Of the tokens of an image.
+        sizes: Bytes.
+        machine: What is free.
+        missing: One line for each thing that does not fit; empty where all fits.
+        rates: What was measured; None without a calibration.
+        times: Of each stage; empty without a calibration.
+    """
+
+    counts: Counts
+    shape: Shape
+    sizes: Sizes
+    machine: Machine
+    missing: tuple[str, ...]
+    rates: Rates | None
+    times: tuple[StageTime, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values."""
+        return {
+            "counts": asdict(self.counts),
+            "shape": {"grid": list(self.shape.grid), "d": self.shape.d},
+            "sizes": self.sizes.to_dict(),
+            "machine": asdict(self.machine),
+            "missing": list(self.missing),
+            "rates": None if self.rates is None else self.rates.to_dict(),
+            "times": [one.to_dict() for one in self.times],
+        }
+
+
+def plan(
+    workspace: Workspace, settings: Settings, runtime: Runtime, *, root: Path, counts: Counts | None, seconds: float
+) -> Plan:
+    """Work out what the stages of params.yaml will need; writes nothing.
+
+    Args:
+        workspace: Where they would run.
+        settings: All sections.
+        runtime: Device and threads that decode.
+        root: ``prepare.root``.
+        counts: Images and classes; None: those of ``artifacts/images``.
+        seconds: How long this machine is measured for; 0: not at all.
+
+    Raises:
+        UsageError: No counts were given and none are prepared, or the weights cannot be had.
+        ConfigError: The backbone is unknown, or there are more codes than tokens.
+    """
+    photos: list[Source] = []
+    if counts is None:
+        counts, photos = _prepared(workspace, root)
+    sections = Sections(settings.extract, settings.quantize, settings.train)
+    backbone = Backbone.load(settings.extract, runtime.torch_device(settings.threads))
+    shape = Shape(backbone.grid, backbone.d)
+    sizes = sizes_of(settings.extract, settings.quantize, settings.train, counts, shape)
+    machine = _machine(workspace.root)
+    rates, times = None, tuple[StageTime, ...]()
+    if seconds > 0:
+        rates = calibrate(sections, backbone, photos, counts, sizes, seconds=seconds, workers=runtime.workers)
+        times = times_of(sections, counts, shape, rates)
+    return Plan(counts, shape, sizes, machine, missing(sizes, machine, held=_held(workspace)), rates, times)
+
+
+def missing(sizes: Sizes, machine: Machine, *, held: int = 0) -> tuple[str, ...]:
+    """What does not fit, each with what would help.
+
+    Args:
+        sizes: What is needed.
+        machine: What is free.
+        held: Bytes of features that are on the disk already.
+    """
+    found = []
+    disk = max(sizes.store - held, 0) + (sizes.scores if sizes.mapped else 0) + _RESERVE
+    if disk > machine.disk:
+        found.append(
+            f"disk: {gigabytes(disk)} are needed for features and scores, {gigabytes(machine.disk)} are free; "
+            f"take another disk, extract.dtype int8, fewer extract.views or fewer train.temperature"
+        )
+    stage = max(sizes.memory, key=lambda name: sizes.memory[name])
+    if sizes.memory[stage] > machine.memory:
+        found.append(
+            f"memory: {stage} holds about {gigabytes(sizes.memory[stage])}, {gigabytes(machine.memory)} are free; "
+            f"take a smaller quantize.size or train.joint.batch, or several machines (PROTOQUANT_PROCESSES)"
+        )
+    return tuple(found)
+
+
+def gigabytes(size: float) -> str:
+    """Bytes in words, by powers of ten, as disks are sold."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}" if size < 10 * scale else f"{size / scale:,.0f} {unit}"
+    return f"{size / 1e3:.0f} kB"
+
+
+def _prepared(workspace: Workspace, root: Path) -> tuple[Counts, list[Source]]:
+    """Counts of the images that prepare listed, and some of them to measure on."""
+    try:
+        table = ImageTable.open(workspace.images, root)
+        frames = {name: table.split(name) for name in SPLITS}
+        sizes = {name: len(frames[name]) for name in SPLITS}
+    except ArtifactError as error:
+        raise UsageError(
+            f"no images are prepared here ({error}); run protoquant prepare, or give --images, --validation, --test "
+            "and --classes"
+        ) from error
+    if sizes["train"] == 0:
+        raise DataError("prepare found no train image; correct section prepare")
+    photos = sources_of(frames["train"])
+    photos = photos[:: max(1, len(photos) // _SAMPLE)][:_SAMPLE]
+    return Counts(**sizes, classes=len(table.classes)), photos
+
+
+def _held(workspace: Workspace) -> int:
+    """Bytes of finished shards; a store shares them with its cache where the file system can link."""
+    return sum(file.stat().st_size for file in workspace.feature_cache.glob("*/shard.safetensors"))
+
+
+def _machine(folder: Path) -> Machine:
+    memory = psutil.virtual_memory()
+    return Machine(shutil.disk_usage(folder).free, int(memory.available), psutil.cpu_count() or 1)

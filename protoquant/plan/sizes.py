@@ -1,0 +1,130 @@
+"""Sizes on disk and in memory, worked out from the settings and the number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.core.errors import ConfigError
+from protoquant.features.config import ExtractConfig
+from protoquant.features.dtypes import token_bytes
+from protoquant.head.config import TrainConfig
+from protoquant.head.inputs import MAPPED
+
+PROCESS = 600 << 20
+"""Bytes of a process that has loaded torch and the backbone, about."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images there are.
+
+    Attributes:
+        train: Images to learn from.
+        validation: Images that choose.
+        test: Images that measure.
+        classes: Classes c.
+    """
+
+    train: int
+    validation: int
+    test: int
+    classes: int
+
+    @property
+    def images(self) -> int:
+        """Images of all splits."""
+        return self.train + self.validation + self.test
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the backbone gives for an image: a grid of (h, w) cells, with d numbers each."""
+
+    grid: tuple[int, int]
+    d: int
+
+    @property
+    def t(self) -> int:
+        """Patch tokens of an image."""
+        return self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes, but for the counts.
+
+    Attributes:
+        k: Number of codes.
+        features: Of each split, augmented views included.
+        shards: Files of the store.
+        scores: Presence scores of all images that train sees, for all temperatures and each time they are computed.
+        mapped: Whether scores lie on disk, memory-mapped, for as long as train runs.
+        codebook: Codes.
+        head: Weights.
+        memory: Most that each stage holds in one process, about.
+    """
+
+    k: int
+    features: Mapping[str, int]
+    shards: int
+    scores: int
+    mapped: bool
+    codebook: int
+    head: int
+    memory: Mapping[str, int]
+
+    @property
+    def store(self) -> int:
+        """Bytes of the feature store."""
+        return sum(self.features.values())
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values."""
+        return {**asdict(self), "store": self.store}
+
+
+def sizes_of(
+    extract: ExtractConfig, quantize: QuantizeConfig, train: TrainConfig, counts: Counts, shape: Shape
+) -> Sizes:
+    """Work out all sizes.
+
+    Raises:
+        ConfigError: There are more codes than train tokens.
+    """
+    t, d, c = shape.t, shape.d, counts.classes
+    k = quantize.size * c if quantize.size_unit == "class" else quantize.size
+    if k > counts.train * t:
+        raise ConfigError(
+            f"quantize.size must give at most {counts.train * t:,} codes, the train tokens, got {k:,} (params.yaml)"
+        )
+    image = t * token_bytes(extract.dtype, d)
+    of_split = {"train": counts.train * (1 + extract.views), "validation": counts.validation, "test": counts.test}
+    scored, temperatures = counts.train + counts.validation, len(train.temperatures)
+    once = 4 * scored * k * temperatures
+    times = 1 + (train.joint is not None) + (train.grounding != "centroid")
+    mapped = once > MAPPED
+    return Sizes(
+        k=k,
+        features={name: n * image for name, n in of_split.items()},
+        shards=sum(-(-n // extract.shard) for n in of_split.values()),
+        scores=once * times,
+        mapped=mapped,
+        codebook=4 * k * d,
+        head=4 * c * k,
+        memory={
+            "extract": PROCESS + 2 * min(extract.shard, counts.images) * image,
+            "quantize": PROCESS
+            + 4 * (2 * scored * d + quantize.seeding_tokens * d + quantize.batch * (d + k) + 4 * k * d),
+            "train": PROCESS + (0 if mapped else once * times) + 4 * scored * c + _training(train, t, k, d, c),
+        },
+    )
+
+
+def _training(train: TrainConfig, t: int, k: int, d: int, c: int) -> int:
+    """What the solver and joint training hold beside the scores: copies of the head, and one batch of cosines."""
+    solver = 10 * 4 * c * k
+    scoring = 4 * train.batch * t * k * 3
+    joint = 0 if train.joint is None else 4 * train.joint.batch * t * k * 4 + 4 * 4 * k * d
+    return max(solver, scoring, joint)

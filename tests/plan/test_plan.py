@@ -1,0 +1,102 @@
+"""The verb as a user runs it, and what does not fit."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from protoquant.plan.plan import Machine, gigabytes, missing
+from protoquant.plan.sizes import Sizes
+from tests.integration.job import Job
+
+ROOT = Path(__file__).parents[2]
+SIZES = Sizes(
+    k=20,
+    features={"train": 90 * 10**9},
+    shards=9,
+    scores=20 * 10**9,
+    mapped=True,
+    codebook=1,
+    head=1,
+    memory={"extract": 10**9, "train": 12 * 10**9},
+)
+ROOM = Machine(disk=200 * 10**9, memory=16 * 10**9, cores=8)
+COUNTS = ["--images", "1231167", "--validation", "50000", "--test", "50000", "--classes", "1000"]
+
+
+def test_what_fits_misses_nothing():
+    assert missing(SIZES, ROOM) == ()
+
+
+def test_a_disk_that_is_too_small_is_named_with_what_would_help():
+    (line,) = missing(SIZES, replace(ROOM, disk=100 * 10**9))
+    assert line.startswith("disk: 111 GB are needed for features and scores, 100 GB are free; take another disk")
+    assert missing(SIZES, replace(ROOM, disk=100 * 10**9), held=80 * 10**9) == ()
+
+
+def test_memory_that_is_too_small_names_the_stage():
+    (line,) = missing(SIZES, replace(ROOM, memory=8 * 10**9))
+    assert line.startswith("memory: train holds about 12 GB, 8.0 GB are free")
+
+
+def test_sizes_in_words():
+    assert [gigabytes(size) for size in (5e3, 2.44e6, 373e6, 96.4e9, 1.5e12)] == [
+        "5 kB",
+        "2.4 MB",
+        "373 MB",
+        "96 GB",
+        "1.5 TB",
+    ]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    root = tmp_path_factory.mktemp("plan")
+    shutil.copytree(ROOT / "data", root / "data")
+    shutil.copy(ROOT / "params.yaml", root)
+    found = Job(root)
+    found.environment["PYTHONPATH"] = str(ROOT)
+    found.spec(classes=4, train=8, validation=4, test=4)
+    return found
+
+
+def files(root):
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "error: no images are prepared here"),
+        (COUNTS[:4], "error: give all of --images, --validation, --test and --classes, or none of them"),
+    ],
+)
+def test_what_it_cannot_know_it_asks_for(job, options, sentence):
+    done = job.run("protoquant", "plan", "--seconds", "0", *options, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_plan_for_images_that_are_not_here(job):
+    done = job.run("protoquant", "plan", "--seconds", "0", "--json", *COUNTS, check=False)
+    found = json.loads(done.stdout)
+    t, d = 49, found["shape"]["d"]
+    assert found["sizes"]["store"] == 1_331_167 * t * d * 2
+    assert found["sizes"]["k"] == 10_000
+    assert (found["rates"], found["times"]) == (None, [])
+    if found["missing"]:
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {found['missing'][0]}")
+
+
+def test_a_plan_for_prepared_images_measures_and_writes_nothing(job):
+    job.run("protoquant", "prepare")
+    before = files(job.root)
+    done = job.run("protoquant", "plan", "--seconds", "1", "--nodes", "2", "--processes", "4")
+    assert files(job.root) == before
+    assert done.stdout.startswith("32 train, 16 validation, 16 test images of 4 classes; 7 x 7 cells of")
+    for word in ("extract", "quantize", "train", "2 x 4", "Measured on 32 prepared images"):
+        assert word in done.stdout

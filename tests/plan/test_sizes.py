@@ -1,0 +1,51 @@
+"""Sizes worked out by hand."""
+
+import pytest
+
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.core.errors import ConfigError
+from protoquant.features.config import AugmentConfig, ExtractConfig
+from protoquant.head.config import BudgetConfig, TrainConfig
+from protoquant.plan.sizes import Counts, Shape, sizes_of
+
+SMALL = Counts(train=100, validation=20, test=30, classes=5)
+SHAPE = Shape((2, 3), 8)
+TRAIN = TrainConfig(temperature=(0.03, 0.05), joint=None, budget=BudgetConfig())
+
+
+def test_a_small_plan_by_hand():
+    extract = ExtractConfig(dtype="float32", shard=40, views=1, augment=AugmentConfig())
+    found = sizes_of(extract, QuantizeConfig(size=4), TRAIN, SMALL, SHAPE)
+    image = 2 * 3 * 8 * 4
+    assert found.features == {"train": 200 * image, "validation": 20 * image, "test": 30 * image}
+    assert found.store == 250 * image
+    assert found.shards == 5 + 1 + 1
+    assert found.k == 20
+    assert found.scores == 4 * 120 * 20 * 2
+    assert not found.mapped
+    assert (found.codebook, found.head) == (4 * 20 * 8, 4 * 5 * 20)
+
+
+def test_scores_are_computed_again_after_joint_training_and_grounding():
+    values = {"grounding": "mean", "grounding_patches": 4}
+    config = TrainConfig(temperature=0.05).model_copy(update=values)
+    found = sizes_of(ExtractConfig(), QuantizeConfig(size=4), config, SMALL, SHAPE)
+    assert found.scores == 3 * 4 * 120 * 20
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("float16", 96.4e9), ("bfloat16", 96.4e9), ("int8", 48.5e9), ("float32", 192.8e9)]
+)
+def test_imagenet(dtype, size):
+    counts = Counts(train=1_231_167, validation=50_000, test=0, classes=1_000)
+    found = sizes_of(ExtractConfig(dtype=dtype), QuantizeConfig(), TRAIN, counts, Shape((7, 7), 768))
+    assert found.store == pytest.approx(size, rel=0.001)
+    assert found.k == 10_000
+    assert found.mapped
+    assert found.memory["train"] < 16e9 < found.scores
+
+
+def test_more_codes_than_tokens_are_refused():
+    config = QuantizeConfig(size=601, size_unit="codebook")
+    with pytest.raises(ConfigError, match=r"quantize.size must give at most 600 codes, the train tokens, got 601"):
+        sizes_of(ExtractConfig(), config, TRAIN, SMALL, SHAPE)
