@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protoquant.core.errors import ProtoQuantError, UsageError
+from protoquant.core.room import gigabytes
 
 if TYPE_CHECKING:
     from protoquant.plan.plan import Plan
@@ -62,8 +63,6 @@ def plan(  # noqa: PLR0917 - options
 
 
 def _print(found: Plan, dtype: str, nodes: int, processes: int) -> None:
-    from protoquant.plan.plan import gigabytes
-
     console, counts, sizes = Console(), found.counts, found.sizes
     rows, columns = found.shape.grid
     console.print(

@@ -60,6 +60,13 @@ class QuantizeConfig(Section):
         lt=1.0,
         description="stop after a pass that lowered the quantisation error by a smaller share (kmeans, class_aware)",
     )
+    tokens_per_image: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="patch tokens of each image, drawn at random once, that the passes of kmeans and ema look at; "
+        "none: all",
+    )
     feature_norm: FeatureNormName = Field(
         "center_l2",
         description="none: tokens as they are; l2: direction of a token; layernorm: mean 0 and variance 1 within a "
@@ -96,6 +103,11 @@ class QuantizeConfig(Section):
                     f"{name} must be {'a section, {} for its defaults,' if section is None else 'null'} with learner "
                     f"{self.learner!r}, got {'null' if section is None else 'a section'}"
                 )
+        if self.tokens_per_image is not None and (self.epochs == 0 or self.learner == "gradient"):
+            raise ValueError(
+                f"tokens_per_image has an effect with epochs >= 1 of kmeans or ema, got epochs {self.epochs} of "
+                f"{self.learner}; set tokens_per_image to null"
+            )
         if self.learner == "kmeans":
             return
         if self.epochs == 0:

@@ -21,11 +21,11 @@ from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_pa
 from protoquant.codebook.learn import learn
 from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
 from protoquant.codebook.size import Size, resolve_size
-from protoquant.codebook.stream import TokenSource, all_views, own_part, sample_tokens, token_batches
+from protoquant.codebook.stream import Sampled, TokenSource, all_views, own_part, sample_tokens, token_batches
 from protoquant.codebook.task_head import TaskHead
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
-from protoquant.core.errors import DataError
+from protoquant.core.errors import ConfigError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
 from protoquant.core.seeding import torch_generator
 from protoquant.distributed.ranks import from_first_rank, own, rank
@@ -191,10 +191,22 @@ def _learn(
         codes = of_classes.codes
         for health in of_classes.history:
             note("seeding", health.numbers() | {"revived": 0})
-    for epoch in learn(config, all_views(train), codes, norm, TaskHead(probe), seed=seed):
+    for epoch in learn(config, _looked_at(config, train, seed), codes, norm, TaskHead(probe), seed=seed):
         codes = epoch.codes
         note("all", epoch.usage.health().numbers() | {"revived": epoch.revived} | dict(epoch.values))
     return codes, Codebook(_directions(codes), norm, size.class_of_code), history
+
+
+def _looked_at(config: QuantizeConfig, train: FeatureStore, seed: int) -> TokenSource:
+    """What the learner passes over: all images and views, and all of their tokens or some."""
+    source, count = all_views(train), config.tokens_per_image
+    if count is None or count == source.t:
+        return source
+    if count > source.t:
+        raise ConfigError(
+            f"quantize.tokens_per_image must be <= {source.t}, the patch tokens of an image, got {count} (params.yaml)"
+        )
+    return Sampled.draw(source, count, torch_generator(seed, "quantize", "cells"))
 
 
 def _seed(

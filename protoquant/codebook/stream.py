@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int16, Int64
 from torch import Tensor
 
 from protoquant.core.errors import ShapeError
 from protoquant.distributed.ranks import own, own_images, world
 from protoquant.features.store import FeatureStore
+
+_DRAWN = 4_096  # images whose cells are drawn at once
 
 
 class TokenSource(Protocol):
@@ -174,6 +176,59 @@ class Part:
     def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
         """Read the tokens of some images."""
         return self.whole.tokens(self.images[indices])
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The images of a source with only some cells of each, drawn once.
+
+    Attributes:
+        whole: All tokens.
+        cells: Cells of each image, ascending (n, s).
+    """
+
+    whole: TokenSource
+    cells: Int16[Tensor, "n s"]
+
+    @classmethod
+    def draw(cls, whole: TokenSource, count: int, generator: torch.Generator) -> "Sampled":
+        """Draw cells of every image without replacement.
+
+        Args:
+            whole: All tokens.
+            count: Cells of each image, at most t.
+            generator: Decides the draw, which does not depend on batches.
+        """
+        some = (
+            torch.rand(len(images), whole.t, generator=generator).topk(count, dim=1).indices.sort(dim=1).values
+            for images in torch.split(torch.arange(whole.n), _DRAWN)
+        )
+        return cls(whole, torch.cat([cells.to(torch.int16) for cells in some]))
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return self.whole.n
+
+    @property
+    def t(self) -> int:
+        """Patch tokens that are looked at of an image."""
+        return int(self.cells.shape[1])
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token."""
+        return self.whole.d
+
+    @property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image."""
+        return self.whole.labels
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m s d"]:
+        """Read the drawn tokens of some images."""
+        tokens, cells = self.whole.tokens(indices), self.cells[indices].long()
+        return tokens.gather(1, cells[..., None].expand(-1, -1, tokens.shape[2]))
 
 
 def own_part(source: TokenSource) -> TokenSource:

@@ -13,6 +13,7 @@ import torch
 
 from protoquant.core.artifacts import artifact_digest, write_table, writing
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
+from protoquant.core.room import check_room
 from protoquant.data.splits import SPLITS
 from protoquant.data.table import ImageTable
 from protoquant.features.augment import View
@@ -20,6 +21,7 @@ from protoquant.features.backbone import Backbone
 from protoquant.features.cache import CachedShard, link
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, sources_of
+from protoquant.features.dtypes import token_bytes
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import INDEX, KIND, StoreHeader, index_table, shard_name, view_name
 
@@ -87,6 +89,7 @@ def extract(
     Raises:
         ConfigError: The backbone is unknown. UsageError: Its weights cannot be had. ArtifactError: They do not fit.
         DataError: An image changed since prepare, or a value does not fit the dtype. UnavailableError: Ray is away.
+        ProtoQuantError: The disk has no room for the features.
     """
     table = ImageTable.open(images, root)
     splits = {name: sources_of(table.split(name)) for name in SPLITS}
@@ -96,6 +99,7 @@ def extract(
     jobs = {(name, view): _jobs(splits[name], config.shard, view) for name, view in parts}
     progress = _Progress(sum(len(splits[name]) for name, _ in parts), on_event)
     worker = ShardWorker(config, backbone, cache, workers, on_event=on_event, on_images=progress.advance)
+    _check_room(worker, list(chain(*jobs.values())))
     started = time.perf_counter()
     try:
         ended = iter(_run(worker, list(chain(*jobs.values())), processes, progress, on_event))
@@ -136,6 +140,14 @@ class _Progress:
         """Tell of so many more."""
         self._done += images
         self._on_event(ProgressEvent("extract", self._done, self._total, "images"))
+
+
+def _check_room(worker: ShardWorker, jobs: Sequence[ShardJob]) -> None:
+    """Refuse at once what would fill the disk after hours."""
+    missing = sum(len(job.sources) for job in jobs if not worker.is_cached(job))
+    size = missing * worker.backbone.layout.t * token_bytes(worker.config.dtype, worker.backbone.d)
+    help_ = "take another disk, extract.dtype int8 or fewer extract.views, or protoquant cache prune"
+    check_room(worker.cache.root, size, f"the features of {missing:,} images", help_)
 
 
 def _run(

@@ -12,6 +12,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import LinearProbe
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import OnEvent, ProgressEvent
+from protoquant.core.room import reserve
 from protoquant.distributed.ranks import own_images, totals_over_ranks
 from protoquant.features.store import FeatureStore
 from protoquant.head.nearest import Nearest
@@ -178,6 +179,7 @@ def score_split(
 
     Raises:
         ShapeError: d differs from the codebook's, or the split is empty. DataError: A token holds NaN or infinity.
+        OSError: The disk has no room for the scores.
     """
     if store.n == 0:
         raise ShapeError(f"{store.path} holds no image; check the shares of prepare")
@@ -230,4 +232,6 @@ def _room(shape: tuple[int, int], folder: Path | None, number: int, device: torc
     """Space for the scores of one temperature."""
     if folder is None:
         return torch.empty(shape, device=device)
-    return torch.from_file(str(folder / f"{number}.f32"), shared=True, size=shape[0] * shape[1]).view(shape)
+    file, size = folder / f"{number}.f32", shape[0] * shape[1]
+    reserve(file, 4 * size)
+    return torch.from_file(str(file), shared=True, size=size).view(shape)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
 from protoquant.core.errors import ArtifactError, DataError, UsageError
+from protoquant.core.room import RESERVE, free_bytes, gigabytes
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.data.splits import SPLITS
@@ -21,7 +21,6 @@ from protoquant.plan.times import StageTime, times_of
 from protoquant.settings import Settings
 
 _SAMPLE = 512
-_RESERVE = 1 << 30  # bytes of a disk that a plan must leave
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def missing(sizes: Sizes, machine: Machine, *, held: int = 0) -> tuple[str, ...]
         held: Bytes of features that are on the disk already.
     """
     found = []
-    disk = max(sizes.store - held, 0) + (sizes.scores if sizes.mapped else 0) + _RESERVE
+    disk = max(sizes.store - held, 0) + (sizes.scores if sizes.mapped else 0) + RESERVE
     if disk > machine.disk:
         found.append(
             f"disk: {gigabytes(disk)} are needed for features and scores, {gigabytes(machine.disk)} are free; "
@@ -128,14 +127,6 @@ def missing(sizes: Sizes, machine: Machine, *, held: int = 0) -> tuple[str, ...]
             f"take a smaller quantize.size or train.joint.batch, or several machines (PROTOQUANT_PROCESSES)"
         )
     return tuple(found)
-
-
-def gigabytes(size: float) -> str:
-    """Bytes in words, by powers of ten, as disks are sold."""
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}" if size < 10 * scale else f"{size / scale:,.0f} {unit}"
-    return f"{size / 1e3:.0f} kB"
 
 
 def _prepared(workspace: Workspace, root: Path) -> tuple[Counts, list[Source]]:
@@ -163,4 +154,4 @@ def _held(workspace: Workspace) -> int:
 
 def _machine(folder: Path) -> Machine:
     memory = psutil.virtual_memory()
-    return Machine(shutil.disk_usage(folder).free, int(memory.available), psutil.cpu_count() or 1)
+    return Machine(free_bytes(folder), int(memory.available), psutil.cpu_count() or 1)

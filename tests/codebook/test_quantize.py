@@ -51,6 +51,7 @@ VARIANTS = {
     "farthest": {"seeding": "farthest", "epochs": 2},
     "orthogonal, whitened": {"seeding": "orthogonal", "epochs": 4, "feature_norm": "whiten"},
     "euclidean": {"metric": "euclidean", "feature_norm": "none", "epochs": 2},
+    "some tokens of each image": {"epochs": 3, "tokens_per_image": 2},
     "euclidean, drawn": {"metric": "euclidean", "feature_norm": "layernorm", "seeding": "normal", "epochs": 6},
 }
 
@@ -256,3 +257,15 @@ def test_neither_batch_nor_shards_decide_the_health(features, tmp_path, write_sp
     assert measure(FeatureStore.open(cut / name), codebook, 24).numbers() == pytest.approx(whole, abs=1e-6)
     # The numbers that the step wrote are rounded.
     assert metrics_of(tmp_path / "out")[name] == pytest.approx(whole, abs=1e-4)
+
+
+def test_more_tokens_than_an_image_has_are_refused(features, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"quantize.tokens_per_image must be <= 6, the patch tokens of an image, got 7"
+    ):
+        run(features, tmp_path / "out", epochs=1, tokens_per_image=7)
+
+
+def test_tokens_per_image_without_a_pass_that_looks_at_them_is_refused():
+    with pytest.raises(ConfigError, match="tokens_per_image has an effect with epochs >= 1 of kmeans or ema"):
+        QuantizeConfig.parse({"tokens_per_image": 2})

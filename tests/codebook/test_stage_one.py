@@ -49,7 +49,7 @@ def test_losses_and_gradients_worked_by_hand():
     task = -(math.log(one) + math.log(1 - two)) / 2
     assert float(found.task.detach()) == pytest.approx(task, abs=1e-12)
     assert float(found.total.detach()) == pytest.approx(task + 3 * squared / 8, abs=1e-12)
-    assert float(found.balance) == 0.0
+    assert float(found.balance.detach()) == 0.0
     torch.autograd.backward(found.total)
     # dCE/dlogits / n, through weight / scale, / t: one token's dCE/dzq in each image
     first = double((one - 1) / 2 * 1 / 2 / 2, (1 - one) / 2 * 2 / 1 / 2)[0:2]

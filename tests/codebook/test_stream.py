@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.stream import (
+    Sampled,
     TensorSource,
     ViewedSource,
     all_views,
@@ -101,3 +102,17 @@ def test_a_store_without_views_is_its_own_source_and_one_with_views_gives_all(tm
     source = all_views(FeatureStore.open(tmp_path / "train"))
     assert source.n == 10
     assert torch.equal(torch.cat(list(token_batches(source, 18))), torch.cat([tokens, tokens + 1]).reshape(-1, plain.d))
+
+
+def test_sampled_cells_are_drawn_once_and_do_not_depend_on_batches():
+    values = torch.arange(5 * 6 * 2.0).reshape(5, 6, 2)
+    whole = TensorSource(values, torch.tensor([0, 1, 0, 1, 0]))
+    some = Sampled.draw(whole, 3, torch.Generator().manual_seed(0))
+    assert (some.n, some.t, some.d) == (5, 3, 2)
+    assert torch.equal(some.labels, whole.labels)
+    together = some.tokens(torch.arange(5))
+    for image in range(5):
+        assert torch.equal(some.tokens(torch.tensor([image]))[0], together[image])
+        rows = [values[image].tolist().index(row) for row in together[image].tolist()]
+        assert rows == sorted(set(rows))
+    assert len({tuple(cells) for cells in some.cells.tolist()}) > 1

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from protoquant.plan.plan import Machine, gigabytes, missing
+from protoquant.core.room import gigabytes
+from protoquant.plan.plan import Machine, missing
 from protoquant.plan.sizes import Sizes
 from tests.integration.job import Job
 

@@ -1,0 +1,62 @@
+"""Whether a disk has room, asked before the work that would fill it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from protoquant.core.errors import ProtoQuantError
+
+RESERVE = 1 << 30
+"""Bytes of a disk that are left free."""
+
+
+def gigabytes(size: float) -> str:
+    """Bytes in words, by powers of ten, as disks are sold."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}" if size < 10 * scale else f"{size / scale:,.0f} {unit}"
+    return f"{size / 1e3:.0f} kB"
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the file system of a folder that need not be there yet."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    return shutil.disk_usage(there).free
+
+
+def check_room(folder: Path, needed: int, what: str, help_: str) -> None:
+    """Refuse work that would fill a disk.
+
+    Args:
+        folder: Where it would be written.
+        needed: Bytes, 0 for none.
+        what: What they are, for the error.
+        help_: What would help.
+
+    Raises:
+        ProtoQuantError: They do not fit.
+    """
+    free = free_bytes(folder)
+    if needed and needed + RESERVE > free:
+        raise ProtoQuantError(
+            f"{what} need {gigabytes(needed)} of disk at {folder}, {gigabytes(free)} are free and "
+            f"{gigabytes(RESERVE)} stay so; {help_}"
+        )
+
+
+def reserve(file: Path, size: int) -> None:
+    """Make a file of a size whose blocks are all there: one with holes would kill the process that fills it.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, max(size, 1))
+        else:
+            os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
