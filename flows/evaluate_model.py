@@ -42,7 +42,7 @@ class Evaluation(BaseModel):
         description="the data set: a folder, as the runner's clone sees it, s3://bucket/prefix, or a spec of partbirds",
         json_schema_extra={"position": 1},
     )
-    reader: Literal["image_folder", "table", "partbirds"] = Field(
+    reader: Literal["image_folder", "table", "webdataset", "partbirds"] = Field(
         "image_folder", description="how the images lie", json_schema_extra={"position": 2}
     )
     split: Literal["all", "train", "validation", "test"] = Field(

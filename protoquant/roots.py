@@ -73,7 +73,8 @@ def check_root(prepare: PrepareConfig, workspace: Workspace) -> None:
         raise UsageError(
             f"prepare.root: there is no {prepare.root} (params.yaml); correct the path, relative to this folder"
         )
-    wanted = {"image_folder": (root.is_dir(), "a folder"), "partbirds": (root.is_file(), "the file of a spec")}
+    folder, spec = (root.is_dir(), "a folder"), (root.is_file(), "the file of a spec")
+    wanted = {"image_folder": folder, "webdataset": folder, "partbirds": spec}
     fits, what = wanted.get(prepare.reader, (True, ""))
     if not fits:
         raise UsageError(_unfit(prepare, what))

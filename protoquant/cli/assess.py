@@ -18,7 +18,7 @@ def assess(
     model: Source = DEFAULT,
     weights: Weights = None,
     reader: Annotated[
-        Literal["image_folder", "table", "partbirds"], typer.Option(help="How the images lie.")
+        Literal["image_folder", "table", "webdataset", "partbirds"], typer.Option(help="How the images lie.")
     ] = "image_folder",
     split: Annotated[Literal["all", "train", "validation", "test"], typer.Option(help="What is measured.")] = "all",
     out: Annotated[Path, typer.Option(help="Folder for numbers, answers and confusions.")] = Path("assessment"),

@@ -27,10 +27,11 @@ class TableConfig(Section):
 class PrepareConfig(Section):
     """Which images there are, and what is cut from those that come without splits."""
 
-    reader: Literal["partbirds", "image_folder", "table"] = Field(
+    reader: Literal["partbirds", "image_folder", "table", "webdataset"] = Field(
         "partbirds",
         description="How the images lie: partbirds (drawn from a spec), image_folder (class-named folders, also below "
-        "train/ validation/ test/), table (CSV or parquet with path, label and perhaps split).",
+        "train/ validation/ test/), table (CSV or parquet with path, label and perhaps split), webdataset (tar "
+        "archives of images, each with a .cls or .json of its name).",
     )
     root: str = Field(
         "data/partbirds.yaml",

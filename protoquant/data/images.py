@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from protoquant.data.archive import read_member
 from protoquant.data.pixels import to_rgb, upright
 from protoquant.data.quarantine import ImageError, Reason
 
@@ -79,14 +80,16 @@ def open_image(path: Path, *, at_least: int | None = None) -> Image.Image:
 
 
 def read_bytes(path: Path, name: str | None = None) -> bytes:
-    """Read a file, with the errors of ``open_image``.
+    """Read a file, also one inside a tar archive, with the errors of ``open_image``.
 
     Args:
-        path: The file.
+        path: The file; ``a.tar/b.jpg`` is b.jpg in the archive a.tar.
         name: What an error calls it; the path where not given.
     """
     name = name or str(path)
     if not path.is_file():
+        if (held := read_member(path)) is not None:
+            return held
         found = "is not a file" if path.exists() else "is missing"
         raise ImageError(name, Reason.MISSING, f"{found}; give the path of an image file")
     try:

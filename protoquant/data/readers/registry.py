@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 from protoquant.core.errors import ConfigError, suggest
-from protoquant.data.readers import image_folder, partbirds, table
+from protoquant.data.readers import image_folder, partbirds, table, webdataset
 from protoquant.data.readers.listing import Reader
 
 READERS: Mapping[str, Reader] = {
     "partbirds": partbirds.read,
     "image_folder": image_folder.read,
     "table": table.read,
+    "webdataset": webdataset.read,
 }
 
 
