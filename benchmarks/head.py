@@ -59,7 +59,11 @@ def pipeline_problem(workspace: Workspace, temperature: float) -> Problem:
     """Presence scores of the pipeline's own train split."""
     store, codebook = FeatureStore.open(workspace.features / "train"), Codebook.open(workspace.codebook)
     scores = torch.cat(
-        [presence(part, codebook, temperature).scores for _, shard in store.shards() for part in shard.split(32)]
+        [
+            presence(shard[i : i + 32], codebook, temperature).scores
+            for _, shard in store.shards()
+            for i in range(0, len(shard), 32)
+        ]
     )
     return Problem(scores, store.labels, int(store.labels.max()) + 1)
 
