@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from protoquant.core.errors import ArtifactError, ConfigError, ShapeError
 from protoquant.core.seeding import torch_generator
-from protoquant.features.build import build_model
+from protoquant.features.build import build_model, check_name, create, freeze, preprocessing_of
 from protoquant.features.config import ExtractConfig
 from protoquant.features.layout import Layout, read_layout
 from protoquant.features.spec import BackboneSpec, WeightsSpec
@@ -106,6 +106,27 @@ class Backbone:
         spec = BackboneSpec(name, WeightsSpec(origin, digest, given), preprocessing)
         model = model.to(place).to(memory_format=torch.channels_last)
         return cls._proven(spec, model, place)
+
+    @classmethod
+    def untrained(cls, config: ExtractConfig, device: torch.device | str) -> Backbone:
+        """The same shapes and the same speed with random weights, where no weight is downloaded: for plans.
+
+        Args:
+            config: Name and size.
+            device: Where it computes.
+
+        Raises:
+            ConfigError: As for ``load``.
+        """
+        check_name(config.backbone)
+        model = freeze(create(config.backbone, pretrained=False, input_size=config.input_size))
+        spec = BackboneSpec(
+            config.backbone,
+            WeightsSpec("file", "0" * 64, None),
+            preprocessing_of(model, config.weights, config.input_size),
+        )
+        model = model.to(torch.device(device)).to(memory_format=torch.channels_last)
+        return cls._proven(spec, model, torch.device(device))
 
     @classmethod
     def _proven(cls, spec: BackboneSpec, model: nn.Module, device: torch.device) -> Backbone:

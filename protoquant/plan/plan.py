@@ -87,14 +87,14 @@ def plan(
         seconds: How long this machine is measured for; 0: not at all.
 
     Raises:
-        UsageError: No counts were given and none are prepared, or the weights cannot be had.
+        UsageError: No counts were given and none are prepared.
         ConfigError: The backbone is unknown, or there are more codes than tokens.
     """
     photos: list[Source] = []
     if counts is None:
         counts, photos = _prepared(workspace, root)
     sections = Sections(settings.extract, settings.quantize, settings.train)
-    backbone = Backbone.load(settings.extract, runtime.torch_device(settings.threads))
+    backbone = Backbone.untrained(settings.extract, runtime.torch_device(settings.threads))
     shape = Shape(backbone.grid, backbone.d)
     sizes = sizes_of(settings.extract, settings.quantize, settings.train, counts, shape)
     machine = _machine(workspace.root)
