@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,9 +90,15 @@ def _check(found: Answer) -> None:
         )
 
 
+def _headers(keys: Sequence[str]) -> list[str]:
+    """The last word of each key, or the whole key where another ends alike."""
+    words = [key.rpartition(".")[2] for key in keys]
+    return [word if words.count(word) == 1 else key for word, key in zip(words, keys, strict=True)]
+
+
 def _print(found: Answer) -> None:
     """The trials, the most accurate first."""
-    table = Table("trial", *found.keys, "codes", "validation", "per class", "seconds", "", box=SIMPLE)
+    table = Table("trial", *_headers(found.keys), "codes", "validation", "per class", "seconds", "", box=SIMPLE)
     ranked = found.trials.sort_values(["validation_top1", "number"], ascending=[False, True])
     for row in ranked.head(_SHOWN).to_dict("records"):
         done = row["state"] == "done"
