@@ -43,7 +43,7 @@ from protoquant.params_file import override
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-GROWTH, BASE = (1, 4, 16), 4_000
+GROWTH, BASE = (1, 4, 16), 2_000
 GRID, D, CLASSES = (7, 7), 384, 20
 PREPROCESSING = Preprocessing((224, 224), (224, 224), "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPEC = BackboneSpec("made", WeightsSpec("file", "0" * 64, "made"), PREPROCESSING)

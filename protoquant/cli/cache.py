@@ -14,7 +14,10 @@ from protoquant.core.workspace import Workspace
 if TYPE_CHECKING:
     from protoquant.features.cache import FeatureCache
 
-app = typer.Typer(help="The feature shards that all runs share.", no_args_is_help=True)
+app = typer.Typer(
+    help="The feature shards on this machine that all runs of a repository share; not those in S3.",
+    no_args_is_help=True,
+)
 
 DAY = 24 * 3600.0
 MIB = 2.0**20
@@ -22,7 +25,7 @@ MIB = 2.0**20
 
 @app.command("list")
 def show(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the shards, the longest unused first."""
+    """List the shards of the local cache, the longest unused first."""
     entries = _cache().entries()
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
@@ -40,7 +43,7 @@ def prune(
     older_than: Annotated[float | None, typer.Option(min=0, help="Days since the last use.")] = None,
     larger_than: Annotated[float | None, typer.Option(min=0, help="MiB that may stay, newest first.")] = None,
 ) -> None:
-    """Remove shards by age or size; the next extract computes again what it needs of them."""
+    """Remove shards of the local cache by age or size; the next extract finds in S3 or computes what it needs."""
     if older_than is None and larger_than is None:
         raise typer.BadParameter("say what may go: --older-than DAYS or --larger-than MIB")
     cache = _cache()

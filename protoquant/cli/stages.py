@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from protoquant.core.errors import UsageError
 from protoquant.core.events import OnEvent
 from protoquant.core.log import listening
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.roots import image_root, named_by_uri
+from protoquant.storage.location import Location
 
 if TYPE_CHECKING:
     import torch
 
     from protoquant.distributed.training import Result_co, Step
+    from protoquant.features.shared import OpenObjects
     from protoquant.settings import Settings
 
 
@@ -50,6 +53,19 @@ class _Run:
 
     def device(self) -> torch.device:
         return self.runtime.torch_device(self.settings.threads)
+
+    def shared_cache(self) -> OpenObjects | None:
+        """Opens the folder in S3 where machines share finished shards; None where no such folder is named."""
+        if self.runtime.feature_cache is None:
+            return None
+        location = Location.parse(self.runtime.feature_cache, "PROTOQUANT_FEATURE_CACHE")
+        try:
+            from protoquant.storage.objects import ObjectFolder
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                "PROTOQUANT_FEATURE_CACHE needs boto3: pip install 'protoquant[storage]', or unset it"
+            ) from error
+        return partial(ObjectFolder.open, location, self.runtime.workers)
 
 
 @contextmanager
@@ -95,6 +111,7 @@ def extract() -> None:
             workers=run.runtime.workers,
             on_event=run.on_event,
             processes=run.runtime.processes,
+            shared=run.shared_cache(),
         )
 
 

@@ -1,11 +1,13 @@
-"""What must not change a result: device, workers and processes, read from the environment in this one place."""
+"""What must not change a result: device, workers, processes, shared cache; read from the environment here alone."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from protoquant.core.errors import UsageError
@@ -14,8 +16,15 @@ if TYPE_CHECKING:
     import torch
 
 
+def _location(uri: str | None) -> str | None:
+    """Refuse what is no location in S3; its bucket and prefix are read by ``storage.location``."""
+    if uri and not re.match("s3://[^/]", uri):
+        raise PydanticCustomError("location", "must be s3://bucket/prefix; correct or unset it")
+    return uri or None
+
+
 class Runtime(BaseSettings):
-    """The machine's side of a run: ``PROTOQUANT_DEVICE``, ``PROTOQUANT_WORKERS`` and ``PROTOQUANT_PROCESSES``."""
+    """The machine's side of a run: ``PROTOQUANT_DEVICE``, ``_WORKERS``, ``_PROCESSES`` and ``_FEATURE_CACHE``."""
 
     model_config = SettingsConfigDict(env_prefix="PROTOQUANT_", frozen=True)
 
@@ -25,6 +34,9 @@ class Runtime(BaseSettings):
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads that decode images")
     processes: int = Field(
         1, ge=1, le=10_000, description="processes that share extract, quantize or train; more than 1 run on Ray"
+    )
+    feature_cache: Annotated[str | None, AfterValidator(_location)] = Field(
+        None, description="s3://bucket/prefix where machines share finished shards of extract; empty for nowhere"
     )
 
     @classmethod

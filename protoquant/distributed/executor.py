@@ -13,7 +13,7 @@ from protoquant.distributed.cluster import joined
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _DEATHS = 2  # times that a job starts again after its process died
-_PATIENCE = 60.0  # seconds without any running job until the nodes count as gone
+_PATIENCE = 60.0  # seconds without any running job until the nodes are looked at
 
 
 def run_on_ray(
@@ -46,7 +46,7 @@ def run_on_ray(
     with joined() as cluster:
         cluster.require_room("PROTOQUANT_PROCESSES", processes, gpus=gpus)
         on_event(MessageEvent(f"{len(jobs)} jobs for {processes} processes on {cluster.named_nodes}"))
-        return _Round(make, jobs, gpus, on_done).run(processes)
+        return _Round(make, jobs, gpus, on_done, on_event).run(processes)
 
 
 class _Process(Generic[Job, Result]):
@@ -73,10 +73,11 @@ class _Round(Generic[Job, Result]):
         jobs: Sequence[Job],
         gpus: float,
         on_done: Callable[[Job], None],
+        on_event: OnEvent,
     ) -> None:
         import ray
 
-        self._jobs, self._on_done = jobs, on_done
+        self._jobs, self._on_done, self._on_event = jobs, on_done, on_event
         self._actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(_Process)
         self._make = ray.put(make)
         self._waiting = deque(range(len(jobs)))
@@ -128,8 +129,14 @@ class _Round(Generic[Job, Result]):
         self._start()
 
     def _check_alive(self) -> None:
-        if all(place is None for _, place in self._running.values()):
-            raise UnavailableError("no node of Ray takes processes any more; what is finished is kept, run it again")
+        """Where only starting processes are waited for: see whether there are nodes that can start them."""
+        import ray
+
+        if any(place is not None for _, place in self._running.values()):
+            return
+        if not any(node["Alive"] and node["Resources"].get("CPU") for node in ray.nodes()):  # type: ignore[no-untyped-call]
+            raise UnavailableError("no node of Ray is left; what is finished is kept, run it again")
+        self._on_event(MessageEvent("Ray is busy: its processes have not started yet"))
 
 
 def _raise(error: Any) -> NoReturn:

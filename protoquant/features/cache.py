@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,10 +18,8 @@ from protoquant.core.artifacts import digest_file, read_json, save_tensors, writ
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.features.dtypes import TOKENS
+from protoquant.features.shared import ENTRY, SCHEMA, SHARD, SharedCache
 
-SCHEMA = 1
-_SHARD = "shard.safetensors"
-_ENTRY = "entry.json"
 _PARTIAL = ".partial"
 _LOCKS = "locks"
 _FICLONE = 0x40049409  # linux/fs.h: make a file share the blocks of another
@@ -29,10 +27,19 @@ _FICLONE = 0x40049409  # linux/fs.h: make a file share the blocks of another
 
 @dataclass(frozen=True)
 class CachedShard:
-    """A whole shard in the cache, and whether this call computed it."""
+    """A whole shard in the cache.
+
+    Attributes:
+        path: Its file.
+        computed: Whether this call computed it.
+        fetched: Whether this call fetched it from the shared cache.
+        unshared: Why the shared cache does not have it; empty where it has, or where there is none.
+    """
 
     path: Path
     computed: bool
+    fetched: bool = False
+    unshared: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,26 +68,40 @@ class FeatureCache:
     root: Path
 
     def shard(
-        self, key: str, backbone: str, compute: Callable[[], Mapping[str, Tensor]], on_event: OnEvent
+        self,
+        key: str,
+        backbone: str,
+        compute: Callable[[], Mapping[str, Tensor]],
+        on_event: OnEvent,
+        shared: SharedCache | None = None,
     ) -> CachedShard:
         """Find a shard, or compute and keep it; one process computes a key, others wait for it.
 
-        A shard whose bytes are not those that were written is dropped, said, and computed again.
+        A shard whose bytes are not those that were written is dropped, said, and computed again. What is not here is
+        looked for in the shared cache, and what that lacks is uploaded.
 
         Args:
             key: Names the content.
             backbone: Name of the model, for the listing.
             compute: Called where there is no such shard.
             on_event: Hears of a damaged shard.
+            shared: Where other machines keep theirs; None for nowhere.
         """
         with self._lock(key):
-            folder = self.root / key
-            if folder.exists() and self._whole(folder, key, on_event):
-                os.utime(folder)
-                return CachedShard(folder / _SHARD, computed=False)
-            stored = compute()
-            self._keep(folder, stored, {"schema": SCHEMA, "backbone": backbone, "images": len(stored[TOKENS])})
-            return CachedShard(folder / _SHARD, computed=True)
+            found = self._find(key, on_event, shared)
+            if found is None:
+                stored = compute()
+                folder = self.root / key
+                self._keep(folder, stored, {"schema": SCHEMA, "backbone": backbone, "images": len(stored[TOKENS])})
+                found = CachedShard(folder / SHARD, computed=True)
+            if shared is None or found.fetched:
+                return found
+            return replace(found, unshared=shared.publish(key, self.root / key))
+
+    def find(self, key: str, on_event: OnEvent, shared: SharedCache) -> CachedShard | None:
+        """Find a shard here or in the shared cache; None where neither has it. Arguments are those of ``shard``."""
+        with self._lock(key):
+            return self._find(key, on_event, shared)
 
     def entries(self) -> list[CacheEntry]:
         """All whole entries, the longest unused first."""
@@ -88,8 +109,8 @@ class FeatureCache:
         found = []
         for folder in self._folders():
             with suppress(ArtifactError, KeyError, TypeError, FileNotFoundError):
-                entry = read_json(folder / _ENTRY)
-                size = (folder / _SHARD).stat().st_size
+                entry = read_json(folder / ENTRY)
+                size = (folder / SHARD).stat().st_size
                 age = max(0.0, now - folder.stat().st_mtime)
                 found.append(CacheEntry(folder.name, entry["backbone"], entry["images"], size, age))
         return sorted(found, key=lambda entry: (-entry.age, entry.key))
@@ -118,6 +139,20 @@ class FeatureCache:
             self._remove(partial.name.removesuffix(_PARTIAL), only_partial=True)
         return removed
 
+    def _find(self, key: str, on_event: OnEvent, shared: SharedCache | None) -> CachedShard | None:
+        folder = self.root / key
+        if folder.exists() and self._whole(folder, key, on_event):
+            os.utime(folder)
+            return CachedShard(folder / SHARD, computed=False)
+        if shared is None:
+            return None
+        partial = self._begin(folder)
+        if not shared.fetch(key, partial):
+            shutil.rmtree(partial)
+            return None
+        self._settle(partial, folder)
+        return CachedShard(folder / SHARD, computed=False, fetched=True)
+
     def _lock(self, key: str, timeout: float = -1) -> FileLock:
         locks = self.root / _LOCKS
         locks.mkdir(parents=True, exist_ok=True)
@@ -125,25 +160,33 @@ class FeatureCache:
 
     def _folders(self) -> Iterator[Path]:
         if self.root.is_dir():
-            yield from (path for path in self.root.iterdir() if path.is_dir() and (path / _ENTRY).is_file())
+            yield from (path for path in self.root.iterdir() if path.is_dir() and (path / ENTRY).is_file())
 
     def _whole(self, folder: Path, key: str, on_event: OnEvent) -> bool:
         with suppress(ArtifactError, FileNotFoundError, KeyError, TypeError):
-            entry = read_json(folder / _ENTRY)
-            if entry["schema"] == SCHEMA and entry["digest"] == digest_file(folder / _SHARD):
+            entry = read_json(folder / ENTRY)
+            if entry["schema"] == SCHEMA and entry["digest"] == digest_file(folder / SHARD):
                 return True
         on_event(MessageEvent(f"feature cache: shard {key[:12]} is damaged; dropped, computing it again", "warning"))
         shutil.rmtree(folder)
         return False
 
     def _keep(self, folder: Path, stored: Mapping[str, Tensor], entry: dict[str, object]) -> None:
-        """Write an entry aside and rename it, so that a kill leaves no half of it under its key."""
+        partial = self._begin(folder)
+        save_tensors(partial / SHARD, stored)
+        write_json(partial / ENTRY, entry | {"digest": digest_file(partial / SHARD)})
+        self._settle(partial, folder)
+
+    def _begin(self, folder: Path) -> Path:
+        """Write an entry aside first, so that a kill leaves no half of it under its key."""
         partial = folder.with_name(folder.name + _PARTIAL)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        save_tensors(partial / _SHARD, stored)
-        write_json(partial / _ENTRY, entry | {"digest": digest_file(partial / _SHARD)})
-        for path in (partial / _SHARD, partial / _ENTRY):
+        return partial
+
+    def _settle(self, partial: Path, folder: Path) -> None:
+        """Give a whole entry its name."""
+        for path in (partial / SHARD, partial / ENTRY):
             path.chmod(0o444)
             _sync(path)
         _sync(partial)

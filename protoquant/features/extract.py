@@ -22,7 +22,9 @@ from protoquant.features.cache import CachedShard, link
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, sources_of
 from protoquant.features.dtypes import token_bytes
+from protoquant.features.gather import gather, publish_rest
 from protoquant.features.shards import ShardJob, ShardWorker
+from protoquant.features.shared import OpenObjects
 from protoquant.features.store import INDEX, KIND, StoreHeader, index_table, shard_name, view_name
 
 
@@ -38,7 +40,8 @@ class ExtractResult:
         d: Numbers in a token.
         grid: (h, w), in cells.
         computed: Shards that the backbone ran for.
-        linked: Shards that were in the cache.
+        linked: Shards that were in a cache.
+        fetched: Those of them that came from the shared cache.
         seconds: Time of all shards, cached ones included.
     """
 
@@ -50,6 +53,7 @@ class ExtractResult:
     grid: tuple[int, int]
     computed: int
     linked: int
+    fetched: int
     seconds: float
 
 
@@ -65,6 +69,7 @@ def extract(
     workers: int,
     on_event: OnEvent,
     processes: int = 1,
+    shared: OpenObjects | None = None,
 ) -> ExtractResult:
     """Run the frozen backbone once over every image, and every view of a train image, and store its patch tokens.
 
@@ -81,14 +86,18 @@ def extract(
         seed: Decides the augmented views, and nothing where there are none.
         workers: Threads that decode images, at least 1, in each process.
         on_event: Hears of progress.
-        processes: How many share the work; more than 1 run on Ray, where all see images and cache under the same path.
+        processes: How many share the work; more than 1 run on Ray, where all see the images under the same path, and
+            the cache too or the shared one.
+        shared: Opens the cache that machines without a common disk share, such as a folder in S3; None for none. If it
+            is away, what it may hold is computed here.
 
     Returns:
         The counts.
 
     Raises:
         ConfigError: The backbone is unknown. UsageError: Its weights cannot be had. ArtifactError: They do not fit.
-        DataError: An image changed since prepare, or a value does not fit the dtype. UnavailableError: Ray is away.
+        DataError: An image changed since prepare, or a value does not fit the dtype. UnavailableError: Ray is away,
+        or the shared cache while another machine alone has a shard.
         ProtoQuantError: The disk has no room for the features.
     """
     table = ImageTable.open(images, root)
@@ -98,14 +107,16 @@ def extract(
     parts = [*((name, None) for name in SPLITS), *(("train", view) for view in views)]
     jobs = {(name, view): _jobs(splits[name], config.shard, view) for name, view in parts}
     progress = _Progress(sum(len(splits[name]) for name, _ in parts), on_event)
-    worker = ShardWorker(config, backbone, cache, workers, on_event=on_event, on_images=progress.advance)
-    _check_room(worker, list(chain(*jobs.values())))
+    worker = ShardWorker(config, backbone, cache, workers, shared=shared, on_event=on_event, on_images=progress.advance)
+    flat = list(chain(*jobs.values()))
+    _check_room(worker, flat)
     started = time.perf_counter()
     try:
-        ended = iter(_run(worker, list(chain(*jobs.values())), processes, progress, on_event))
+        every = gather(worker, flat, processes, progress.advance, on_event)
     finally:
         worker.close()
     seconds = time.perf_counter() - started
+    ended = iter(every)
     shards = {part: list(islice(ended, len(of_part))) for part, of_part in jobs.items()}
     header = StoreHeader(backbone.grid, backbone.d, config.dtype, config.shard, backbone.spec)
     with writing(out, "features", {"images": artifact_digest(images)}) as folder:
@@ -113,7 +124,7 @@ def extract(
             part = _Split(sources, header, artifact_digest(images / name))
             viewed = {view: shards["train", view] for view in views if name == "train"}
             part.assemble(folder / name, shards[name, None], viewed)
-    every = [shard for of_part in shards.values() for shard in of_part]
+    publish_rest(worker, flat, every, on_event)
     result = ExtractResult(
         out=out,
         n={name: len(sources) for name, sources in splits.items()},
@@ -123,6 +134,7 @@ def extract(
         grid=backbone.grid,
         computed=sum(shard.computed for shard in every),
         linked=sum(not shard.computed for shard in every),
+        fetched=sum(shard.fetched and not shard.computed for shard in every),
         seconds=seconds,
     )
     on_event(MessageEvent(_sentence(result)))
@@ -148,27 +160,6 @@ def _check_room(worker: ShardWorker, jobs: Sequence[ShardJob]) -> None:
     size = missing * worker.backbone.layout.t * token_bytes(worker.config.dtype, worker.backbone.d)
     help_ = "take another disk, extract.dtype int8 or fewer extract.views, or protoquant cache prune"
     check_room(worker.cache.root, size, f"the features of {missing:,} images", help_)
-
-
-def _run(
-    worker: ShardWorker, jobs: Sequence[ShardJob], processes: int, progress: _Progress, on_event: OnEvent
-) -> list[CachedShard]:
-    """Do all jobs in this process, or have those that are not in the cache done by others."""
-    missing = [job for job in jobs if not worker.is_cached(job)]
-    if processes == 1 or len(missing) < 2:
-        return [worker(job) for job in jobs]
-    from protoquant.distributed.executor import run_on_ray
-
-    found = run_on_ray(
-        worker.again,
-        missing,
-        processes=min(processes, len(missing)),
-        gpus=1.0 if worker.backbone.device.type == "cuda" else 0.0,
-        on_done=lambda job: progress.advance(len(job.sources)),
-        on_event=on_event,
-    )
-    done = {id(job): shard for job, shard in zip(missing, found, strict=True)}
-    return [done.get(id(job)) or worker(job) for job in jobs]
 
 
 @dataclass(frozen=True)
@@ -209,7 +200,8 @@ def _sentence(result: ExtractResult) -> str:
     rows, cols = result.grid
     rate = f", {seen / result.seconds:.1f} images/s" if result.computed and not result.linked else ""
     views = f" and {result.views} views of {result.n['train']:,}" if result.views else ""
+    fetched = f", {result.fetched} of them fetched from the shared one" if result.fetched else ""
     return (
         f"extract: {n:,} images{views}, {rows} x {cols} tokens of {result.d}; {result.computed} shards computed, "
-        f"{result.linked} linked from the cache; {result.seconds:.1f} s{rate}"
+        f"{result.linked} linked from the cache{fetched}; {result.seconds:.1f} s{rate}"
     )

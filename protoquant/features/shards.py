@@ -21,10 +21,11 @@ from protoquant.core.events import OnEvent, ignore
 from protoquant.core.runtime import Runtime
 from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone
-from protoquant.features.cache import SCHEMA, CachedShard, FeatureCache
+from protoquant.features.cache import CachedShard, FeatureCache
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, batches
 from protoquant.features.dtypes import largest, pack
+from protoquant.features.shared import SCHEMA, SHARD, OpenObjects, SharedCache
 
 _DECIDING_PACKAGES = ("pillow", "timm", "torch")
 _VIEW_SOURCE = "features/augment.py"
@@ -57,6 +58,7 @@ class ShardWorker:
         backbone: Gives the tokens.
         cache: Folder of finished shards.
         workers: Threads that decode images, at least 1.
+        shared: Opens what machines without a common disk share; None for nothing.
         on_event: Hears of a damaged shard.
         on_images: Told how many images a batch held, when it is done.
     """
@@ -68,22 +70,53 @@ class ShardWorker:
         cache: Path,
         workers: int,
         *,
+        shared: OpenObjects | None = None,
         on_event: OnEvent = ignore,
         on_images: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.config, self.backbone, self.cache, self.workers = config, backbone, FeatureCache(cache), workers
+        self.shared = None if shared is None else SharedCache(shared, on_event)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._on_event, self._on_images = on_event, on_images
 
     @property
     def again(self) -> Callable[[], ShardWorker]:
         """Makes an equal worker in another process, which has a device of the same kind."""
-        device = self.backbone.device.type
-        return partial(_make, self.config, device, torch.get_num_threads(), self.cache.root.absolute(), self.workers)
+        return partial(
+            _make,
+            config=self.config,
+            device=self.backbone.device.type,
+            threads=torch.get_num_threads(),
+            cache=self.cache.root.absolute(),
+            workers=self.workers,
+            shared=None if self.shared is None else self.shared.open_objects,
+        )
 
     def is_cached(self, job: ShardJob) -> bool:
         """Tell whether the cache has an entry for a shard, whole or damaged."""
         return (self.cache.root / self.key(job)).exists()
+
+    def path(self, job: ShardJob) -> Path:
+        """Where the cache keeps a shard."""
+        return self.cache.root / self.key(job) / SHARD
+
+    def find(self, job: ShardJob, *, told: bool = False) -> CachedShard | None:
+        """Find a shard here or in the shared cache, and compute nothing; None where neither has it.
+
+        Args:
+            job: The shard.
+            told: Whether its images are counted already.
+        """
+        if self.shared is None:
+            return None
+        found = self.cache.find(self.key(job), self._on_event, self.shared)
+        if found is not None and not told:
+            self._on_images(len(job.sources))
+        return found
+
+    def publish(self, job: ShardJob) -> str:
+        """Upload a shard that is here, whatever failed before; why it failed now, or nothing."""
+        return self.shared.publish(self.key(job), self.path(job).parent, patient=False) if self.shared else ""
 
     def __call__(self, job: ShardJob) -> CachedShard:
         """Find or compute one shard.
@@ -92,7 +125,7 @@ class ShardWorker:
             DataError: An image changed since prepare, or a value does not fit the dtype.
         """
         name = self.backbone.spec.name
-        shard = self.cache.shard(self.key(job), name, lambda: self._compute(job), self._on_event)
+        shard = self.cache.shard(self.key(job), name, lambda: self._compute(job), self._on_event, self.shared)
         if not shard.computed:
             self._on_images(len(job.sources))
         return shard
@@ -119,9 +152,11 @@ class ShardWorker:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _make(config: ExtractConfig, device: str, threads: int, cache: Path, workers: int) -> ShardWorker:
+def _make(
+    *, config: ExtractConfig, device: str, threads: int, cache: Path, workers: int, shared: OpenObjects | None
+) -> ShardWorker:
     Runtime(device=device).torch_device(threads)
-    return ShardWorker(config, Backbone.load(config, device), cache, workers)
+    return ShardWorker(config, Backbone.load(config, device), cache, workers, shared=shared)
 
 
 def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None) -> str:

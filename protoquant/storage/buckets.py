@@ -10,12 +10,11 @@ from botocore.exceptions import ClientError
 
 from protoquant.core.errors import UsageError
 from protoquant.storage.client import Client
-from protoquant.storage.failures import code_of, status_of, translated
+from protoquant.storage.failures import code_of, is_unsupported, translated
 
 Outcome = Literal["done", "already", "not supported by this server"]
 
 RULE = "protoquant"
-_UNSUPPORTED = {"NotImplemented", "XNotImplemented", "MethodNotAllowed", "UnsupportedOperation"}
 _ABSENT = {"ServerSideEncryptionConfigurationNotFoundError", "NoSuchLifecycleConfiguration"}
 _AWS_DEFAULT = "us-east-1"  # the one region that a bucket's request must not name
 
@@ -61,7 +60,7 @@ def _outcome(step: Callable[[], bool]) -> Outcome:
     try:
         return "done" if step() else "already"
     except ClientError as error:
-        if code_of(error) in _UNSUPPORTED or status_of(error) in {405, 501}:
+        if is_unsupported(error):
             return "not supported by this server"
         raise
 

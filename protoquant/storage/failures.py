@@ -25,6 +25,7 @@ _SENTENCES = {
     "TokenRefreshRequired": _OLD_KEY,
     "RequestTimeTooSkewed": "the clock of this machine is not that of {place}; set it",
 }
+_UNSUPPORTED = {"NotImplemented", "XNotImplemented", "MethodNotAllowed", "UnsupportedOperation"}
 _REDIRECTS = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "307")
 _ACTIONS = {
     "ListObjectsV2": "s3:ListBucket",
@@ -77,6 +78,11 @@ def code_of(error: ClientError) -> str:
 def status_of(error: ClientError) -> int:
     """The HTTP status of a refusal."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_unsupported(error: ClientError) -> bool:
+    """Whether the server says that it has no such function."""
+    return code_of(error) in _UNSUPPORTED or status_of(error) in {405, 501}
 
 
 def _refusal(client: Client, bucket: str, what: str, error: ClientError) -> ProtoQuantError:

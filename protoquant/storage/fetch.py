@@ -47,6 +47,10 @@ class _GoneError(Exception):
     """The object is there no longer."""
 
 
+class UnfitObjectError(StorageError):
+    """The bytes of an object are not those that its ETag names, or they change each time."""
+
+
 @dataclass(frozen=True)
 class Fetcher:
     """Fetches the objects of one folder.
@@ -74,7 +78,7 @@ class Fetcher:
             What the file holds; None where the object has been removed since.
 
         Raises:
-            StorageError: It keeps changing, or does not arrive as its ETag says.
+            UnfitObjectError: It keeps changing, or does not arrive as its ETag says.
             ClientError: S3 refused. BotoCoreError: it does not answer.
         """
         said = ""
@@ -94,7 +98,7 @@ class Fetcher:
                     return None
             except _GoneError:
                 return None
-        raise StorageError(f"{self.location.uri}: the object {item.name!r} {said}")
+        raise UnfitObjectError(f"{self.location.uri}: the object {item.name!r} {said}")
 
     def adopt(self, item: RemoteObject) -> Entry | None:
         """Know a file again that lies there already, by its MD5; None where that cannot be told."""

@@ -1,0 +1,148 @@
+"""Single objects of a folder in S3: read, fetched to a file, and put where there is none yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from botocore.exceptions import ClientError, FlexibleChecksumError
+
+from protoquant.storage.client import Client, connect
+from protoquant.storage.failures import code_of, is_unsupported, status_of, translated
+from protoquant.storage.fetch import LARGE, Fetcher, UnfitObjectError
+from protoquant.storage.listing import RemoteObject
+from protoquant.storage.location import Location
+from protoquant.storage.parts import put_in_parts
+
+_DIGEST = "sha256"  # name of the object's metadata
+_ABSENT = {"NoSuchKey", "404"}
+_TAKEN = {409, 412}  # HTTP: another writer is at it, or has been
+
+
+@dataclass(frozen=True)
+class ObjectFolder:
+    """A folder in S3.
+
+    Attributes:
+        client: An open client.
+        location: The folder.
+    """
+
+    client: Client
+    location: Location
+
+    @classmethod
+    def open(cls, location: Location, workers: int) -> Self:
+        """Make a client of its own; nothing is asked of the network yet.
+
+        Raises:
+            UsageError: Boto3's settings cannot be. StorageError: Boto3 refuses them.
+        """
+        return cls(connect(workers), location)
+
+    def below(self, name: str) -> Self:
+        """A folder inside this one."""
+        location = dataclasses.replace(self.location, prefix=self.location.key(name))
+        return dataclasses.replace(self, location=location)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a small object; None where there is none.
+
+        Raises:
+            UsageError: There is no such bucket. StorageError: S3 refused or does not answer.
+        """
+        with translated(self.client, self.location.bucket, self.location.uri):
+            try:
+                answer = self.client.api.get_object(**self._named(name))
+            except ClientError as error:
+                if code_of(error) in _ABSENT:
+                    return None
+                raise
+            data: bytes = answer["Body"].read()
+            return data
+
+    def fetch(self, name: str, folder: Path) -> str:
+        """Fetch an object to a file of its name; a large one in pieces, side by side.
+
+        Args:
+            name: Of the object.
+            folder: An existing folder on disk.
+
+        Returns:
+            SHA-256 of the file; empty where there is no such object, or its bytes are not those that its ETag names.
+
+        Raises:
+            UsageError: There is no such bucket. StorageError: S3 refused or does not answer.
+        """
+        with translated(self.client, self.location.bucket, self.location.uri):
+            head = self._head(name)
+            if head is None:
+                return ""
+            item = RemoteObject(name, head["ETag"].strip('"'), int(head["ContentLength"]))
+            fetcher = Fetcher(self.client, self.location, files=folder, partial=folder)
+            with ThreadPoolExecutor(self.client.streams) as pool:
+                try:
+                    entry = fetcher.fetch(item, pool.map)
+                except (UnfitObjectError, FlexibleChecksumError):
+                    return ""
+        return entry.sha256 if entry else ""
+
+    def put(self, name: str, content: Path | bytes, digest: str, *, replace: bool = False) -> str:
+        """Put an object where there is no object; where the server cannot make that a condition, it is replaced.
+
+        Args:
+            name: Of the object.
+            content: What it shall hold; a large file is sent in parts.
+            digest: SHA-256 of the content, kept with the object.
+            replace: Whether an object that is there is replaced.
+
+        Returns:
+            SHA-256 of the object that is there afterwards.
+
+        Raises:
+            UsageError: There is no such bucket. StorageError: S3 refused or does not answer.
+        """
+        with translated(self.client, self.location.bucket, self.location.uri):
+            if not replace and not self._put_if_absent(name, content, digest):
+                head = self._head(name)
+                there = head["Metadata"].get(_DIGEST) if head else None
+                if there:
+                    return str(there)
+                replace = True
+            if replace:
+                self._put(name, content, digest)
+        return digest
+
+    def _put_if_absent(self, name: str, content: Path | bytes, digest: str) -> bool:
+        try:
+            self._put(name, content, digest, IfNoneMatch="*")
+        except ClientError as error:
+            if status_of(error) in _TAKEN:
+                return False
+            if not is_unsupported(error):
+                raise
+            self._put(name, content, digest)
+        return True
+
+    def _put(self, name: str, content: Path | bytes, digest: str, **condition: str) -> None:
+        target, metadata = self._named(name), {_DIGEST: digest}
+        if isinstance(content, Path) and content.stat().st_size > LARGE:
+            put_in_parts(self.client, content, target, metadata, condition)
+            return
+        body = content if isinstance(content, bytes) else content.read_bytes()
+        self.client.api.put_object(**target, Body=body, Metadata=metadata, **condition)
+
+    def _head(self, name: str) -> dict[str, Any] | None:
+        try:
+            head: dict[str, Any] = self.client.api.head_object(**self._named(name))
+        except ClientError as error:
+            if code_of(error) in _ABSENT:
+                return None
+            raise
+        return head
+
+    def _named(self, name: str) -> dict[str, str]:
+        return {"Bucket": self.location.bucket, "Key": self.location.key(name)}
