@@ -98,6 +98,7 @@ def prepare() -> None:
 def extract() -> None:
     """Run the frozen backbone once and store its patch features."""
     with running() as run:
+        shared = run.shared_cache()
         from protoquant.features.extract import extract as step
 
         step(
@@ -111,7 +112,7 @@ def extract() -> None:
             workers=run.runtime.workers,
             on_event=run.on_event,
             processes=run.runtime.processes,
-            shared=run.shared_cache(),
+            shared=shared,
         )
 
 

@@ -29,10 +29,12 @@ class ObjectFolder:
     Attributes:
         client: An open client.
         location: The folder.
+        inside: Names of folders in it, joined by slashes; errors name the location alone.
     """
 
     client: Client
     location: Location
+    inside: str = ""
 
     @classmethod
     def open(cls, location: Location, workers: int) -> Self:
@@ -44,9 +46,8 @@ class ObjectFolder:
         return cls(connect(workers), location)
 
     def below(self, name: str) -> Self:
-        """A folder inside this one."""
-        location = dataclasses.replace(self.location, prefix=self.location.key(name))
-        return dataclasses.replace(self, location=location)
+        """A folder in this one."""
+        return dataclasses.replace(self, inside=f"{self.inside}{name}/")
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a small object; None where there is none.
@@ -82,7 +83,7 @@ class ObjectFolder:
             if head is None:
                 return ""
             item = RemoteObject(name, head["ETag"].strip('"'), int(head["ContentLength"]))
-            fetcher = Fetcher(self.client, self.location, files=folder, partial=folder)
+            fetcher = Fetcher(self.client, self._place, files=folder, partial=folder)
             with ThreadPoolExecutor(self.client.streams) as pool:
                 try:
                     entry = fetcher.fetch(item, pool.map)
@@ -145,4 +146,8 @@ class ObjectFolder:
         return head
 
     def _named(self, name: str) -> dict[str, str]:
-        return {"Bucket": self.location.bucket, "Key": self.location.key(name)}
+        return {"Bucket": self.location.bucket, "Key": self._place.key(name)}
+
+    @property
+    def _place(self) -> Location:
+        return Location(self.location.bucket, self.location.key(self.inside).rstrip("/"))

@@ -24,6 +24,18 @@ def test_an_impossible_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         Runtime.from_environment()
 
 
+def test_the_shared_cache_is_a_location_in_s3_or_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROTOQUANT_FEATURE_CACHE", raising=False)
+    assert Runtime.from_environment().feature_cache is None
+    for value, read in {"": None, "s3://team/features": "s3://team/features"}.items():
+        monkeypatch.setenv("PROTOQUANT_FEATURE_CACHE", value)
+        assert Runtime.from_environment().feature_cache == read
+    for value in ("/disk/features", "s3:/team/features", "s3://", "S3://team", "https://team/features"):
+        monkeypatch.setenv("PROTOQUANT_FEATURE_CACHE", value)
+        with pytest.raises(UsageError, match=f"^PROTOQUANT_FEATURE_CACHE: must be s3://bucket/prefix.*'{value}'$"):
+            Runtime.from_environment()
+
+
 def test_threads_are_set_for_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROTOQUANT_DEVICE", "cpu")
     before = torch.get_num_threads()

@@ -5,6 +5,7 @@ from PIL import Image
 from protoquant.core.events import ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.prepare import prepare
+from tests.storage.conftest import alone, server, store  # noqa: F401 (fixtures: a real S3 server)
 
 SIZES = {"train": 5, "validation": 2, "test": 3}
 

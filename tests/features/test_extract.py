@@ -33,7 +33,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_event=ignore, processes=1):
+def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_event=ignore, processes=1, shared=None):
     images, root = photos
     folder = images.parent
     return extract(
@@ -47,6 +47,7 @@ def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_
         workers=workers,
         on_event=on_event,
         processes=processes,
+        shared=shared,
     )
 
 
