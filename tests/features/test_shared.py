@@ -124,11 +124,11 @@ def test_what_was_there_before_the_shared_cache_is_uploaded_once(photos, config,
 )
 def test_a_damaged_entry_is_said_computed_and_replaced(store, shared, tmp_path, damage):
     folder = f"features/{KEY}"
-    FeatureCache(tmp_path / "one").shard(KEY, "m", lambda: TOKENS, ignore, SharedCache(shared, ignore))
+    FeatureCache(tmp_path / "one").shard(KEY, "m", lambda: {"tokens": TOKENS}, ignore, SharedCache(shared, ignore))
     damage(store, f"{folder}/shard.safetensors", f"{folder}/entry.json")
     said = []
     found = FeatureCache(tmp_path / "two").shard(
-        KEY, "m", lambda: TOKENS, said.append, SharedCache(shared, said.append)
+        KEY, "m", lambda: {"tokens": TOKENS}, said.append, SharedCache(shared, said.append)
     )
     assert (found.computed, found.fetched, found.unshared) == (True, False, "")
     assert warnings(said) == ["shared feature cache: shard a1a1a1a1a1a1 is damaged; computing it again, to replace it"]
@@ -156,10 +156,12 @@ def test_a_killed_upload_leaves_no_entry_and_the_next_run_ends_it(photos, config
 def test_the_entry_names_the_shard_that_is_there_where_another_machine_rounds_differently(store, shared, tmp_path):
     """The other machine was killed between its shard and its entry."""
     other = FeatureCache(tmp_path / "other")
-    path = other.shard(KEY, "m", lambda: TOKENS + 1, ignore).path
+    path = other.shard(KEY, "m", lambda: {"tokens": TOKENS + 1}, ignore).path
     digest = json.loads(path.with_name("entry.json").read_text())["digest"]
     shared().below(KEY).put("shard.safetensors", path, digest)
-    here = FeatureCache(tmp_path / "here").shard(KEY, "m", lambda: TOKENS, ignore, SharedCache(shared, ignore))
+    here = FeatureCache(tmp_path / "here").shard(
+        KEY, "m", lambda: {"tokens": TOKENS}, ignore, SharedCache(shared, ignore)
+    )
     assert torch.equal(load_tensors(here.path)["tokens"], TOKENS)
     found = FeatureCache(tmp_path / "third").shard(KEY, "m", never, never, SharedCache(shared, never))
     assert torch.equal(load_tensors(found.path)["tokens"], TOKENS + 1)
@@ -171,7 +173,7 @@ def test_two_who_compute_a_shard_at_once_both_end_and_leave_one(store, shared, t
 
     def compute():
         both.wait()
-        return TOKENS
+        return {"tokens": TOKENS}
 
     def work(name):
         found.append(FeatureCache(tmp_path / name).shard(KEY, "m", compute, ignore, SharedCache(shared, ignore)))
