@@ -17,7 +17,8 @@ def with_direction(vectors: Float[Tensor, "s d"], k: int) -> Float[Tensor, "r d"
     Raises:
         DataError: Fewer than k are left.
     """
-    kept = vectors[vectors.any(dim=1)]
+    there = vectors.any(dim=1)
+    kept = vectors if bool(there.all()) else vectors[there]
     if len(kept) < k:
         raise DataError(f"{k} codes need {k} tokens that are not zero, found {len(kept)}; lower quantize.size")
     return kept

@@ -217,8 +217,10 @@ def _seed(
     if config.seeding in get_args(Drawn):
         drawn = drawn_codes(cast("Drawn", config.seeding), k, train.d, generator).to(device)
         return _directions(drawn) if config.metric == "cosine" else drawn
-    sample = sample_tokens(train, torch.arange(train.n), config.seeding_tokens, generator)
-    vectors = with_direction(norm.vectors(sample.to(device), config.metric), k)
+    sample = sample_tokens(train, torch.arange(train.n), config.seeding_tokens, generator).to(device)
+    vectors = norm.vectors(sample, config.metric)
+    del sample  # as large as the vectors, or half
+    vectors = with_direction(vectors, k)
     choose = {"random": random_patches, "kmeans++": kmeans_plus_plus, "farthest": farthest}[config.seeding]
     return choose(vectors, k, generator)
 

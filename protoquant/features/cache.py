@@ -98,10 +98,17 @@ class FeatureCache:
                 return found
             return replace(found, unshared=shared.publish(key, self.root / key))
 
-    def find(self, key: str, on_event: OnEvent, shared: SharedCache) -> CachedShard | None:
-        """Find a shard here or in the shared cache; None where neither has it. Arguments are those of ``shard``."""
+    def find(self, key: str, on_event: OnEvent, shared: SharedCache, *, patient: bool = True) -> CachedShard | None:
+        """Find a shard here or in the shared cache, and compute nothing; None where neither has it.
+
+        Args:
+            key: Names the content.
+            on_event: Hears of a damaged shard.
+            shared: Where other machines keep theirs.
+            patient: Whether a shared cache that has just failed is left alone for a while.
+        """
         with self._lock(key):
-            return self._find(key, on_event, shared)
+            return self._find(key, on_event, shared, patient=patient)
 
     def entries(self) -> list[CacheEntry]:
         """All whole entries, the longest unused first."""
@@ -139,7 +146,9 @@ class FeatureCache:
             self._remove(partial.name.removesuffix(_PARTIAL), only_partial=True)
         return removed
 
-    def _find(self, key: str, on_event: OnEvent, shared: SharedCache | None) -> CachedShard | None:
+    def _find(
+        self, key: str, on_event: OnEvent, shared: SharedCache | None, *, patient: bool = True
+    ) -> CachedShard | None:
         folder = self.root / key
         if folder.exists() and self._whole(folder, key, on_event):
             os.utime(folder)
@@ -147,7 +156,7 @@ class FeatureCache:
         if shared is None:
             return None
         partial = self._begin(folder)
-        if not shared.fetch(key, partial):
+        if not shared.fetch(key, partial, patient=patient):
             shutil.rmtree(partial)
             return None
         self._settle(partial, folder)

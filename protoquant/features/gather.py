@@ -92,9 +92,9 @@ def _here(worker: ShardWorker, job: ShardJob, shard: CachedShard) -> CachedShard
             f"another machine keeps its shards in a folder {worker.cache.root} that this one does not see; let all "
             "machines see one such folder, or set PROTOQUANT_FEATURE_CACHE=s3://bucket/prefix"
         )
-    brought = worker.find(job, told=True)
+    brought = worker.find(job, needed=True)
     if brought is None:
-        reason = shard.unshared or "it was removed there, or the store is away"
+        reason = worker.shared.trouble or shard.unshared or "it was removed there"
         raise UnavailableError(
             f"another machine has a shard that the shared feature cache does not give ({reason}); run extract again "
             "when it does, what is finished is kept"

@@ -100,17 +100,18 @@ class ShardWorker:
         """Where the cache keeps a shard."""
         return self.cache.root / self.key(job) / SHARD
 
-    def find(self, job: ShardJob, *, told: bool = False) -> CachedShard | None:
+    def find(self, job: ShardJob, *, needed: bool = False) -> CachedShard | None:
         """Find a shard here or in the shared cache, and compute nothing; None where neither has it.
 
         Args:
             job: The shard.
-            told: Whether its images are counted already.
+            needed: Whether nothing goes on without it: its images are counted already, and a store that has just failed
+                is asked again.
         """
         if self.shared is None:
             return None
-        found = self.cache.find(self.key(job), self._on_event, self.shared)
-        if found is not None and not told:
+        found = self.cache.find(self.key(job), self._on_event, self.shared, patient=not needed)
+        if found is not None and not needed:
             self._on_images(len(job.sources))
         return found
 

@@ -56,18 +56,25 @@ class SharedCache:
         self._reading, self._writing = _Patience(), _Patience()
         self._damaged: set[str] = set()
         self._told: set[str] = set()
+        self._kept_back: dict[str, Path] = {}
 
-    def fetch(self, key: str, folder: Path) -> bool:
+    @property
+    def trouble(self) -> str:
+        """What was last wrong when an entry was asked for; empty for nothing."""
+        return self._reading.reason
+
+    def fetch(self, key: str, folder: Path, *, patient: bool = True) -> bool:
         """Bring an entry into a folder.
 
         Args:
             key: Names the content.
             folder: Exists; what it holds is of use only where the answer is yes.
+            patient: Whether a store that has just failed is left alone for a while.
 
         Returns:
             Whether the whole entry is there. No: it is absent or damaged, or the store is away.
         """
-        if not self._reading.asks():
+        if patient and not self._reading.asks():
             return False
         try:
             entry = self._entry(key)
@@ -93,6 +100,8 @@ class SharedCache:
     def publish(self, key: str, folder: Path, *, patient: bool = True) -> str:
         """Upload an entry where there is none, or a damaged one; of two writers the first one's stays.
 
+        When it has gone well, those that an outage has kept back follow.
+
         Args:
             key: Names the content.
             folder: A whole local entry.
@@ -101,8 +110,25 @@ class SharedCache:
         Returns:
             Why it is not there; empty where it is.
         """
+        self._kept_back[key] = folder
         if patient and not self._writing.asks():
             return self._writing.reason
+        reason = self._publish(key, folder)
+        while self._kept_back and not self._writing.reason:
+            other, kept = next(iter(self._kept_back.items()))
+            if kept.exists():
+                self._publish(other, kept)
+            else:
+                del self._kept_back[other]  # pruned meanwhile
+        return reason
+
+    def tell(self, reason: str) -> None:
+        """Say once what is wrong with the store, in this process or in another."""
+        if reason not in self._told:
+            self._told.add(reason)
+            self._on_event(MessageEvent(f"shared feature cache: {reason}; going on without it", "warning"))
+
+    def _publish(self, key: str, folder: Path) -> str:
         try:
             entry = self._entry(key)
             found = entry.read(ENTRY)
@@ -117,13 +143,8 @@ class SharedCache:
             return self._writing.reason
         self._writing.succeeded()
         self._damaged.discard(key)
+        self._kept_back.pop(key, None)
         return ""
-
-    def tell(self, reason: str) -> None:
-        """Say once what is wrong with the store, in this process or in another."""
-        if reason not in self._told:
-            self._told.add(reason)
-            self._on_event(MessageEvent(f"shared feature cache: {reason}; going on without it", "warning"))
 
     def _entry(self, key: str) -> Objects:
         if self._opened is None:
@@ -147,6 +168,7 @@ class _Patience:
 
     def succeeded(self) -> None:
         self._failures = self._pause = 0
+        self.reason = ""
 
     def failed(self, reason: str) -> None:
         self.reason = reason

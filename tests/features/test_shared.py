@@ -282,13 +282,36 @@ def test_processes_without_a_common_disk_meet_in_the_shared_cache(photos, config
     assert not [event for event in said if "jobs for" in event.text]
 
 
-@pytest.mark.usefixtures("disks_apart")
-def test_without_a_common_disk_and_a_shared_cache_there_is_no_result(photos, config, away, monkeypatch):
-    def run_here(make, jobs, **_):
+@pytest.fixture
+def run_here(monkeypatch, disks_apart):
+    """Another process that is this one, with a cache folder of its own."""
+
+    def run_jobs(make, jobs, **_):
         work = make()
         return [work(job) for job in jobs]
 
-    monkeypatch.setattr(executor, "run_on_ray", run_here)
+    monkeypatch.setattr(executor, "run_on_ray", run_jobs)
+
+
+@pytest.mark.usefixtures("run_here")
+def test_an_outage_at_the_start_does_not_keep_the_driver_from_what_is_there_at_the_end(photos, config, shared):
+    flaky = Flaky(shared(), 2)
+    result, said = run(config.model_copy(update={"shard": 8}), photos, lambda: flaky, processes=2)
+    assert (flaky.failures, result.computed) == (0, 4)
+    assert warnings(said) == ["shared feature cache: S3 is away; going on without it"]
+
+
+@pytest.mark.usefixtures("run_here")
+def test_a_process_uploads_what_an_outage_kept_back_before_it_is_missed(photos, config, shared, store):
+    fine, flaky = shared(), Flaky(shared(), 3)
+    opened = iter([fine, flaky])  # of the driver, of the process: two failed fetches and one failed upload
+    result, said = run(config, photos, lambda: next(opened), processes=2)
+    assert (flaky.failures, result.computed, len(keys(store))) == (0, SHARDS, 2 * SHARDS)
+    assert warnings(said) == ["shared feature cache: S3 is away; going on without it"]
+
+
+@pytest.mark.usefixtures("run_here")
+def test_without_a_common_disk_and_a_shared_cache_there_is_no_result(photos, config, away):
     with pytest.raises(UsageError, match=r"that this one does not see; .* set PROTOQUANT_FEATURE_CACHE=s3://"):
         run(config, photos, None, processes=2)
     with pytest.raises(UnavailableError, match=r"does not give \(S3 does not answer at .*run extract again"):

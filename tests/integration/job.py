@@ -15,7 +15,8 @@ class Job:
         self.root = root
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(root), "DVC_NO_ANALYTICS": "1"}
-        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "PROTOQUANT_DEVICE", "PROTOQUANT_WORKERS"):
+        ours = ("DEVICE", "WORKERS", "FEATURE_CACHE")
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", *(f"PROTOQUANT_{name}" for name in ours)):
             self.environment.pop(name, None)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
