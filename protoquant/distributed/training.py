@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.events import MessageEvent, OnEvent, ignore
 from protoquant.core.runtime import Runtime
 from protoquant.distributed.cluster import joined
@@ -51,15 +51,11 @@ def do_together(step: Step[Result_co], runtime: Runtime, threads: int, *, folder
     device = runtime.torch_device(threads)
     if runtime.processes == 1:
         return step(device=device, on_event=on_event)
-    gpus = 1.0 if device.type == "cuda" else 0.0
-    with joined() as cluster:
-        cluster.require_room(_VARIABLE, runtime.processes, gpus=gpus)
-        on_event(MessageEvent(f"{runtime.processes} processes on {cluster.named_nodes}"))
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".ray-train-") as notes:
-            group = _Group(step, device.type, threads, runtime.processes, Path(notes).absolute(), on_event)
-            result: Result_co = group.run()
-            return result
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".ray-train-") as notes:
+        group = _Group(step, device.type, threads, runtime.processes, Path(notes).absolute(), on_event)
+        result: Result_co = group.run()
+    return result
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class _Group:
     def run(self) -> Any:
         for attempt in range(1, _ATTEMPTS + 1):
             outcome = self._attempt()
-            if outcome is not None and isinstance(outcome.error, BaseException):
+            if outcome is not None and outcome.error is not None:
                 raise outcome.error
             if outcome is not None:
                 return outcome.result
@@ -87,30 +83,41 @@ class _Group:
         )
 
     def _attempt(self) -> _Outcome | None:
-        """Run all processes to their end; None where one died."""
-        from ray.train import RunConfig, ScalingConfig
+        """Run all processes to their end; None where one died.
+
+        Each attempt joins the cluster anew: what an earlier one has reserved there goes when it leaves.
+        """
+        gpus = 1.0 if self.device == "cuda" else 0.0
+        with joined() as cluster:
+            cluster.require_room(_VARIABLE, self.processes, gpus=gpus)
+            self.on_event(MessageEvent(f"{self.processes} processes on {cluster.named_nodes}"))
+            return self._train()
+
+    def _train(self) -> _Outcome | None:
+        from ray.train import ControllerError, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.v2.api.config import FailureConfig
         from ray.train.v2.api.exceptions import TrainingFailedError
         from ray.util.queue import Queue
 
         queue: Any = Queue(actor_options={"num_cpus": 0})
         listener = _Listener(queue, self.on_event)
         cuda = self.device == "cuda"
+        given = {"step": self.step, "device": self.device, "threads": self.threads, "queue": queue}
+        failures = FailureConfig(max_failures=0, controller_failure_limit=0)  # attempts are ours
         trainer = TorchTrainer(
             _work,
-            train_loop_config={
-                "step": self.step,
-                "device": self.device,
-                "threads": self.threads,
-                "queue": queue,
-            },
+            train_loop_config=given,
             torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
             scaling_config=ScalingConfig(num_workers=self.processes, use_gpu=cuda, resources_per_worker={"CPU": 1}),
-            run_config=RunConfig(storage_path=str(self.notes)),
+            run_config=RunConfig(storage_path=str(self.notes), failure_config=failures),
         )
         listener.start()
         try:
             trainer.fit()
+        except ControllerError as error:
+            if "startup timed out" in str(error):
+                raise UnavailableError(f"Ray has not started {self.processes} processes; its nodes are busy") from error
         except TrainingFailedError:
             pass
         finally:

@@ -41,8 +41,9 @@ def test_one_process_needs_no_ray(tmp_path: Path) -> None:
 def test_a_process_that_dies_makes_all_begin_again(tmp_path: Path) -> None:
     found, told = run(tmp_path, "die once")
     assert found == (2, 3.0)
-    assert told[:2] == ["2 processes on 1 node", "a process died; all begin this step again"]
-    assert told[2:] == [f"{number}" for number in range(50)]  # of the first process alone, in their order
+    joined = "2 processes on 1 node"
+    assert told[:3] == [joined, "a process died; all begin this step again", joined]
+    assert told[3:] == [f"{number}" for number in range(50)]  # of the first process alone, in their order
     assert list((tmp_path / "notes").iterdir()) == []
 
 
