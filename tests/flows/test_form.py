@@ -25,7 +25,7 @@ def test_every_field_is_bounded_described_and_filled(form: type[RunOptions]) -> 
         assert field["title"] == key
         assert field["description"]
         assert field["default"] == (params[section][last] if section else params[last])
-    assert schema["properties"]["reader"]["enum"] == ["partbirds", "image_folder", "table"]
+    assert schema["properties"]["reader"]["enum"] == ["partbirds", "image_folder", "table", "webdataset"]
     assert schema["properties"]["size"]["minimum"] == 1
     assert schema["additionalProperties"] is False
 
