@@ -37,6 +37,8 @@ def plan(  # noqa: PLR0917 - options
     given = (images, validation, test, classes)
     if any(one is not None for one in given) and None in given:
         raise UsageError("give all of --images, --validation, --test and --classes, or none of them")
+    if seconds == 0 and nodes * processes > 1:
+        raise UsageError("--nodes and --processes change times, which --seconds 0 leaves out; give one or the other")
     from protoquant.core.runtime import Runtime
     from protoquant.core.workspace import Workspace
     from protoquant.plan.plan import plan as work_out
@@ -55,7 +57,8 @@ def plan(  # noqa: PLR0917 - options
         root = image_root(settings.prepare, workspace, runtime.workers, lambda _: None)
     found = work_out(workspace, settings, runtime, root=root, counts=counts, seconds=seconds)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2))
+        shared = {one.stage: one.shared(nodes * processes) for one in found.times}
+        typer.echo(json.dumps(found.to_dict() | {"processes": nodes * processes, "shared": shared}, indent=2))
     else:
         _print(found, settings.extract.dtype, nodes, processes)
     if found.missing:

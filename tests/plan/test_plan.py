@@ -71,6 +71,7 @@ def files(root):
     ("options", "sentence"),
     [
         ([], "error: no images are prepared here"),
+        ([*COUNTS, "--nodes", "2"], "error: --nodes and --processes change times, which --seconds 0 leaves out"),
         (COUNTS[:4], "error: give all of --images, --validation, --test and --classes, or none of them"),
     ],
 )
@@ -87,7 +88,7 @@ def test_a_plan_for_images_that_are_not_here(job):
     t, d = 49, found["shape"]["d"]
     assert found["sizes"]["store"] == 1_331_167 * t * d * 2
     assert found["sizes"]["k"] == 10_000
-    assert (found["rates"], found["times"]) == (None, [])
+    assert (found["rates"], found["times"], found["shared"]) == (None, [], {})
     if found["missing"]:
         assert done.returncode == 1
         assert done.stderr.startswith(f"error: {found['missing'][0]}")
