@@ -9,21 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
 from protoquant.core.errors import ArtifactError, DataError, UsageError
-from protoquant.data.images import open_image
+from protoquant.data.images import decode_sized, read_bytes
 from protoquant.data.pixels import to_rgb, upright
 from protoquant.features.backbone import Backbone
+from protoquant.head.answer import Answer, answers, prediction
 from protoquant.head.bundle import Bundle
 from protoquant.head.explanation import Contribution, Explanation, Prediction, TrainPatch
 from protoquant.head.head import contributions, head_logits
 from protoquant.head.presence import look, presence
 
 BATCH = 32
-"""Images per forward pass of ``predict``."""
+"""Images per forward pass of ``predict`` and ``answer``."""
+TOP = 5
+"""Contributions in an answer, at most."""
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -139,11 +142,48 @@ class Model(nn.Module):
         predictions: list[Prediction] = []
         for start in range(0, len(images), BATCH):
             part = images[start : start + BATCH]
-            opened = [self._open(image, start + place) for place, image in enumerate(part)]
+            opened = [self._open(image, start + place)[0] for place, image in enumerate(part)]
             tokens = self.backbone.features(self.backbone.batch(opened)).tokens
             scores = presence(tokens, self.codebook, self.bundle.temperature).scores
-            predictions += [self._prediction(logits) for logits in self._logits(scores)]
+            predictions += [prediction(logits, self.classes) for logits in self._logits(scores)]
         return predictions
+
+    @torch.inference_mode()
+    def answer(self, images: Sequence[ImageLike], top: int = TOP) -> list[Answer]:
+        """Classify images, each with its strongest evidence, or say that no known part is seen.
+
+        Args:
+            images: As for :meth:`predict`.
+            top: Contributions in an answer, at most.
+
+        Returns:
+            One answer for each image, in order.
+
+        Raises:
+            DataError: One of them cannot be read as an image; the message names it.
+        """
+        found: list[Answer] = []
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH]
+            opened = [self._open(image, start + place) for place, image in enumerate(part)]
+            pixels = torch.stack([self.backbone.transform(image) for image, _ in opened])
+            found += self.answer_pixels(pixels, [size for _, size in opened], top)
+        return found
+
+    @torch.inference_mode()
+    def answer_pixels(
+        self, pixels: UInt8[Tensor, "n h w 3"], sizes: Sequence[tuple[int, int]], top: int = TOP
+    ) -> list[Answer]:
+        """Answer for images that are transformed already, in one forward pass: the part of ``answer`` that computes.
+
+        Args:
+            pixels: As ``backbone.transform`` makes them, stacked.
+            sizes: (width, height) of the original images after EXIF rotation, in pixels.
+            top: Contributions in an answer, at most.
+        """
+        tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens
+        found = presence(tokens, self.codebook, self.bundle.temperature)
+        return answers(found, self.bundle, self._patches, sizes, top)
 
     @torch.inference_mode()
     def explain(self, image: ImageLike, label: int | None = None) -> Explanation:
@@ -162,7 +202,7 @@ class Model(nn.Module):
         if label is not None and not 0 <= label < len(self.classes):
             raise UsageError(f"label must lie in [0, {len(self.classes)}), got {label}")
         seen = self._see(image)
-        answer = self._prediction(seen.logits)
+        answer = prediction(seen.logits, self.classes)
         chosen = answer.label if label is None else label
         weights = self.head[chosen].cpu()
         parts = contributions(seen.scores[None], self.head.cpu().double(), torch.tensor([chosen]))[0]
@@ -185,14 +225,12 @@ class Model(nn.Module):
 
     def _see(self, image: ImageLike) -> _Seen:
         """Score one image and keep its maps."""
-        pixels = self._open(image, 0)
+        pixels, size = self._open(image, 0)
         tokens = self.backbone.features(self.backbone.batch([pixels])).tokens
         seen = look(tokens, self.codebook, self.bundle.temperature)
         found = seen.pooled()
         scores, cells = found.scores[0].cpu(), found.cells[0].cpu()
         logits = self._logits(scores[None])[0]
-        # A large JPEG was decoded at a fraction, as extract does it; boxes are in pixels of the whole image.
-        size = open_image(Path(image)).size if isinstance(image, str | Path) else pixels.size
         return _Seen(seen.similarity[0].cpu(), seen.shares[0].cpu(), scores.double(), cells, logits, size)
 
     def _contribution(self, seen: _Seen, code: int, weight: float, part: float) -> Contribution:
@@ -228,26 +266,23 @@ class Model(nn.Module):
             found.setdefault(code, []).append(patch)
         return {code: tuple(patches) for code, patches in found.items()}
 
-    def _prediction(self, logits: Float[Tensor, " c"]) -> Prediction:
-        label = int(logits.argmax())
-        probability = float(torch.softmax(logits, dim=0)[label])
-        return Prediction(label, self.classes[label], probability, float(logits[label]), tuple(logits.tolist()))
-
-    def _open(self, image: ImageLike, position: int) -> Image.Image:
-        """Open whatever the caller gave as upright RGB."""
+    def _open(self, image: ImageLike, position: int) -> tuple[Image.Image, tuple[int, int]]:
+        """Open whatever the caller gave as upright RGB, with (width, height) of the whole image."""
         if isinstance(image, str | Path):
-            return open_image(Path(image), at_least=self.backbone.spec.preprocessing.at_least)
+            # A large JPEG is decoded at a fraction, as extract does it; boxes are in pixels of the whole image.
+            at_least = self.backbone.spec.preprocessing.at_least
+            return decode_sized(read_bytes(Path(image)), name=str(image), at_least=at_least)
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
                 raise DataError(
                     f"image {position}: expected a uint8 array (height, width, 3), got {image.dtype} {image.shape}"
                 )
-            return Image.fromarray(image)
+            return (opened := Image.fromarray(image)), opened.size
         if not isinstance(image, Image.Image):
             raise DataError(
                 f"image {position}: expected a path, a PIL image or a uint8 array, got {type(image).__name__}"
             )
         try:
-            return to_rgb(upright(image))
+            return (turned := to_rgb(upright(image))), turned.size
         except (OSError, ValueError) as error:
             raise DataError(f"image {position}: cannot be read as RGB ({error}); convert it first") from error

@@ -112,14 +112,40 @@ def decode_image(data: bytes, *, name: str = "image", at_least: int | None = Non
     Raises:
         ImageError: As in ``open_image``.
     """
+    return decode_sized(data, name=name, at_least=at_least)[0]
+
+
+def decode_sized(
+    data: bytes, *, name: str = "image", at_least: int | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode as ``decode_image`` does, and tell how large the whole image is.
+
+    Args:
+        data: The whole file.
+        name: What an error calls the image.
+        at_least: As in ``open_image``.
+        max_pixels: Pixels that an image may have; more are refused by its header, before anything is decoded.
+
+    Returns:
+        An image of mode RGB, and (width, height) of the upright image in the file, in pixels, whatever fraction was
+        decoded.
+
+    Raises:
+        ImageError: As in ``open_image``.
+    """
     kind = _recognise(data, name)
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            _check_size(image.size, name)
+            whole = image.size
+            _check_size(whole, name, max_pixels)
             if at_least is not None:
                 image.draft(None, (at_least, at_least))
+            drafted = image.size != whole
             image.load()
-            return to_rgb(upright(image))
+            turned = upright(image)
+            # A TIFF is turned while it is loaded.
+            width, height = whole if drafted else image.size
+            return to_rgb(turned), (width, height) if turned.size == image.size else (height, width)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(name, f"more than {MAX_PIXELS:,} pixels") from error
     except _DECODE_ERRORS as error:
@@ -145,10 +171,10 @@ def _recognise(data: bytes, name: str) -> str:
     return kind
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width} x {height} pixels, more than {MAX_PIXELS:,}")
+    if width * height > max_pixels:
+        raise _too_large(name, f"{width} x {height} pixels, more than {max_pixels:,}")
 
 
 def _too_large(name: str, found: str) -> ImageError:

@@ -1,7 +1,7 @@
 """The bundle: the trained model on disk, with the evidence it needs to explain itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from protoquant.core.artifacts import (
 from protoquant.core.errors import ArtifactError
 from protoquant.features.spec import BackboneSpec
 from protoquant.head.provenance import COLUMNS, crop_name
+from protoquant.head.reference import FILES, Reference
 
 KIND = "bundle"
 TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT = (
@@ -68,6 +69,8 @@ class Bundle:
         params: The params sections it was made with, by stage, as plain values.
         provenance: Nearest training patches of every prototype: code, rank, image_id, label, row, col, cosine.
         metrics: Its numbers on validation.
+        reference: The finished model on its train and validation images; None before it is measured, and in bundles
+            of older versions.
         path: The folder it was read from; None before it is written.
     """
 
@@ -80,12 +83,18 @@ class Bundle:
     params: Mapping[str, Any]
     provenance: pd.DataFrame
     metrics: Mapping[str, Any]
+    reference: Reference | None = None
     path: Path | None = None
 
     @cached_property
     def prototypes(self) -> Int64[Tensor, " p"]:
         """The codes that the head uses, in order."""
         return (self.head > 0).any(dim=0).nonzero().flatten()
+
+    @property
+    def abstain_below(self) -> float | None:
+        """Largest logit below which the model abstains; None: it never does."""
+        return None if self.reference is None else self.reference.abstain_below
 
     @property
     def digest(self) -> str:
@@ -136,6 +145,8 @@ class Bundle:
             },
         )
         write_table(folder / PROVENANCE, self.provenance)
+        if self.reference is not None:
+            self.reference.save(folder)
         for name, table in ((PATH, candidates), (PRUNING, pruning), (JOINT, joint)):
             if table is not None:
                 table.to_csv(folder / name, index=False, float_format="%.8g", lineterminator="\n")
@@ -175,13 +186,16 @@ class Bundle:
             path=path,
         )
         _check_provenance(bundle, path / PROVENANCE)
-        return bundle
+        if not set(FILES) <= set(manifest.files):
+            return bundle
+        prototypes = tuple(bundle.prototypes.tolist())
+        return replace(bundle, reference=Reference.open(path, prototypes, len(card.classes)))
 
 
 def _check_files(path: Path, files: Mapping[str, Any]) -> None:
     needed = {TENSORS, CARD, PROVENANCE, PATH, METRICS}
     named = {name for name in files if not name.startswith(f"{CROPS}/")}
-    if named - {PRUNING, JOINT} != needed:
+    if named - {PRUNING, JOINT, *FILES} != needed:
         raise ArtifactError(f"{path} must name {', '.join(sorted(needed))}, it names {', '.join(sorted(named))}")
 
 

@@ -144,6 +144,13 @@ class TrainConfig(Section):
     prune: PrunePlan | None = Field(
         None, description="plan by which the chosen head is pruned, as of protoquant prune; none: it stays as it is"
     )
+    abstain_share: float = Field(
+        0.02,
+        ge=0.0,
+        le=0.5,
+        description="share of the rightly answered validation images that may lie below the evidence under which the "
+        "model says that it sees no known part; 0: it never does",
+    )
     batch: int = Field(32, ge=1, le=4096, description="images scored at once; fixed, since it decides the rounding")
     crops: int = Field(
         3,

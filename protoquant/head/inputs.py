@@ -83,7 +83,13 @@ class TrainInputs:
             validation,
             Codebook.open(codebook, verify=False),
             LinearProbe.open(codebook),
-            {**digests, "codebook": artifact_digest(codebook), "images/train": seen},
+            {
+                **digests,
+                "codebook": artifact_digest(codebook),
+                "images/train": seen,
+                # Two versions of a model were chosen on the same validation images where this is the same.
+                **({"images/validation": held} if (held := validation.inputs.get("images")) else {}),
+            },
             manifest.extra.get("params"),
         )
 

@@ -4,16 +4,20 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
+import torch
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import top1
 from protoquant.core.artifacts import rounded
+from protoquant.core.events import OnEvent
+from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import Bundle
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding import Price
 from protoquant.head.inputs import Scores, TrainInputs
 from protoquant.head.path import Fitted
 from protoquant.head.provenance import provenance_table
+from protoquant.head.reference import measure_reference
 from protoquant.head.select import Candidate
 
 
@@ -113,6 +117,40 @@ def bundle_of(config: TrainConfig, given: TrainInputs, trained: Trained) -> Bund
     )
     table = provenance_table(bundle.prototypes.tolist(), trained.scores.train.nearest, given.train)
     return replace(bundle, provenance=table)
+
+
+def referred(
+    bundle: Bundle,
+    config: TrainConfig,
+    *,
+    train: FeatureStore,
+    validation: FeatureStore,
+    device: torch.device,
+    on_event: OnEvent,
+) -> Bundle:
+    """The bundle with what it does on its own images; the last thing before it is written.
+
+    Args:
+        bundle: A finished model.
+        config: What it was trained with.
+        train: The features that it was trained on.
+        validation: The features that it was chosen on.
+        device: Where to compute.
+        on_event: Told of progress.
+    """
+    with torch.inference_mode():
+        reference = measure_reference(
+            bundle.codebook,
+            bundle.head,
+            bundle.temperature,
+            train=train,
+            validation=validation,
+            abstain_share=config.abstain_share,
+            batch=config.batch,
+            device=device,
+            on_event=on_event,
+        )
+    return replace(bundle, reference=reference)
 
 
 def head_sentence(trained: Trained, probe_top1: float) -> str:

@@ -25,7 +25,7 @@ from protoquant.head.path import Fitted, fit_path
 from protoquant.head.presence import presence_scores
 from protoquant.head.provenance import write_crops
 from protoquant.head.prune.apply import prune_bundle, pruning_sentence
-from protoquant.head.record import JointRow, Trained, bundle_of, head_sentence
+from protoquant.head.record import JointRow, Trained, bundle_of, head_sentence, referred
 from protoquant.head.select import Candidate, select
 
 
@@ -105,10 +105,11 @@ def _write(
 ) -> None:
     """Prune the model where that is asked for, and write it."""
     pruning = None
+    stores = {"train": given.train, "validation": given.validation}
     if config.prune is not None:
-        stores = {"train": given.train, "validation": given.validation}
         pruned = prune_bundle(config.prune, bundle, stores, device=device, on_event=on_event)
         bundle, pruning = pruned.bundle, pruned.table
+    bundle = referred(bundle, config, **stores, device=device, on_event=on_event)
     with writing(out, KIND, given.digests) as folder:
         bundle.save(folder, trained.table(), pruning=pruning, joint=trained.joint_table())
         write_crops(

@@ -79,6 +79,7 @@ def prune_bundle(
         head=result.head.cpu()[:, list(codes)].contiguous(),
         params={**bundle.params, "prune": plan.model_dump(mode="json")},
         metrics=_metrics(plan, bundle, start, result),
+        reference=None,
         path=None,
     )
     pruned = replace(pruned, provenance=renumbered(bundle.provenance, codes, pruned.prototypes.tolist()))
@@ -109,7 +110,7 @@ def starting_point(
     """
     if bundle.codebook.rest is not None:
         raise DataError("this bundle has rest codes: it was pruned to a sink already; prune the bundle it came from")
-    fitted = _fitted(bundle)
+    fitted = fitted_with(bundle)
     penalty, ridge = (plan.penalty, 0.0) if plan.penalty is not None else _penalties(plan, bundle, fitted)
     codebook = bundle.codebook.to(device)
     scorer = Scorer(stores, codebook, bundle.temperature, fitted.batch, device, on_event)
@@ -190,7 +191,7 @@ def _flat(row: Row) -> dict[str, Any]:
     }
 
 
-def _fitted(bundle: Bundle) -> TrainConfig:
+def fitted_with(bundle: Bundle) -> TrainConfig:
     """The section that the bundle's head was fitted with."""
     return TrainConfig.parse(dict(bundle.params.get("train", {})), where="train", source="the bundle")
 
@@ -217,7 +218,7 @@ def _metrics(plan: PrunePlan, bundle: Bundle, start: Start, result: Pruned) -> d
     """The model's numbers, with those of pruning replaced and added."""
     chosen, came = result.row, result.rows[0]
     train = quality(result.scored["train"], result.head)
-    paid = penalised(result.head, *_split(_fitted(bundle), float(bundle.metrics.get("penalty", 0.0))))
+    paid = penalised(result.head, *_split(fitted_with(bundle), float(bundle.metrics.get("penalty", 0.0))))
     apart: dict[str, float] = {}
     if plan.semantics != "mask" and result.chosen > 0:
         everything = torch.arange(result.head.shape[1], device=result.head.device)

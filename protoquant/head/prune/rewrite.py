@@ -14,8 +14,9 @@ from protoquant.core.events import OnEvent
 from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import CROPS, KIND, PATH, Bundle
 from protoquant.head.provenance import crop_name
-from protoquant.head.prune.apply import PrunedBundle, prune_bundle, pruning_sentence
+from protoquant.head.prune.apply import PrunedBundle, fitted_with, prune_bundle, pruning_sentence
 from protoquant.head.prune.plan import PrunePlan
+from protoquant.head.record import referred
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ def prune_and_write(
     pruned = prune_bundle(plan, opened, stores, device=device, on_event=on_event)
     # What the bundle was made from stays known, so that evaluate can tell whose linear probe belongs to it.
     inputs = {**open_artifact(bundle, KIND, verify=False).inputs, "bundle": artifact_digest(bundle)}
+    whole = referred(pruned.bundle, fitted_with(opened), **stores, device=device, on_event=on_event)
     with writing(out, KIND, inputs) as folder:
-        pruned.bundle.save(folder, pd.read_csv(bundle / PATH), pruning=pruned.table)
+        whole.save(folder, pd.read_csv(bundle / PATH), pruning=pruned.table)
         _copy_crops(opened, pruned, folder / CROPS)
     return PruneResult(out, pruned.table, pruning_sentence(pruned.bundle.metrics), stores["validation"].n)
 
