@@ -1,0 +1,1 @@
+"""Two models side by side: their answers, their numbers, their prototypes."""

@@ -1,0 +1,1 @@
+"""A model in use: over HTTP, and over a folder of images."""

@@ -1,0 +1,58 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from protoquant.comparison.paired import mcnemar, paired
+from protoquant.core.errors import DataError
+
+
+def bundle(predicted, labels=(0, 0, 1, 1), classes=("owl", "wren"), ids=("a", "b", "c", "d")):
+    answers = pd.DataFrame(
+        {"image_id": list(ids), "label": labels, "predicted": predicted, "probability": 0.75, "logit": 2.0}
+    )
+    return SimpleNamespace(classes=classes, reference=SimpleNamespace(answers=answers))
+
+
+def test_images_that_tell_two_models_apart_are_counted_by_hand() -> None:
+    found = paired(bundle((0, 1, 1, 0)), bundle((0, 0, 1, 1)))
+    assert (found.n, found.gained, found.lost) == (4, 2, 0)
+    assert (found.accuracy.before, found.accuracy.after, found.accuracy.change) == (0.5, 1.0, 0.5)
+    assert found.accuracy.low <= 0.5 <= found.accuracy.high
+    assert found.p_value == pytest.approx(0.5)  # two of two: 2 * 0.25
+    assert found.calibration.before == pytest.approx(0.25)
+    assert list(found.answers["before"]) == ["owl", "wren", "wren", "owl"]
+
+
+def test_the_order_of_images_and_the_numbers_of_classes_do_not_matter() -> None:
+    turned = bundle((0, 0, 1, 1), labels=(0, 0, 1, 1), classes=("wren", "owl"), ids=("c", "d", "a", "b"))
+    same = paired(bundle((0, 0, 1, 1)), turned)
+    assert (same.gained, same.lost, same.p_value, same.accuracy.low, same.accuracy.high) == (0, 0, 1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 9), (30, 3)])
+def test_the_p_value_is_that_of_the_binomial_test(gained: int, lost: int) -> None:
+    tail = stats.binom.cdf(min(gained, lost), gained + lost, 0.5)
+    assert mcnemar(gained, lost) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_other_images_or_classes_are_refused() -> None:
+    with pytest.raises(DataError, match="4 and 4, of which 3 are the same"):
+        paired(bundle((0, 0, 1, 1)), bundle((0, 0, 1, 1), ids=("a", "b", "c", "x")))
+    with pytest.raises(DataError, match="of which 2 are the same"):
+        paired(bundle((0, 0, 1, 1)), bundle((0, 0, 1, 1), classes=("owl", "finch")))
+    with pytest.raises(DataError, match="keeps no validation answers"):
+        paired(bundle((0, 0, 1, 1)), SimpleNamespace(reference=None))
+
+
+def test_the_interval_is_of_pairs_not_of_two_samples() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    first = np.where(rng.random(400) < 0.7, labels, 1 - labels)
+    second = first.copy()
+    second[:4] = labels[:4]
+    ids = [f"{number:03d}" for number in range(400)]
+    found = paired(bundle(first, labels, ids=ids), bundle(second, labels, ids=ids)).accuracy
+    assert found.high - found.low < 0.03  # two independent samples of 400 would give 0.12
