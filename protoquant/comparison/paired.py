@@ -84,11 +84,13 @@ def paired(before: Bundle, after: Bundle, *, seed: int = 0) -> Paired:
         side: (joined[f"answer_{side}"] == joined["class_name"]).to_numpy(dtype=np.float64)
         for side in ("before", "after")
     }
-    statistics = {
-        "accuracy": [mean_of(values) for values in right.values()],
-        "calibration": [
-            error_of(joined[f"probability_{side}"].to_numpy(), values, config.bins) for side, values in right.items()
-        ],
+    shown = (joined["probability_before"].to_numpy(), joined["probability_after"].to_numpy())
+    statistics: dict[str, tuple[Statistic, Statistic]] = {
+        "accuracy": (mean_of(right["before"]), mean_of(right["after"])),
+        "calibration": (
+            error_of(shown[0], right["before"], config.bins),
+            error_of(shown[1], right["after"], config.bins),
+        ),
     }
     changes = {
         name: _difference(*both, n, config, numpy_generator(seed, "comparison", name))
