@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,3 +204,36 @@ def test_rest_codes_compete_in_every_answer(path, tmp_path) -> None:
         assert np.allclose(mine.presence, theirs.presence, atol=1e-5)
     batch = whole.backbone.batch([Image.fromarray(image)])
     torch.testing.assert_close(part(batch), whole(batch), atol=1e-5, rtol=1e-5)
+
+
+def test_answers_are_the_strongest_parts_of_the_explanation(model) -> None:
+    image = picture(3, width=300, height=200)
+    whole, (answer,) = model.explain(image), model.answer([image], top=2)
+    assert (answer.label, answer.class_name, answer.abstains) == (whole.label, whole.class_name, False)
+    assert answer.probability == pytest.approx(whole.probability, abs=1e-6)
+    assert answer.logit == pytest.approx(whole.logit, abs=1e-6)
+    assert len(answer.contributions) == min(2, len(whole.contributions))
+    for part, full in zip(answer.contributions, whole.contributions, strict=False):
+        assert (part.prototype, part.cell, part.box) == (full.code, full.cell, full.box)
+        assert (part.score, part.weight) == (pytest.approx(full.score, abs=1e-6), full.weight)
+        assert (part.train_image, part.train_class) == ("train/a.png", "bee-eater")
+    assert model.answer([image], top=0)[0].contributions == ()
+    assert model.answer([]) == []
+
+
+def test_answers_do_not_depend_on_the_batch_and_are_plain_values(model, monkeypatch) -> None:
+    images = [picture(seed, width=150 + 10 * seed) for seed in range(5)]
+    together = [answer.to_dict() for answer in model.answer(images)]
+    monkeypatch.setattr("protoquant.model.BATCH", 1)
+    for one, other in zip(together, model.answer(images), strict=True):
+        assert one["logit"] == pytest.approx(other.logit, abs=1e-4)
+        assert [part["prototype"] for part in one["contributions"]] == [p.prototype for p in other.contributions]
+    assert json.loads(json.dumps(together)) == together
+
+
+def test_below_the_threshold_the_model_abstains(model) -> None:
+    (answer,) = model.answer([picture(1)])
+    for below, abstains in ((answer.logit + 0.01, True), (answer.logit, False), (None, False)):
+        reference = SimpleNamespace(abstain_below=below)
+        changed = Model(replace(model.bundle, reference=reference), model.backbone)
+        assert changed.answer([picture(1)])[0].abstains is abstains
