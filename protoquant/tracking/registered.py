@@ -7,7 +7,7 @@ from pathlib import Path
 
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import database_file, is_http, tracking_uri, without_password
+from protoquant.tracking.address import database_file, pages, run_page, tracking_uri
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.registry import find_version
 from protoquant.tracking.store import open_store
@@ -62,8 +62,7 @@ def find_registered(config: RegisterConfig, *, workspace: Workspace, bundle: Pat
         aliases = store.client.get_registered_model(config.name).aliases
         run = store.client.get_run(version.run_id)
     number, run_id, experiment = int(version.version), str(version.run_id), str(run.info.experiment_id)
-    base = f"{without_password(uri).rstrip('/')}/#" if is_http(uri) else None
-    page = f"{base}/experiments/{experiment}/runs/{run_id}" if base else None
+    base, page = pages(uri), run_page(uri, experiment, run_id)
     return Registered(
         name=config.name,
         version=number,
