@@ -14,8 +14,6 @@ from protoquant.head.head import head_logits
 from protoquant.head.presence import competition
 from protoquant.model import Model
 
-INPUT = "images"
-OUTPUTS = ("logits", "scores", "cells")
 _SMALL, _VARIANCE = 1e-12, 1e-6
 
 
