@@ -14,7 +14,6 @@ from protoquant.export.outputs import AXES, INPUT, OUTPUTS, Outputs, Run
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-FILE = "model.onnx"
 OPSET = 18
 _LARGEST = 2**31 - 1
 """Bytes that one protobuf file can hold."""

@@ -16,7 +16,6 @@ from protoquant.model import Model
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-FILE = "model.pt2"
 _EXAMPLE = (2, 73, 91, 3)
 """Sizes of the traced example; none of them is 1 or equal to another, so that the trace ties none to another."""
 
@@ -42,6 +41,7 @@ def trace(model: Model) -> ExportedProgram:
         raise ConfigError(
             f"extract.backbone: {model.bundle.backbone.name} cannot be traced ({reason}); choose another model"
         ) from error
+    program.example_inputs = None
     for module in program.graph_module.modules():
         for node in getattr(module, "graph", torch.fx.Graph()).nodes:
             node.meta.pop("stack_trace", None)  # paths of this machine
