@@ -98,4 +98,5 @@ def directions(tokens: Float[Tensor, "n t d"], norm: FeatureNorm) -> Float[Tenso
 
 
 def _unit(vectors: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
-    return vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp_min(_SMALL)
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / norms.clamp_min(_SMALL)

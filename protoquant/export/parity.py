@@ -19,7 +19,7 @@ from protoquant.head.presence import look
 from protoquant.model import Model
 
 TOLERANCE = 1e-4
-"""Largest difference allowed, of a presence, and of a logit in shares of max(1, logit); the models tried stay below 1e-5."""
+"""Largest difference allowed, of a presence, and of a logit in shares of max(1, logit); rounding stays below 2e-5."""
 DECIMALS = 5
 
 
@@ -65,7 +65,9 @@ class Parity:
             found = getattr(self, name)
             if not found <= self.tolerance:
                 output = "logits" if name == "relative" else name
-                return f"{output} of golden image {self.worst[name]!r} differ by {found:.3g}, allowed {self.tolerance:g}"
+                return (
+                    f"{output} of golden image {self.worst[name]!r} differ by {found:.3g}, allowed {self.tolerance:g}"
+                )
         return None
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,16 +51,20 @@ def trace(model: Model) -> ExportedProgram:
 
 def write_program(program: ExportedProgram, file: Path) -> None:
     """Save a trace; the same trace gives the same bytes."""
-    torch.export.save(program, file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program, file)
 
 
 def open_program(file: Path) -> Run:
     """Read a trace as something that runs on one batch of images."""
-    module = torch.export.load(file).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.export.load(file).module()
 
     def run(images: np.ndarray) -> Outputs:
         with torch.no_grad():
-            logits, scores, cells = module(torch.from_numpy(images))
+            logits, scores, cells = module(torch.tensor(images))
         return Outputs(logits.numpy(), scores.numpy(), cells.numpy())
 
     return run
