@@ -15,7 +15,7 @@ from protoquant.data.pixels import to_rgb
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.head.bundle import CROPS, Bundle
 
-_PATCHES, _EACH = 4, 3
+_PATCHES, _EACH = 4, 2
 
 
 @dataclass(frozen=True)
