@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -29,10 +30,11 @@ def write_onnx(program: ExportedProgram, file: Path) -> None:
         file: What is written; the weights are inside.
 
     Raises:
-        UsageError: The weights are more than one ONNX file can hold.
+        UsageError: The weights are more than one ONNX file can hold, or the packages for ONNX are missing.
     """
     import torch
 
+    _check_installed("onnx", "onnxscript", "onnxruntime")
     size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
     if size > _LARGEST:
         raise UsageError(
@@ -49,8 +51,7 @@ def write_onnx(program: ExportedProgram, file: Path) -> None:
             output_names=list(OUTPUTS),
             verbose=False,
         )
-    assert translated is not None  # noqa: S101 (dynamo=True without a file always gives one)
-    proto = translated.model_proto
+    proto = cast("Any", translated).model_proto
     _forget(proto.graph)
     del proto.metadata_props[:]
     _name_axes(proto.graph)
@@ -82,7 +83,12 @@ def _name_axes(graph: Any) -> None:
 
 
 def open_onnx(file: Path) -> Run:
-    """Read an ONNX file as something that runs on one batch of images, on the CPU."""
+    """Read an ONNX file as something that runs on one batch of images, on the CPU.
+
+    Raises:
+        UsageError: onnxruntime is missing.
+    """
+    _check_installed("onnxruntime")
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
@@ -91,3 +97,11 @@ def open_onnx(file: Path) -> Run:
         return Outputs(*session.run(list(OUTPUTS), {INPUT: images}))
 
     return run
+
+
+def _check_installed(*packages: str) -> None:
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"ONNX needs {' and '.join(missing)}: pip install 'protoquant[export]', or take --format torch"
+        )

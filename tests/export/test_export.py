@@ -146,6 +146,12 @@ def test_weights_that_onnx_cannot_hold_are_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_missing_packages_are_named(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protoquant.export.onnx.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"ONNX needs onnxruntime: pip install 'protoquant\[export\]'"):
+        open_onnx(exported.folder / "model.onnx")
+
+
 def test_a_backbone_that_cannot_be_traced_is_named(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(images: torch.Tensor) -> torch.Tensor:
         return images[: int(images.sum())]
