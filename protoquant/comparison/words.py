@@ -1,0 +1,115 @@
+"""The diff of two models in words: what page and terminal both say."""
+
+from protoquant.comparison.diff import Diff
+from protoquant.comparison.numbers import Number
+
+LEVEL = 0.05
+"""McNemar p below which two models count as told apart."""
+MISSING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+
+
+def headline(diff: Diff) -> tuple[str, ...]:
+    """What matters most, in a few sentences."""
+    if diff.same:
+        if diff.paired is None:
+            return ("No difference in what the two bundles keep: the same numbers, prototypes, weights and settings.",)
+        said = f"No difference: both answer all {diff.paired.n:,} validation images alike"
+        return (f"{said}, with the same prototypes, weights and settings.",)
+    found = (accuracy_words(diff), prototype_words(diff), *_class_words(diff))
+    return tuple(sentence for sentence in found if sentence)
+
+
+def accuracy_words(diff: Diff) -> str:
+    """How accuracy changed, and whether that can be told from chance."""
+    accuracy = next(number for number in diff.numbers if number.name == "accuracy")
+    before, after = amount(accuracy, accuracy.before), amount(accuracy, accuracy.after)
+    if diff.paired is None:
+        if accuracy.change is None:
+            return "Accuracy is not known of both."
+        return f"Accuracy was {before} and is now {after}, each on its own validation images."
+    test = diff.paired
+    if test.gained == test.lost == 0:
+        return f"Accuracy stays at {after}: the same {test.n:,} validation images are right and wrong."
+    moved = f"stays at {after}" if test.gained == test.lost else f"went from {before} to {after}"
+    counts = f"{test.gained:,} {_images(test.gained)} gained, {test.lost:,} lost, p = {test.p_value:.2g}"
+    if test.p_value >= LEVEL:
+        judged = "which chance alone may do"
+    else:
+        judged = "more than chance does" if test.gained > test.lost else "worse than chance explains"
+    return f"Accuracy on the same {test.n:,} validation images {moved}: {counts}, {judged}."
+
+
+def prototype_words(diff: Diff) -> str:
+    """What became of the prototypes, in one sentence."""
+    if diff.measure == "none":
+        return "The prototypes cannot be matched."
+    counts = diff.verdicts()
+    total = counts["kept"] + counts["moved"] + counts["lost"]
+    parts = [f"{counts[name]:,} {name}" for name in ("kept", "moved", "lost") if counts[name]]
+    said = f"Of {total:,} prototypes {_listed(parts)}" if total else "No prototypes before"
+    new = counts["new"]
+    return f"{said}; {new:,} new." if new else f"{said}; none is new."
+
+
+def amount(number: Number, value: float | None) -> str:
+    """A value of a number, with its unit."""
+    if value is None:
+        return MISSING
+    if number.unit == "share":
+        return f"{_signed(100 * value, '.1f')} %"
+    return f"{value:,.0f}" if number.unit == "count" else _signed(value, ".4g")
+
+
+def change(number: Number, value: float | None) -> str:
+    """A change of a number, with its sign; of shares in percentage points."""
+    if value is None:
+        return MISSING
+    form = {"share": ".1f", "count": ",.0f", "number": ".3g"}[number.unit]
+    shown = f"{100 * value if number.unit == 'share' else value:+{form}}"
+    if not any(digit in shown for digit in "123456789"):
+        return "0"
+    return shown.replace("-", _MINUS)
+
+
+def interval(number: Number) -> str:
+    """The 95 % interval of the change; empty where there is none."""
+    if number.low is None or number.high is None:
+        return ""
+    return f"{change(number, number.low)} to {change(number, number.high)}"
+
+
+def setting(value: object) -> str:
+    """A params value, as in params.yaml."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(setting(each) for each in value)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _class_words(diff: Diff) -> list[str]:
+    said = []
+    for names, verb in ((diff.added, "new"), (diff.removed, "gone")):
+        if names:
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+            said.append(f"{len(names):,} {'class is' if len(names) == 1 else 'classes are'} {verb}: {some}.")
+    return said
+
+
+def _listed(parts: list[str]) -> str:
+    verb = "is" if parts[0].startswith("1 ") else "are"
+    first, *rest = parts
+    if not rest:
+        return f"{verb} {first}"
+    return f"{verb} {', '.join([first, *rest[:-1]])} and {rest[-1]}"
+
+
+def _images(count: int) -> str:
+    return "image" if count == 1 else "images"
+
+
+def _signed(value: float, form: str) -> str:
+    return f"{value:{form}}".replace("-", _MINUS, 1) if value < 0 else f"{value:{form}}"
