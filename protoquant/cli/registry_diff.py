@@ -38,7 +38,7 @@ def diff(
 
     _check(out, images)
     one, other = _opened(before), _opened(after)
-    found = compare(one, other, names=(_short(before), _short(after)))
+    found = compare(one, other, names=_names(before, after))
     if out is not None:
         from protoquant.comparison.page import render
 
@@ -74,9 +74,15 @@ def _opened(source: str) -> Bundle:
     return Bundle.open(Path(source))
 
 
-def _short(source: str) -> str:
-    """A name for people: the URI without its scheme, or the folder as given."""
-    return source.removeprefix("models:/")
+def _names(before: str, after: str) -> tuple[str, str]:
+    """Names for people: URIs without their scheme, folders from where their paths part."""
+    if "models:/" in before + after or "runs:/" in before + after:
+        return before.removeprefix("models:/"), after.removeprefix("models:/")
+    one, other = Path(before).resolve().parts, Path(after).resolve().parts
+    if one[-1] != other[-1] or one == other:
+        return one[-1], other[-1]
+    parting = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    return "/".join(one[parting:]), "/".join(other[parting:])
 
 
 def _drawn() -> Path | None:
@@ -91,32 +97,42 @@ def _print(found: Diff) -> None:
     from protoquant.comparison import words
 
     console = Console()
+    console.print(f"before: {found.names[0]}\nafter:  {found.names[1]}", highlight=False, markup=False, soft_wrap=True)
     for sentence in (*words.headline(found), *found.notes):
         console.print(sentence, highlight=False, markup=False)
     for title, numbers in (("numbers", found.numbers), ("on test: decides nothing", found.test_numbers)):
-        table = Table(title, *found.names, "change", "95 % interval", box=None)
+        table = Table(title, "before", "after", "change", "95 % interval", box=None)
         for number in numbers:
             before, after = words.amount(number, number.before), words.amount(number, number.after)
             table.add_row(number.name, before, after, words.change(number, number.change), words.interval(number))
         _show(console, table, len(numbers))
     if found.same:
         return
-    table = Table("setting", *found.names, box=None)
+    table = Table("setting", "before", "after", box=None)
     for each in found.settings[:_ROWS]:
         table.add_row(each.key, words.setting(each.before), words.setting(each.after))
     _show(console, table, len(found.settings))
     _print_classes(console, found)
-    table = Table("image", "class", *found.names, box=None)
+    _print_images(console, found)
+
+
+def _print_images(console: Console, found: Diff) -> None:
+    """The first of those whose answer changed, a line each."""
+    if found.images:
+        console.print("\nimages whose answer changed")
+    said = {"lost": "now wrong", "gained": "now right", "other": "otherwise wrong"}
     for image in found.images[:_ROWS]:
-        table.add_row(image.image_id, image.class_name, image.before, image.after)
-    _show(console, table, len(found.images))
+        text = f"{said[image.kind]}: {image.image_id}, {image.before} -> {image.after}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    if len(found.images) > _ROWS:
+        console.print(f"and {len(found.images) - _ROWS:,} more (--json, --out)", highlight=False)
 
 
 def _print_classes(console: Console, found: Diff) -> None:
     """Those that lost most and those that gained most."""
     changed = [each for each in found.classes if each.gained or each.lost or each.change]
     ends = changed if len(changed) <= _ROWS else [*changed[: _ROWS // 2], *changed[-_ROWS // 2 :]]
-    table = Table("class", *found.names, "gained", "lost", box=None)
+    table = Table("class", "before", "after", "gained", "lost", box=None)
     for each in ends:
         rates = (_rate(each.right_before, each.n_before), _rate(each.right_after, each.n_after))
         table.add_row(each.name, *rates, str(each.gained), str(each.lost))

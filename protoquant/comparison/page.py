@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,14 +20,17 @@ from protoquant.comparison.pictures import Picture, image_picture, patch_picture
 from protoquant.comparison.prototypes import Prototype, PrototypeChange
 from protoquant.head.bundle import Bundle
 
-PROTOTYPES, CLASSES, IMAGES, SETTINGS = 24, 60, 48, 60
+PROTOTYPES, CLASSES, IMAGES, SETTINGS = 16, 60, 48, 60
 """Rows of each kind that the page shows, at most; prototypes for each verdict. The rest is counted."""
 _PATCHES, _SPEAKS_FOR = 3, 3
 _VERDICTS = {
-    "moved": "The same part before and after, but seen elsewhere in feature space; the farthest first.",
-    "new": "Nothing in the first model is like them.",
-    "lost": "Nothing in the second model is like them.",
+    "moved": "Much the same part, under a code that moved; those that moved farthest first.",
+    "new": "No prototype of the first model is their partner; the heaviest weights first.",
+    "lost": "No prototype of the second model is their partner; the heaviest weights first.",
 }
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def render(diff: Diff, before: Bundle, after: Bundle, *, images: Path | None = N
     environment = Environment(
         loader=FunctionLoader(_own), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(setting=words.setting)
+    environment.filters.update(setting=words.setting, breakable=_breakable)
     counts = diff.verdicts()
     preprocessing = after.backbone.preprocessing
     return environment.get_template("page.html").render(
@@ -175,22 +180,37 @@ def _weight(value: float | None) -> str:
 
 
 def _classes(classes: Sequence[ClassChange]) -> list[ClassChange]:
-    """From both ends: those that lost most and those that gained most; the unchanged in the middle go first."""
-    if len(classes) <= CLASSES:
-        return list(classes)
-    return [*classes[: CLASSES // 2], *classes[len(classes) - CLASSES // 2 :]]
+    """Those that lost, then those that gained, the most first; then the others by the change of their weights."""
+    lost = [each for each in classes if _gain(each) < 0]
+    gained = [each for each in reversed(classes) if _gain(each) > 0]
+    others = [each for each in classes if _gain(each) == 0]
+    others.sort(key=lambda each: -abs(each.weights[0].change) if each.weights else 0.0)
+    ends = _shares_of([lost, gained], CLASSES)
+    return [*ends[0], *ends[1], *others][:CLASSES]
 
 
-def _images(images: Iterable[ImageChange]) -> list[ImageChange]:
+def _gain(each: ClassChange) -> float:
+    return each.change or each.gained - each.lost
+
+
+def _images(images: Sequence[ImageChange]) -> list[ImageChange]:
     """A fair part of each kind."""
     by_kind = [[image for image in images if image.kind == kind] for kind in ("lost", "gained", "other")]
-    room, chosen = IMAGES, []
-    for left, held in sorted(zip((3, 2, 1), sorted(by_kind, key=len), strict=True), reverse=True):
-        part = held[: room // left]
-        room -= len(part)
-        chosen += part
-    taken = {image.image_id for image in chosen}
-    return [image for held in by_kind for image in held if image.image_id in taken]
+    return [image for held in _shares_of(by_kind, IMAGES) for image in held]
+
+
+def _shares_of(groups: Sequence[list[_T]], room: int) -> list[list[_T]]:
+    """The first of each group, so that a short group is whole before a long one has more than its share."""
+    kept: dict[int, list[_T]] = {}
+    for left, place in enumerate(sorted(range(len(groups)), key=lambda place: len(groups[place]))):
+        kept[place] = groups[place][: room // (len(groups) - left)]
+        room -= len(kept[place])
+    return [kept[place] for place in range(len(groups))]
+
+
+def _breakable(text: str) -> Markup:
+    """Names may break after underscores, slashes and dashes."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_/-])(?=.)", text))
 
 
 def _own(name: str) -> str:

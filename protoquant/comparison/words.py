@@ -16,7 +16,7 @@ def headline(diff: Diff) -> tuple[str, ...]:
             return ("No difference in what the two bundles keep: the same numbers, prototypes, weights and settings.",)
         said = f"No difference: both answer all {diff.paired.n:,} validation images alike"
         return (f"{said}, with the same prototypes, weights and settings.",)
-    found = (accuracy_words(diff), prototype_words(diff), *_class_words(diff))
+    found = (accuracy_words(diff), calibration_words(diff), prototype_words(diff), *_class_words(diff))
     return tuple(sentence for sentence in found if sentence)
 
 
@@ -34,10 +34,20 @@ def accuracy_words(diff: Diff) -> str:
     moved = f"stays at {after}" if test.gained == test.lost else f"went from {before} to {after}"
     counts = f"{test.gained:,} {_images(test.gained)} gained, {test.lost:,} lost, p = {test.p_value:.2g}"
     if test.p_value >= LEVEL:
-        judged = "which chance alone may do"
+        judged = "too few to tell the two apart"
     else:
-        judged = "more than chance does" if test.gained > test.lost else "worse than chance explains"
-    return f"Accuracy on the same {test.n:,} validation images {moved}: {counts}, {judged}."
+        judged = "a gain" if test.gained > test.lost else "a loss"
+    return f"Accuracy on the same {test.n:,} validation images {moved} ({counts}): {judged}."
+
+
+def calibration_words(diff: Diff) -> str:
+    """How the calibration error changed; empty where its interval holds zero."""
+    error = next(number for number in diff.numbers if number.name == "calibration error")
+    if not error.clear or error.change is None:
+        return ""
+    moved = "rose" if error.change > 0 else "fell"
+    points = change(error, error.change).lstrip(f"+{_MINUS}")
+    return f"The calibration error {moved} by {points} points (95 % interval {interval(error)})."
 
 
 def prototype_words(diff: Diff) -> str:
@@ -46,10 +56,8 @@ def prototype_words(diff: Diff) -> str:
         return "The prototypes cannot be matched."
     counts = diff.verdicts()
     total = counts["kept"] + counts["moved"] + counts["lost"]
-    parts = [f"{counts[name]:,} {name}" for name in ("kept", "moved", "lost") if counts[name]]
-    said = f"Of {total:,} prototypes {_listed(parts)}" if total else "No prototypes before"
-    new = counts["new"]
-    return f"{said}; {new:,} new." if new else f"{said}; none is new."
+    parts = f"{counts['kept']:,} kept, {counts['moved']:,} moved, {counts['lost']:,} lost"
+    return f"Prototypes: of {total:,} before, {parts}; {counts['new']:,} new."
 
 
 def amount(number: Number, value: float | None) -> str:
@@ -97,14 +105,6 @@ def _class_words(diff: Diff) -> list[str]:
             some = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
             said.append(f"{len(names):,} {'class is' if len(names) == 1 else 'classes are'} {verb}: {some}.")
     return said
-
-
-def _listed(parts: list[str]) -> str:
-    verb = "is" if parts[0].startswith("1 ") else "are"
-    first, *rest = parts
-    if not rest:
-        return f"{verb} {first}"
-    return f"{verb} {', '.join([first, *rest[:-1]])} and {rest[-1]}"
 
 
 def _images(count: int) -> str:
