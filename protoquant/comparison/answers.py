@@ -100,11 +100,11 @@ def class_changes(
 ) -> tuple[ClassChange, ...]:
     """List all classes of both models: those that lost most first, those that gained most last."""
     counts = _counts(before), _counts(after)
+    kinds = Counter((image.class_name, image.kind) for image in images)
     found = []
     for name in sorted({*before.classes, *after.classes}):
         (n, right), (n_after, right_after) = (side.get(name, (None, None)) for side in counts)
-        kinds = [image.kind for image in images if image.class_name == name]
-        changed = kinds.count("gained"), kinds.count("lost")
+        changed = kinds[name, "gained"], kinds[name, "lost"]
         found.append(ClassChange(name, n, n_after, right, right_after, *changed, weights.get(name, ())))
     return tuple(sorted(found, key=lambda each: (each.change, each.gained - each.lost, each.name)))
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Literal
 
 from protoquant.comparison.matching import Matching
@@ -109,7 +110,7 @@ def weight_changes(changes: Iterable[PrototypeChange], most: int) -> dict[str, t
             weight = WeightChange(codes[0], codes[1], one.get(name, 0.0), other.get(name, 0.0))
             if weight.change:
                 found[name].append(weight)
-    return {name: tuple(sorted(held, key=_size)[:most]) for name, held in sorted(found.items())}
+    return {name: tuple(nsmallest(most, held, key=_size)) for name, held in sorted(found.items())}
 
 
 def _size(weight: WeightChange) -> tuple[float, int, int]:
