@@ -210,7 +210,7 @@ def _equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[tuple[i
 def _edges(one: NDArray[np.float64], other: NDArray[np.float64]) -> _Edges:
     """All pairs of a cosine of at least ``MOVED``."""
     found = []
-    for start in range(0, len(one), _BLOCK):
+    for start in range(0, max(len(one), 1), _BLOCK):
         cosines = (one[start : start + _BLOCK] @ other.T).clip(-1.0, 1.0)
         i, j = np.nonzero(cosines >= MOVED)
         found.append((i + start, j, cosines[i, j]))

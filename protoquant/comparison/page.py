@@ -20,7 +20,7 @@ from protoquant.comparison.pictures import Picture, image_picture, patch_picture
 from protoquant.comparison.prototypes import Prototype, PrototypeChange
 from protoquant.head.bundle import Bundle
 
-PROTOTYPES, CLASSES, IMAGES, SETTINGS = 16, 60, 48, 60
+PROTOTYPES, CLASSES, IMAGES, SETTINGS = 16, 60, 36, 60
 """Rows of each kind that the page shows, at most; prototypes for each verdict. The rest is counted."""
 _PATCHES, _SPEAKS_FOR = 3, 3
 _VERDICTS = {
@@ -106,14 +106,14 @@ def render(diff: Diff, before: Bundle, after: Bundle, *, images: Path | None = N
     environment = Environment(
         loader=FunctionLoader(_own), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(setting=words.setting, breakable=_breakable)
+    environment.filters.update(setting=words.setting, p_value=words.p_value, breakable=_breakable)
     counts = diff.verdicts()
     preprocessing = after.backbone.preprocessing
     return environment.get_template("page.html").render(
         diff=diff,
         headline=words.headline(diff),
-        lines=_lines(diff.numbers),
-        test_lines=_lines(diff.test_numbers),
+        lines=_lines(diff, diff.numbers),
+        test_lines=_lines(diff, diff.test_numbers),
         settings=diff.settings[:SETTINGS],
         counts=counts,
         shares=_shares(counts),
@@ -125,20 +125,20 @@ def render(diff: Diff, before: Bundle, after: Bundle, *, images: Path | None = N
     )
 
 
-def _lines(numbers: Sequence[Number]) -> list[Line]:
+def _lines(diff: Diff, numbers: Sequence[Number]) -> list[Line]:
     ends = [abs(end) for number in numbers for end in (number.low, number.high) if end is not None]
     scale = 46.0 / max([*ends, 1e-9])
-    return [_line(number, scale) for number in numbers]
+    return [_line(number, scale, clear=words.is_clear(diff, number)) for number in numbers]
 
 
-def _line(number: Number, scale: float) -> Line:
+def _line(number: Number, scale: float, *, clear: bool) -> Line:
     change = number.change
     held = None
     if number.low is not None and number.high is not None and change is not None:
         low, middle, high = (round(50.0 + scale * value, 2) for value in (number.low, change, number.high))
         held = (low, middle, high)
     mark = ""
-    if number.clear and number.better is not None and change:
+    if clear and number.better is not None and change:
         mark = "good" if (change > 0) == (number.better == "higher") else "bad"
     before, after = words.amount(number, number.before), words.amount(number, number.after)
     return Line(number.name, before, after, words.change(number, change), words.interval(number), held, mark)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from protoquant.core.errors import DataError
 from protoquant.data.images import open_image
 from protoquant.explain.album import Rect, see, webp_uri
@@ -10,7 +12,7 @@ from protoquant.features.preprocessing import Preprocessing
 from protoquant.head.bundle import Bundle
 
 SIDE = 128
-"""Longer side of the picture of an image, in pixels."""
+"""Longer side of a picture, in pixels."""
 _QUALITY = 75
 
 
@@ -43,9 +45,10 @@ def patch_pictures(bundle: Bundle, code: int, most: int) -> tuple[Picture, ...]:
     found = []
     for rank in range(most):
         file = bundle.crop(code, rank)
-        if file is None:
+        image = None if file is None else _opened(file)
+        if image is None:
             continue
-        image = open_image(file)
+        image.thumbnail((SIDE, SIDE))
         box = None if context is None else _middle(*image.size, 1.0 / (1.0 + 2.0 * float(context)))
         found.append(Picture(webp_uri(image, _QUALITY), *image.size, box))
     return tuple(found)
@@ -64,11 +67,19 @@ def image_picture(folder: Path | None, image_id: str, preprocessing: Preprocessi
     file = (folder / image_id).resolve()
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
         return None
+    image = _opened(file, max(preprocessing.at_least, 2 * SIDE))
+    if image is None:
+        return None
+    view = see(image, preprocessing, SIDE)
+    return Picture(webp_uri(view, _QUALITY), *view.size)
+
+
+def _opened(file: Path, at_least: int | None = None) -> Image.Image | None:
+    """A picture; None where the file is none. A page is worth having without it."""
     try:
-        view = see(open_image(file), preprocessing, SIDE)
+        return open_image(file, at_least=at_least)
     except (DataError, OSError):
         return None
-    return Picture(webp_uri(view, _QUALITY), *view.size)
 
 
 def _middle(width: int, height: int, share: float) -> Rect:

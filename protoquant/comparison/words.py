@@ -6,6 +6,7 @@ from protoquant.comparison.numbers import Number
 LEVEL = 0.05
 """McNemar p below which two models count as told apart."""
 MISSING = "\N{EN DASH}"
+_SMALL = 1e-4
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -32,12 +33,23 @@ def accuracy_words(diff: Diff) -> str:
     if test.gained == test.lost == 0:
         return f"Accuracy stays at {after}: the same {test.n:,} validation images are right and wrong."
     moved = f"stays at {after}" if test.gained == test.lost else f"went from {before} to {after}"
-    counts = f"{test.gained:,} {_images(test.gained)} gained, {test.lost:,} lost, p = {test.p_value:.2g}"
+    counts = f"{test.gained:,} {_images(test.gained)} gained, {test.lost:,} lost, p {p_value(test.p_value)}"
     if test.p_value >= LEVEL:
         judged = "too few to tell the two apart"
     else:
         judged = "a gain" if test.gained > test.lost else "a loss"
     return f"Accuracy on the same {test.n:,} validation images {moved} ({counts}): {judged}."
+
+
+def p_value(value: float) -> str:
+    """A p-value with its sign of relation, such as ``= 0.031``."""
+    return f"= {value:.2g}" if value >= _SMALL else f"< {_SMALL:.4f}"
+
+
+def is_clear(diff: Diff, number: Number) -> bool:
+    """Whether a change is more than chance gives: its interval leaves zero out, and for accuracy McNemar agrees."""
+    agreed = number.name != "accuracy" or (diff.paired is not None and diff.paired.p_value < LEVEL)
+    return number.clear and agreed
 
 
 def calibration_words(diff: Diff) -> str:

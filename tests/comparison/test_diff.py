@@ -5,7 +5,7 @@ import torch
 
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.comparison.diff import compare
-from protoquant.comparison.words import amount, change, headline, setting
+from protoquant.comparison.words import amount, change, headline, is_clear, setting
 from tests.comparison.models import made, spec, turned
 
 HEAD = torch.tensor([[2.0, 0.0, 0.5], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
@@ -145,16 +145,33 @@ def test_another_backbone_leaves_the_other_parts_whole() -> None:
     assert "The prototypes cannot be matched." in headline(diff)
 
 
+def test_a_model_without_prototypes_is_compared_too() -> None:
+    empty = made(turned(0, 90, 200), torch.zeros(3, 3), (0,) * 6)
+    assert compare(first(), empty).verdicts() == {"kept": 0, "moved": 0, "new": 0, "lost": 3}
+    assert compare(empty, first()).verdicts() == {"kept": 0, "moved": 0, "new": 3, "lost": 0}
+    assert compare(empty, empty).same
+
+
 def test_a_clear_change_is_called_one() -> None:
     labels, right = (0, 1) * 30, (0, 1) * 30
     wrong = [1 - label if place < 20 else label for place, label in enumerate(labels)]
     models = [made(turned(0, 90, 200), HEAD, answers, labels=labels) for answers in (wrong, right)]
-    assert "(20 images gained, 0 lost, p = 1.9e-06): a gain." in headline(compare(*models))[0]
-    assert "(0 images gained, 20 lost, p = 1.9e-06): a loss." in headline(compare(*reversed(models)))[0]
+    assert "(20 images gained, 0 lost, p < 0.0001): a gain." in headline(compare(*models))[0]
+    assert "(0 images gained, 20 lost, p < 0.0001): a loss." in headline(compare(*reversed(models)))[0]
     accuracy = number(compare(*models), "accuracy")
     assert accuracy.clear
     assert (amount(accuracy, accuracy.before), change(accuracy, accuracy.change)) == ("66.7 %", "+33.3")
     assert change(accuracy, -0.0004) == "0"
+
+
+def test_an_accuracy_that_mcnemar_does_not_tell_apart_is_not_called_clear() -> None:
+    # Five of twenty gained: the bootstrap interval leaves zero out, the exact test says p = 2 / 2 ** 5 = 0.0625.
+    labels = (0, 1) * 10
+    wrong = [1 - label if place < 5 else label for place, label in enumerate(labels)]
+    diff = compare(*(made(turned(0, 90, 200), HEAD, answers, labels=labels) for answers in (wrong, labels)))
+    assert number(diff, "accuracy").clear
+    assert not is_clear(diff, number(diff, "accuracy"))
+    assert "p = 0.062): too few to tell the two apart." in headline(diff)[0]
 
 
 def test_json_holds_everything_and_comes_back_the_same() -> None:
