@@ -98,6 +98,7 @@ def test_numbers_are_those_of_the_bundles() -> None:
     assert values["prototypes per class"] == (pytest.approx(4 / 3), pytest.approx(2 / 3))
     assert values["evidence below which it abstains"] == (None, 3.0)
     assert values["validation images it abstains on"] == (0.0, 1.0)
+    assert number(compare(first(), first(abstain_below=2.0)), "validation images it abstains on").after == 0.0
     assert values["perplexity of the codebook"] == (3.25, 3.25)
     assert values["cosine with nearest training patch"] == (pytest.approx(0.9), pytest.approx(0.9))
 

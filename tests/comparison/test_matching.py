@@ -119,7 +119,7 @@ def test_other_feature_spaces_are_told_apart() -> None:
 def test_other_backbones_are_matched_by_the_patches_they_share() -> None:
     # The second looks at its images with 8 x 8 cells: cell (2, 2) of 4 x 4 holds (4, 4) and (5, 5) of them.
     before = made(turned(0, 90), head(2), patches=[[("a", 2, 2), ("b", 0, 0)], [("c", 1, 1), ("d", 3, 3)]])
-    patches = [[("c", 0, 0), ("d", 3, 3)], [("x", 0, 0), ("y", 0, 0)], [("a", 4, 4), ("b", 1, 1)]]
+    patches = [[("c", 2, 2), ("d", 3, 3)], [("x", 0, 0), ("y", 0, 0)], [("a", 4, 4), ("b", 1, 1)]]
     finer = replace(made(turned(0, 90, 180), head(3), backbone=spec("vit"), patches=patches), grid=(8, 8))
     found = match(before, finer)
     assert found.measure == "patches"
@@ -129,6 +129,17 @@ def test_other_backbones_are_matched_by_the_patches_they_share() -> None:
     shared = share_patches(before, finer)
     assert shared is not None
     assert shared.share.tolist() == [1.0]  # c is one cell in common, d none: one patch may be chance
+
+
+@pytest.mark.parametrize(("cell", "alike"), [((0, 1), True), ((0, 2), True), ((1, 1), False), ((0, 0), False)])
+def test_patches_are_one_where_half_of_the_smaller_lies_in_the_other(cell, alike) -> None:
+    # Cell (0, 1) of 4 x 4 is 250 to 500 across and 0 to 250 down; of 5 x 5, (0, 1) lies in it by 150 of 200, (0, 2) by
+    # 100 of 200, (1, 1) by 150 x 50 of 200 x 200, (0, 0) not at all.
+    before = made(turned(0), head(1), patches=[[("a", 0, 1), ("b", 0, 1)]])
+    after = replace(made(turned(0), head(1), patches=[[("a", *cell), ("b", *cell)]]), grid=(5, 5))
+    shared = share_patches(before, after)
+    assert shared is not None
+    assert shared.share.tolist() == ([1.0] if alike else [])
 
 
 def test_models_without_a_training_image_in_common_cannot_be_matched() -> None:
