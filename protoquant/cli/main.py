@@ -16,6 +16,7 @@ from protoquant.cli import (
     plan,
     pruning,
     reading,
+    registry_diff,
     runs,
     stages,
     storage,
@@ -80,6 +81,7 @@ app.add_typer(runs.app, name="runs", rich_help_panel=_MANAGE)
 app.add_typer(tracking.app, name="tracking", rich_help_panel=_MANAGE)
 app.add_typer(storage.app, name="storage", rich_help_panel=_MANAGE)
 app.command(rich_help_panel=_MANAGE)(storage.publish)
+app.command("registry-diff", hidden=True)(registry_diff.diff)
 
 
 def main() -> None:
