@@ -35,7 +35,7 @@ def predict(
     top: Annotated[int, typer.Option(min=0, help="Contributions in an answer, at most.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Classify images, also a whole folder. One that cannot be read is named, the others are classified all the same."""
+    """Classify images, or a whole folder. One that cannot be read is named, the others are classified all the same."""
     import protoquant
     from protoquant.cli.bulk import names_a_folder, write_answers
     from protoquant.core.errors import UsageError

@@ -16,9 +16,9 @@ from protoquant.head.reference import BINS, SEEN
 LEVEL = 0.05
 """Share of false alarms among the prototypes that are said to have moved (Benjamini-Hochberg), as is usual."""
 GONE = 0.1
-"""A tenth or less of its share is left: vanished. Ten times its share or more: appeared. In between, a part is rarer."""
+"""A tenth or less of its share is left: vanished; ten times its share or more: appeared."""
 RARER = 2 / 3
-"""Two thirds of its share or less: rarer; three halves or more: more frequent. Less than that, accuracy hardly feels."""
+"""Two thirds of its share or less: rarer; three halves or more: more frequent; what lies between is steady."""
 LEAST = 0.01
 """A share that changes by less than one image in a hundred is steady, however sure the change is."""
 FEW = 30
@@ -50,8 +50,9 @@ class PrototypeDrift:
         q_value: ``p_value`` after Benjamini-Hochberg over all prototypes.
         distance: Jensen-Shannon distance of the histograms of presence, now from train, in [0, 1].
         yardstick: The same distance of validation from train.
-        mean_train: Mean presence in the training images, from the middles of the bins.
-        mean_now: Mean presence in the new images.
+        mean_train: Mean presence in the training images, as :func:`mean_presence` takes it.
+        mean_validation: In the validation images.
+        mean_now: In the new images.
         verdict: What became of it.
     """
 
@@ -66,6 +67,7 @@ class PrototypeDrift:
     distance: float
     yardstick: float
     mean_train: float
+    mean_validation: float
     mean_now: float
     verdict: Verdict
 
@@ -78,16 +80,21 @@ class ClassDrift:
         label: Index of the class.
         validation: Share of the validation images that the model gave this class, in [0, 1].
         now: Share of the new images.
-        loss: Sum over its prototypes of weight * (mean presence in training - now): what its score loses on average;
-            negative where it gains.
-        by: (prototype, its part of the loss), the largest losses first, those that lose alone.
+        score: Sum over its prototypes of weight * mean presence in training: its mean score there.
+        loss: The same sum with the drop of mean presence from training to now; negative where it gains.
+        yardstick: The loss on the validation images.
+        by: (prototype, its part of the loss), the largest losses first, only those that lose.
+        hit: Whether one of its prototypes vanished or is rarer, and it loses more than on validation.
     """
 
     label: int
     validation: float
     now: float
+    score: float
     loss: float
+    yardstick: float
     by: tuple[tuple[int, float], ...]
+    hit: bool
 
 
 def compare(
@@ -119,7 +126,7 @@ def compare(
     q_value = stats.false_discovery_control(p_value, method="bh")
     distance = distances(counts["train"], counts["now"])
     yardstick = distances(counts["train"], counts["validation"])
-    mean_train, mean_now = mean_presence(counts["train"]), mean_presence(counts["now"])
+    mean = {name: mean_presence(part) for name, part in counts.items()}
     found = []
     for row, code in enumerate(prototypes):
         train, validation, now = (float(seen[name][row] / total[name]) for name in ("train", "validation", "now"))
@@ -137,8 +144,9 @@ def compare(
                 q_value=float(q_value[row]),
                 distance=float(distance[row]),
                 yardstick=float(yardstick[row]),
-                mean_train=float(mean_train[row]),
-                mean_now=float(mean_now[row]),
+                mean_train=float(mean["train"][row]),
+                mean_validation=float(mean["validation"][row]),
+                mean_now=float(mean["now"][row]),
                 verdict=judge(base, now) if sure else Verdict.STEADY,
             )
         )
@@ -171,9 +179,8 @@ def distances(one: Int[np.ndarray, "p b"], other: Int[np.ndarray, "p b"]) -> Flo
 
 
 def mean_presence(counts: Int[np.ndarray, "p b"]) -> Float[np.ndarray, " p"]:
-    """Mean presence of each prototype, every image at the middle of its bin."""
-    middles = (np.arange(BINS) + 0.5) / BINS
-    mean: Float[np.ndarray, " p"] = counts @ middles / counts.sum(axis=1)
+    """Mean presence of each prototype, every image at the lower edge of its bin: a part that is nowhere counts 0."""
+    mean: Float[np.ndarray, " p"] = counts @ (np.arange(BINS) / BINS) / counts.sum(axis=1)
     return mean
 
 
@@ -195,14 +202,29 @@ def compare_classes(
         One for each class, the largest loss first, equals by label.
     """
     codes = np.array([part.prototype for part in parts])
-    drop = np.array([part.mean_train - part.mean_now for part in parts])
-    losses = head[:, codes] * drop
+    means = {
+        name: np.array([getattr(part, f"mean_{name}") for part in parts]) for name in ("train", "validation", "now")
+    }
+    gone = {part.prototype for part in parts if part.verdict in (Verdict.VANISHED, Verdict.RARER)}
+    weights = head[:, codes]
+    losses, yardsticks = weights * (means["train"] - means["now"]), weights @ (means["train"] - means["validation"])
     found = []
     for label, row in enumerate(losses):
         order = [place for place in np.argsort(-row, kind="stable") if row[place] > 0]
         by = tuple((int(codes[place]), float(row[place])) for place in order)
-        shares = (float(counts[label] / counts.sum()) for counts in (validation, now))
-        found.append(ClassDrift(label, *shares, loss=float(row.sum()), by=by))
+        loss, yardstick = float(row.sum()), float(yardsticks[label])
+        found.append(
+            ClassDrift(
+                label=label,
+                validation=float(validation[label] / validation.sum()),
+                now=float(now[label] / now.sum()),
+                score=float(weights[label] @ means["train"]),
+                loss=loss,
+                yardstick=yardstick,
+                by=by,
+                hit=loss > max(yardstick, 0.0) and any(code in gone for code, _ in by),
+            )
+        )
     return tuple(sorted(found, key=lambda one: (-one.loss, one.label)))
 
 
@@ -215,7 +237,7 @@ def share_test(one: int, of_one: int, other: int, of_other: int) -> float:
         other: Images of the second kind, of ``of_other``.
         of_other: All of them.
     """
-    table = [[one, of_one - one], [other, of_other - other]]
+    table = np.array([[one, of_one - one], [other, of_other - other]])
     return float(min(1.0, stats.fisher_exact(table).pvalue))
 
 

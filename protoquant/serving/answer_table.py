@@ -84,7 +84,7 @@ def whole(file: Path, rows: int) -> bool:
         held = pq.read_table(file)
     except (OSError, pa.ArrowException):
         return False
-    return held.num_rows == rows and held.schema.equals(SCHEMA)
+    return bool(held.num_rows == rows and held.schema.equals(SCHEMA))
 
 
 def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> Counts:

@@ -110,7 +110,7 @@ def predict_folder(
         if left < len(names):
             on_event(MessageEvent(f"continues an earlier run: {len(names) - left:,} of {len(names):,} images are done"))
         _fill(model, root, missing, top=top, workers=workers, on_event=on_event)
-        about = {"protoquant.bundle": plan["bundle"], "protoquant.top": str(top)}
+        about = {"protoquant.bundle": model.bundle.digest, "protoquant.top": str(top)}
         counts = join((file for file, _ in parts), out, about)
         shutil.rmtree(folder)
     return BulkResult(out, counts, len(names) - left)
