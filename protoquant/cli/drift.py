@@ -64,7 +64,8 @@ def _print(account: Account) -> None:
         table = Table("prototype", "verdict", "training", "validation", "now", "used by")
         for part in account.moved[:_SHOWN]:
             shares = [f"{100 * share:.1f} %" for share in (part.train, part.validation, part.now)]
-            using = ", ".join(account.names[label] for label in account.users[part.prototype])
+            first, *others = (account.names[label] for label in account.users[part.prototype])
+            using = f"{first} and {len(others)} more" if others else first
             table.add_row(str(part.prototype), str(part.verdict), *shares, using)
         console.print(table, highlight=False, markup=False)
     if len(account.moved) > _SHOWN:

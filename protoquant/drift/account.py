@@ -15,11 +15,13 @@ from protoquant.drift.measure import Measured
 from protoquant.drift.numbers import (
     FEW,
     LEVEL,
+    MIX,
     ClassDrift,
     PrototypeDrift,
     Verdict,
     compare,
     compare_classes,
+    mix,
     share_test,
 )
 from protoquant.head.bundle import Bundle
@@ -58,6 +60,8 @@ class Account:
         parts: One for each prototype, in order.
         classes: One for each class, the largest loss first.
         abstaining: Images without a known part.
+        mix: Total variation distance of the mix of predicted classes from that of validation, in [0, 1], and the
+            p-value that the two are the same.
         users: For each prototype the labels of the classes that use it, the largest weight first.
         names: Class names, index = label.
     """
@@ -67,6 +71,7 @@ class Account:
     parts: tuple[PrototypeDrift, ...]
     classes: tuple[ClassDrift, ...]
     abstaining: Abstaining
+    mix: tuple[float, float]
     users: Mapping[int, tuple[int, ...]]
     names: tuple[str, ...]
 
@@ -74,6 +79,11 @@ class Account:
     def few(self) -> bool:
         """Whether the images are so few that little can be told."""
         return self.measured.images < FEW
+
+    @property
+    def other_mix(self) -> bool:
+        """Whether other classes are predicted than on validation, which moves parts by itself."""
+        return self.mix[0] >= MIX and self.mix[1] < LEVEL
 
     @property
     def moved(self) -> tuple[PrototypeDrift, ...]:
@@ -98,8 +108,9 @@ class Account:
         now, before = 100 * self.abstaining.now, 100 * self.abstaining.validation
         shares = f"{now:.1f} % of them{beyond} (validation {before:.1f} %)"
         abstains = "" if self.abstaining.below is None else f"; no known part is seen in {shares}"
+        other = "; the mix of predicted classes is another, which moves parts by itself" if self.other_mix else ""
         few = ", few enough that little can be told" if self.few else ""
-        return f"In {n:,} new images{few}: {parts}{classes}{abstains}."
+        return f"In {n:,} new images{few}: {parts}{classes}{abstains}{other}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rounded."""
@@ -122,6 +133,7 @@ class Account:
                 "unreadable": bad,
                 "verdicts": {str(verdict): count for verdict, count in self.verdicts.items()},
                 "abstaining": asdict(self.abstaining),
+                "class_mix": {"distance": self.mix[0], "p_value": self.mix[1], "another": self.other_mix},
                 "prototypes": [asdict(part) | {"verdict": str(part.verdict)} for part in self.parts],
                 "classes": by_class,
             }
@@ -164,7 +176,16 @@ def account(bundle: Bundle, measured: Measured) -> Account:
     p_value = share_test(measured.abstentions, n, before, of_validation)
     abstaining = Abstaining(below, before / of_validation, measured.abstentions / n, p_value)
     users = {code: _users(bundle.head[:, code].tolist()) for code in reference.prototypes}
-    return Account(measured, sizes, parts, classes, abstaining, users, bundle.classes)
+    return Account(
+        measured=measured,
+        sizes=sizes,
+        parts=parts,
+        classes=classes,
+        abstaining=abstaining,
+        mix=mix(predicted, measured.predicted),
+        users=users,
+        names=bundle.classes,
+    )
 
 
 def _users(weights: list[float]) -> tuple[int, ...]:

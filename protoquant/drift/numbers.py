@@ -21,6 +21,8 @@ RARER = 2 / 3
 """Two thirds of its share or less: rarer; three halves or more: more frequent; what lies between is steady."""
 LEAST = 0.01
 """A share that changes by less than one image in a hundred is steady, however sure the change is."""
+MIX = 0.25
+"""Part of the images whose predicted class would have to change for the mix of validation, from which it is told."""
 FEW = 30
 """Images below which little can be told: a part seen in a tenth of them would be seen in three."""
 
@@ -226,6 +228,22 @@ def compare_classes(
             )
         )
     return tuple(sorted(found, key=lambda one: (-one.loss, one.label)))
+
+
+def mix(validation: Int[np.ndarray, " c"], now: Int[np.ndarray, " c"]) -> tuple[float, float]:
+    """How far the mix of predicted classes is from that of validation.
+
+    Args:
+        validation: Validation images by predicted class, at least one in all.
+        now: New images by predicted class, likewise.
+
+    Returns:
+        The total variation distance in [0, 1], and the p-value of the chi-squared test that the mixes are the same.
+    """
+    counts = np.stack([validation, now])
+    counts = counts[:, counts.sum(axis=0) > 0]
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    return float(np.abs(shares[0] - shares[1]).sum() / 2), float(stats.chi2_contingency(counts).pvalue)
 
 
 def share_test(one: int, of_one: int, other: int, of_other: int) -> float:

@@ -13,6 +13,7 @@ from protoquant.drift import numbers
 from protoquant.drift.account import Account
 from protoquant.drift.numbers import PrototypeDrift, Verdict
 from protoquant.drift.pictures import Pair
+from protoquant.head.reference import SEEN
 
 _BAD_SHOWN, _BY_SHOWN, _USERS_SHOWN = 50, 4, 2
 _GLYPHS = {
@@ -96,7 +97,7 @@ def render(account: Account, pairs: Mapping[int, Pair], *, title: str, digest: s
         least=numbers.LEAST,
         gone=numbers.GONE,
         few=numbers.FEW,
-        seen=numbers.SEEN,
+        seen=SEEN,
         style=Markup(_own("page.css")),  # noqa: S704
     )
 

@@ -177,13 +177,18 @@ def _open_plan(folder: Path, plan: dict[str, Any], on_event: OnEvent) -> None:
     if found == plan:
         return
     if found is not None:
-        held = found if isinstance(found, dict) else {}
-        why = next((words for key, words in _DIFFERENCES.items() if held.get(key) != plan[key]), "its plan is damaged")
-        on_event(MessageEvent(f"{folder} is of another run ({why}); beginning anew", "warning"))
+        on_event(MessageEvent(f"{folder} is of another run ({_why(found, plan)}); beginning anew", "warning"))
     for left in folder.glob("*.parquet"):
         left.unlink()
     write_json(folder / "plan.writing", plan)
     (folder / "plan.writing").replace(file)
+
+
+def _why(found: Any, plan: dict[str, Any]) -> str:
+    """What keeps the parts of an earlier run from being those of this one."""
+    if not isinstance(found, dict) or set(found) != set(plan):
+        return "its plan is damaged"
+    return next(words for key, words in _DIFFERENCES.items() if found[key] != plan[key])
 
 
 @contextmanager
