@@ -58,7 +58,7 @@ def write_answers(
             found = find_images(root)
             names = found.names
             if found.passed_over:
-                told = f"{found.passed_over:,} files of {images[0]} are not named like images and are passed over"
+                told = f"passed over in {images[0]}, not named like images: {found.passed_over:,}"
                 on_event(MessageEvent(told))
         loaded = protoquant.load(model, weights=weights)
         started = time.monotonic()

@@ -99,18 +99,17 @@ class Account:
 
     def sentence(self) -> str:
         """All of it in one sentence."""
-        n, counted = self.measured.images, self.verdicts
-        said = [f"{count:,} {verdict}" for verdict, count in counted.items() if count and verdict is not Verdict.STEADY]
-        parts = f"of {len(self.parts):,} prototypes {', '.join(said)}" if said else _steady(len(self.parts))
+        few = ", few enough that little can be told" if self.few else ""
+        parts = _parts(self.verdicts, len(self.parts))
         hit = [self.names[one.label] for one in self.classes if one.hit]
-        classes = f", which hits {hit[0]} most" if hit else ""
+        classes = f"; hit most is {hit[0]}" if hit else ""
         beyond = ", more than chance explains" if self.abstaining.more else ""
-        now, before = 100 * self.abstaining.now, 100 * self.abstaining.validation
-        shares = f"{now:.1f} % of them{beyond} (validation {before:.1f} %)"
+        shares = (
+            f"{100 * self.abstaining.now:.1f} % of them{beyond} (validation {100 * self.abstaining.validation:.1f} %)"
+        )
         abstains = "" if self.abstaining.below is None else f"; no known part is seen in {shares}"
         other = "; the mix of predicted classes is another, which moves parts by itself" if self.other_mix else ""
-        few = ", few enough that little can be told" if self.few else ""
-        return f"In {n:,} new images{few}: {parts}{classes}{abstains}{other}."
+        return f"In {self.measured.images:,} new images{few}: {parts}{classes}{abstains}{other}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rounded."""
@@ -193,5 +192,14 @@ def _users(weights: list[float]) -> tuple[int, ...]:
     return tuple(label for label in order if weights[label] > 0)
 
 
-def _steady(prototypes: int) -> str:
-    return f"none of {prototypes:,} prototypes moved beyond what validation images show"
+def _parts(verdicts: Mapping[Verdict, int], prototypes: int) -> str:
+    """How many prototypes moved, in words."""
+    said = []
+    for verdict, count in verdicts.items():
+        if count and verdict is not Verdict.STEADY:
+            are = "" if verdict in (Verdict.VANISHED, Verdict.APPEARED) else "is " if count == 1 else "are "
+            said.append(f"{count:,} {are}{verdict}")
+    if not said:
+        return f"none of {prototypes:,} prototypes moved beyond what validation images show"
+    *first, last = said
+    return f"of {prototypes:,} prototypes {', '.join(first)}{' and ' if first else ''}{last}"

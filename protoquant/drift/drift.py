@@ -77,7 +77,7 @@ def drift(
     found = account(model.bundle, measured)
     if measured.bad:
         first = measured.bad[0]
-        said = f"{len(measured.bad):,} images cannot be read and are left out, such as {first.name} ({first.kind})"
+        said = f"left out because they cannot be read: {len(measured.bad):,}, such as {first.name} ({first.kind})"
         on_event(MessageEvent(said, "warning"))
     shown = pictures(model.bundle, found, root)
     with writing(out, KIND, {"bundle": model.bundle.digest}, images=digest_json(list(names))) as folder:

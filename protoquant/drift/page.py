@@ -46,6 +46,7 @@ class Card:
     classes: str
     pair: Pair
     image: str
+    presence: str
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def _card(part: PrototypeDrift, account: Account, pair: Pair, widest: float) -> 
         classes=", ".join(using[:_USERS_SHOWN]) + more,
         pair=pair,
         image=account.measured.nearest[place].image,
+        presence=f"{account.measured.nearest[place].score:.2f}",
     )
 
 

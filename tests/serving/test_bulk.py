@@ -246,7 +246,7 @@ def test_the_verb_writes_a_file_for_a_folder_and_for_files(path, photos, tmp_pat
     done = invoke(photos, "--out", tmp_path / "a.parquet", "-m", path)
     assert done.exit_code == 0, done.output
     assert "22 images: 1 cannot be read (1 zero_bytes); no known part seen in" in done.stdout
-    assert "1 files of" in done.stderr
+    assert "not named like images: 1" in done.stderr
     told = invoke(photos / "a/0000.png", photos / "no.png", "--out", tmp_path / "b.parquet", "-m", path, "--json")
     summary = json.loads(told.stdout)
     assert summary["errors"] == {"missing": 1}
