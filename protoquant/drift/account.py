@@ -82,8 +82,11 @@ class Account:
 
     @property
     def other_mix(self) -> bool:
-        """Whether other classes are predicted than on validation, which moves parts by itself."""
-        return self.mix[0] >= MIX and self.mix[1] < LEVEL
+        """Whether other classes are predicted than on validation, which moves parts by itself.
+
+        Predictions for images in which the model knows no part say nothing of their mix.
+        """
+        return self.mix[0] >= MIX and self.mix[1] < LEVEL and not self.abstaining.more
 
     @property
     def moved(self) -> tuple[PrototypeDrift, ...]:

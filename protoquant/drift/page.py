@@ -16,6 +16,7 @@ from protoquant.drift.pictures import Pair
 from protoquant.head.reference import SEEN
 
 _BAD_SHOWN, _BY_SHOWN, _USERS_SHOWN = 50, 4, 2
+_LEAST_P = 0.0001
 _GLYPHS = {
     Verdict.VANISHED: "\N{MULTIPLICATION SIGN}",
     Verdict.RARER: "\N{DOWNWARDS ARROW}",
@@ -78,6 +79,7 @@ def render(account: Account, pairs: Mapping[int, Pair], *, title: str, digest: s
         loader=FunctionLoader(_own), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = percent
+    environment.filters["chance"] = chance
     widest = max(max(part.train, part.validation, part.now) for part in account.parts)
     return environment.get_template("page.html").render(
         title=title,
@@ -106,6 +108,11 @@ def render(account: Account, pairs: Mapping[int, Pair], *, title: str, digest: s
 def percent(value: float, decimals: int = 1) -> str:
     """Write a share as a percentage."""
     return f"{100 * value:.{decimals}f} %"
+
+
+def chance(value: float) -> str:
+    """Write a p-value."""
+    return f"{value:.2g}" if value >= _LEAST_P else f"< {_LEAST_P}"
 
 
 def _card(part: PrototypeDrift, account: Account, pair: Pair, widest: float) -> Card:

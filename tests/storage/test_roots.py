@@ -1,6 +1,7 @@
 """`prepare.root: s3://...`: the same artifacts as from disk, the same one-line errors."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from PIL import Image
 from protoquant.cli import config, stages
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import DataError, StorageError, UsageError
+from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
+from protoquant.roots import folder_of
 
 
 @pytest.fixture
@@ -118,3 +121,19 @@ def test_config_check_asks_s3_one_question(bucket, workspace, alone, capsys):
     workspace("s3", f"s3://{bucket.bucket}/birds")
     with pytest.raises(StorageError, match="the secret key does not fit the access key"):
         config.check()
+
+
+def test_a_command_reads_a_folder_in_s3_by_its_present_state(bucket, photos, tmp_path):
+    made, uri = Workspace(tmp_path / "here"), f"s3://{bucket.bucket}/birds/"
+    made.root.mkdir()
+    found = folder_of(uri, made, 2, ignore)
+    held = {path.relative_to(found).as_posix(): path.read_bytes() for path in found.rglob("*") if path.is_file()}
+    assert held == {
+        path.relative_to(photos).as_posix(): path.read_bytes() for path in photos.rglob("*") if path.is_file()
+    }
+    bucket.delete("birds/images.csv")
+    assert folder_of(uri, made, 2, ignore) == found
+    assert not (found / "images.csv").exists()
+    assert folder_of("photos", made, 2, ignore) == Path("photos")
+    with pytest.raises(UsageError, match="no-such"):
+        folder_of("s3://no-such/birds", made, 2, ignore)
