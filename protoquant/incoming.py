@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from protoquant.core.errors import DataError, UsageError
+from protoquant.core.events import MessageEvent, OnEvent, ignore
 from protoquant.data.images import decode_sized, is_image_name, read_bytes
 from protoquant.data.quarantine import ImageError, Reason
 from protoquant.features.backbone import Backbone
@@ -57,7 +58,7 @@ class Bad:
         return f"{self.kind}: {self.detail}"
 
 
-def find_images(root: Path) -> Found:
+def find_images(root: Path, on_event: OnEvent = ignore) -> Found:
     """List the images below a folder, however deep.
 
     Hidden files and folders, and what operating systems leave behind, are passed over and not counted; links are
@@ -65,6 +66,7 @@ def find_images(root: Path) -> Found:
 
     Args:
         root: The folder.
+        on_event: Hears how many files are passed over, where there are any.
 
     Raises:
         UsageError: It is no folder. DataError: A folder in it cannot be opened, or no file is named like an image.
@@ -80,6 +82,8 @@ def find_images(root: Path) -> Found:
             passed_over += 1
     if not names:
         raise DataError(f"{root} holds no image ({passed_over:,} other files); give a folder of images")
+    if passed_over:
+        on_event(MessageEvent(f"passed over, not named like images: {passed_over:,} files"))
     return Found(tuple(sorted(names)), passed_over)
 
 

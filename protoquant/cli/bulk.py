@@ -41,7 +41,6 @@ def write_answers(
         DataError: None of the images can be read; the file names each with its error.
     """
     import protoquant
-    from protoquant.core.events import MessageEvent
     from protoquant.core.log import listening
     from protoquant.core.runtime import Runtime
     from protoquant.core.workspace import Workspace
@@ -55,11 +54,7 @@ def write_answers(
     with listening(Console(stderr=True)) as on_event:
         if names_a_folder(images[0]):
             root = folder_of(images[0], Workspace(Path.cwd()), runtime.workers, on_event)
-            found = find_images(root)
-            names = found.names
-            if found.passed_over:
-                told = f"passed over in {images[0]}, not named like images: {found.passed_over:,}"
-                on_event(MessageEvent(told))
+            names = find_images(root, on_event).names
         loaded = protoquant.load(model, weights=weights)
         started = time.monotonic()
         done = predict_folder(

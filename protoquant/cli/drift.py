@@ -40,7 +40,7 @@ def drift(
     runtime = Runtime.from_environment()
     with listening(Console(stderr=True)) as on_event:
         root = folder_of(folder, Workspace(Path.cwd()), runtime.workers, on_event)
-        names = find_images(root).names
+        names = find_images(root, on_event).names
         found = step(
             protoquant.load(model, weights=weights),
             root=root,

@@ -11,19 +11,9 @@ import numpy as np
 
 from protoquant.core.artifacts import rounded
 from protoquant.core.errors import ArtifactError
+from protoquant.drift.classes import MIX, ClassDrift, compare_classes, mix
 from protoquant.drift.measure import Measured
-from protoquant.drift.numbers import (
-    FEW,
-    LEVEL,
-    MIX,
-    ClassDrift,
-    PrototypeDrift,
-    Verdict,
-    compare,
-    compare_classes,
-    mix,
-    share_test,
-)
+from protoquant.drift.numbers import FEW, LEVEL, PrototypeDrift, Verdict, compare, share_test
 from protoquant.head.bundle import Bundle
 from protoquant.head.reference import Reference
 

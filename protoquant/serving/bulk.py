@@ -6,9 +6,7 @@ whole, if the images, the model and the number of contributions are the same; at
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,28 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
-from protoquant.core.artifacts import read_json, write_json
-from protoquant.core.errors import ArtifactError, ProtoQuantError, UsageError
+from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.core.room import check_room
-from protoquant.incoming import Bad, Opened, opened_ahead, stacked, writable
+from protoquant.incoming import Bad, Opened, opened_ahead, stacked
 from protoquant.model import BATCH, Model
 from protoquant.serving.answer_table import Counts, answer_row, error_row, join, whole, write_rows
+from protoquant.serving.resuming import alone, digest_images, open_plan
 
 PART = 1024
 """Images in a part, a multiple of ``BATCH``: what a killed run loses at most, and what is held of rows at once."""
 _ROW_BYTES = 2048
 """Disk that an image takes at most, as a row of a part and a row of the file."""
-_PLAN = "plan.json"
-_OWN = re.compile(r"plan\.(json|writing)|lock|\d{6}\.(parquet|writing)")
-_DIFFERENCES = {
-    "images": "the images are not the same",
-    "bundle": "the model is another",
-    "top": "the number of contributions is another",
-    "part": "this version cuts parts of another size",
-}
 
 
 @dataclass(frozen=True)
@@ -100,10 +89,10 @@ def predict_folder(
     """
     check_out(out)
     check_room(out.absolute().parent, len(names) * _ROW_BYTES, "the answers", "free space, or choose another --out")
-    plan = {"images": _digest(root, names), "bundle": model.bundle.digest, "top": top, "part": PART}
+    plan = {"images": digest_images(root, names), "bundle": model.bundle.digest, "top": top, "part": PART}
     folder = out.with_name(out.name + ".parts")
-    with _room_kept(out), _alone(folder, out):
-        _open_plan(folder, plan, on_event)
+    with _room_kept(out), alone(folder, out):
+        open_plan(folder, plan, on_event)
         parts = [(folder / f"{start // PART:06d}.parquet", names[start : start + PART]) for start in _starts(names)]
         missing = [(file, part) for file, part in parts if not whole(file, len(part))]
         left = sum(len(part) for _, part in missing)
@@ -150,60 +139,6 @@ def _rows(model: Model, batch: Sequence[Opened | Bad], top: int) -> list[dict[st
     good = [image for image in batch if isinstance(image, Opened)]
     found = iter(model.answer_pixels(stacked(good), [image.size for image in good], top) if good else ())
     return [error_row(image) if isinstance(image, Bad) else answer_row(image.name, next(found)) for image in batch]
-
-
-def _digest(root: Path, names: Sequence[str]) -> str:
-    """Names the images by path, size and time of change; of one that is gone by its path."""
-    digest = hashlib.sha256()
-    for name in names:
-        try:
-            status = (root / name).stat()
-            state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:
-            state = "missing"
-        digest.update(f"{writable(name)}\0{state}\n".encode())
-    return digest.hexdigest()
-
-
-def _open_plan(folder: Path, plan: dict[str, Any], on_event: OnEvent) -> None:
-    """Keep the parts of an earlier run of the same plan; of another plan, say so and remove them."""
-    if strangers := sorted(path.name for path in folder.iterdir() if not _OWN.fullmatch(path.name)):
-        raise UsageError(f"{folder} holds {strangers[0]!r}, which predict did not write; choose another --out")
-    file = folder / _PLAN
-    try:
-        found = read_json(file) if file.exists() else None
-    except ArtifactError:
-        found = {}
-    if found == plan:
-        return
-    if found is not None:
-        on_event(MessageEvent(f"{folder} is of another run ({_why(found, plan)}); beginning anew", "warning"))
-    for left in folder.glob("*.parquet"):
-        left.unlink()
-    write_json(folder / "plan.writing", plan)
-    (folder / "plan.writing").replace(file)
-
-
-def _why(found: Any, plan: dict[str, Any]) -> str:
-    """What keeps the parts of an earlier run from being those of this one."""
-    if not isinstance(found, dict) or set(found) != set(plan):
-        return "its plan is damaged"
-    return next(words for key, words in _DIFFERENCES.items() if found[key] != plan[key])
-
-
-@contextmanager
-def _alone(folder: Path, out: Path) -> Iterator[None]:
-    """Hold the folder of the parts, so that two runs do not write one file."""
-    folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"another run writes {out}; wait for it, or choose another --out") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -7,29 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from protoquant.drift.numbers import (
-    BINS,
-    Verdict,
-    compare,
-    compare_classes,
-    distances,
-    judge,
-    mean_presence,
-    mix,
-    share_test,
-)
-
-
-def histogram(images, seen):
-    """So many images, of which some show the part for certain and the others not at all."""
-    row = np.zeros(BINS, dtype=np.int64)
-    row[-1], row[0] = seen, images - seen
-    return row
-
-
-def counts(**seen):
-    """``train=(100, [40, 1])``: of 100 images 40 show the first part and one the second."""
-    return {name: np.stack([histogram(n, one) for one in parts]) for name, (n, parts) in seen.items()}
+from protoquant.drift.numbers import Verdict, compare, distances, judge, mean_presence, share_test
+from protoquant.head.reference import BINS
+from tests.drift.tables import counts
 
 
 def verdicts(train, validation, now):
@@ -155,33 +135,3 @@ def test_the_order_of_the_prototypes_does_not_matter(order):
     for part in turned:
         assert part.verdict == straight[part.prototype].verdict
         assert part.q_value == pytest.approx(straight[part.prototype].q_value)
-
-
-def test_what_a_class_loses_and_by_which_prototypes():
-    parts = compare(
-        (0, 2, 3), counts(train=(200, [100, 40, 20]), validation=(100, [50, 10, 10]), now=(100, [0, 20, 40]))
-    )
-    assert [part.verdict for part in parts] == ["vanished", "steady", "more frequent"]
-    head = np.array([[2.0, 9.0, 0.0, 0.0], [0.0, 9.0, 1.0, 3.0], [1.0, 0.0, 0.0, 1.0]])
-    found = compare_classes(parts, head, np.array([1, 1, 2]), np.array([0, 3, 1]))
-    assert [one.label for one in found] == [0, 2, 1]
-    auk, crane, bee = found
-    full = 19 / 20
-    assert auk.loss == pytest.approx(2 * 0.5 * full)
-    assert auk.score == pytest.approx(2 * 0.5 * full)
-    assert auk.by == ((0, pytest.approx(auk.loss)),)
-    assert (auk.validation, auk.now, auk.hit) == (0.25, 0.0, True)
-    assert crane.loss == pytest.approx((0.5 - 0.3) * full)
-    assert crane.by == ((0, pytest.approx(0.5 * full)),)
-    assert crane.hit
-    assert bee.loss == pytest.approx(-3 * 0.3 * full)
-    assert bee.yardstick == pytest.approx(0.1 * full)
-    assert (bee.by, bee.hit) == ((), False)
-
-
-def test_the_mix_of_classes():
-    distance, p_value = mix(np.array([50, 50, 0, 0]), np.array([100, 0, 100, 0]))
-    assert distance == 0.5
-    assert p_value < 1e-6
-    assert mix(np.array([5, 5]), np.array([10, 10])) == (0.0, pytest.approx(1.0))
-    assert mix(np.array([5, 0]), np.array([9, 0])) == (0.0, pytest.approx(1.0))
