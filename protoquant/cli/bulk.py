@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from protoquant.core.errors import DataError
+from protoquant.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from protoquant.serving.bulk import BulkResult
@@ -38,7 +38,7 @@ def write_answers(
         as_json: Print the summary as JSON.
 
     Raises:
-        DataError: None of the images can be read; the file names each with its error.
+        UsageError: What is named is neither there nor named like an image. DataError: None of the images can be read; the file names each with its error.
     """
     import protoquant
     from protoquant.core.log import listening
@@ -49,6 +49,7 @@ def write_answers(
     from protoquant.serving.bulk import check_out, predict_folder
 
     check_out(out)
+    _check_names(images)
     runtime = Runtime.from_environment()
     root, names = Path(), tuple(images)
     with listening(Console(stderr=True)) as on_event:
@@ -67,6 +68,15 @@ def write_answers(
         Console().print(_sentence(summary), highlight=False, markup=False, soft_wrap=True)
     if sum(done.counts.errors.values()) == done.counts.images:
         raise DataError(f"none of the {done.counts.images:,} images can be read; {out} says why of each")
+
+
+def _check_names(images: Sequence[str]) -> None:
+    """Refuse a mistyped folder, which would replace an older file by a row that says so."""
+    from protoquant.data.images import is_image_name
+
+    for image in images:
+        if not names_a_folder(image) and not Path(image).exists() and not is_image_name(image):
+            raise UsageError(f"{image} is missing; give a folder of images, or image files")
 
 
 def _summary(done: BulkResult, seconds: float) -> dict[str, Any]:

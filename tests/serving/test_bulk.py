@@ -266,6 +266,7 @@ def test_the_verb_fails_where_nothing_can_be_read(path, tmp_path):
 def test_a_folder_needs_a_file_to_write_and_comes_alone(path, photos):
     for words, sentence in (
         ([photos], "say where the answers go: --out FILE.parquet"),
+        (["photoz", "--out", "a.parquet"], "photoz is missing; give a folder of images"),
         (["s3://birds/new"], "say where the answers go"),
         ([photos, photos, "--out", "a.parquet"], "give one folder at a time"),
         ([photos, "--out", "a.csv"], "must be a file that ends in .parquet"),
