@@ -38,7 +38,8 @@ def write_answers(
         as_json: Print the summary as JSON.
 
     Raises:
-        UsageError: What is named is neither there nor named like an image. DataError: None of the images can be read; the file names each with its error.
+        UsageError: What is named is neither there nor named like an image.
+        DataError: None of the images can be read; the file names each with its error.
     """
     import protoquant
     from protoquant.core.log import listening
