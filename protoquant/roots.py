@@ -43,6 +43,25 @@ def image_root(
     return bring(_location(prepare), workspace.object_cache, workers=workers, on_event=on_event)
 
 
+def folder_of(named: str, workspace: Workspace, workers: int, on_event: OnEvent) -> Path:
+    """The folder that a command names: as it stands, or the checked local copy of one in S3, brought up to date.
+
+    Args:
+        named: A folder, relative to where the command runs, or s3://bucket/prefix.
+        workspace: Where local copies lie.
+        workers: Threads of the machine.
+        on_event: Hears of what is fetched.
+
+    Raises:
+        UsageError: There is no such bucket, or nothing in the folder. StorageError: S3 refused or does not answer.
+    """
+    if not is_uri(named):
+        return Path(named)
+    from protoquant.storage.mirror import mirror
+
+    return mirror(Location.parse(named, "FOLDER"), workspace.object_cache, workers=workers, on_event=on_event)
+
+
 @contextmanager
 def named_by_uri(prepare: PrepareConfig, workspace: Workspace) -> Iterator[None]:
     """Let an error inside the block name the folder in S3 where it names the local copy."""

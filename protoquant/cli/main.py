@@ -12,6 +12,7 @@ from protoquant.cli import (
     backbones,
     cache,
     config,
+    drift,
     export,
     plan,
     pruning,
@@ -69,6 +70,7 @@ app.command(rich_help_panel=_READ)(reading.predict)
 app.command(rich_help_panel=_READ)(reading.explain)
 app.command(rich_help_panel=_READ)(assess.assess)
 app.command(rich_help_panel=_READ)(export.export)
+app.command(rich_help_panel=_READ)(drift.drift)
 app.command(rich_help_panel=_READ)(reading.verify)
 app.command(rich_help_panel=_SMALLER)(pruning.prune)
 app.command(rich_help_panel=_SMALLER)(pruning.study)

@@ -27,25 +27,33 @@ DEFAULT = "artifacts/bundle"
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[str], typer.Argument(help="Image files; or a folder, or s3://bucket/prefix, with --out.")],
     *,
     model: Source = DEFAULT,
     weights: Weights = None,
+    out: Annotated[Path | None, typer.Option(help="Write the answers to this .parquet file.")] = None,
+    top: Annotated[int, typer.Option(min=0, help="Contributions in an answer, at most.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Classify images. One that cannot be read is named, the others are classified all the same."""
+    """Classify images, or a whole folder. One that cannot be read is named, the others are classified all the same."""
     import protoquant
+    from protoquant.cli.bulk import names_a_folder, write_answers
+    from protoquant.core.errors import UsageError
 
+    folders = [image for image in images if names_a_folder(image)]
+    if folders and (out is None or len(images) > 1):
+        what = "give one folder at a time" if out else "say where the answers go: --out FILE.parquet"
+        raise UsageError(f"{folders[0]} is a folder; {what}")
+    if out is not None:
+        write_answers(images, model=model, weights=weights, out=out, top=top, as_json=as_json)
+        return
     loaded = protoquant.load(model, weights=weights)
     rows: list[dict[str, Any]] = []
-    for path in images:
+    for image in images:
         try:
-            found = loaded.predict([path])[0]
+            rows.append({"image": image, **loaded.answer([image], top)[0].to_dict()})
         except DataError as error:
-            rows.append({"image": str(path), "error": str(error)})
-        else:
-            answer = {"class": found.class_name, "label": found.label, "probability": found.probability}
-            rows.append({"image": str(path), **answer, "logit": found.logit})
+            rows.append({"image": image, "error": str(error)})
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
@@ -113,9 +121,10 @@ def verify(path: Annotated[Path, typer.Argument(help="A bundle folder, or one th
 def _print_predictions(rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    table = Table("image", "class", "probability", "logit")
+    table = Table("image", "class", "probability", "logit", "note")
     for row in rows:
-        table.add_row(row["image"], row["class"], f"{row['probability']:.4f}", f"{row['logit']:.4f}")
+        numbers = [f"{row['probability']:.4f}", f"{row['logit']:.4f}"]
+        table.add_row(row["image"], row["class_name"], *numbers, "no known part seen" if row["abstains"] else "")
     Console().print(table, highlight=False, markup=False)
 
 

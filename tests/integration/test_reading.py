@@ -30,7 +30,7 @@ def test_predict_answers_alike_from_bundle_registry_and_python(job: Job, photo: 
     from_registry = json.loads(job.run("protoquant", "predict", str(photo), "--json", "--model", uri).stdout)
     from_python = protoquant.load(model).predict([photo])[0]
     assert from_bundle == from_registry
-    assert from_bundle[0]["class"] == from_python.class_name
+    assert from_bundle[0]["class_name"] == from_python.class_name
     assert from_bundle[0]["logit"] == pytest.approx(from_python.logit, abs=1e-5)
 
 
@@ -54,7 +54,7 @@ def test_the_good_images_are_classified_beside_a_bad_one(job: Job, photo: Path, 
     bad, good = json.loads(done.stdout)
     assert done.returncode == 1
     assert "notes.jpg" in bad["error"]
-    assert good["class"]
+    assert good["class_name"]
     assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -1,15 +1,22 @@
 """`prepare.root: s3://...`: the same artifacts as from disk, the same one-line errors."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from protoquant.cli import config, stages
+from protoquant.cli.main import app
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import DataError, StorageError, UsageError
+from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
+from protoquant.roots import folder_of
+from tests.drift.tiny import make_bundle
 
 
 @pytest.fixture
@@ -118,3 +125,40 @@ def test_config_check_asks_s3_one_question(bucket, workspace, alone, capsys):
     workspace("s3", f"s3://{bucket.bucket}/birds")
     with pytest.raises(StorageError, match="the secret key does not fit the access key"):
         config.check()
+
+
+def test_a_command_reads_a_folder_in_s3_by_its_present_state(bucket, photos, tmp_path):
+    made, uri = Workspace(tmp_path / "here"), f"s3://{bucket.bucket}/birds/"
+    made.root.mkdir()
+    found = folder_of(uri, made, 2, ignore)
+    held = {path.relative_to(found).as_posix(): path.read_bytes() for path in found.rglob("*") if path.is_file()}
+    assert held == {
+        path.relative_to(photos).as_posix(): path.read_bytes() for path in photos.rglob("*") if path.is_file()
+    }
+    bucket.delete("birds/images.csv")
+    assert folder_of(uri, made, 2, ignore) == found
+    assert not (found / "images.csv").exists()
+    assert folder_of("photos", made, 2, ignore) == Path("photos")
+    with pytest.raises(UsageError, match="no-such"):
+        folder_of("s3://no-such/birds", made, 2, ignore)
+
+
+def test_predict_and_drift_read_a_folder_in_s3(bucket, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    bundle, uri = str(make_bundle(tmp_path / "model")), f"s3://{bucket.bucket}/birds/"
+    done = CliRunner().invoke(app, ["predict", uri, "--out", "a.parquet", "-m", bundle])
+    assert done.exit_code == 0, done.output
+    rows = pq.read_table("a.parquet").to_pylist()
+    assert [row["image"] for row in rows] == sorted(
+        path.relative_to(photos).as_posix() for path in photos.rglob("*.png")
+    )
+    assert [row["image"] for row in rows if row["error"]] == ["train/jay/broken.png"]
+    assert CliRunner().invoke(app, ["predict", str(photos), "--out", "b.parquet", "-m", bundle]).exit_code == 0
+    assert Path("a.parquet").read_bytes() == Path("b.parquet").read_bytes()
+    done = CliRunner().invoke(app, ["drift", uri, "--out", "drift", "-m", bundle])
+    assert done.exit_code == 0, done.output
+    assert "In 12 new images, few enough that little can be told" in done.stdout
+    done = CliRunner().invoke(app, ["predict", "s3://no-such/birds", "--out", "c.parquet", "-m", bundle])
+    assert done.exit_code == 2
+    assert len(done.stderr.strip().splitlines()) == 1
