@@ -93,7 +93,8 @@ def test_forward_is_features_presence_head(model) -> None:
 def test_path_pil_and_array_give_one_answer(model, tmp_path) -> None:
     pixels = picture(2)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    answers = model.predict([tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(pixels), pixels])
+    file = tmp_path / "a.png"
+    answers = model.predict([file, str(file), file.read_bytes(), Image.fromarray(pixels), pixels])
     assert len({answer.label for answer in answers}) == 1
     for answer in answers:
         assert answer.logits == pytest.approx(answers[0].logits, abs=1e-5)
@@ -155,7 +156,7 @@ def test_what_is_no_image_is_named(model, tmp_path) -> None:
         model.predict([picture(0), tmp_path / "notes.txt"])
     with pytest.raises(DataError, match=r"image 1: expected a uint8 array \(height, width, 3\), got float64 \(4, 4\)"):
         model.predict([picture(0), np.zeros((4, 4))])
-    with pytest.raises(DataError, match="image 0: expected a path, a PIL image or a uint8 array, got int"):
+    with pytest.raises(DataError, match="image 0: expected a path, bytes, a PIL image or a uint8 array, got int"):
         model.predict([3])
 
 

@@ -16,6 +16,7 @@ from protoquant.cli import (
     pruning,
     reading,
     runs,
+    serve,
     stages,
     storage,
     sweep,
@@ -66,6 +67,7 @@ for _stage in stages.VERBS:
 app.command(rich_help_panel=_READ)(reading.predict)
 app.command(rich_help_panel=_READ)(reading.explain)
 app.command(rich_help_panel=_READ)(assess.assess)
+app.command(rich_help_panel=_READ)(serve.serve)
 app.command(rich_help_panel=_READ)(reading.verify)
 app.command(rich_help_panel=_SMALLER)(pruning.prune)
 app.command(rich_help_panel=_SMALLER)(pruning.study)
