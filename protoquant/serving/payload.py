@@ -85,7 +85,7 @@ def _json(body: bytes, top: int, config: ServeConfig) -> Asked:
         values: Any = json.loads(body)
     except (ValueError, RecursionError):
         raise RefusedError(422, "bad_request", f"expected {_SHAPE}, got what is not JSON") from None
-    if not isinstance(values, dict) or not isinstance(values.get("images"), list) or set(values) > {"images", "top"}:
+    if not isinstance(values, dict) or not isinstance(values.get("images"), list) or set(values) - {"images", "top"}:
         raise RefusedError(422, "bad_request", f"expected {_SHAPE}")
     texts = values["images"]
     if not 1 <= len(texts) <= config.max_images:

@@ -32,7 +32,7 @@ def run(source: Source, config: ServeConfig, *, on_ready: Callable[[str], None])
         ProtoQuantError: The port is taken, or the source gives no model.
     """
     _raise_file_limit()
-    prometheus_client.disable_created_metrics()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     with _bound(config.host, config.port) as listening:
         versions = Versions(source, every=config.poll)
         to_stderr(versions.current)
