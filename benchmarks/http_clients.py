@@ -140,7 +140,9 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reque
             writer.write(request.body[-1:])
         return await answer
     writer.write(request.head.encode() + request.body)
-    return await _answer(reader)
+    status, kind, closing = await _answer(reader)
+    # What was announced and never sent cannot be sent now.
+    return status, kind, closing or f"Content-Length: {len(request.body)}\r\n" not in request.head
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, str, bool]:

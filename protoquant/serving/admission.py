@@ -18,9 +18,9 @@ _DRAIN_SECONDS = 2.0
 class Admission:
     """ASGI middleware that reads the whole body within its limits before anything below is called.
 
-    Beyond ``queue`` requests or ``max_held_bytes`` of bodies the answer is 429, before a byte of the body is read;
-    above ``max_request_bytes`` it is 413, by the Content-Length or as soon as the body has grown beyond; a body that is
-    not there after ``body_timeout`` gives 408, and an answer that is not there after ``timeout`` 504. When the client
+    Beyond ``queue`` requests or ``max_held_bytes`` of bodies the answer is 429, without waiting for the body; above
+    ``max_request_bytes`` it is 413, by the Content-Length or as soon as the body has grown beyond; a body that is not
+    there after ``body_timeout`` gives 408, and an answer that is not there after ``timeout`` 504. When the client
     goes away its work is cancelled.
 
     Args:
@@ -48,7 +48,7 @@ class Admission:
         try:
             size = self._admit(announced)
         except RefusedError:
-            await self._drain(headers, receive)
+            await self._forget(headers, receive)
             raise
         self._at_work += 1
         self._held += size
@@ -114,13 +114,18 @@ class Admission:
                 work.cancel()
                 await asyncio.wait((work,))
 
-    async def _drain(self, headers: dict[bytes, bytes], receive: Receive) -> None:
-        """Read and forget the body of a client that closes after the answer.
+    async def _forget(self, headers: dict[bytes, bytes], receive: Receive) -> None:
+        """Let go of the body of a refused request.
 
-        A server that closes a connection with unread bytes resets it, and the client may lose the answer. Where the
-        connection stays open the server reads on by itself.
+        What has arrived with the headers would stay in the server's buffer as long as the connection; the rest it drops
+        by itself. Only where the client closes after the answer all is read: a connection that is closed with unread
+        bytes is reset, and the client may lose the answer.
         """
         if headers.get(b"connection", b"").lower() != b"close":
+            if b"expect" not in headers:  # to read would ask the client to go on
+                arrived = asyncio.ensure_future(receive())
+                await asyncio.sleep(0)
+                arrived.cancel()
             return
         left = self._config.max_request_bytes
         try:

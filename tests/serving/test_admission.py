@@ -47,14 +47,14 @@ def test_a_body_arrives_whole() -> None:
     asyncio.run(main())
 
 
-def test_beyond_the_queue_nothing_is_read_and_health_still_answers() -> None:
+def test_beyond_the_queue_nothing_is_awaited_and_health_still_answers() -> None:
     async def main() -> None:
         desk = Desk()
         first = [asyncio.create_task(call(desk.app, parts=[b"x"])) for _ in range(2)]
         for _ in first:
             await desk.inside.acquire()
         reply = await call(desk.app, parts=[b"x"])
-        assert (reply.status, reply.read, reply.json()["kind"]) == (429, 0, "busy")
+        assert (reply.status, reply.read, reply.json()["kind"]) == (429, 1, "busy")
         assert reply.headers["retry-after"] == "1"
         assert (await call(desk.app, "/health")).status == 200
         desk.open.set()
@@ -71,7 +71,7 @@ def test_bytes_held_are_bounded_too() -> None:
         await desk.inside.acquire()
         for headers in ({"content-length": "61"}, {"transfer-encoding": "chunked"}):
             reply = await call(desk.app, parts=[b"x" * 61], headers=headers)
-            assert (reply.status, reply.read) == (429, 0)
+            assert (reply.status, reply.read) == (429, 1)
         second = asyncio.create_task(call(desk.app, parts=[b"x" * 60]))
         await desk.inside.acquire()
         desk.open.set()
@@ -84,7 +84,12 @@ def test_a_body_too_large_is_refused_before_or_while_it_is_read() -> None:
     async def main() -> None:
         desk = Desk()
         reply = await call(desk.app, parts=[b"x" * 101])
+        assert (reply.status, reply.read) == (413, 1)  # what came with the headers is let go of
+        waiting = {"content-length": "101", "expect": "100-continue"}
+        reply = await call(desk.app, parts=[b"x" * 101], headers=waiting)
         assert (reply.status, reply.read) == (413, 0)
+        reply = await call(desk.app, parts=[], headers={"content-length": "101"}, whole=False)
+        assert reply.status == 413
         reply = await call(desk.app, parts=[b"x" * 60] * 9, headers={"transfer-encoding": "chunked"})
         assert (reply.status, reply.read, reply.json()["kind"]) == (413, 2, "too_many_bytes")
         reply = await call(desk.app, parts=[b"x" * 60] * 9, headers={"content-length": "many"})
