@@ -33,7 +33,7 @@ from protoquant.model import Model
 from protoquant.serving.config import ServeConfig
 
 BUNDLE, IMAGES = Path("artifacts/bundle"), Path("artifacts/images/test")
-FILES, ROUNDS, SECONDS = 64, 3, 6.0
+FILES, ROUNDS, SECONDS = 64, 3, 5.0
 CLIENTS = (1, 8, 64)
 
 

@@ -14,7 +14,7 @@ class ServeConfig(Section):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; only this machine by default")
     port: int = Field(8000, ge=0, le=65_535, description="TCP port; 0 for a free one")
     queue: int = Field(128, ge=1, description="requests at work, and images of theirs, beyond which the answer is 429")
-    batch: int = Field(8, ge=1, le=1_024, description="images of one forward pass, at most")
+    batch: int = Field(4, ge=1, le=1_024, description="images of one forward pass, at most; a GPU likes more")
     wait_ms: float = Field(
         0.0, ge=0.0, le=1_000.0, description="how long a batch waits to be full; 0: takes what is there"
     )

@@ -13,6 +13,7 @@ import uvicorn
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.runtime import Runtime
 from protoquant.serving.config import ServeConfig
+from protoquant.serving.connection import Connection
 from protoquant.serving.logs import to_stderr
 from protoquant.serving.service import create_app
 from protoquant.serving.versions import Source, Versions
@@ -47,6 +48,7 @@ def run(source: Source, config: ServeConfig, *, on_ready: Callable[[str], None])
                 app,
                 log_config=None,
                 access_log=False,
+                http=Connection,
                 ws="none",
                 server_header=False,
                 backlog=_BACKLOG,
