@@ -77,7 +77,7 @@ def _head(model: Model, data: list[bytes]) -> Table:
 
 
 def _throughput(bundle: Path, model: Model, data: list[bytes]) -> Table:
-    columns = ("service/s", "loop/s", "ratio", "CPU of an image, ms", "of it in the loop, ms", "p50, ms", "p99, ms")
+    columns = ("service/s", "loop/s", "ratio", "CPU of an image, ms", "the same in the loop, ms", "p50, ms", "p99, ms")
     table = _table("the service beside a bare loop", "clients", *columns, "CPU of clients")
     requests = [posting("good", one) for one in data]
     with serving(bundle) as service:
