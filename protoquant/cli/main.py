@@ -19,6 +19,7 @@ from protoquant.cli import (
     reading,
     registry_diff,
     runs,
+    serve,
     stages,
     storage,
     sweep,
@@ -71,6 +72,7 @@ app.command(rich_help_panel=_READ)(reading.explain)
 app.command(rich_help_panel=_READ)(assess.assess)
 app.command(rich_help_panel=_READ)(export.export)
 app.command(rich_help_panel=_READ)(drift.drift)
+app.command(rich_help_panel=_READ)(serve.serve)
 app.command(rich_help_panel=_READ)(reading.verify)
 app.command(rich_help_panel=_SMALLER)(pruning.prune)
 app.command(rich_help_panel=_SMALLER)(pruning.study)

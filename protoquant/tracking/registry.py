@@ -162,6 +162,20 @@ def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) ->
     return Fetched(bundle, weights)
 
 
+def resolve(uri: str, *, workspace: Workspace) -> str:
+    """Say where an MLflow URI leads now: ``models:/NAME/VERSION``, or the location of a run's model.
+
+    Args:
+        uri: As for :func:`fetch_bundle`.
+        workspace: Likewise.
+
+    Raises:
+        UsageError: The URI is malformed, or names nothing. ProtoQuantError: There is no store, or it is away.
+    """
+    with open_store(workspace, create=False) as store:
+        return _resolved(store, uri)
+
+
 def _listed(uri: str) -> list[FileInfo]:
     files: list[FileInfo] = mlflow.artifacts.list_artifacts(artifact_uri=uri)
     return files

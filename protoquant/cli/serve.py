@@ -1,0 +1,58 @@
+"""``protoquant serve``: a model over HTTP."""
+
+from typing import Annotated, Any
+
+import typer
+
+from protoquant.cli.reading import Weights
+from protoquant.core.errors import UsageError
+
+_MIB = 2**20
+
+
+def serve(
+    source: Annotated[str, typer.Argument(help="A bundle folder, or an MLflow URI such as models:/NAME@champion.")],
+    *,
+    weights: Weights = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; only this machine if absent.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port; 0 for a free one.")] = 8000,
+    queue: Annotated[int | None, typer.Option(help="Requests at work beyond which the answer is 429.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images of one forward pass.")] = None,
+    wait_ms: Annotated[float | None, typer.Option(help="How long a batch waits to be full.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of one forward pass.")] = None,
+    max_images: Annotated[int | None, typer.Option(help="Images of one request.")] = None,
+    max_image_mib: Annotated[int | None, typer.Option(help="MiB of one image file.")] = None,
+    max_request_mib: Annotated[int | None, typer.Option(help="MiB of one request.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Pixels of one image.")] = None,
+    body_timeout: Annotated[float | None, typer.Option(help="Seconds for a request to arrive.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for its answer.")] = None,
+    poll: Annotated[float | None, typer.Option(help="Seconds between two looks at the alias.")] = None,
+) -> None:
+    """Answer over HTTP: /predict, /explain, /health and /metrics; follows the alias; Ctrl-C ends it."""
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "queue": queue,
+        "batch": batch,
+        "wait_ms": wait_ms,
+        "threads": threads,
+        "max_images": max_images,
+        "max_image_bytes": max_image_mib and max_image_mib * _MIB,
+        "max_request_bytes": max_request_mib and max_request_mib * _MIB,
+        "max_pixels": max_pixels,
+        "body_timeout": body_timeout,
+        "timeout": timeout,
+        "poll": poll,
+    }
+    try:
+        from protoquant.serving.config import ServeConfig
+        from protoquant.serving.run import run
+    except ModuleNotFoundError as error:
+        raise UsageError(f"serve needs {error.name}; install it with: pip install 'protoquant[serving]'") from error
+    from protoquant.core.runtime import Runtime
+    from protoquant.serving.versions import source_of
+
+    values = {key: value for key, value in given.items() if value is not None}
+    config = ServeConfig.parse(values, "serve", source="the options of protoquant serve")
+    device = Runtime.from_environment().torch_device(config.threads)
+    run(source_of(source, device, weights), config, on_ready=typer.echo)

@@ -1,0 +1,97 @@
+"""The service as a process: its socket, its signals, its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import prometheus_client
+import uvicorn
+
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.runtime import Runtime
+from protoquant.serving.config import ServeConfig
+from protoquant.serving.connection import Connection
+from protoquant.serving.logs import to_stderr
+from protoquant.serving.service import create_app
+from protoquant.serving.versions import Source, Versions
+
+_BACKLOG = 4096
+
+
+def run(source: Source, config: ServeConfig, *, on_ready: Callable[[str], None]) -> None:
+    """Serve until the process is asked to end; what is at work then is finished.
+
+    Args:
+        source: Where the model comes from.
+        config: Address and limits.
+        on_ready: Told the line that says what is served where, once requests are answered.
+
+    Raises:
+        ProtoQuantError: The port is taken, or the source gives no model.
+    """
+    _raise_file_limit()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    with _bound(config.host, config.port) as listening:
+        versions = Versions(source, every=config.poll)
+        to_stderr(versions.current)
+        served = versions.load()
+        runtime = Runtime.from_environment()
+        workers = runtime.workers if served.model.device.type == "cpu" else 1
+        app = create_app(versions, config, workers=workers)
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        line = f"serving {served.name} version {served.version} at http://{host}:{listening.getsockname()[1]}"
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                http=Connection,
+                ws="none",
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=int(config.timeout) + 1,
+            ),
+            lambda: on_ready(line),
+        )
+        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn ends gracefully, then raises the signal once more
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]):
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        message = f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port or --host"
+        raise ProtoQuantError(message) from error
+    return made
+
+
+def _raise_file_limit() -> None:
+    """Every connection is an open file; take as many as the system gives."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

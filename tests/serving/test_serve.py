@@ -1,0 +1,89 @@
+"""The command itself, in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from protoquant.cli.main import app
+from tests.servers import free_ports
+from tests.serving.asking import photo
+
+PROGRAM = str(Path(sys.executable).with_name("protoquant"))
+
+
+@contextmanager
+def serving(bundle: Path, *options: str):
+    """A service, its address, and what it wrote to standard error once it has ended."""
+    written: list[str] = []
+    process = subprocess.Popen(
+        [PROGRAM, "serve", str(bundle), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert found, line + process.stderr.read()
+        yield process, int(found[1]), written
+    finally:
+        process.terminate()
+        written += process.communicate(timeout=30)[1].splitlines()
+
+
+def test_the_command_answers_and_ends_when_asked(bundles) -> None:
+    (port,) = free_ports(1)
+    with serving(bundles[0], "--port", str(port)) as (process, at, written):
+        assert at == port
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/predict", photo(1), {"Content-Type": "image/png"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 (loopback)
+            assert len(json.load(reply)["answers"]) == 1
+        taken = CliRunner().invoke(app, ["serve", str(bundles[0]), "--port", str(port)], env={"COLUMNS": "200"})
+        assert taken.exit_code == 1
+        assert f"cannot listen on 127.0.0.1:{port} (Address already in use); choose another --port" in taken.output
+        half = socket.create_connection(("127.0.0.1", port))
+        half.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n1234")
+        process.send_signal(signal.SIGINT)
+        half.sendall(b"56789")  # what is at work is finished
+        assert b" 422 " in half.recv(4096)
+        half.close()
+        assert process.wait(timeout=30) == 0
+    lines = [json.loads(line) for line in written]
+    assert {line["version"] for line in lines if line["message"] == "request"} == {lines[-1]["version"]}
+    assert [line["status"] for line in lines if line["message"] == "request"] == [200, 422]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["nowhere", "--port", "0"], 1, "nowhere"),
+        (["models:/", "--port", "0"], 1, "no model registry"),
+        (["bundle", "--port", "70000"], 2, "serve.port must be an integer >= 0 and <= 65535, got 70000"),
+        (["bundle", "--queue", "0"], 2, "serve.queue"),
+    ],
+)
+def test_a_wrong_call_is_one_line(arguments, code, text, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    result = CliRunner().invoke(app, ["serve", *arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code
+    assert text in result.output
+
+
+def test_a_missing_extra_is_named(monkeypatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("protoquant.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(app, ["serve", "bundle"], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert "pip install 'protoquant[serving]'" in result.output

@@ -1,0 +1,157 @@
+import gc
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow.entities import LoggedModelOutput
+from starlette.testclient import TestClient
+
+from protoquant.core.errors import ArtifactError, UsageError
+from protoquant.core.workspace import Workspace
+from protoquant.serving.config import ServeConfig
+from protoquant.serving.service import create_app
+from protoquant.serving.versions import FolderSource, RegistrySource, Versions, source_of
+from tests.serving.asking import photo
+
+CPU = torch.device("cpu")
+RAW = {"Content-Type": "application/octet-stream"}
+
+
+def test_a_folder_is_served_under_its_digest(bundles) -> None:
+    versions = Versions(FolderSource(bundles[0], CPU), every=1.0)
+    assert versions.current() is None
+    served = versions.load()
+    assert versions.current() is served
+    assert (served.name, served.version) == ("bundle", served.model.bundle.digest[:12])
+    assert not FolderSource(bundles[0], CPU).moves
+
+
+def test_a_dead_source_is_told_at_once(tmp_path) -> None:
+    with pytest.raises(ArtifactError, match="bundle"):
+        Versions(FolderSource(tmp_path / "bundle", CPU), every=1.0).load()
+
+
+def test_a_moved_alias_changes_the_model_and_an_unmoved_does_not(shelf, versions) -> None:
+    assert not versions.look()
+    shelf.at = "two"
+    assert versions.look()
+    assert versions.current().version == "2"
+    assert shelf.asked == ["one", "two"]
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_old_and_is_tried_less_and_less(shelf, versions, caplog) -> None:
+    shelf.at = "broken"
+    failures = []
+    versions.on_failure = lambda: failures.append(1)
+    tried = []
+    for _ in range(12):
+        before = len(shelf.asked)
+        assert not versions.look()
+        tried.append(len(shelf.asked) > before)
+    assert versions.current().version == "1"
+    assert tried == [True, False, True, False, False, True, False, False, False, False, True, False]
+    assert len(failures) == 4
+    assert "broken cannot be loaded, the old version stays in use: broken is damaged" in caplog.text
+    shelf.at = "two"
+    assert versions.look()
+
+
+def test_a_registry_that_is_away_changes_nothing(shelf, versions, monkeypatch) -> None:
+    monkeypatch.setattr(shelf, "place", lambda: 1 / 0)
+    assert not versions.look()
+    assert versions.current().version == "1"
+
+
+def test_requests_at_work_end_on_the_model_they_began_with(shelf, versions, models, monkeypatch) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    computing = models[0].model.answer_pixels
+
+    def held(*arguments: object) -> object:
+        entered.set()
+        assert go_on.wait(20)
+        return computing(*arguments)
+
+    monkeypatch.setattr(models[0].model, "answer_pixels", held)
+    with TestClient(create_app(versions, ServeConfig(), workers=2)) as client:
+        found = []
+        asking = threading.Thread(
+            target=lambda: found.append(client.post("/predict", content=photo(1), headers=RAW).json())
+        )
+        asking.start()
+        assert entered.wait(20)
+        shelf.at = "two"
+        assert versions.look()
+        new = client.post("/predict", content=photo(1), headers=RAW).json()
+        go_on.set()
+        asking.join()
+    (old,) = found
+    assert (old["model"]["version"], new["model"]["version"]) == ("1", "2")
+    assert new["answers"][0]["logit"] == pytest.approx(2 * old["answers"][0]["logit"], abs=1e-4)
+
+
+def test_the_thread_follows_a_source_that_moves(shelf, models) -> None:
+    versions, moved = Versions(shelf, every=0.01), threading.Event()
+    versions.load()
+    versions.on_change = lambda _: moved.set()
+    versions.start()
+    try:
+        shelf.at = "two"
+        assert moved.wait(20)
+    finally:
+        versions.stop()
+    assert versions.current() is models[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "moves"),
+    [
+        ("models:/birds@champion", RegistrySource, True),
+        ("models:/birds/3", RegistrySource, False),
+        ("runs:/abc/model", RegistrySource, False),
+        ("artifacts/bundle", FolderSource, False),
+    ],
+)
+def test_what_a_command_line_names(text: str, kind: type, moves: bool) -> None:
+    found = source_of(text, CPU)
+    assert isinstance(found, kind)
+    assert found.moves == moves
+
+
+def test_an_alias_of_a_real_registry_is_followed(bundles, tmp_path, monkeypatch) -> None:
+    from protoquant.tracking.registry import create_version
+    from protoquant.tracking.store import experiment_id, open_store
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    workspace = Workspace(tmp_path)
+    with open_store(workspace, create=True) as store:
+        experiment = experiment_id(store, "birds")
+        for number, bundle in enumerate(bundles):
+            run = store.client.create_run(experiment).info.run_id
+            model = store.client.create_logged_model(experiment, name="model", source_run_id=run)
+            folder = tmp_path / str(number)
+            (folder / "artifacts").mkdir(parents=True)
+            shutil.copytree(bundle, folder / "artifacts" / "bundle")
+            store.client.log_model_artifacts(model.model_id, str(folder))
+            store.client.finalize_logged_model(model.model_id, "READY")
+            store.client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+            tags = {"bundle_digest": str(number)}
+            create_version(store.client, "birds", model_id=model.model_id, run_id=run, tags=tags, description="x")
+        store.client.set_registered_model_alias("birds", "champion", "1")
+    versions = Versions(RegistrySource("models:/birds@champion", workspace, CPU), every=3600.0)
+    versions.load()
+    served = versions.current()
+    assert (served.name, served.version) == ("birds", "1")
+    folder = served.model.bundle.path
+    assert not versions.look()
+    with open_store(workspace, create=False) as store:
+        store.client.set_registered_model_alias("birds", "champion", "2")
+    assert versions.look()
+    assert versions.current().version == "2"
+    assert Path(folder).is_dir()
+    del served
+    gc.collect()
+    assert not Path(folder).exists()
+    with pytest.raises(UsageError, match="no registered model 'bird'"):
+        Versions(RegistrySource("models:/bird@champion", workspace, CPU), every=1.0).load()
