@@ -130,7 +130,6 @@ class Model(nn.Module):
 
         Args:
             images: Paths, bytes of image files, PIL images, or uint8 arrays (height, width, 3); of any sizes.
-            images: Paths, the bytes of image files, PIL images, or uint8 arrays (height, width, 3); of any sizes.
 
         Returns:
             One prediction for each image, in order.
@@ -192,7 +191,6 @@ class Model(nn.Module):
 
         Args:
             image: As for :meth:`predict`.
-            image: A path, the bytes of an image file, a PIL image, or a uint8 array (height, width, 3).
             label: The class to account for; the predicted one when absent.
 
         Returns:
@@ -273,10 +271,6 @@ class Model(nn.Module):
         at_least = self.backbone.spec.preprocessing.at_least
         if isinstance(image, str | Path):
             # A large JPEG is decoded at a fraction, as extract does it; boxes are in pixels of the whole image.
-        if isinstance(image, str | Path | bytes):
-            at_least = self.backbone.spec.preprocessing.at_least
-            if isinstance(image, bytes):
-                return decode_sized(image, name=f"image {position}", at_least=at_least)
             return decode_sized(read_bytes(Path(image)), name=str(image), at_least=at_least)
         if isinstance(image, bytes):
             return decode_sized(image, name=f"image {position}", at_least=at_least)
