@@ -15,6 +15,7 @@ from protoquant.cli import (
     plan,
     pruning,
     reading,
+    registry,
     runs,
     stages,
     storage,
@@ -75,6 +76,7 @@ app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MANAGE)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MANAGE)
+app.add_typer(registry.app, name="registry", rich_help_panel=_MANAGE)
 app.add_typer(tracking.app, name="tracking", rich_help_panel=_MANAGE)
 app.add_typer(storage.app, name="storage", rich_help_panel=_MANAGE)
 app.command(rich_help_panel=_MANAGE)(storage.publish)
