@@ -175,7 +175,7 @@ def who() -> str:
         return "unknown"
 
 
-def befores(version: ModelVersion) -> list[int]:
+def earlier(version: ModelVersion) -> list[int]:
     """The champions before a version became champion, the latest first."""
     return [int(word) for word in version.tags.get(BEFORE, "").split() if word.isdigit()]
 
@@ -199,7 +199,7 @@ def _remember(store: Store, version: ModelVersion, held: int | None, verdict: Ve
     """Write who made the version champion, why by force, and whom it follows; before the champion moves."""
     line: list[int] = []
     if held is not None:
-        line = [held, *befores(find_named(store, version.name, version=held))][:_KEPT]
+        line = [held, *earlier(find_named(store, version.name, version=held))][:_KEPT]
     tags = {BEFORE: " ".join(map(str, line)), BY: who(), FORCED: verdict.forced or "", ROLLED_BACK: ""}
     for tag, value in tags.items():
         store.client.set_model_version_tag(version.name, version.version, tag, value)

@@ -11,7 +11,7 @@ from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.tracking.evidence import gather
 from protoquant.tracking.mlflow_api import ModelVersion
-from protoquant.tracking.promotion import befores, who
+from protoquant.tracking.promotion import earlier, who
 from protoquant.tracking.promotion_lock import Clock, promoting
 from protoquant.tracking.registry import find_named, point_alias, versions_of
 from protoquant.tracking.store import Store
@@ -128,7 +128,7 @@ def _line(store: Store, name: str) -> tuple[int, list[int]]:
     left = champion_of(store, name)
     if left is None:
         raise UsageError(f"{name} has no champion to roll back; protoquant registry promote {name} makes one")
-    return left, befores(find_named(store, name, version=left))
+    return left, earlier(find_named(store, name, version=left))
 
 
 def _target(name: str, left: int, line: list[int], to: int | None) -> tuple[int, list[int]]:
