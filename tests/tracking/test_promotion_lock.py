@@ -33,9 +33,9 @@ class Time:
         return Clock(lambda: self.at, self.sleep, patience=30.0, pause=0.5)
 
 
-def left_behind(store: Store, token: str = "dead") -> float:
+def left_behind(store: Store, by: str = "dead") -> float:
     """The lock of a process that was killed; returns when it was made."""
-    store.client.create_registered_model(NAME, tags={LOCK_TAG: token})
+    store.client.create_registered_model(NAME, tags={LOCK_TAG: by})
     return store.client.get_registered_model(NAME).creation_timestamp / 1000
 
 
@@ -107,7 +107,7 @@ def test_whoever_lost_the_lock_notices_before_it_moves_anything_and_leaves_the_o
         late = Time(store.client.get_registered_model(NAME).creation_timestamp / 1000 + STALE + 1)
         with promoting(store, "birds", late.clock()) as other:
             other.check()
-            with pytest.raises(UnavailableError, match="another process took over birds.promotion"):
+            with pytest.raises(UnavailableError, match=r"another process took over birds\.promotion"):
                 held.check()
         left_behind(store, "third")
     assert locks(store) == [NAME]
