@@ -28,7 +28,7 @@ BATCH = 32
 TOP = 5
 """Contributions in an answer, at most."""
 
-ImageLike = str | Path | Image.Image | np.ndarray
+ImageLike = str | Path | bytes | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Model(nn.Module):
         """Classify images.
 
         Args:
-            images: Paths, PIL images, or uint8 arrays (height, width, 3); of any sizes.
+            images: Paths, bytes of image files, PIL images, or uint8 arrays (height, width, 3); of any sizes.
 
         Returns:
             One prediction for each image, in order.
@@ -137,7 +137,7 @@ class Model(nn.Module):
         Raises:
             DataError: One of them cannot be read as an image; the message names it.
         """
-        if isinstance(images, str | Path | Image.Image | np.ndarray):
+        if isinstance(images, ImageLike):
             raise UsageError("predict takes a list of images, got a single one; write predict([image])")
         predictions: list[Prediction] = []
         for start in range(0, len(images), BATCH):
@@ -190,7 +190,7 @@ class Model(nn.Module):
         """Account for one class score of an image.
 
         Args:
-            image: A path, PIL image, or uint8 array (height, width, 3).
+            image: As for :meth:`predict`.
             label: The class to account for; the predicted one when absent.
 
         Returns:
@@ -268,10 +268,12 @@ class Model(nn.Module):
 
     def _open(self, image: ImageLike, position: int) -> tuple[Image.Image, tuple[int, int]]:
         """Open whatever the caller gave as upright RGB, with (width, height) of the whole image."""
+        at_least = self.backbone.spec.preprocessing.at_least
         if isinstance(image, str | Path):
             # A large JPEG is decoded at a fraction, as extract does it; boxes are in pixels of the whole image.
-            at_least = self.backbone.spec.preprocessing.at_least
             return decode_sized(read_bytes(Path(image)), name=str(image), at_least=at_least)
+        if isinstance(image, bytes):
+            return decode_sized(image, name=f"image {position}", at_least=at_least)
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
                 raise DataError(
@@ -280,7 +282,7 @@ class Model(nn.Module):
             return (opened := Image.fromarray(image)), opened.size
         if not isinstance(image, Image.Image):
             raise DataError(
-                f"image {position}: expected a path, a PIL image or a uint8 array, got {type(image).__name__}"
+                f"image {position}: expected a path, bytes, a PIL image or a uint8 array, got {type(image).__name__}"
             )
         try:
             return (turned := to_rgb(upright(image))), turned.size

@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,10 +92,11 @@ def test_forward_is_features_presence_head(model) -> None:
     torch.testing.assert_close(model(images), expected)
 
 
-def test_path_pil_and_array_give_one_answer(model, tmp_path) -> None:
+def test_path_bytes_pil_and_array_give_one_answer(model, tmp_path) -> None:
     pixels = picture(2)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    answers = model.predict([tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(pixels), pixels])
+    file = tmp_path / "a.png"
+    answers = model.predict([file, str(file), file.read_bytes(), Image.fromarray(pixels), pixels])
     assert len({answer.label for answer in answers}) == 1
     for answer in answers:
         assert answer.logits == pytest.approx(answers[0].logits, abs=1e-5)
@@ -155,7 +158,7 @@ def test_what_is_no_image_is_named(model, tmp_path) -> None:
         model.predict([picture(0), tmp_path / "notes.txt"])
     with pytest.raises(DataError, match=r"image 1: expected a uint8 array \(height, width, 3\), got float64 \(4, 4\)"):
         model.predict([picture(0), np.zeros((4, 4))])
-    with pytest.raises(DataError, match="image 0: expected a path, a PIL image or a uint8 array, got int"):
+    with pytest.raises(DataError, match="image 0: expected a path, bytes, a PIL image or a uint8 array, got int"):
         model.predict([3])
 
 
@@ -202,3 +205,36 @@ def test_rest_codes_compete_in_every_answer(path, tmp_path) -> None:
         assert np.allclose(mine.presence, theirs.presence, atol=1e-5)
     batch = whole.backbone.batch([Image.fromarray(image)])
     torch.testing.assert_close(part(batch), whole(batch), atol=1e-5, rtol=1e-5)
+
+
+def test_answers_are_the_strongest_parts_of_the_explanation(model) -> None:
+    image = picture(3, width=300, height=200)
+    whole, (answer,) = model.explain(image), model.answer([image], top=2)
+    assert (answer.label, answer.class_name, answer.abstains) == (whole.label, whole.class_name, False)
+    assert answer.probability == pytest.approx(whole.probability, abs=1e-6)
+    assert answer.logit == pytest.approx(whole.logit, abs=1e-6)
+    assert len(answer.contributions) == min(2, len(whole.contributions))
+    for part, full in zip(answer.contributions, whole.contributions, strict=False):
+        assert (part.prototype, part.cell, part.box) == (full.code, full.cell, full.box)
+        assert (part.score, part.weight) == (pytest.approx(full.score, abs=1e-6), full.weight)
+        assert (part.train_image, part.train_class) == ("train/a.png", "bee-eater")
+    assert model.answer([image], top=0)[0].contributions == ()
+    assert model.answer([]) == []
+
+
+def test_answers_do_not_depend_on_the_batch_and_are_plain_values(model, monkeypatch) -> None:
+    images = [picture(seed, width=150 + 10 * seed) for seed in range(5)]
+    together = [answer.to_dict() for answer in model.answer(images)]
+    monkeypatch.setattr("protoquant.model.BATCH", 1)
+    for one, other in zip(together, model.answer(images), strict=True):
+        assert one["logit"] == pytest.approx(other.logit, abs=1e-4)
+        assert [part["prototype"] for part in one["contributions"]] == [p.prototype for p in other.contributions]
+    assert json.loads(json.dumps(together)) == together
+
+
+def test_below_the_threshold_the_model_abstains(model) -> None:
+    (answer,) = model.answer([picture(1)])
+    for below, abstains in ((answer.logit + 0.01, True), (answer.logit, False), (None, False)):
+        reference = SimpleNamespace(abstain_below=below)
+        changed = Model(replace(model.bundle, reference=reference), model.backbone)
+        assert changed.answer([picture(1)])[0].abstains is abstains

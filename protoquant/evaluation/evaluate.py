@@ -15,7 +15,15 @@ from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.grounding import PROTOTYPES, prototype_table
-from protoquant.evaluation.metrics import METRICS, headline, judge, measure, measure_explanations
+from protoquant.evaluation.metrics import (
+    METRICS,
+    headline,
+    judge,
+    measure,
+    measure_abstention,
+    measure_explanations,
+    stability_numbers,
+)
 from protoquant.evaluation.score import Scorer, score
 from protoquant.evaluation.stability import STABILITY, Stability, measure_stability
 from protoquant.evaluation.tables import write_csv, write_tables
@@ -25,6 +33,7 @@ from protoquant.head.bundle import Bundle
 
 KIND = "evaluation"
 SPLIT = "test"
+CHOSEN_ON = "validation"
 
 
 @dataclass(frozen=True)
@@ -83,17 +92,21 @@ def evaluate(
     open_artifact(codebook, "codebook")
     model, store, probe = Bundle.open(bundle), FeatureStore.open(features / SPLIT), LinearProbe.open(codebook)
     open_artifact(images, "images", verify=False)
-    table = ImageTable.open(images, root).split(SPLIT)
-    _check_fit(model, store, table)
+    tables = ImageTable.open(images, root)
+    _check_fit(model, store, tables.split(SPLIT))
     _check_origin(bundle, store, images=images, codebook=codebook)
     scorer = Scorer(model.codebook.to(device), model.head.to(device), model.temperature, probe.to(device), device)
     with torch.inference_mode():
         scores = score(store, scorer, on_event)
     judged, head = judge(scores, store.labels.numpy()), model.head.numpy()
     prototypes = prototype_table(model, Codebook.open(codebook, verify=False))
-    stability = _stability(config, model, table, store.image_ids, device=device, seed=seed, on_event=on_event)
+    stability = _stability(config, model, tables, device=device, seed=seed, on_event=on_event)
     numbers = measure(scores, judged, head, config, seed)
-    numbers |= measure_explanations(prototypes, stability, config, seed)
+    numbers["test"]["abstention"] = measure_abstention(scores, judged, model.abstain_below, config, seed)
+    numbers |= measure_explanations(prototypes, stability.get(SPLIT), config, seed)
+    if CHOSEN_ON in stability:
+        # What a promotion compares: no test number may decide.
+        numbers[CHOSEN_ON] = {"stability": stability_numbers(stability[CHOSEN_ON], config, seed)}
     _check_unchanged(bundle, before, scorer, model)
     inputs = {
         "bundle": before,
@@ -113,8 +126,8 @@ def evaluate(
             config=config,
         )
         write_csv(folder / PROTOTYPES, prototypes, config.decimals)
-        if stability is not None:
-            write_csv(folder / STABILITY, stability.table(), config.decimals)
+        if SPLIT in stability:
+            write_csv(folder / STABILITY, stability[SPLIT].table(), config.decimals)
     write_json(metrics, headline(numbers))
     on_event(MessageEvent(_sentence(numbers)))
     return EvaluateResult(out, metrics, numbers)
@@ -123,27 +136,34 @@ def evaluate(
 def _stability(
     config: EvaluateConfig,
     model: Bundle,
-    table: ImageTable,
-    image_ids: tuple[str, ...],
+    images: ImageTable,
     *,
     device: torch.device,
     seed: int,
     on_event: OnEvent,
-) -> Stability | None:
-    """Draw test images and measure how far small changes of them move their explanations; None for no image."""
+) -> dict[str, Stability]:
+    """Draw images of test and of validation and measure how far small changes of them move their explanations.
+
+    Empty for no image.
+    """
     if config.stability_images == 0:
-        return None
-    rng = numpy_generator(seed, "evaluate", "stability")
-    drawn = rng.permutation(len(image_ids))[: config.stability_images]
-    return measure_stability(
-        model,
-        Backbone.load(model.backbone, device),
-        table,
-        [image_ids[position] for position in sorted(drawn.tolist())],
-        epsilon=config.epsilon,
-        seed=seed,
-        on_event=on_event,
-    )
+        return {}
+    backbone, found = Backbone.load(model.backbone, device), {}
+    for split in (SPLIT, CHOSEN_ON):
+        table = images.split(split)
+        image_ids = sorted(table.frame["image_id"])
+        drawn = numpy_generator(seed, "evaluate", "stability").permutation(len(image_ids))[: config.stability_images]
+        found[split] = measure_stability(
+            model,
+            backbone,
+            table,
+            [image_ids[position] for position in sorted(drawn.tolist())],
+            epsilon=config.epsilon,
+            seed=seed,
+            label=f"stability, {split}",
+            on_event=on_event,
+        )
+    return found
 
 
 def _check_fit(model: Bundle, store: FeatureStore, table: ImageTable) -> None:

@@ -114,7 +114,15 @@ def measure_explanations(
     """
     numbers: Numbers = {"grounding": asdict(grounding_numbers(prototypes))}
     if stability is not None:
-        numbers["stability"] = {
+        numbers["stability"] = stability_numbers(stability, config, seed)
+    plain: Numbers = rounded(numbers, config.decimals)
+    return plain
+
+
+def stability_numbers(stability: Stability, config: EvaluateConfig, seed: int) -> Numbers:
+    """Every measure of stability as a mean over images and perturbations, with its interval."""
+    numbers: Numbers = rounded(
+        {
             name: asdict(
                 estimate(
                     mean_of(stability.of_images(name)),
@@ -124,7 +132,35 @@ def measure_explanations(
                 )
             )
             for name in MEASURES
-        }
+        },
+        config.decimals,
+    )
+    return numbers
+
+
+def measure_abstention(
+    scores: Scores, judged: Judged, below: float | None, config: EvaluateConfig, seed: int
+) -> Numbers:
+    """Measure how often the model says that it sees no known part, where the classes are known to it.
+
+    Args:
+        scores: Of the pass over the test split.
+        judged: The same, ranked.
+        below: Largest logit below which it abstains; None: it never does.
+        config: Intervals and decimals.
+        seed: Of the bootstrap.
+
+    Returns:
+        The threshold, the share of images it abstains on, and how many of them it had right and wrong.
+    """
+    largest = scores.logits.max(axis=1)
+    held = np.zeros(len(largest)) if below is None else (largest < below).astype(np.float64)
+    numbers: Numbers = {
+        "below": below,
+        "share": asdict(estimate(mean_of(held), len(held), config, numpy_generator(seed, "evaluate", "abstention"))),
+        "right": int((held * judged.correct).sum()),
+        "wrong": int((held * (1.0 - judged.correct)).sum()),
+    }
     plain: Numbers = rounded(numbers, config.decimals)
     return plain
 

@@ -96,6 +96,7 @@ def measure_stability(
     *,
     epsilon: float,
     seed: int,
+    label: str = "stability",
     on_event: OnEvent,
 ) -> Stability:
     """Run the backbone on images and on changed copies of them, and compare the explanations.
@@ -110,6 +111,7 @@ def measure_stability(
         image_ids: The images to measure, at least one.
         epsilon: Contribution above which a prototype counts.
         seed: The seed of params.yaml.
+        label: What progress is called.
         on_event: Told of every image.
 
     Raises:
@@ -118,7 +120,7 @@ def measure_stability(
     head, values = bundle.head.cpu().double(), []
     weights: Float[np.ndarray, "c k"] = head.numpy()
     codebook, preprocessing = bundle.codebook.to(backbone.device), backbone.spec.preprocessing
-    for image_id in track(image_ids, "stability", len(image_ids), "images", on_event):
+    for image_id in track(image_ids, label, len(image_ids), "images", on_event):
         image = table.image(image_id, at_least=preprocessing.at_least)
         views = [preprocessing.apply(image)]
         for name, change in PERTURBATIONS.items():

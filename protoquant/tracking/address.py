@@ -58,6 +58,17 @@ def without_password(uri: str) -> str:
     return re.sub(r"//[^/]*@", "//", uri)
 
 
+def pages(uri: str) -> str | None:
+    """Where the pages of a server begin; None where the store has none."""
+    return f"{without_password(uri).rstrip('/')}/#" if is_http(uri) else None
+
+
+def run_page(uri: str, experiment: str, run_id: str) -> str | None:
+    """The page of a run; None where the store has no pages."""
+    base = pages(uri)
+    return f"{base}/experiments/{experiment}/runs/{run_id}" if base else None
+
+
 def place(workspace: Workspace) -> str:
     """The store by the name under which a snapshot remembers it."""
     return without_password(tracking_uri(workspace)).rstrip("/")

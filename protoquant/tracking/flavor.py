@@ -14,11 +14,14 @@ from PIL import Image
 from protoquant.core.errors import ProtoQuantError
 from protoquant.tracking.lineage import package_versions
 from protoquant.tracking.mlflow_api import (
+    Array,
     ColSpec,
     DataType,
     ModelSignature,
+    Object,
     ParamSchema,
     ParamSpec,
+    Property,
     Schema,
     hurried,
     mlflow,
@@ -48,7 +51,17 @@ _REQUIRED = (
 
 
 def signature() -> ModelSignature:
-    """One column of base64 text in; label, class name, probability and evidence out."""
+    """One column of base64 text in; label, class name, probability, evidence and abstention out."""
+    part = {
+        "prototype": DataType.long,
+        "score": DataType.double,
+        "weight": DataType.double,
+        "contribution": DataType.double,
+        "cell": Array(DataType.long),
+        "box": Array(DataType.double),
+        "train_image": DataType.string,
+        "train_class": DataType.string,
+    }
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]),
         outputs=Schema(
@@ -56,7 +69,9 @@ def signature() -> ModelSignature:
                 ColSpec(DataType.long, "label"),
                 ColSpec(DataType.string, "class_name"),
                 ColSpec(DataType.double, "probability"),
-                ColSpec(DataType.string, "contributions"),
+                ColSpec(DataType.double, "logit"),
+                ColSpec(DataType.boolean, "abstains"),
+                ColSpec(Array(Object([Property(name, kind) for name, kind in part.items()])), "contributions"),
             ]
         ),
         params=ParamSchema([ParamSpec("top", DataType.integer, _TOP)]),

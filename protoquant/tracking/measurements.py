@@ -157,10 +157,13 @@ class Headline:
     probe_top1: float
 
     def tags(self) -> dict[str, str]:
-        """The accuracies as MLflow tags."""
+        """Sizes and accuracies as MLflow tags."""
         return {
+            "prototypes": str(self.prototypes),
+            "class_size": f"{self.class_size:.2f}",
             "validation_accuracy": f"{self.validation_top1:.4f}",
             "test_accuracy": f"{self.test_top1:.4f}",
+            "test_interval": f"{self.test_low:.4f} to {self.test_high:.4f}, n {self.test_n}",
             "probe_test_accuracy": f"{self.probe_top1:.4f}",
         }
 

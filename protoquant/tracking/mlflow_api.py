@@ -33,8 +33,10 @@ from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models import ModelSignature  # noqa: E402
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema  # noqa: E402
+from mlflow.types.schema import Array, Object, Property  # noqa: E402
 
 __all__ = [
+    "Array",
     "ColSpec",
     "DataType",
     "FileInfo",
@@ -43,9 +45,11 @@ __all__ = [
     "MlflowException",
     "ModelSignature",
     "ModelVersion",
+    "Object",
     "Param",
     "ParamSchema",
     "ParamSpec",
+    "Property",
     "Run",
     "Schema",
     "hurried",

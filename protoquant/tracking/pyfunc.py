@@ -1,14 +1,13 @@
-"""The model as MLflow serves it: base64 images in; label, class name, probability and evidence out.
+"""The model as MLflow serves it: images in; label, probability, evidence, and whether it abstains, out.
 
 MLflow copies this file into a registered model and runs it on loading (models-from-code), so it holds no state.
 """
 
 import base64
-import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
@@ -18,10 +17,11 @@ from protoquant.core.errors import DataError
 from protoquant.core.runtime import Runtime
 
 if TYPE_CHECKING:
-    from protoquant.head.explanation import Explanation
+    from protoquant.model import ImageLike
 
 COLUMN = "image"
 TOP = 5
+ANSWER = ("label", "class_name", "probability", "logit", "abstains", "contributions")
 
 
 class ProtoQuantModel(PythonModel):  # type: ignore[misc]
@@ -39,12 +39,13 @@ class ProtoQuantModel(PythonModel):  # type: ignore[misc]
 
         Args:
             model_input: A column ``image``: the bytes of an image file as base64, with or without a ``data:`` prefix;
-                in Python also ``pathlib.Path`` objects.
+                in Python also ``pathlib.Path`` objects, bytes and uint8 arrays (height, width, 3). Never a URL, and
+                text is never a path: whoever may ask a server could read its files.
             params: ``top``, the number of contributions in the answer, at least 0.
 
         Returns:
-            Columns ``label``, ``class_name``, ``probability`` in [0, 1] and ``contributions``, a JSON list of the
-            prototypes that add most to the class score: code, score, weight, contribution, cell, box.
+            Columns ``label``, ``class_name``, ``probability`` in [0, 1], ``logit``, ``abstains`` and ``contributions``,
+            a list for each row of the prototypes that add most to the class score, as ``Answer.to_dict`` gives them.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE, naming the row that holds no image.
@@ -54,30 +55,22 @@ class ProtoQuantModel(PythonModel):  # type: ignore[misc]
             raise _refused(f"top must be at least 0, got {top}")
         if COLUMN not in model_input:
             raise _refused(f"expected a column {COLUMN!r}, got {', '.join(map(str, model_input.columns))}")
-        with TemporaryDirectory(prefix="protoquant-") as folder:
-            rows = [
-                self._row(_file(Path(folder), row, value), row, top) for row, value in enumerate(model_input[COLUMN])
-            ]
-        return pd.DataFrame(rows, columns=["label", "class_name", "probability", "contributions"])
+        rows = [self._row(row, _image(row, value), top) for row, value in enumerate(model_input[COLUMN])]
+        return pd.DataFrame(rows, columns=list(ANSWER))
 
-    def _row(self, file: Path, row: int, top: int) -> tuple[int, str, float, str]:
-        """Answer for one image as ``protoquant explain`` does for the same file."""
+    def _row(self, row: int, image: "ImageLike", top: int) -> dict[str, Any]:
+        """Answer for one image, alone: what is beside it cannot change its numbers."""
         try:
-            explanation = self._model.explain(file)
+            return self._model.answer([image], top)[0].to_dict()
         except DataError as error:
-            raise _refused(f"row {row}: {str(error).replace(str(file), 'the image')}") from None
-        return explanation.label, explanation.class_name, float(explanation.probability), _evidence(explanation, top)
+            raise _refused(
+                f"row {row}: {str(error).removeprefix('image 0: ').replace('image 0', 'the image')}"
+            ) from None
 
 
-def _file(folder: Path, row: int, value: object) -> Path:
-    if isinstance(value, Path):
+def _image(row: int, value: object) -> "ImageLike":
+    if isinstance(value, Path | bytes | np.ndarray):
         return value
-    file = folder / f"row-{row}"
-    file.write_bytes(_bytes(row, value))
-    return file
-
-
-def _bytes(row: int, value: object) -> bytes:
     if not isinstance(value, str):
         raise _refused(f"row {row}: expected the base64 text of an image file, got {type(value).__name__}")
     text = value.partition(",")[2] if value.startswith("data:") else value
@@ -88,23 +81,6 @@ def _bytes(row: int, value: object) -> bytes:
             f"row {row}: expected the base64 text of an image file, got other text; for a file pass a pathlib.Path"
         )
         raise _refused(message) from None
-
-
-def _evidence(explanation: "Explanation", top: int) -> str:
-    strongest = sorted(explanation.contributions, key=lambda part: -part.contribution)[:top]
-    return json.dumps(
-        [
-            {
-                "code": int(part.code),
-                "score": round(float(part.score), 6),
-                "weight": round(float(part.weight), 6),
-                "contribution": round(float(part.contribution), 6),
-                "cell": [int(side) for side in part.cell],
-                "box": [round(float(side), 1) for side in part.box],
-            }
-            for part in strongest
-        ]
-    )
 
 
 def _refused(message: str) -> MlflowException:

@@ -11,13 +11,14 @@ from typing import Any
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import TrackingUnavailableError, place
+from protoquant.tracking.address import TrackingUnavailableError, place, run_page
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.flavor import log_model
-from protoquant.tracking.measurements import headline, parameters
+from protoquant.tracking.measurements import Headline, headline, parameters
 from protoquant.tracking.mlflow_api import MlflowClient, ModelVersion
 from protoquant.tracking.pending import Pending, keep, locked, pending, remove
 from protoquant.tracking.registry import create_version, find_version, holds_bundle, point_alias
+from protoquant.tracking.report import REPORT
 from protoquant.tracking.runs import choose_run, log_measurements, log_params, running
 from protoquant.tracking.store import Store, experiment_id, open_store
 from protoquant.tracking.trained import Trained
@@ -104,7 +105,8 @@ def send(store: Store, trained: Trained, *, at: datetime | None = None, on_event
     found = find_version(client, name, trained.digest)
     version = found or _new_version(store, trained)
     if found:
-        _follow_evaluation(client, version, trained, on_event)
+        _follow_evaluation(store, version, trained, on_event)
+        _follow_commit(client, version, trained, on_event)
     number = int(version.version)
     moved = point_alias(client, name, alias, number, at=at)
     done = f"already registered as version {number}" if found else f"registered as version {number}"
@@ -153,7 +155,12 @@ def _new_version(store: Store, trained: Trained) -> ModelVersion:
             # Asked once more, since a twin that MLflow's client has made is deleted by the way.
             model_id = _logged_model(client, run_id, trained.digest) or made
         return create_version(
-            client, trained.name, model_id=model_id, run_id=run_id, tags=tags, description=numbers.sentence()
+            client,
+            trained.name,
+            model_id=model_id,
+            run_id=run_id,
+            tags=tags,
+            description=described(numbers, store.place, experiment, run_id),
         )
 
 
@@ -171,13 +178,32 @@ def _logged_model(client: MlflowClient, run_id: str, bundle_digest: str) -> str 
     return whole
 
 
-def _follow_evaluation(client: MlflowClient, version: ModelVersion, trained: Trained, on_event: OnEvent) -> None:
+def described(numbers: Headline, server: str, experiment: str, run_id: str) -> str:
+    """What the page of a version says: its numbers, and where the report is."""
+    page = run_page(server, experiment, run_id)
+    report = f"[Report]({page}/artifacts/{REPORT}/index.html)" if page else f"Report: runs:/{run_id}/{REPORT}"
+    return f"{numbers.sentence()} {report}"
+
+
+def _follow_commit(client: MlflowClient, version: ModelVersion, trained: Trained, on_event: OnEvent) -> None:
+    """Note that what a version was made from has been committed since, as a promotion asks for."""
+    origin, tags = trained.origin, version.tags
+    if tags.get("git_dirty") == "false" or origin.git_dirty != "false" or tags.get("lock_digest") != origin.lock_digest:
+        return
+    for name in ("git_commit", "git_dirty"):
+        client.set_model_version_tag(version.name, version.version, name, origin.tags()[name])
+    on_event(MessageEvent(f"{version.name}: version {version.version} is of commit {origin.git_commit[:12]} now"))
+
+
+def _follow_evaluation(store: Store, version: ModelVersion, trained: Trained, on_event: OnEvent) -> None:
     """Bring the numbers of a version up to date where its bundle was evaluated again."""
     if version.tags.get("evaluation_digest") == artifact_digest(trained.workspace.evaluation):
         return
-    numbers = headline(trained.workspace)
+    client, numbers = store.client, headline(trained.workspace)
     log_measurements(client, version.run_id, workspace=trained.workspace, origin=trained.origin)
     for name, value in (trained.origin.tags() | numbers.tags()).items():
         client.set_model_version_tag(version.name, version.version, name, value)
-    client.update_model_version(version.name, version.version, description=numbers.sentence())
+    experiment = client.get_run(version.run_id).info.experiment_id
+    sentence = described(numbers, store.place, experiment, version.run_id)
+    client.update_model_version(version.name, version.version, description=sentence)
     on_event(MessageEvent(f"{version.name}: version {version.version} was evaluated anew; its numbers are up to date"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import database_file, is_http, tracking_uri, without_password
+from protoquant.tracking.address import database_file, pages, run_page, tracking_uri
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.registry import find_version
 from protoquant.tracking.store import open_store
@@ -38,21 +38,6 @@ class Registered:
     report_url: str | None
 
 
-@dataclass(frozen=True)
-class Pages:
-    """Where a person looks; None where the store has no pages.
-
-    Attributes:
-        run: The run.
-        version: The version.
-        report: The report among the run's files.
-    """
-
-    run: str | None
-    version: str | None
-    report: str | None
-
-
 def find_registered(config: RegisterConfig, *, workspace: Workspace, bundle: Path | None = None) -> Registered | None:
     """Find the version that holds the bundle of a workspace; None where there is none.
 
@@ -77,31 +62,14 @@ def find_registered(config: RegisterConfig, *, workspace: Workspace, bundle: Pat
         aliases = store.client.get_registered_model(config.name).aliases
         run = store.client.get_run(version.run_id)
     number, run_id, experiment = int(version.version), str(version.run_id), str(run.info.experiment_id)
-    found = pages(uri, name=config.name, version=number, run_id=run_id, experiment_id=experiment)
+    base, page = pages(uri), run_page(uri, experiment, run_id)
     return Registered(
         name=config.name,
         version=number,
         aliases=tuple(sorted(alias for alias, held in aliases.items() if int(held) == number)),
         run_id=run_id,
         experiment_id=experiment,
-        run_url=found.run,
-        version_url=found.version,
-        report_url=found.report,
+        run_url=page,
+        version_url=f"{base}/models/{config.name}/versions/{number}" if base else None,
+        report_url=f"{page}/artifacts/report/index.html" if page else None,
     )
-
-
-def pages(uri: str, *, name: str, version: int, run_id: str, experiment_id: str) -> Pages:
-    """The addresses of a version's pages in MLflow.
-
-    Args:
-        uri: The store; only a server has pages.
-        name: Name of the registered model.
-        version: Its version.
-        run_id: Its run.
-        experiment_id: The run's experiment.
-    """
-    if not is_http(uri):
-        return Pages(None, None, None)
-    base = f"{without_password(uri).rstrip('/')}/#"
-    run = f"{base}/experiments/{experiment_id}/runs/{run_id}"
-    return Pages(run, f"{base}/models/{name}/versions/{version}", f"{run}/artifacts/report/index.html")

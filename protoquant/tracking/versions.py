@@ -11,11 +11,10 @@ from typing import Any
 
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import tracking_uri
+from protoquant.tracking.address import pages, run_page, tracking_uri
 from protoquant.tracking.gates import Verdict
 from protoquant.tracking.mlflow_api import MlflowException, ModelVersion, Run
 from protoquant.tracking.outage import outage
-from protoquant.tracking.registered import Pages, pages
 from protoquant.tracking.registry import find_named, holds_bundle, model_names, versions_of
 from protoquant.tracking.store import Store
 
@@ -81,6 +80,21 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Links:
+    """Where a person looks; None where the store has no pages.
+
+    Attributes:
+        run: The page of the run.
+        version: The page of the version.
+        report: The report among the run's files.
+    """
+
+    run: str | None
+    version: str | None
+    report: str | None
+
+
+@dataclass(frozen=True)
 class Listed:
     """A version in the registry.
 
@@ -97,7 +111,7 @@ class Listed:
         git: Commit, and whether anything was changed since.
         digests: Names of its content and of what it was made from.
         run_id: Its run.
-        links: Pages of the server.
+        links: Links of the server.
         gates: The whole verdict; None where there is none that can be read.
         history: champion_before, champion_forced, champion_by, champion_since and rolled_back, where it has them.
     """
@@ -114,7 +128,7 @@ class Listed:
     git: Mapping[str, str]
     digests: Mapping[str, str]
     run_id: str
-    links: Pages
+    links: Links
     gates: Verdict | None
     history: Mapping[str, str]
 
@@ -151,9 +165,6 @@ def describe(store: Store, workspace: Workspace, version: ModelVersion) -> Liste
     """
     number, run, tags = int(version.version), _run(store, version), dict(version.tags)
     metrics = run.data.metrics if run else {}
-    experiment = str(run.info.experiment_id) if run else ""
-    uri = tracking_uri(workspace)
-    where = pages(uri, name=version.name, version=number, run_id=str(version.run_id), experiment_id=experiment)
     history = (BEFORE, FORCED, BY, f"{CHAMPION}_since", ROLLED_BACK)
     return Listed(
         name=str(version.name),
@@ -168,14 +179,14 @@ def describe(store: Store, workspace: Workspace, version: ModelVersion) -> Liste
             for name, metric in _INTERVALS.items()
             if name in tags
         },
-        class_size=metrics.get("evaluate.size.class_size"),
+        class_size=metrics.get("evaluate.size.class_size", _number(tags.get("class_size"))),
         verdict=tags.get(VERDICT),
         archived=tags.get(ARCHIVED),
         whole=holds_bundle(f"models:/{version.name}/{number}"),
         git={"commit": tags.get("git_commit", "none"), "dirty": tags.get("git_dirty", "none")},
         digests={name.removesuffix("_digest"): tags[name] for name in _LINEAGE if name in tags},
         run_id=str(version.run_id),
-        links=where if run else Pages(None, where.version, None),
+        links=_links(tracking_uri(workspace), version, run),
         gates=_verdict(tags.get(GATES)),
         history={name: tags[name] for name in history if tags.get(name)},
     )
@@ -191,6 +202,20 @@ def champion_of(store: Store, name: str) -> int | None:
     """The version that is champion; None where there is none."""
     held = store.client.get_registered_model(name).aliases.get(CHAMPION)
     return None if held is None else int(held)
+
+
+def _links(uri: str, version: ModelVersion, run: Run | None) -> Links:
+    base = pages(uri)
+    page = run_page(uri, str(run.info.experiment_id), str(version.run_id)) if run else None
+    return Links(
+        run=page,
+        version=f"{base}/models/{version.name}/versions/{version.version}" if base else None,
+        report=f"{page}/artifacts/report/index.html" if page else None,
+    )
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
 
 
 def _run(store: Store, version: ModelVersion) -> Run | None:

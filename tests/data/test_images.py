@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from protoquant.core.errors import DataError
-from protoquant.data.images import decode_image, is_image_name, open_image
+from protoquant.data.images import decode_image, decode_sized, is_image_name, open_image
 from protoquant.data.quarantine import ImageError, Reason
 
 Photo = Callable[..., Image.Image]
@@ -291,3 +291,26 @@ def test_a_decompression_bomb_is_not_unpacked(side: int, tmp_path: Path) -> None
     reason, detail = reason_of(tmp_path / "a.png")
     assert reason is Reason.TOO_LARGE
     assert "more than 89,478,485 pixels" in detail or "more than 89,478,485; scale it down" in detail
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_whole_size_is_told_whatever_fraction_is_decoded(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    file = tmp_path / "wide.jpg"
+    Image.new("RGB", (1601, 900), "red").save(file, exif=exif)
+    expected = (900, 1601) if orientation in (6, 8) else (1601, 900)
+    for at_least in (None, 100):
+        image, size = decode_sized(file.read_bytes(), at_least=at_least)
+        assert size == expected
+        assert (image.width < image.height) == (size[0] < size[1])
+    assert image.width < 900
+
+
+def test_more_pixels_than_allowed_are_refused_by_the_header(tmp_path: Path) -> None:
+    file = tmp_path / "big.png"
+    Image.new("L", (200, 100)).save(file)
+    assert decode_sized(file.read_bytes(), max_pixels=20_000)[1] == (200, 100)
+    with pytest.raises(ImageError, match=r"200 x 100 pixels, more than 19,999") as caught:
+        decode_sized(file.read_bytes()[:60], max_pixels=19_999)
+    assert caught.value.reason is Reason.TOO_LARGE

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import EvaluateResult, evaluate
+from protoquant.evaluation.metrics import measure_abstention
 from protoquant.evaluation.score import Scorer, score
 from protoquant.features.store import FeatureStore, write_store
 from protoquant.head.bundle import Bundle
@@ -278,3 +280,13 @@ def test_other_classes_are_refused(make: Make, tmp_path: Path) -> None:
             pass
     with pytest.raises(ArtifactError, match=r"the bundle's classes are not those of .*others"):
         run(paths | {"images": tmp_path / "others"})
+
+
+def test_abstention_is_counted_by_hand(make: Make) -> None:
+    scores = SimpleNamespace(logits=np.array([[3.0, 0.0], [1.0, 0.5], [0.2, 0.4]]))
+    judged = SimpleNamespace(correct=np.array([1.0, 1.0, 0.0]))
+    found = measure_abstention(scores, judged, 0.9, CONFIG, 0)
+    assert (found["share"]["value"], found["right"], found["wrong"]) == (pytest.approx(1 / 3, abs=1e-3), 0, 1)
+    assert measure_abstention(scores, judged, None, CONFIG, 0)["share"]["value"] == 0.0
+    whole = run(make()).numbers["test"]["abstention"]
+    assert (whole["below"], whole["share"]["value"]) == (None, 0.0)  # this bundle keeps no reference

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from protoquant.core.errors import ProtoQuantError
+from protoquant.head.answer import Answer, SeenPart
 from protoquant.tracking import flavor
 from protoquant.tracking.flavor import input_example, requirements, signature
-from protoquant.tracking.pyfunc import COLUMN, TOP
+from protoquant.tracking.pyfunc import ANSWER, COLUMN, TOP
 
 
 def test_every_package_that_prediction_imports_is_required():
@@ -38,8 +39,16 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch):
 def test_the_signature_is_what_the_model_reads_and_answers():
     made = signature()
     assert made.inputs.input_names() == [COLUMN]
-    assert made.outputs.input_names() == ["label", "class_name", "probability", "contributions"]
+    assert made.outputs.input_names() == list(ANSWER)
     assert [(param.name, param.default) for param in made.params.params] == [("top", TOP)]
+
+
+def test_the_signature_types_every_number_of_the_evidence():
+    part = SeenPart(3, 0.5, 2.0, 1.0, (0, 1), (0.0, 0.0, 1.0, 1.0), "train/a.png", "wren")
+    answer = Answer(1, "wren", 0.75, 1.0, False, (part,)).to_dict()
+    outputs = {column.name: column.type for column in signature().outputs}
+    assert list(answer) == list(outputs)
+    assert {inner.name for inner in outputs["contributions"].dtype.properties} == set(answer["contributions"][0])
 
 
 def test_the_example_is_a_picture():

@@ -78,8 +78,11 @@ def test_the_headline_says_n_interval_and_probe(workspace: Workspace):
         "linear probe 0.9500; on validation 0.8750."
     )
     assert found.tags() == {
+        "prototypes": "9",
+        "class_size": "2.50",
         "validation_accuracy": "0.8750",
         "test_accuracy": "0.9000",
+        "test_interval": "0.8000 to 0.9500, n 40",
         "probe_test_accuracy": "0.9500",
     }
 

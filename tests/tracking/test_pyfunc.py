@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
@@ -15,8 +16,10 @@ from PIL import Image
 from protoquant.core.artifacts import writing
 from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
+from protoquant.head.answer import Answer, SeenPart
+from protoquant.model import Model
 from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.pyfunc import ProtoQuantModel
+from protoquant.tracking.pyfunc import ANSWER, ProtoQuantModel
 from protoquant.tracking.register import register
 
 # What a stranger does with the registered model, in a process of its own; prints one JSON object.
@@ -31,6 +34,7 @@ photo, encoded = Path(sys.argv[1]), sys.argv[2]
 model = mlflow.pyfunc.load_model("models:/birds@challenger")
 answer = {"rows": model.predict(pd.DataFrame({"image": [encoded]})).to_dict("records")}
 answer["from_path"] = model.predict(pd.DataFrame({"image": [photo]})).to_dict("records")
+answer["from_bytes"] = model.predict(pd.DataFrame({"image": [photo.read_bytes()]})).to_dict("records")
 answer["top"] = model.predict(pd.DataFrame({"image": [encoded]}), params={"top": 1}).to_dict("records")
 for form in (
     {"dataframe_split": {"columns": ["image"], "data": [[encoded]]}},
@@ -67,17 +71,19 @@ def encoded_image(size: tuple[int, int] = (80, 64), form: str = "PNG") -> str:
 @pytest.fixture
 def served() -> ProtoQuantModel:
     """The pyfunc around a model that reads images and always gives the same answer."""
-    from protoquant.data.images import open_image
+    parts = tuple(
+        SeenPart(code, code / 10, 2.0, code / 5, (1, 2), (0.0, 1.0, 2.0, 3.04), "train/a.png", "wren")
+        for code in (3, 2, 1)
+    )
 
-    part = SimpleNamespace(weight=2.0, cell=(1, 2), box=(0.0, 1.0, 2.0, 3.04))
-    parts = [SimpleNamespace(code=code, score=code / 10, contribution=code / 5, **vars(part)) for code in (1, 3, 2)]
+    def answer(images: list[object], top: int) -> list[Answer]:
+        for image in images:
+            Model._open(SimpleNamespace(backbone=backbone), image, 0)
+        return [Answer(1, "wren", 0.75, 1.2, False, parts[:top]) for _ in images]
 
-    def explain(path: Path) -> SimpleNamespace:
-        open_image(path)
-        return SimpleNamespace(label=1, class_name="wren", probability=0.75, contributions=parts)
-
+    backbone = SimpleNamespace(spec=SimpleNamespace(preprocessing=SimpleNamespace(at_least=64)))
     made = ProtoQuantModel()
-    made._model = SimpleNamespace(explain=explain)
+    made._model = SimpleNamespace(answer=answer)
     return made
 
 
@@ -88,24 +94,26 @@ def ask(model: ProtoQuantModel, *values: object, **params: object) -> pd.DataFra
 def test_the_answer_lists_the_strongest_contributions_first(served: ProtoQuantModel):
     answer = ask(served, encoded_image(), top=2)
     assert answer.drop(columns="contributions").to_dict("records") == [
-        {"label": 1, "class_name": "wren", "probability": 0.75}
+        {"label": 1, "class_name": "wren", "probability": 0.75, "logit": 1.2, "abstains": False}
     ]
-    first, second = json.loads(answer["contributions"][0])
+    first, second = answer["contributions"][0]
     assert first == {
-        "code": 3, "score": 0.3, "weight": 2.0, "contribution": 0.6, "cell": [1, 2], "box": [0.0, 1.0, 2.0, 3.0],
+        "prototype": 3, "score": 0.3, "weight": 2.0, "contribution": 0.6, "cell": [1, 2], "box": [0.0, 1.0, 2.0, 3.0],
+        "train_image": "train/a.png", "train_class": "wren",
     }  # fmt: skip
-    assert second["code"] == 2
+    assert second["prototype"] == 2
 
 
-def test_a_data_url_and_a_path_are_images_too(served: ProtoQuantModel, tmp_path: Path):
+def test_a_data_url_a_path_bytes_and_an_array_are_images_too(served: ProtoQuantModel, tmp_path: Path):
     photo = tmp_path / "bird.jpg"
     photo.write_bytes(base64.b64decode(encoded_image(form="JPEG")))
-    answer = ask(served, f"data:image/png;base64,{encoded_image()}", photo)
-    assert list(answer["class_name"]) == ["wren", "wren"]
+    array = np.asarray(Image.open(photo))
+    answer = ask(served, f"data:image/png;base64,{encoded_image()}", photo, photo.read_bytes(), array)
+    assert list(answer["class_name"]) == ["wren"] * 4
 
 
 def test_no_rows_give_no_rows(served: ProtoQuantModel):
-    assert list(ask(served).columns) == ["label", "class_name", "probability", "contributions"]
+    assert list(ask(served).columns) == list(ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +125,8 @@ def test_no_rows_give_no_rows(served: ProtoQuantModel):
         (encoded_image()[:200], r"row 1: the image "),
         (7, r"row 1: expected the base64 text of an image file, got int"),
         (None, r"row 1: expected the base64 text"),
-        (Path("nowhere.jpg"), r"row 1: the image is missing"),
+        (Path("nowhere.jpg"), r"row 1: nowhere.jpg is missing"),
+        (np.zeros((4, 4)), r"row 1: expected a uint8 array"),
     ],
 )
 def test_what_is_no_image_is_refused_by_row(served: ProtoQuantModel, value: object, said: str):
@@ -188,10 +197,10 @@ def test_a_registered_model_answers_in_a_fresh_process(with_store: Workspace, tm
 
     (row,) = answer["rows"]
     assert [row["class_name"], row["probability"]] == pytest.approx(answer["direct"])
-    for form in ("from_path", "dataframe_split", "dataframe_records", "inputs", "instances"):
+    for form in ("from_path", "from_bytes", "dataframe_split", "dataframe_records", "inputs", "instances"):
         assert answer[form] == [row], form
-    assert len(json.loads(answer["top"][0]["contributions"])) == 1
-    parts = json.loads(row["contributions"])
+    assert len(answer["top"][0]["contributions"]) == 1
+    parts = row["contributions"]
     assert [part["contribution"] for part in parts] == pytest.approx(
         [part["score"] * part["weight"] for part in parts], abs=1e-5
     )

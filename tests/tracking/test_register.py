@@ -11,8 +11,9 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import Event
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.config import RegisterConfig
+from protoquant.tracking.measurements import Headline
 from protoquant.tracking.mlflow_api import Run
-from protoquant.tracking.register import RegisterResult, register
+from protoquant.tracking.register import RegisterResult, described, register
 from protoquant.tracking.registry import fetch_bundle
 from protoquant.tracking.store import Store, experiment_id, open_store
 
@@ -80,6 +81,27 @@ def test_the_run_and_the_version_say_where_the_model_comes_from(with_store: Work
     assert held.info.status == "FINISHED"
     assert held.data.params == {"seed": "0", "train.temperature": "[0.03, 0.05]"}
     assert held.data.metrics["evaluate.test.top1.value"] == 0.9
+
+
+def test_a_version_is_of_the_commit_that_came_after_it(with_store: Workspace, monkeypatch: pytest.MonkeyPatch):
+    states = {"git_commit": "a" * 40, "git_dirty": "true"}
+    monkeypatch.setattr("protoquant.tracking.lineage.git_state", lambda _: tuple(states.values()))
+    run(with_store)
+    assert not [text for text in run(with_store)[1] if "is of commit" in text]
+    states.update(git_commit="b" * 40, git_dirty="false")
+    assert "birds: version 1 is of commit bbbbbbbbbbbb now" in run(with_store)[1]
+    with reading(with_store) as store:
+        tags = store.client.get_model_version("birds", "1").tags
+    assert (tags["git_commit"], tags["git_dirty"]) == ("b" * 40, "false")
+    states.update(git_commit="c" * 40)
+    assert not [text for text in run(with_store)[1] if "is of commit" in text]
+
+
+def test_the_description_leads_to_the_report():
+    numbers = Headline(9, 2.5, 0.875, 0.9, 0.8, 0.95, 40, 0.95)
+    page = described(numbers, "http://127.0.0.1:5000", "7", "abc")
+    assert page.endswith("[Report](http://127.0.0.1:5000/#/experiments/7/runs/abc/artifacts/report/index.html)")
+    assert described(numbers, "sqlite:///mlflow.db", "7", "abc").endswith("Report: runs:/abc/report")
 
 
 def test_what_is_registered_is_the_bundle_without_pickles(with_store: Workspace, tmp_path: Path):

@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -10,9 +11,8 @@ from typer.testing import CliRunner, Result
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.promotion_lock import promoting
-from protoquant.tracking.registered import pages
 from protoquant.tracking.store import Store, open_store
-from protoquant.tracking.versions import Named, describe, list_versions
+from protoquant.tracking.versions import Named, _links, describe, list_versions
 from tests.tracking.made import Made, add, files_of
 
 GATES = "gates: {export: false, lock: false}\n"
@@ -97,14 +97,17 @@ def test_a_run_that_is_gone_and_a_verdict_that_cannot_be_read_leave_the_rest(
 
 
 def test_a_server_has_pages_and_a_file_has_none() -> None:
-    version = {"name": "birds", "version": 3, "run_id": "ab", "experiment_id": "1"}
-    found = pages("https://me:secret@host:5000/", **version)
+    version = SimpleNamespace(name="birds", version="3", run_id="ab")
+    run = SimpleNamespace(info=SimpleNamespace(experiment_id="1"))
+    found = _links("https://me:secret@host:5000/", version, run)
     assert vars(found) == {
         "run": "https://host:5000/#/experiments/1/runs/ab",
         "version": "https://host:5000/#/models/birds/versions/3",
         "report": "https://host:5000/#/experiments/1/runs/ab/artifacts/report/index.html",
     }
-    assert set(vars(pages("sqlite:///mlflow.db", **version)).values()) == {None}
+    gone = _links("http://host:5000", version, None)
+    assert (gone.run, gone.version, gone.report) == (None, "http://host:5000/#/models/birds/versions/3", None)
+    assert set(vars(_links("sqlite:///mlflow.db", version, run)).values()) == {None}
 
 
 def test_the_verbs_tell_the_life_of_a_version(store: Store, call: Callable[..., Result], tmp_path: Path) -> None:
