@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from protoquant.tracking.registry import find_named, point_alias
 from protoquant.tracking.store import Store
 from protoquant.tracking.versions import (
     ARCHIVED,
+    ASKED,
     BEFORE,
     BY,
     CHAMPION,
@@ -190,7 +192,11 @@ def _refuse_archived(version: ModelVersion) -> None:
 
 def _keep(store: Store, version: ModelVersion, verdict: Verdict) -> None:
     """Write the verdict on the version."""
-    tags = {GATES: json.dumps(verdict.to_dict(), ensure_ascii=False), VERDICT: verdict.word}
+    tags = {
+        GATES: json.dumps(verdict.to_dict(), ensure_ascii=False),
+        VERDICT: verdict.word,
+        ASKED: datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
     for tag, value in tags.items():
         store.client.set_model_version_tag(version.name, version.version, tag, value)
 

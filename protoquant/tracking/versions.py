@@ -19,17 +19,18 @@ from protoquant.tracking.registry import find_named, holds_bundle, model_names, 
 from protoquant.tracking.store import Store
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-GATES, VERDICT, ARCHIVED, BEFORE, FORCED, BY, ROLLED_BACK = (
+GATES, VERDICT, ASKED, ARCHIVED, BEFORE, FORCED, BY, ROLLED_BACK = (
     "gates",
     "gates_verdict",
+    "gates_asked",
     "archived",
     "champion_before",
     "champion_forced",
     "champion_by",
     "rolled_back",
 )
-"""Tags of a version: the verdict as JSON and in words; since when it is archived; the champions before it, the latest
-first; why it was forced; who made it champion; when and why it was rolled back from."""
+"""Tags of a version: the verdict as JSON, in words, and when it was given; since when the version is archived; the
+champions before it, the latest first; why it was forced; who made it champion; when and why it was rolled back from."""
 _NAMED = re.compile(r"(models:/)?(?P<name>[^/@:]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))?")
 _LINEAGE = ("bundle_digest", "data_digest", "weight_digest", "evaluation_digest", "lock_digest")
 _INTERVALS = {
@@ -111,9 +112,10 @@ class Listed:
         git: Commit, and whether anything was changed since.
         digests: Names of its content and of what it was made from.
         run_id: Its run.
-        links: Links of the server.
+        links: Pages of the server.
         gates: The whole verdict; None where there is none that can be read.
-        history: champion_before, champion_forced, champion_by, champion_since and rolled_back, where it has them.
+        history: Its tags gates_asked, champion_before, champion_forced, champion_by, champion_since and rolled_back, where
+            it has them.
     """
 
     name: str
@@ -165,7 +167,7 @@ def describe(store: Store, workspace: Workspace, version: ModelVersion) -> Liste
     """
     number, run, tags = int(version.version), _run(store, version), dict(version.tags)
     metrics = run.data.metrics if run else {}
-    history = (BEFORE, FORCED, BY, f"{CHAMPION}_since", ROLLED_BACK)
+    history = (ASKED, BEFORE, FORCED, BY, f"{CHAMPION}_since", ROLLED_BACK)
     return Listed(
         name=str(version.name),
         version=number,
