@@ -100,6 +100,8 @@ def promote(
         raise UsageError("to force a promotion, say why: --force --reason 'why'")
     version = named.find(store)
     name, number = str(version.name), int(version.version)
+    if said := version.tags.get(ROLLED_BACK):
+        on_event(MessageEvent(f"version {number} was rolled back from: {said}", "warning"))
     with tempfile.TemporaryDirectory(prefix="protoquant-") as folder:
         court = _Court(store, version, gates, workspace, root, Path(folder), on_event)
         for _ in range(_ROUNDS):
@@ -150,8 +152,6 @@ class _Court:
     @cached_property
     def _own(self) -> tuple[Candidate, Gate, Gate]:
         """The version with its files, and the gates that need no champion."""
-        if said := self.version.tags.get(ROLLED_BACK):
-            self.on_event(MessageEvent(f"version {self.version.version} was rolled back from: {said}", "warning"))
         challenger = gather(self.store, self.version, self.folder)
         lock = lock_gate(self.version.tags, self.workspace, on=self.gates.lock)
         return challenger, lock, export_gate(challenger, on=self.gates.export)

@@ -193,6 +193,13 @@ def find_named(store: Store, name: str, *, alias: str | None = None, version: in
     Raises:
         UsageError: There is none; the text names what there is.
     """
+    try:
+        if alias is not None:
+            return store.client.get_model_version_by_alias(name, alias)
+        return store.client.get_model_version(name, str(version))
+    except MlflowException as error:
+        if outage(error):
+            raise
     versions = {int(each.version): each for each in versions_of(store, name)}
     number = version if alias is None else _aliased(store, name, alias)
     if number not in versions:

@@ -114,8 +114,8 @@ class Listed:
         run_id: Its run.
         links: Pages of the server.
         gates: The whole verdict; None where there is none that can be read.
-        history: Its tags gates_asked, champion_before, champion_forced, champion_by, champion_since and rolled_back, where
-            it has them.
+        history: What it has of the tags gates_asked, champion_before, champion_forced, champion_by, champion_since and
+            rolled_back.
     """
 
     name: str

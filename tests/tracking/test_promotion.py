@@ -164,8 +164,8 @@ def test_files_that_are_gone_a_missing_alias_and_a_missing_version_are_told(
     shutil.rmtree(files_of(store, 1))
     with pytest.raises(UsageError, match="models:/birds/1 holds no ProtoQuant bundle, or its files are gone"):
         ask()
-    with pytest.raises(UsageError, match=r"has no alias 'chalenger' .*; did you mean 'challenger'\?"):
-        ask("models:/birds@chalenger")
+    with pytest.raises(UsageError, match=r"has no alias 'challenge' .*; did you mean 'challenger'\?"):
+        ask("models:/birds@challenge")
     with pytest.raises(UsageError, match=r"'birds' has no version 7 in .*; versions: 1$"):
         ask("models:/birds/7")
     with pytest.raises(UsageError, match=r"no registered model 'brids'"):

@@ -9,8 +9,9 @@ import pytest
 from protoquant.core.errors import ArtifactError, UnavailableError, UsageError
 from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
-from protoquant.tracking import rollback
+from protoquant.tracking import promotion, rollback
 from protoquant.tracking.evidence import gather
+from protoquant.tracking.gates import Gate, Verdict
 from protoquant.tracking.promotion import promote
 from protoquant.tracking.rollback import Rollback, archive, roll_back
 from protoquant.tracking.store import Store, open_store
@@ -25,8 +26,13 @@ def store(with_store: Workspace) -> Iterator[Store]:
 
 
 @pytest.fixture
-def line(store: Store, with_store: Workspace, tmp_path: Path) -> Callable[..., None]:
-    """Register as many versions as are named, and make them champion in the order given."""
+def line(store: Store, with_store: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Register as many versions as are named, and make them champion in the order given; the gates are not asked."""
+
+    def passed(court: Any, champion: int | None) -> Verdict:
+        return Verdict(int(court.version.version), champion, (Gate("accuracy", True, "as good"),), "")
+
+    monkeypatch.setattr(promotion._Court, "judge", passed)
 
     def make(*order: int) -> None:
         for number in range(max(order)):
@@ -75,8 +81,8 @@ def test_a_promotion_after_a_rollback_follows_the_present_champion(
     line(1, 2, 3)
     back(store, reason="calls wrens robins")
     assert tags(store, 3)["rolled_back"].endswith(": calls wrens robins")
-    told: list[Any] = []
     named = Named("birds", None, 3)
+    told: list[Any] = []
     promote(store, named, gates=NO_GIT, workspace=with_store, root=lambda: with_store.root, on_event=told.append)
     assert (told[0].level, "version 3 was rolled back from: " in told[0].text) == ("warning", True)
     assert tags(store, 3)["champion_before"] == "2 1"
