@@ -90,14 +90,13 @@ def _take(held: Held, name: str, clock: Clock) -> None:
     until = clock.now() + clock.patience
     while not _made(held):
         model = _model(held.client, held.name)
-        if model is None:
-            continue
-        if LOCK_TAG not in model.tags:
+        if model is not None and LOCK_TAG not in model.tags:
             raise ProtoQuantError(
                 f"a registered model {held.name!r} stands where the lock of promotions goes; give it another name"
             )
-        since = model.creation_timestamp / 1000
-        if clock.now() - since > STALE:
+        # One that is gone already was released between the two requests.
+        since = clock.now() if model is None else model.creation_timestamp / 1000
+        if model is not None and clock.now() - since > STALE:
             _set_aside(held, str(model.tags[LOCK_TAG]))
         elif clock.now() >= until:
             said = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
