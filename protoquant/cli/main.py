@@ -12,6 +12,7 @@ from protoquant.cli import (
     backbones,
     cache,
     config,
+    export,
     plan,
     pruning,
     reading,
@@ -67,6 +68,7 @@ for _stage in stages.VERBS:
 app.command(rich_help_panel=_READ)(reading.predict)
 app.command(rich_help_panel=_READ)(reading.explain)
 app.command(rich_help_panel=_READ)(assess.assess)
+app.command(rich_help_panel=_READ)(export.export)
 app.command(rich_help_panel=_READ)(reading.verify)
 app.command(rich_help_panel=_SMALLER)(pruning.prune)
 app.command(rich_help_panel=_SMALLER)(pruning.study)

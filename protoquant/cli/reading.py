@@ -91,15 +91,22 @@ def explain(
         Console().print(f"picture: {picture}", highlight=False, markup=False, soft_wrap=True)
 
 
-def verify(bundle: Annotated[Path, typer.Argument(help="A bundle folder.")]) -> None:
-    """Hold every file of a bundle against its digest."""
-    from protoquant.core.artifacts import artifact_digest
+def verify(path: Annotated[Path, typer.Argument(help="A bundle folder, or one that export wrote.")]) -> None:
+    """Hold every file of a bundle or an export against its digest."""
+    from protoquant.core.artifacts import MANIFEST, artifact_digest, read_json
+    from protoquant.export.card import KIND, open_card
     from protoquant.head.bundle import Bundle
 
-    opened = Bundle.open(bundle)
-    count = f"{len(opened.classes)} classes, {len(opened.prototypes)} prototypes"
+    manifest = read_json(path / MANIFEST) if (path / MANIFEST).is_file() else None
+    if isinstance(manifest, dict) and manifest.get("kind") == KIND:
+        card = open_card(path)
+        classes, prototypes = card.classes, len(card.prototypes)
+    else:
+        bundle = Bundle.open(path)
+        classes, prototypes = bundle.classes, len(bundle.prototypes)
+    count = f"{len(classes)} classes, {prototypes} prototypes"
     Console().print(
-        f"{bundle} is whole: {count}, digest {artifact_digest(bundle)}", highlight=False, markup=False, soft_wrap=True
+        f"{path} is whole: {count}, digest {artifact_digest(path)}", highlight=False, markup=False, soft_wrap=True
     )
 
 

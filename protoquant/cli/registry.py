@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from protoquant.cli import registry_diff
 from protoquant.core.errors import ConfigError, ProtoQuantError, UsageError
 from protoquant.core.log import listening
 from protoquant.core.workspace import Workspace
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from protoquant.tracking.gates import Verdict
     from protoquant.tracking.versions import Listed, Named
 
-app = typer.Typer(help="The registered versions of a model: look, promote, roll back, put away.", no_args_is_help=True)
+app = typer.Typer(
+    help="The registered versions of a model: look, compare, promote, roll back, put away.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Which = Annotated[
@@ -83,6 +86,9 @@ def show(which: Which = "", *, as_json: AsJson = False) -> None:
     Console().print(table, highlight=False, markup=False)
     if found.gates:
         _print_verdict(found.gates)
+
+
+app.command()(registry_diff.diff)
 
 
 @app.command()

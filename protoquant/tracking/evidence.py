@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from protoquant.core.events import OnEvent, track
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.data.table import ImageTable
+from protoquant.export.export import check_parity
 from protoquant.head.bundle import KIND, Bundle
 from protoquant.head.reference import Reference
 from protoquant.model import BATCH, Model
@@ -136,11 +136,7 @@ def export_gate(challenger: Candidate, *, on: bool) -> Gate:
     if not on:
         return Gate("export", None, OFF)
     try:
-        # By name, since export is an extra of its own.
-        parity = importlib.import_module("protoquant.export.export").check_parity(challenger.model())
-    except ModuleNotFoundError as error:
-        said = f"the model cannot be exported here: {error.name} is missing; pip install 'protoquant[export]'"
-        return Gate("export", False, said)
+        parity = check_parity(challenger.model())
     except ProtoQuantError as error:
         return Gate("export", False, f"the model cannot be exported: {error}")
     said = (

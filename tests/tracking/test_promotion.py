@@ -1,12 +1,11 @@
 import json
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -274,16 +273,17 @@ def test_the_gate_export_says_what_differs_or_what_is_missing(
 ) -> None:
     add(store, tmp_path / "one", GOOD)
     gates = GatesConfig(lock=False)
-    module: Any = ModuleType("protoquant.export.export")
     found = SimpleNamespace(logits=0.2, scores=1e-7, images=6, tolerance=1e-4, failure="logits of 'a' differ by 0.2")
-    module.check_parity = lambda model: found
+
+    def missing(model: object) -> None:
+        raise UsageError("ONNX needs onnx: pip install 'protoquant[export]'")
+
     monkeypatch.setattr("protoquant.tracking.evidence.Model", SimpleNamespace(load=lambda *_: None))
-    monkeypatch.setitem(sys.modules, "protoquant.export.export", None)
-    monkeypatch.setitem(sys.modules, "protoquant.export", ModuleType("protoquant.export"))
+    monkeypatch.setattr("protoquant.tracking.evidence.check_parity", missing)
     refused = ask(gates=gates).verdict
     assert refused.failed == ("export",)
-    assert "pip install 'protoquant[export]'" in refused.gates[-1].said
-    monkeypatch.setitem(sys.modules, "protoquant.export.export", module)
+    assert refused.gates[-1].said == "the model cannot be exported: ONNX needs onnx: pip install 'protoquant[export]'"
+    monkeypatch.setattr("protoquant.tracking.evidence.check_parity", lambda model: found)
     refused = ask(gates=gates).verdict
     assert refused.gates[-1].said.endswith("0.0001 is allowed: logits of 'a' differ by 0.2")
     found.failure = None

@@ -1,0 +1,102 @@
+"""The trained model as a module that torch can trace: bytes of images in; logits, presence and cells out."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.export.resize import resize_and_crop
+from protoquant.head.head import head_logits
+from protoquant.head.presence import competition
+from protoquant.model import Model
+
+_SMALL, _VARIANCE = 1e-12, 1e-6
+
+
+class Exportable(nn.Module):
+    """What ``Model.predict`` computes, without what no trace can hold: checks of values, and lists of images.
+
+    Args:
+        model: Only read; its tensors are shared where it is on the CPU, else copied there.
+    """
+
+    codes: Tensor
+    head: Tensor
+    prototypes: Tensor
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        bundle, backbone = model.bundle, model.backbone
+        cpu = torch.device("cpu")
+        self.backbone = backbone.model if backbone.device == cpu else copy.deepcopy(backbone.model).to(cpu)
+        self.layout = backbone.layout
+        self.preprocessing = backbone.spec.preprocessing
+        self.temperature = bundle.temperature
+        codebook = bundle.codebook.to(cpu)
+        self.norm = codebook.norm
+        self.rest = codebook.rest
+        self.register_buffer("codes", codebook.codes)
+        self.register_buffer("prototypes", bundle.prototypes)
+        self.register_buffer("head", bundle.head[:, bundle.prototypes])
+        self.eval()
+
+    def forward(
+        self, images: UInt8[Tensor, "n height width 3"]
+    ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n p"], Int64[Tensor, "n p 2"]]:
+        """Classify upright RGB images of one size.
+
+        Args:
+            images: As ``numpy.asarray`` of a picture gives them; any number, any height and width.
+
+        Returns:
+            Logits; presence of each prototype that the head uses, in [0, 1]; the row and column of its grid cell.
+        """
+        shares = self._shares(self._tokens(self._normalised(images)))
+        scores, cells = shares.index_select(2, self.prototypes).max(dim=1)
+        cols = self.layout.grid[1]
+        places = torch.stack([torch.div(cells, cols, rounding_mode="floor"), torch.remainder(cells, cols)], dim=-1)
+        return head_logits(scores, self.head), scores, places
+
+    def _normalised(self, images: Tensor) -> Float[Tensor, "n 3 p q"]:
+        mean, std = (255 * torch.tensor(part) for part in (self.preprocessing.mean, self.preprocessing.std))
+        return ((resize_and_crop(images, self.preprocessing) - mean) / std).permute(0, 3, 1, 2)
+
+    def _tokens(self, images: Float[Tensor, "n 3 p q"]) -> Float[Tensor, "n t d"]:
+        raw: Tensor = self.backbone.forward_features(images)  # type: ignore[operator]
+        if self.layout.axes == "NCHW":
+            raw = raw.permute(0, 2, 3, 1)
+        return raw.reshape(-1, self.layout.t + self.layout.prefix, self.layout.d)[:, self.layout.prefix :]
+
+    def _shares(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t k"]:
+        units = directions(tokens.to(torch.float32), self.norm)
+        background = None
+        if self.rest is not None:
+            against = (units @ self.rest.codes.T).clamp(-1.0, 1.0) / self.temperature + self.rest.weights
+            background = torch.logsumexp(against, dim=-1)
+        return competition((units @ self.codes.T).clamp(-1.0, 1.0), self.temperature, background)
+
+
+def directions(tokens: Float[Tensor, "n t d"], norm: FeatureNorm) -> Float[Tensor, "n t d"]:
+    """As ``FeatureNorm.units``, without its check for NaN, which would end the trace.
+
+    Args:
+        tokens: Patch tokens without prefix tokens, float32.
+        norm: The codebook's feature space.
+    """
+    if norm.name == "layernorm":
+        variance, middle = torch.var_mean(tokens, dim=-1, correction=0, keepdim=True)
+        return _unit((tokens - middle) / (variance + _VARIANCE).sqrt())
+    if norm.mean is None:
+        return _unit(tokens)
+    empty = (tokens == 0).all(dim=-1, keepdim=True)
+    moved = (tokens - norm.mean) @ norm.matrix if norm.matrix is not None else _unit(tokens) - norm.mean
+    return torch.where(empty, 0.0, _unit(moved))
+
+
+def _unit(vectors: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / norms.clamp_min(_SMALL)

@@ -1,0 +1,137 @@
+"""The exported ONNX model in use: numpy and onnxruntime, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from protoquant.core.errors import ArtifactError, DataError, UsageError
+from protoquant.data.images import open_image
+from protoquant.data.pixels import to_rgb, upright
+from protoquant.export.card import ONNX, Card, open_card
+from protoquant.export.onnx import open_onnx
+from protoquant.export.outputs import Outputs, Run
+
+BATCH = 32
+"""Images of one size per run, at most."""
+
+ImageLike = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class OnnxAnswer:
+    """What the exported model says of an image.
+
+    Attributes:
+        label: The class with the highest logit; of equals the lower.
+        class_name: Its name.
+        probability: Softmax of the logits at that class, in [0, 1].
+        abstains: Whether that logit lies below the threshold that the bundle holds; False without one.
+        logits: All class scores (c), >= 0.
+        scores: Presence of each prototype (p), in [0, 1]; ``card.prototypes`` says which code each is.
+        cells: Row and column of the grid cell that gave it (p, 2).
+    """
+
+    label: int
+    class_name: str
+    probability: float
+    abstains: bool
+    logits: np.ndarray
+    scores: np.ndarray
+    cells: np.ndarray
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An exported model; :meth:`open` is the way to get one.
+
+    Attributes:
+        card: What its outputs mean.
+        run: From uint8 images (n, height, width, 3) to the raw outputs.
+    """
+
+    card: Card
+    run: Run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> OnnxModel:
+        """Read an export folder, after holding every file against its digest.
+
+        Args:
+            folder: What ``protoquant export`` wrote.
+
+        Raises:
+            ArtifactError: It is missing, damaged, or holds no ONNX model.
+        """
+        path = Path(folder)
+        card = open_card(path)
+        if not (path / ONNX).is_file():
+            raise ArtifactError(f"{path} holds no {ONNX}; run protoquant export with --format onnx or both")
+        return cls(card, open_onnx(path / ONNX))
+
+    def predict(self, images: Sequence[ImageLike]) -> list[OnnxAnswer]:
+        """Classify images.
+
+        Args:
+            images: Paths, PIL images, or uint8 arrays (height, width, 3); of any sizes.
+
+        Returns:
+            One answer for each image, in order.
+
+        Raises:
+            DataError: One of them cannot be read as an image; the message names it.
+        """
+        if isinstance(images, str | Path | Image.Image | np.ndarray):
+            raise UsageError("predict takes a list of images, got a single one; write predict([image])")
+        opened = [self._open(image, place) for place, image in enumerate(images)]
+        found: dict[int, OnnxAnswer] = {}
+        for places in _of_one_size(opened):
+            outputs = self.run(np.stack([opened[place] for place in places]))
+            found |= {place: self._answer(outputs, row) for row, place in enumerate(places)}
+        return [found[place] for place in range(len(images))]
+
+    def _answer(self, outputs: Outputs, row: int) -> OnnxAnswer:
+        logits = outputs.logits[row]
+        label = int(logits.argmax())
+        powers = np.exp(logits.astype(np.float64) - float(logits[label]))
+        below = self.card.abstain_below
+        return OnnxAnswer(
+            label=label,
+            class_name=self.card.classes[label],
+            probability=float(1.0 / powers.sum()),
+            abstains=below is not None and float(logits[label]) < below,
+            logits=logits,
+            scores=outputs.scores[row],
+            cells=outputs.cells[row],
+        )
+
+    def _open(self, image: ImageLike, position: int) -> np.ndarray:
+        """Open whatever the caller gave as upright RGB bytes, a large JPEG at a fraction as the bundle's model does."""
+        if isinstance(image, str | Path):
+            return np.asarray(open_image(Path(image), at_least=self.card.at_least))
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise DataError(
+                    f"image {position}: expected a uint8 array (height, width, 3), got {image.dtype} {image.shape}"
+                )
+            return image
+        if not isinstance(image, Image.Image):
+            raise DataError(
+                f"image {position}: expected a path, a PIL image or a uint8 array, got {type(image).__name__}"
+            )
+        try:
+            return np.asarray(to_rgb(upright(image)))
+        except (OSError, ValueError) as error:
+            raise DataError(f"image {position}: cannot be read as RGB ({error}); convert it first") from error
+
+
+def _of_one_size(images: Sequence[np.ndarray]) -> list[list[int]]:
+    """Places of the images that can be run together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(place)
+    return [places[start : start + BATCH] for places in groups.values() for start in range(0, len(places), BATCH)]

@@ -1,0 +1,41 @@
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from protoquant.core.events import Event
+from protoquant.export import export as step
+from protoquant.export.export import ExportResult, export
+from protoquant.model import Model
+from tests.export.tiny import write_bundle
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model of random weights and what export made of it, once for all tests: a trace takes seconds."""
+
+    model: Model
+    result: ExportResult
+    told: list[str]
+
+    @property
+    def folder(self) -> Path:
+        return self.result.out
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    model = Model.load(write_bundle(tmp_path_factory.mktemp("convnext"), "test_convnext"))
+    events: list[Event] = []
+    result = export(model, out=tmp_path_factory.mktemp("exported") / "export", on_event=events.append)
+    return Exported(model, result, [event.text for event in events])
+
+
+@pytest.fixture
+def fast(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export that takes the finished files in place of a new trace."""
+    copy = {name: lambda program, file: shutil.copy(exported.folder / file.name, file) for name in ("onnx", "torch")}
+    monkeypatch.setattr(step, "trace", lambda model: None)
+    monkeypatch.setattr(step, "_WRITE", copy)
+    monkeypatch.setattr(step, "_RUNS", 1)
