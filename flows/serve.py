@@ -16,6 +16,7 @@ from flows.evaluate_model import evaluate_model
 from flows.experiment import experiment
 from flows.form import CLONE
 from flows.late import tell_late_runs
+from flows.promote import promote
 from flows.recovery import recover
 from flows.slots import make_slots
 from flows.sweep import sweep
@@ -60,7 +61,7 @@ def offer() -> None:
     # Prefect's functions answer at once outside of an event loop, and with a coroutine inside of one.
     offered = [
         cast("RunnerDeployment", flow.to_deployment(flow.name, description=flow.description))
-        for flow in (experiment, sweep, evaluate_model)
+        for flow in (experiment, sweep, evaluate_model, promote)
     ]
     for deployment in offered:
         found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it

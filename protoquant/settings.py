@@ -19,6 +19,7 @@ from protoquant.features.config import ExtractConfig
 from protoquant.head.config import TrainConfig
 from protoquant.search import SweepConfig
 from protoquant.tracking.config import RegisterConfig
+from protoquant.tracking.gates_config import GatesConfig
 
 
 class Settings(Section):
@@ -34,6 +35,7 @@ class Settings(Section):
     visualize: VisualizeConfig = Field(default_factory=VisualizeConfig)
     register_: RegisterConfig = Field(default_factory=RegisterConfig, alias="register")
     sweep: SweepConfig = Field(default_factory=SweepConfig)
+    gates: GatesConfig = Field(default_factory=GatesConfig)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -17,7 +17,7 @@ from protoquant.cli import (
     plan,
     pruning,
     reading,
-    registry_diff,
+    registry,
     runs,
     serve,
     stages,
@@ -82,10 +82,10 @@ app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MANAGE)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MANAGE)
+app.add_typer(registry.app, name="registry", rich_help_panel=_MANAGE)
 app.add_typer(tracking.app, name="tracking", rich_help_panel=_MANAGE)
 app.add_typer(storage.app, name="storage", rich_help_panel=_MANAGE)
 app.command(rich_help_panel=_MANAGE)(storage.publish)
-app.command("registry-diff", hidden=True)(registry_diff.diff)
 
 
 def main() -> None:

@@ -31,7 +31,10 @@ class RegisterConfig(Section):
     @field_validator("alias")
     @classmethod
     def _not_reserved(cls, alias: str) -> str:
-        """MLflow keeps ``latest`` and ``v1``, ``v2``, ... for itself."""
+        """MLflow keeps ``latest`` and ``v1``, ``v2``, ... for itself; ``champion`` is moved behind gates."""
+        if alias.lower() == "champion":
+            message = f"must not be {alias!r}, which only protoquant registry promote gives; take 'challenger'"
+            raise ValueError(message)
         if alias.lower() == "latest" or re.fullmatch(r"v\d+", alias, flags=re.IGNORECASE):
             message = f"must not be 'latest' or a version such as 'v1', which MLflow reserves, got {alias!r}"
             raise ValueError(message)

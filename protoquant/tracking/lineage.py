@@ -98,10 +98,21 @@ def lock_digest(lock: Path) -> str:
     Raises:
         ArtifactError: The file is not the YAML that DVC writes.
     """
-    if not lock.is_file():
-        return NONE
+    return lock_digest_of(lock.read_bytes(), lock) if lock.is_file() else NONE
+
+
+def lock_digest_of(held: bytes, lock: Path) -> str:
+    """The same of what a dvc.lock holds.
+
+    Args:
+        held: The bytes of the file.
+        lock: What an error calls it.
+
+    Raises:
+        ArtifactError: It is not the YAML that DVC writes.
+    """
     try:
-        content = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))
+        content = YAML(typ="safe").load(held)
         stages = dict(content["stages"])
     except (YAMLError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{lock} is damaged: no stages in it; restore it from git or run dvc repro") from error

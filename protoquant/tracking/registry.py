@@ -19,6 +19,8 @@ from protoquant.tracking.mlflow_api import FileInfo, MlflowClient, MlflowExcepti
 from protoquant.tracking.outage import outage
 from protoquant.tracking.store import ALREADY, Store, open_store
 
+LOCK_TAG = "promotion_lock"
+"""Tag of the registered models that are no models but locks of promotions."""
 _ARTIFACTS = "artifacts"
 _BUNDLE = "artifacts/bundle"
 _FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model"
@@ -151,14 +153,19 @@ def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) ->
         ProtoQuantError: There is no store, or it cannot be reached.
     """
     with open_store(workspace, create=False) as store:
-        root = _resolved(store, uri)
-        if not holds_bundle(root):
-            message = f"{uri} holds no ProtoQuant bundle, or its files are gone from the store at {store.place}"
-            raise UsageError(message)
-        folder = into or _folder_of_process()
-        bundle = _download(f"{root}/{_BUNDLE}", folder)
-        others = [file.path for file in _listed(f"{root}/{_ARTIFACTS}") if Path(file.path).name != "bundle"]
-        weights = _download(f"{root}/{_ARTIFACTS}/{Path(others[0]).name}", folder) if others else None
+        return fetch_from(store, uri, into=into)
+
+
+def fetch_from(store: Store, uri: str, *, into: Path | None = None) -> Fetched:
+    """The same from a store that is open."""
+    root = _resolved(store, uri)
+    if not holds_bundle(root):
+        message = f"{uri} holds no ProtoQuant bundle, or its files are gone from the store at {store.place}"
+        raise UsageError(message)
+    folder = into or _folder_of_process()
+    bundle = _download(f"{root}/{_BUNDLE}", folder)
+    others = [file.path for file in _listed(f"{root}/{_ARTIFACTS}") if Path(file.path).name != "bundle"]
+    weights = _download(f"{root}/{_ARTIFACTS}/{Path(others[0]).name}", folder) if others else None
     return Fetched(bundle, weights)
 
 
@@ -174,6 +181,61 @@ def resolve(uri: str, *, workspace: Workspace) -> str:
     """
     with open_store(workspace, create=False) as store:
         return _resolved(store, uri)
+
+
+def model_names(store: Store) -> list[str]:
+    """The registered models, in order, without the locks of promotions."""
+    found: list[str] = []
+    token = None
+    while True:
+        page = store.client.search_registered_models(page_token=token)
+        found += [str(model.name) for model in page if LOCK_TAG not in model.tags]
+        token = page.token
+        if not token:
+            return sorted(found)
+
+
+def find_named(store: Store, name: str, *, alias: str | None = None, version: int | None = None) -> ModelVersion:
+    """Find a version by its name and its number or alias.
+
+    Args:
+        store: An open store.
+        name: Name of the registered model.
+        alias: An alias; with it ``version`` is not looked at.
+        version: The number.
+
+    Raises:
+        UsageError: There is none; the text names what there is.
+    """
+    try:
+        if alias is not None:
+            return store.client.get_model_version_by_alias(name, alias)
+        return store.client.get_model_version(name, str(version))
+    except MlflowException as error:
+        if outage(error):
+            raise
+    versions = {int(each.version): each for each in versions_of(store, name)}
+    number = version if alias is None else _aliased(store, name, alias)
+    if number not in versions:
+        known = ", ".join(map(str, versions)) or "none"
+        message = f"the model {name!r} has no version {number} in {store.place}; versions: {known}"
+        raise UsageError(message)
+    return versions[number]
+
+
+def versions_of(store: Store, name: str) -> list[ModelVersion]:
+    """The versions of a registered model, the first one first.
+
+    Raises:
+        UsageError: There is no such model; the text names those there are.
+    """
+    models = model_names(store)
+    if name not in models:
+        known = ", ".join(models) or "none"
+        message = f"no registered model {name!r} in {store.place}{suggest(name, models)}; registered: {known}"
+        raise UsageError(message)
+    found = store.client.search_model_versions(f"name = '{name}'")
+    return sorted(found, key=lambda version: int(version.version))
 
 
 def _listed(uri: str) -> list[FileInfo]:
@@ -194,27 +256,13 @@ def _folder_of_process() -> Path:
 def _resolved(store: Store, uri: str) -> str:
     """Turn a URI into the root of the model's files and check that the named thing exists."""
     if match := _MODEL_URI.fullmatch(uri):
-        name = match["name"]
-        versions = _versions(store, name)
-        version = _aliased(store, name, match["alias"]) if match["alias"] else int(match["version"])
-        if version not in versions:
-            known = ", ".join(map(str, versions)) or "none"
-            message = f"the model {name!r} has no version {version} in {store.place}; versions: {known}"
-            raise UsageError(message)
-        return f"models:/{name}/{version}"
+        number = int(match["version"]) if match["version"] else None
+        version = find_named(store, match["name"], alias=match["alias"], version=number)
+        return f"models:/{version.name}/{version.version}"
     if match := _RUN_URI.fullmatch(uri):
         return _model_of_run(store, match["run"], match["model"] or MODEL)
     message = f"expected {_FORMS}, got {uri!r}"
     raise UsageError(message)
-
-
-def _versions(store: Store, name: str) -> list[int]:
-    models = sorted(model.name for model in store.client.search_registered_models())
-    if name not in models:
-        known = ", ".join(models) or "none"
-        message = f"no registered model {name!r} in {store.place}{suggest(name, models)}; registered: {known}"
-        raise UsageError(message)
-    return sorted(int(version.version) for version in store.client.search_model_versions(f"name = '{name}'"))
 
 
 def _aliased(store: Store, name: str, alias: str) -> int:

@@ -80,7 +80,7 @@ class Served:
             self.runner = subprocess.Popen(
                 [sys.executable, "-m", "flows.serve"], cwd=self.job.root, env=environment, stdout=log, stderr=log
             )
-        last = "evaluate-model"  # the runner offers them one after the other
+        last = "promote"  # the runner offers them one after the other
         wait_for(lambda: self.deployment(last), f"the deployments\n{self.log.read_text()[-2000:]}", 90)
 
     def stop(self) -> None:

@@ -128,3 +128,20 @@ def test_a_registered_model_is_measured_on_a_data_set(served: Served) -> None:
     wrong = served.start(params | {"model": "models:/protoqant@challenger"}, "evaluate-model")
     name, message = served.end(wrong)
     assert (name, "did you mean 'protoquant'?" in message) == ("Failed", True), message
+
+
+def test_a_registered_model_is_promoted_by_its_gates(served: Served) -> None:
+    # The lock of a run is in its experiment; export is measured elsewhere.
+    params = served.job.root / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("  export: true", "  export: false"))
+    run = served.start({"model": "models:/protoquant@challenger"}, "promote")
+    name, message = served.end(run)
+    assert (name, message.startswith("protoquant@champion is version ")) == ("Completed", True), message
+    rows = {row["gate"]: row for row in json.loads(served.artifacts(run)["gates"]["data"])}
+    assert rows["lock"]["why"].startswith("its dvc.lock is that of commit ")
+    assert rows["accuracy"]["why"] == "no champion yet"
+    run = served.start({"model": "models:/protoqant@challenger"}, "promote")
+    name, message = served.end(run)
+    assert (name, "did you mean 'protoquant'?" in message) == ("Failed", True), message
+    params.write_text(before)

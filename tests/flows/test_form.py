@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flows.form import FIELDS, RunOptions, experiment_form
+from flows.promote import Candidate
 from protoquant.settings import Settings, read_params
 
 ROOT = Path(__file__).parents[2]
@@ -49,3 +50,23 @@ def test_every_key_exists() -> None:
     for key in FIELDS.values():
         section, _, name = key.rpartition(".")
         assert name in (values[section] if section else values)
+
+
+def test_the_form_of_a_promotion_takes_a_version_and_no_empty_reason() -> None:
+    schema = Candidate.model_json_schema()
+    assert all(field["description"] for field in schema["properties"].values())
+    assert schema["additionalProperties"] is False
+    filled = Candidate()
+    assert (filled.model, filled.force) == ("models:/protoquant@challenger", None)
+    assert filled.words("models:/protoquant/3") == ["protoquant", "registry", "promote", "models:/protoquant/3"]
+    forced = Candidate(model="models:/birds/3", force="it names owls rightly")
+    assert forced.words(forced.model)[-3:] == ["--force", "--reason", "it names owls rightly"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"model": "runs:/ab/model"}, {"model": "models:/birds/latest"}, {"force": ""}, {"force": "  "}, {"forse": "x"}],
+)
+def test_an_impossible_promotion_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Candidate.model_validate(wrong)

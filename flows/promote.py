@@ -1,0 +1,102 @@
+"""The flow ``promote``: a registered version becomes champion if every gate lets it pass."""
+
+from typing import TYPE_CHECKING, Any
+
+from prefect import State, flow
+from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.form import CLONE
+from flows.orphan import end_with_runner
+from flows.recovery import end_tasks
+from flows.stages import process_task
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.workspace import Workspace
+from protoquant.pipeline.environment import environment_of
+from protoquant.pipeline.isolated import run_name
+from protoquant.pipeline.lease import lease
+from protoquant.pipeline.retention import prune_runs
+from protoquant.tracking.address import check_tracking
+
+if TYPE_CHECKING:
+    from protoquant.tracking.versions import Listed
+
+_VERDICT = {True: "passed", False: "refused", None: "off"}
+
+
+class Candidate(BaseModel):
+    """Which version wants to be champion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        "models:/protoquant@challenger",
+        pattern=r"^models:/[^/@]+(@[^/@]+|/\d+)$",
+        description="the registered version: models:/NAME@ALIAS or models:/NAME/VERSION",
+        json_schema_extra={"position": 0},
+    )
+    force: str | None = Field(
+        None,
+        pattern=r"\S",
+        max_length=500,
+        description="why it is to be champion whatever the gates say, kept on the version; empty: the gates decide",
+        json_schema_extra={"position": 1},
+    )
+
+    def words(self, uri: str) -> list[str]:
+        """The command that promotes a version.
+
+        Args:
+            uri: The version.
+        """
+        forced = ["--force", "--reason", self.force] if self.force else []
+        return ["protoquant", "registry", "promote", uri, *forced]
+
+
+@flow(
+    name="promote",
+    description="Makes a registered version champion if every gate lets it pass; the verdict is on the page.",
+    on_crashed=[end_tasks],
+    on_cancellation=[end_tasks],
+    persist_result=False,
+)
+def promote(params: Candidate = Candidate()) -> State[Any]:  # noqa: B008
+    """Ask the gates, and move the champion.
+
+    Args:
+        params: What the form holds.
+    """
+    end_with_runner()
+    folder = Workspace(CLONE).runs / run_name(str(flow_run.name), str(flow_run.id))
+    try:
+        check_tracking(Workspace(CLONE))
+        prune_runs(CLONE)
+        with lease(folder) as held:
+            uri, before = _looked_up(params.model)
+            task = process_task("promote", params.words(uri), CLONE, environment_of(CLONE, CLONE), held)
+            state = task(return_state=True)
+            _, after = _looked_up(uri)
+            if after.gates and after.history.get("gates_asked") != before.history.get("gates_asked"):
+                rows = [
+                    {"gate": gate.name, "verdict": _VERDICT[gate.passed], "why": gate.said}
+                    for gate in after.gates.gates
+                ]
+                create_table_artifact(rows, key="gates", description=f"{after.verdict}; {after.gates.beside}")
+            if not state.is_completed():
+                return Failed(message=state.message)
+            return Completed(message=f"{after.name}@champion is version {after.version}")
+    except ProtoQuantError as error:
+        return Failed(message=" ".join(str(error).split()))
+
+
+def _looked_up(model: str) -> "tuple[str, Listed]":
+    """The version by its number, so that an alias that moves meanwhile changes nothing, and what is known of it."""
+    from protoquant.tracking.store import open_store
+    from protoquant.tracking.versions import Named, describe
+
+    workspace = Workspace(CLONE)
+    with open_store(workspace, create=False) as store:
+        found = describe(store, workspace, Named.parse(model).find(store))
+    return f"models:/{found.name}/{found.version}", found

@@ -1,0 +1,119 @@
+"""Versions in a registry, made fast: true bundles of two classes whose answers, codes and weights a test chooses."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.entities import LoggedModelOutput
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.core.artifacts import artifact_digest, writing
+from protoquant.features.spec import BackboneSpec
+from protoquant.head.bundle import KIND, Bundle
+from protoquant.head.provenance import COLUMNS
+from protoquant.head.reference import BINS, Reference
+from protoquant.tracking.gates_config import GatesConfig
+from protoquant.tracking.registry import create_version, point_alias
+from protoquant.tracking.store import Store, experiment_id
+
+CLASSES = ("wren", "robin")
+N = 40
+NO_GIT = GatesConfig(export=False, lock=False)
+IMAGES = "a" * 64
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle that answers ``wrong`` of 40 validation images wrongly."""
+
+    wrong: int = 2
+    weights: tuple[tuple[float, ...], ...] = ((2.0, 0.0, 0.0), (0.0, 3.0, 0.0))
+    cosine: float = 0.8
+    dead_share: float = 0.1
+    images: str = IMAGES
+    reference: bool = True
+    first: str = "image"
+    metrics: dict[str, float] = field(default_factory=lambda: {"evaluate.validation.stability.prediction.value": 0.9})
+
+    def write(self, out: Path) -> str:
+        """Write the bundle; returns its digest."""
+        head = torch.tensor(self.weights)
+        used = (head > 0).any(dim=0).nonzero().flatten().tolist()
+        patches = [(code, rank, f"{code}.png", 0, 0, 0, self.cosine - rank / 10) for code in used for rank in range(2)]
+        bundle = Bundle(
+            codebook=Codebook(torch.eye(3, 4), FeatureNorm("l2")),
+            head=head,
+            temperature=0.1,
+            classes=CLASSES,
+            grid=(2, 2),
+            backbone=spec(),
+            params={},
+            provenance=pd.DataFrame(patches, columns=list(COLUMNS)).astype(COLUMNS),
+            metrics={"validation": {"top1": 1 - self.wrong / N}},
+            reference=self._reference(tuple(used)) if self.reference else None,
+        )
+        with writing(out, KIND, {"images/validation": self.images}) as folder:
+            bundle.save(folder, pd.DataFrame({"selected": [1]}))
+        return artifact_digest(out)
+
+    def _reference(self, used: tuple[int, ...]) -> Reference:
+        label = np.arange(N) % 2
+        predicted = np.where(np.arange(N) < self.wrong, 1 - label, label)
+        names = [f"{self.first}-{number:02d}.png" for number in range(N)]
+        answers = pd.DataFrame(
+            {"image_id": names, "label": label, "predicted": predicted, "probability": 0.9, "logit": 3.0}
+        )
+        counts = np.ones((len(used), BINS), dtype=np.int64)
+        return Reference(
+            answers, used, {"train": counts, "validation": counts.copy()}, 0.5, {"dead_share": self.dead_share}
+        )
+
+
+@cache
+def spec() -> BackboneSpec:
+    """What an artifact says of a small backbone; its weights are nowhere, and nobody asks for them."""
+    import tempfile
+
+    import timm
+    from safetensors.torch import save_file
+
+    from protoquant.features.backbone import Backbone
+    from protoquant.features.config import ExtractConfig
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "own.safetensors"
+        save_file(timm.create_model("test_convnext").state_dict(), file)
+        given = ExtractConfig(backbone="test_convnext", weights="file", weights_file=str(file))
+        return Backbone.load(given, "cpu").spec
+
+
+def add(store: Store, folder: Path, made: Made | None = None, *, name: str = "birds", **tags: str) -> int:
+    """Register a bundle as ``register`` does, without MLflow's packing; it becomes challenger. Returns the version."""
+    made = made or Made()
+    digest = made.write(folder / "artifacts" / "bundle")
+    experiment = experiment_id(store, name)
+    run_id = store.client.create_run(experiment).info.run_id
+    for metric, value in made.metrics.items():
+        store.client.log_metric(run_id, metric, value)
+    model = store.client.create_logged_model(experiment, name="model", source_run_id=run_id)
+    store.client.log_model_artifacts(model.model_id, str(folder))
+    store.client.finalize_logged_model(model.model_id, "READY")
+    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    found: dict[str, Any] = {"bundle_digest": digest, "test_accuracy": "0.9000", "validation_accuracy": "0.9500"}
+    version = create_version(
+        store.client, name, model_id=model.model_id, run_id=run_id, tags=found | tags, description="A sentence."
+    )
+    point_alias(store.client, name, "challenger", int(version.version))
+    return int(version.version)
+
+
+def files_of(store: Store, version: int, name: str = "birds") -> Path:
+    """The folder of a version's bundle in a store on disk."""
+    source = store.client.get_model_version(name, str(version)).source
+    (found,) = store.artifacts.rglob(f"{source.removeprefix('models:/')}/artifacts/artifacts/bundle")
+    return found
