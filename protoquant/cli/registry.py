@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -52,18 +53,18 @@ def show_list(
     if as_json:
         typer.echo(json.dumps([each.to_dict() for each in found], indent=2))
         return
-    table = Table("model", "version", "alias", "created, UTC", "validation", "test", "per class", "gates", "files")
+    table = Table(box=SIMPLE)
+    for title in ("version", "alias", "made", "val.", "test", "per class", "gates"):
+        table.add_column(title, no_wrap=title in ("version", "made"))
     for each in found:
         table.add_row(
-            each.name,
-            str(each.version),
+            f"{each.name}/{each.version}",
             ", ".join((*each.aliases, *(["archived"] if each.archived else []))),
-            each.created[:16].replace("T", " "),
-            _accuracy(each, "validation"),
-            _accuracy(each, "test"),
-            "" if each.class_size is None else f"{each.class_size:.2f}",
-            each.verdict or "not asked",
-            "there" if each.whole else "GONE",
+            each.created[:10],
+            _share(each, "validation"),
+            _share(each, "test"),
+            "" if each.class_size is None else f"{each.class_size:.1f}",
+            (each.verdict or "not asked") if each.whole else "files GONE",
         )
     Console().print(table, highlight=False, markup=False)
 
@@ -176,6 +177,11 @@ def _named(which: str, workspace: Workspace) -> Named:
     except ConfigError as error:
         raise UsageError(f"name a registered model, or run where params.yaml names one: {error}") from error
     return Named(register.name, register.alias or CHALLENGER, None)
+
+
+def _share(version: Listed, split: str) -> str:
+    found = version.accuracy.get(split)
+    return "" if found is None else f"{found['value']:.4f}"
 
 
 def _accuracy(version: Listed, split: str) -> str:
