@@ -53,8 +53,8 @@ def show_list(
     if as_json:
         typer.echo(json.dumps([each.to_dict() for each in found], indent=2))
         return
-    table = Table(box=SIMPLE)
-    for title in ("version", "alias", "made", "val.", "test", "per class", "gates"):
+    table = Table(box=SIMPLE, pad_edge=False)
+    for title in ("version", "alias", "made", "val.", "test", "size", "gates"):
         table.add_column(title, no_wrap=title in ("version", "made"))
     for each in found:
         table.add_row(
@@ -64,7 +64,7 @@ def show_list(
             _share(each, "validation"),
             _share(each, "test"),
             "" if each.class_size is None else f"{each.class_size:.1f}",
-            (each.verdict or "not asked") if each.whole else "files GONE",
+            (each.verdict or "-") if each.whole else "files GONE",
         )
     Console().print(table, highlight=False, markup=False)
 
