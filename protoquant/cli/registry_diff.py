@@ -38,7 +38,7 @@ def diff(
 
     _check(out, images)
     one, other = _opened(before), _opened(after)
-    found = compare(one, other, names=_names(before, after))
+    found = compare(one, other, names=_names(before, after), test=_on_test(before, after))
     if out is not None:
         from protoquant.comparison.page import render
 
@@ -72,6 +72,22 @@ def _opened(source: str) -> Bundle:
 
         return Bundle.open(fetch_bundle(source, workspace=Workspace(Path.cwd())).bundle)
     return Bundle.open(Path(source))
+
+
+def _on_test(before: str, after: str) -> tuple[dict[str, float], dict[str, float]] | None:
+    """What the registry knows of two versions on test images; None where one is no version of it."""
+    if not (before.startswith("models:/") and after.startswith("models:/")):
+        return None
+    from protoquant.core.workspace import Workspace
+    from protoquant.tracking.store import open_store
+    from protoquant.tracking.versions import Named, describe
+
+    workspace = Workspace(Path.cwd())
+    with open_store(workspace, create=False) as store:
+        one, other = (describe(store, workspace, Named.parse(uri).find(store)) for uri in (before, after))
+    measured = [each.accuracy.get("test") for each in (one, other)]
+    values = [float(found["value"] or 0.0) for found in measured if found is not None]
+    return ({"accuracy": values[0]}, {"accuracy": values[1]}) if len(values) == len(measured) else None
 
 
 def _names(before: str, after: str) -> tuple[str, str]:

@@ -26,7 +26,7 @@ def register(store: Store, folder: Path) -> None:
     store.client.log_model_artifacts(model.model_id, str(folder))
     store.client.finalize_logged_model(model.model_id, "READY")
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    tags = {"bundle_digest": folder.name}
+    tags = {"bundle_digest": folder.name, "test_accuracy": "0.9000"}
     create_version(store.client, "birds", model_id=model.model_id, run_id=run_id, tags=tags, description="")
 
 
@@ -46,3 +46,4 @@ def test_versions_are_fetched_and_compared(
     plain = json.loads(done.stdout)
     assert plain["names"] == ["birds@champion", "birds/2"]
     assert plain["verdicts"] == {"kept": 2, "moved": 0, "new": 1, "lost": 1}
+    assert [(each["name"], each["before"], each["after"]) for each in plain["test_numbers"]] == [("accuracy", 0.9, 0.9)]
