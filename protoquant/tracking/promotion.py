@@ -154,6 +154,8 @@ class _Court:
         """The version with its files, and the gates that need no champion."""
         challenger = gather(self.store, self.version, self.folder)
         lock = lock_gate(self.version.tags, self.workspace, on=self.gates.lock)
+        if self.gates.export:
+            self.on_event(MessageEvent("the model is exported and compared with its export, which takes a while"))
         return challenger, lock, export_gate(challenger, on=self.gates.export)
 
     def _champion(self, number: int | None) -> Candidate | str | None:
