@@ -2,7 +2,7 @@
 SHELL := bash
 PYTHON ?= python3
 VENV := .venv
-BENCHMARKS := extract sweep scale kmeans head accuracy levers grounding drift
+BENCHMARKS := extract sweep scale kmeans head accuracy levers grounding drift serving load
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
