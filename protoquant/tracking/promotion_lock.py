@@ -109,7 +109,8 @@ def _made(held: Held) -> bool:
     try:
         held.client.create_registered_model(held.name, tags={LOCK_TAG: held.token}, description=_DESCRIPTION)
     except MlflowException as error:
-        if error.error_code not in ALREADY:
+        # MLflow looks for the one that is there; it says that there is none if that was released at this moment.
+        if error.error_code not in (*ALREADY, _GONE):
             raise
         # Where the answer to the first try was lost, MLflow's client has asked again, and it is ours.
         model = _model(held.client, held.name)

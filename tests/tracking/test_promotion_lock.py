@@ -1,10 +1,11 @@
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
 from protoquant.core.workspace import Workspace
+from protoquant.tracking.mlflow_api import MlflowException
 from protoquant.tracking.promotion_lock import STALE, Clock, promoting
 from protoquant.tracking.registry import LOCK_TAG, find_named, model_names
 from protoquant.tracking.store import Store, open_store
@@ -66,11 +67,8 @@ def test_one_at_a_time(store: Store) -> None:
             held.check()
             inside.remove(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(work, range(4)))
     assert most == [1, 1, 1, 1]
     assert locks(store) == []
 
@@ -128,6 +126,22 @@ def test_a_model_of_the_locks_name_is_no_lock(store: Store) -> None:
     with pytest.raises(ProtoQuantError, match="stands where the lock of promotions goes"), promoting(store, "birds"):
         pass
     assert store.client.get_registered_model(NAME)
+
+
+def test_a_lock_that_is_released_while_mlflow_refuses_is_asked_for_again(store: Store, monkeypatch) -> None:
+    create, refusals = store.client.create_registered_model, ["RESOURCE_DOES_NOT_EXIST"]
+
+    def late(*words: object, **named: object) -> object:
+        if refusals:
+            error = MlflowException("not found")
+            error.error_code = refusals.pop()
+            raise error
+        return create(*words, **named)
+
+    monkeypatch.setattr(store.client, "create_registered_model", late)
+    with promoting(store, "birds", Time(0.0).clock()) as held:
+        held.check()
+    assert locks(store) == []
 
 
 def test_an_answer_that_was_lost_on_the_way_does_not_lock_oneself_out(store: Store, monkeypatch) -> None:
