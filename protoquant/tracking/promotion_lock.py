@@ -90,19 +90,20 @@ def _take(held: Held, name: str, clock: Clock) -> None:
     until = clock.now() + clock.patience
     while not _made(held):
         model = _model(held.client, held.name)
-        if model is not None and LOCK_TAG not in model.tags:
+        # One that is gone was released between two requests; one without its tag is just being deleted, or is no lock.
+        token = None if model is None else model.tags.get(LOCK_TAG)
+        since = clock.now() if model is None else model.creation_timestamp / 1000
+        if token and clock.now() - since > STALE:
+            _set_aside(held, str(token))
+        elif clock.now() < until:
+            clock.sleep(clock.pause)
+        elif model is not None and token is None:
             raise ProtoQuantError(
                 f"a registered model {held.name!r} stands where the lock of promotions goes; give it another name"
             )
-        # One that is gone already was released between the two requests.
-        since = clock.now() if model is None else model.creation_timestamp / 1000
-        if model is not None and clock.now() - since > STALE:
-            _set_aside(held, str(model.tags[LOCK_TAG]))
-        elif clock.now() >= until:
+        else:
             said = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             raise UnavailableError(f"another promotion of {name} is under way (since {said}); try again in a minute")
-        else:
-            clock.sleep(clock.pause)
 
 
 def _made(held: Held) -> bool:

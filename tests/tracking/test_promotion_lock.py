@@ -123,7 +123,9 @@ def test_two_that_find_the_same_lock_left_behind_do_not_take_each_others(store: 
 
 def test_a_model_of_the_locks_name_is_no_lock(store: Store) -> None:
     store.client.create_registered_model(NAME)
-    with pytest.raises(ProtoQuantError, match="stands where the lock of promotions goes"), promoting(store, "birds"):
+    time = Time(store.client.get_registered_model(NAME).creation_timestamp / 1000 + 2 * STALE)
+    told = "stands where the lock of promotions goes"
+    with pytest.raises(ProtoQuantError, match=told), promoting(store, "birds", time.clock()):
         pass
     assert store.client.get_registered_model(NAME)
 
