@@ -136,7 +136,8 @@ def judge(
     )
     known = champion if isinstance(champion, Evidence) else None
     before = known.test_accuracy if known else None
-    beside = f"test accuracy {before or 'unknown'} -> {challenger.test_accuracy or 'unknown'} (decides nothing)"
+    came = f"{before or 'unknown'} -> " if known else ""
+    beside = f"test accuracy {came}{challenger.test_accuracy or 'unknown'} (decides nothing)"
     return Verdict(challenger.version, known.version if known else None, gates, beside)
 
 

@@ -79,7 +79,7 @@ def test_the_test_numbers_are_shown_and_decide_nothing() -> None:
     verdict = ask(replace(NEW, test_accuracy="0.1000"))
     assert verdict.passed
     assert verdict.beside == "test accuracy 0.9100 -> 0.1000 (decides nothing)"
-    assert ask(champion=None).beside == "test accuracy unknown -> 0.9000 (decides nothing)"
+    assert ask(champion=None).beside == "test accuracy 0.9000 (decides nothing)"
 
 
 def test_without_a_champion_lock_and_export_alone_decide() -> None:
