@@ -82,6 +82,8 @@ def show(which: Which = "", *, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(found.to_dict(), indent=2))
         return
     table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # digests and addresses, whole
     for row in _rows(found):
         table.add_row(*row)
     Console().print(table, highlight=False, markup=False)
