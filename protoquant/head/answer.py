@@ -14,7 +14,7 @@ from protoquant.head.head import contributions, head_logits
 from protoquant.head.presence import Presence
 
 DECIMALS = 6
-"""Decimals of every number that leaves the model in use; what remains does not depend on the batch."""
+"""Decimals of every number that leaves the model in use; batch and threads round differently in the last of them."""
 
 
 @dataclass(frozen=True)
