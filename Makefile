@@ -17,12 +17,12 @@ help: ## list the commands
 demo: $(VENV)/.installed ## set up and run the whole job: images to a registered model and its report
 	@protoquant config check
 	@set -o pipefail; PYTHONUNBUFFERED=1 dvc repro | grep --line-buffered -v -e '^Use `dvc push`' -e '^$$'
-	@git diff --quiet -- dvc.lock || echo "note: dvc.lock changed: other sources, values or versions than committed, or another machine's rounding"
+	@git diff --quiet -- dvc.lock || echo "note: dvc.lock changed: other sources, values or versions than committed, or another machine's rounding; commit it before a promotion"
 
 test: $(VENV)/.installed-dev lint ## set up, then lint, types, import contracts and the whole test suite
 	@python -m pytest
 
-test-faults: $(VENV)/.installed-dev ## kill processes and stop servers of a whole stack in the middle of runs (10 minutes)
+test-faults: $(VENV)/.installed-dev ## kill processes and stop servers of a whole stack in the middle of runs (15 minutes)
 	@python -m pytest -o addopts=--import-mode=importlib tests/faults
 
 lint: $(VENV)/.installed-dev ## formatting, lint, types, import contracts, spelling

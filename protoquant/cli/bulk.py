@@ -41,6 +41,7 @@ def write_answers(
         UsageError: What is named is neither there nor named like an image.
         DataError: None of the images can be read; the file names each with its error.
     """
+    _check_names(images)
     import protoquant
     from protoquant.core.log import listening
     from protoquant.core.runtime import Runtime
@@ -50,7 +51,6 @@ def write_answers(
     from protoquant.serving.bulk import check_out, predict_folder
 
     check_out(out)
-    _check_names(images)
     runtime = Runtime.from_environment()
     root, names = Path(), tuple(images)
     with listening(Console(stderr=True)) as on_event:

@@ -44,10 +44,10 @@ def show_list(
     as_json: AsJson = False,
 ) -> None:
     """List the versions with their aliases, numbers and verdicts."""
+    workspace = _workspace()
     from protoquant.tracking.store import open_store
     from protoquant.tracking.versions import Named, list_versions
 
-    workspace = Workspace(Path.cwd())
     with open_store(workspace, create=False) as store:
         found = list_versions(store, workspace, Named.parse(name).name if name else None)
     if as_json:
@@ -72,10 +72,10 @@ def show_list(
 @app.command()
 def show(which: Which = "", *, as_json: AsJson = False) -> None:
     """Show one version: numbers, the verdict gate by gate, where it comes from, its pages."""
+    workspace = _workspace()
     from protoquant.tracking.store import open_store
     from protoquant.tracking.versions import describe
 
-    workspace = Workspace(Path.cwd())
     with open_store(workspace, create=False) as store:
         found = describe(store, workspace, _named(which, workspace).find(store))
     if as_json:
@@ -103,6 +103,7 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a version champion if every gate of params.yaml lets it pass."""
+    workspace = _workspace()
     from protoquant.core.runtime import Runtime
     from protoquant.roots import image_root
     from protoquant.settings import Settings
@@ -111,7 +112,6 @@ def promote(
 
     if force != bool(reason.strip()):
         raise UsageError("to force a promotion, say why: --force --reason 'why'; without --force the gates decide")
-    workspace = Workspace(Path.cwd())
     settings = Settings.load(workspace.params)
     with listening(Console(stderr=True)) as on_event, open_store(workspace, create=False) as store:
         result = step(
@@ -143,10 +143,10 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why; kept on the version that is left.", show_default=False)] = "",
 ) -> None:
     """Make the champion before the present one champion again; no gate is asked."""
+    workspace = _workspace()
     from protoquant.tracking.rollback import roll_back
     from protoquant.tracking.store import open_store
 
-    workspace = Workspace(Path.cwd())
     with listening(Console(stderr=True)) as on_event, open_store(workspace, create=False) as store:
         roll_back(store, _named(name, workspace).name, to=to, reason=reason.strip() or None, on_event=on_event)
 
@@ -159,10 +159,10 @@ def archive(
     undo: Annotated[bool, typer.Option("--undo", help="Take it back.")] = False,
 ) -> None:
     """Put a version away: it stays, and cannot become champion."""
+    workspace = _workspace()
     from protoquant.tracking.rollback import archive as step
     from protoquant.tracking.store import open_store
 
-    workspace = Workspace(Path.cwd())
     with open_store(workspace, create=False) as store:
         said = step(store, _named(name, workspace).name, version, undo=undo)
     Console().print(said, highlight=False, markup=False, soft_wrap=True)
@@ -179,6 +179,15 @@ def _named(which: str, workspace: Workspace) -> Named:
     except ConfigError as error:
         raise UsageError(f"name a registered model, or run where params.yaml names one: {error}") from error
     return Named(register.name, register.alias or CHALLENGER, None)
+
+
+def _workspace() -> Workspace:
+    """The workspace, if there is a registry to ask."""
+    from protoquant.tracking.address import check_registry
+
+    workspace = Workspace(Path.cwd())
+    check_registry(workspace)
+    return workspace
 
 
 def _share(version: Listed, split: str) -> str:

@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from protoquant.core.errors import UnavailableError
+from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.workspace import Workspace
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -72,6 +72,25 @@ def run_page(uri: str, experiment: str, run_id: str) -> str | None:
 def place(workspace: Workspace) -> str:
     """The store by the name under which a snapshot remembers it."""
     return without_password(tracking_uri(workspace)).rstrip("/")
+
+
+def check_registry(workspace: Workspace) -> None:
+    """Refuse at once, before MLflow is imported, where a workspace has no registry and no server is named.
+
+    Args:
+        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+
+    Raises:
+        ProtoQuantError: The database file is not there.
+    """
+    database = database_file(tracking_uri(workspace))
+    if database and not database.is_file():
+        raise no_registry(database)
+
+
+def no_registry(database: Path) -> ProtoQuantError:
+    """What is said where a database file is missing."""
+    return ProtoQuantError(f"no model registry at {database}; run the pipeline (dvc repro) or set {URI_VARIABLE}")
 
 
 def check_tracking(workspace: Workspace) -> None:

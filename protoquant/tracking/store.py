@@ -19,6 +19,7 @@ from protoquant.tracking.address import (
     TrackingUnavailableError,
     database_file,
     knock,
+    no_registry,
     tracking_uri,
     without_password,
 )
@@ -146,8 +147,7 @@ def _check(database: Path, *, create: bool) -> None:
     if not database.is_file():
         if create:
             return
-        message = f"no model registry at {database}; run the pipeline (dvc repro) or set {URI_VARIABLE}"
-        raise ProtoQuantError(message)
+        raise no_registry(database)
     with database.open("rb") as file:
         head = file.read(len(_SQLITE))
     if head not in (_SQLITE, b""):
