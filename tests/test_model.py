@@ -9,75 +9,20 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest import Rest
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError, DataError, UsageError
-from protoquant.features.backbone import Backbone
-from protoquant.features.config import ExtractConfig
 from protoquant.head.bundle import KIND, Bundle
 from protoquant.head.head import head_logits
-from protoquant.head.nearest import Nearest
 from protoquant.head.presence import presence
-from protoquant.head.provenance import COLUMNS
 from protoquant.model import Model
-
-CLASSES = ("auk", "bee-eater", "crane")
-
-
-def picture(seed: int, width: int = 200, height: int = 180) -> np.ndarray:
-    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+from tests.tiny import CLASSES, bundle_of, load_backbone, picture, write_bundle
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save_file(timm.create_model("test_convnext").state_dict(), file)
-    return file
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory, weights):
-    """A bundle whose six codes are patches of one picture; written by hand, as train would."""
-    import pandas as pd
-
-    config = ExtractConfig(backbone="test_convnext", weights="file", weights_file=str(weights))
-    backbone = Backbone.load(config, "cpu")
-    tokens = backbone.features(backbone.batch([Image.fromarray(picture(7))])).tokens
-    cells = torch.linspace(0, tokens.shape[1] - 1, 6).long()
-    codebook = Codebook(torch.nn.functional.normalize(tokens[0, cells]), FeatureNorm("l2"))
-    head = torch.tensor([[2.0, 1.0, 0, 0, 0, 0], [0, 0, 3.0, 0.5, 0, 0], [0.7, 0, 0, 0, 4.0, 0]])
-    best = Nearest.empty(6, 1, torch.device("cpu")).with_images(codebook.similarity(tokens), 0)
-    rows = [
-        {
-            "code": code,
-            "rank": 0,
-            "image_id": "train/a.png",
-            "label": 1,
-            "row": int(best.cells[code, 0]) // backbone.grid[1],
-            "col": int(best.cells[code, 0]) % backbone.grid[1],
-            "cosine": float(best.cosines[code, 0]),
-        }
-        for code in range(5)
-    ]
-    bundle = Bundle(
-        codebook=codebook,
-        head=head,
-        temperature=0.05,
-        classes=CLASSES,
-        grid=backbone.grid,
-        backbone=backbone.spec,
-        params={},
-        provenance=pd.DataFrame(rows).astype(COLUMNS),
-        metrics={},
-    )
-    out = tmp_path_factory.mktemp("model") / "bundle"
-    with writing(out, KIND) as folder:
-        bundle.save(folder, pd.DataFrame({"selected": [1]}))
-    return out
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    return write_bundle(folder / "bundle", bundle_of(load_backbone(folder), picture(7)))
 
 
 @pytest.fixture(scope="module")

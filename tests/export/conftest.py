@@ -8,7 +8,7 @@ from protoquant.core.events import Event
 from protoquant.export import export as step
 from protoquant.export.export import ExportResult, export
 from protoquant.model import Model
-from tests.export.tiny import write_bundle
+from tests.tiny import bundle_of, load_backbone, picture, write_bundle
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,15 @@ class Exported:
         return self.result.out
 
 
+def export_model(folder: Path, backbone: str, norm: str = "l2", *, rest: bool = False) -> Model:
+    """A model with the picture of one patch, which is a golden image."""
+    bundle = bundle_of(load_backbone(folder, backbone), picture(7), norm, rest=rest)
+    return Model.load(write_bundle(folder / "bundle", bundle, crop=True))
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    model = Model.load(write_bundle(tmp_path_factory.mktemp("convnext"), "test_convnext"))
+    model = export_model(tmp_path_factory.mktemp("convnext"), "test_convnext")
     events: list[Event] = []
     result = export(model, out=tmp_path_factory.mktemp("exported") / "export", on_event=events.append)
     return Exported(model, result, [event.text for event in events])

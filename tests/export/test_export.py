@@ -19,7 +19,7 @@ from protoquant.export.onnx import open_onnx, write_onnx
 from protoquant.export.parity import ExportError, compare
 from protoquant.export.program import open_program, trace, write_program
 from tests.export.conftest import Exported
-from tests.export.tiny import CLASSES, picture
+from tests.tiny import CLASSES, picture
 
 
 def test_both_files_answer_as_the_model(exported: Exported) -> None:

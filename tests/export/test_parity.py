@@ -11,8 +11,8 @@ from protoquant.export.module import Exportable
 from protoquant.export.outputs import Outputs, Run
 from protoquant.export.parity import Parity, compare
 from protoquant.model import Model
-from tests.export.conftest import Exported
-from tests.export.tiny import picture, write_bundle
+from tests.export.conftest import Exported, export_model
+from tests.tiny import picture
 
 EQUAL = Parity(
     30, 1e-4, 1e-6, 1e-6, 1e-6, 0.0, 0.0, 0, 0, dict.fromkeys(("relative", "scores", "cells", "labels"), "x")
@@ -32,7 +32,7 @@ def untraced(model: Model) -> Run:
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_vit2"])
 def test_onnx_answers_as_the_model(backbone: str, tmp_path: Path) -> None:
-    model = Model.load(write_bundle(tmp_path, backbone))
+    model = export_model(tmp_path, backbone)
     found = check_parity(model)
     assert found.failure is None
     assert found.images == 20
@@ -43,14 +43,14 @@ def test_onnx_answers_as_the_model(backbone: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("norm", ["none", "l2", "layernorm", "center_l2", "whiten"])
 @pytest.mark.parametrize("rest", [False, True])
 def test_every_feature_space_and_rest_codes(norm: str, rest: bool, tmp_path: Path) -> None:
-    model = Model.load(write_bundle(tmp_path, "test_convnext", norm, rest=rest))
+    model = export_model(tmp_path, "test_convnext", norm, rest=rest)
     found = compare(model, untraced(model), [Golden("a", picture(1)[None]), Golden("b", picture(2, 60, 200)[None])])
     assert found.failure is None
     assert found.images == 2
 
 
 def test_an_empty_token_has_no_direction(tmp_path: Path) -> None:
-    model = Model.load(write_bundle(tmp_path, "test_convnext", "whiten"))
+    model = export_model(tmp_path, "test_convnext", "whiten")
     tokens = torch.zeros(1, 4, model.bundle.codebook.d)
     tokens[0, 0] = 1.0
     shares = Exportable(model)._shares(tokens)

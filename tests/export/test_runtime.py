@@ -11,7 +11,7 @@ from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.export.card import open_card
 from protoquant.export.runtime import OnnxModel
 from tests.export.conftest import Exported
-from tests.export.tiny import CLASSES, picture
+from tests.tiny import CLASSES, picture
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A bundle of random weights on a tiny timm model, written by hand as train would."""
+"""Bundles on tiny timm models with random weights, made by hand as train would."""
 
 from pathlib import Path
 
@@ -28,13 +28,19 @@ def picture(seed: int, width: int = 200, height: int = 180) -> np.ndarray:
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def write_bundle(folder: Path, backbone: str, norm: str = "l2", *, rest: bool = False) -> Path:
-    """Six codes, of which the head uses five; with ``rest`` the sixth becomes a rest code."""
+def load_backbone(folder: Path, name: str = "test_convnext") -> Backbone:
+    """A timm model with random weights, the same each time, in a file of the folder."""
     torch.manual_seed(0)
-    weights = folder / f"{backbone}.safetensors"
-    save_file(timm.create_model(backbone).state_dict(), weights)
-    frozen = Backbone.load(ExtractConfig(backbone=backbone, weights="file", weights_file=str(weights)), "cpu")
-    tokens = frozen.features(frozen.batch([Image.fromarray(picture(7))])).tokens
+    weights = folder / f"{name}.safetensors"
+    save_file(timm.create_model(name).state_dict(), weights)
+    return Backbone.load(ExtractConfig(backbone=name, weights="file", weights_file=str(weights)), "cpu")
+
+
+def bundle_of(
+    backbone: Backbone, image: np.ndarray, norm: str = "l2", classes: tuple[str, ...] = CLASSES, *, rest: bool = False
+) -> Bundle:
+    """Six codes, patches of one picture; the head uses five, with ``rest`` the sixth becomes a rest code."""
+    tokens = backbone.features(backbone.batch([Image.fromarray(image)])).tokens
     space = feature_norm(norm, tokens.flatten(0, 1))
     cells = torch.linspace(0, tokens.shape[1] - 1, 6).long()
     codebook, head = Codebook(torch.nn.functional.normalize(space.units(tokens[0, cells])), space), HEAD
@@ -47,28 +53,32 @@ def write_bundle(folder: Path, backbone: str, norm: str = "l2", *, rest: bool = 
             "rank": 0,
             "image_id": "train/a.png",
             "label": 1,
-            "row": int(best.cells[code, 0]) // frozen.grid[1],
-            "col": int(best.cells[code, 0]) % frozen.grid[1],
+            "row": int(best.cells[code, 0]) // backbone.grid[1],
+            "col": int(best.cells[code, 0]) % backbone.grid[1],
             "cosine": float(best.cosines[code, 0]),
         }
         for code in range(5)
     ]
-    bundle = Bundle(
+    return Bundle(
         codebook=codebook,
         head=head,
         temperature=0.05,
-        classes=CLASSES,
-        grid=frozen.grid,
-        backbone=frozen.spec,
+        classes=classes,
+        grid=backbone.grid,
+        backbone=backbone.spec,
         params={},
         provenance=pd.DataFrame(rows).astype(COLUMNS),
         metrics={},
     )
-    out = folder / f"{backbone}-bundle"
+
+
+def write_bundle(out: Path, bundle: Bundle, *, crop: bool = False) -> Path:
+    """Write a bundle as train would, perhaps with the picture of one patch."""
     with writing(out, KIND) as aside:
         bundle.save(aside, pd.DataFrame({"selected": [1]}))
-        (aside / "crops").mkdir()
-        Image.fromarray(picture(8, 60, 60)).save(aside / "crops" / "00000-0.png")
+        if crop:
+            (aside / "crops").mkdir()
+            Image.fromarray(picture(8, 60, 60)).save(aside / "crops" / "00000-0.png")
     return out
 
 
