@@ -15,6 +15,8 @@ _UNCHANGED = re.compile(r"(Stage )?'.+' didn't change, skipping")
 _RESTORED = re.compile(r"Stage '.+' is cached - skipping run, checking out outputs")
 _EXIT = re.compile(r"failed to run: .*, exited with (-?\d+)")
 _BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked")
+_MET = re.compile(r"No such file or directory: '.*[/\\]runs[/\\].*\.tmp'")
+_MEETINGS = 3
 _ERROR = re.compile(r"(?i:error): (?P<reason>.+)")
 _SIGNAL, _DVC_FAILED = 128, 255
 _CHATTER = re.compile(r"To track the changes|To enable auto staging|\s+(git add|dvc config) |Use `dvc push`|$")
@@ -66,6 +68,9 @@ def run_stage(
 ) -> Outcome:
     """Let DVC run one stage where it must, restore it where it can, and leave it where nothing changed.
 
+    Worktrees share DVC's run cache, whose records are read and written without a lock: where two runs meet there, one
+    of them ends with an error of a file that has gone. Such a call is made again.
+
     Args:
         root: The workspace.
         name: Name of the stage; those that it depends on must be up to date.
@@ -74,7 +79,11 @@ def run_stage(
         hold: As in :func:`protoquant.pipeline.process.run`.
     """
     words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
-    return run_command(words, root, environment=environment, on_line=on_line, hold=hold)
+    for _ in range(_MEETINGS):
+        outcome = run_command(words, root, environment=environment, on_line=on_line, hold=hold)
+        if not _MET.search(outcome.reason):
+            break
+    return outcome
 
 
 class _Listener:

@@ -41,6 +41,31 @@ def test_ran_unchanged_restored(clone: Path, call: Callable[..., str]) -> None:
     assert status(clone, "first") == Outcome(Status.RESTORED)
 
 
+def test_a_record_that_another_run_took_away_is_asked_for_again(clone: Path) -> None:
+    status(clone, "first")
+    (clone / "artifacts" / "first").unlink()
+    (clone / "dvc.lock").unlink()
+    (records,) = (clone / ".dvc" / "cache" / "runs").glob("*/*")
+    passing = records / "half-written.tmp"
+    passing.symlink_to("nowhere")
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        heard.append(line)
+        passing.unlink(missing_ok=True)
+
+    assert run_stage(clone, "first", environment=dict(os.environ), on_line=hear) == Outcome(Status.RESTORED)
+    assert "half-written.tmp" in heard[0]
+
+
+def test_a_record_that_stays_unreadable_fails(clone: Path) -> None:
+    status(clone, "first")
+    (clone / "dvc.lock").unlink()
+    (records,) = (clone / ".dvc" / "cache" / "runs").glob("*/*")
+    (records / "half-written.tmp").symlink_to("nowhere")
+    assert status(clone, "first").status is Status.FAILED
+
+
 def test_a_failure_gives_the_stages_own_reason(clone: Path) -> None:
     status(clone, "first")
     (clone / "fail").touch()
