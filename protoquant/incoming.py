@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from protoquant.core.ahead import ahead
 from protoquant.core.errors import DataError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent, ignore
 from protoquant.data.images import decode_sized, is_image_name, read_bytes
@@ -131,7 +131,7 @@ def opened_ahead(
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="open")
     try:
-        yield _ahead(root, iter(names), backbone, pool, depth)
+        yield ahead(partial(open_new, root, backbone=backbone), names, pool, depth)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -139,18 +139,6 @@ def opened_ahead(
 def stacked(images: Sequence[Opened]) -> UInt8[Tensor, "n h w 3"]:
     """The pixels of several images, at least one."""
     return torch.stack([image.pixels for image in images])
-
-
-def _ahead(
-    root: Path, names: Iterator[str], backbone: Backbone, pool: ThreadPoolExecutor, depth: int
-) -> Generator[Opened | Bad]:
-    flying: deque[Future[Opened | Bad]] = deque()
-    for name in islice(names, depth):
-        flying.append(pool.submit(open_new, root, name, backbone))
-    while flying:
-        yield flying.popleft().result()
-        for name in islice(names, 1):
-            flying.append(pool.submit(open_new, root, name, backbone))
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -149,30 +149,36 @@ class Model(nn.Module):
         return predictions
 
     @torch.inference_mode()
-    def answer(self, images: Sequence[ImageLike], top: int = TOP) -> list[Answer]:
+    def answer(self, images: Sequence[ImageLike], top: int = TOP, label: int | None = None) -> list[Answer]:
         """Classify images, each with its strongest evidence, or say that no known part is seen.
 
         Args:
             images: As for :meth:`predict`.
             top: Contributions in an answer, at most.
+            label: The class to account for; the predicted one when absent.
 
         Returns:
             One answer for each image, in order.
 
         Raises:
-            DataError: One of them cannot be read as an image; the message names it.
+            DataError: One of them cannot be read as an image; the message names it. UsageError: There is no such class.
         """
+        self._check_label(label)
         found: list[Answer] = []
         for start in range(0, len(images), BATCH):
             part = images[start : start + BATCH]
             opened = [self._open(image, start + place) for place, image in enumerate(part)]
             pixels = torch.stack([self.backbone.transform(image) for image, _ in opened])
-            found += self.answer_pixels(pixels, [size for _, size in opened], top)
+            found += self.answer_pixels(pixels, [size for _, size in opened], top, label)
         return found
 
     @torch.inference_mode()
     def answer_pixels(
-        self, pixels: UInt8[Tensor, "n h w 3"], sizes: Sequence[tuple[int, int]], top: int = TOP
+        self,
+        pixels: UInt8[Tensor, "n h w 3"],
+        sizes: Sequence[tuple[int, int]],
+        top: int = TOP,
+        label: int | None = None,
     ) -> list[Answer]:
         """Answer for images that are transformed already, in one forward pass: the part of ``answer`` that computes.
 
@@ -180,10 +186,11 @@ class Model(nn.Module):
             pixels: As ``backbone.transform`` makes them, stacked.
             sizes: (width, height) of the original images after EXIF rotation, in pixels.
             top: Contributions in an answer, at most.
+            label: The class to account for; the predicted one when absent.
         """
         tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens
         found = presence(tokens, self.codebook, self.bundle.temperature)
-        return answers(found, self.bundle, self._patches, sizes, top)
+        return answers(found, self.bundle, self._patches, sizes, top, label=label)
 
     @torch.inference_mode()
     def explain(self, image: ImageLike, label: int | None = None) -> Explanation:
@@ -199,21 +206,19 @@ class Model(nn.Module):
         Raises:
             DataError: The image cannot be read. UsageError: There is no such class.
         """
-        if label is not None and not 0 <= label < len(self.classes):
-            raise UsageError(f"label must lie in [0, {len(self.classes)}), got {label}")
+        self._check_label(label)
         seen = self._see(image)
-        answer = prediction(seen.logits, self.classes)
-        chosen = answer.label if label is None else label
-        weights = self.head[chosen].cpu()
-        parts = contributions(seen.scores[None], self.head.cpu().double(), torch.tensor([chosen]))[0]
+        answer = prediction(seen.logits, self.classes, label)
+        weights = self.head[answer.label].cpu()
+        parts = contributions(seen.scores[None], self.head.cpu().double(), torch.tensor([answer.label]))[0]
         codes = (weights > 0).nonzero().flatten()
         order = codes[parts[codes].argsort(descending=True, stable=True)].tolist()
         return Explanation(
-            label=chosen,
-            class_name=self.classes[chosen],
-            predicted=answer.label,
-            probability=float(torch.softmax(seen.logits, dim=0)[chosen]),
-            logit=float(seen.logits[chosen]),
+            label=answer.label,
+            class_name=answer.class_name,
+            predicted=int(seen.logits.argmax()),
+            probability=answer.probability,
+            logit=answer.logit,
             contributions=tuple(
                 self._contribution(seen, code, float(weights[code]), float(parts[code])) for code in order
             ),
@@ -222,6 +227,10 @@ class Model(nn.Module):
             view=self.backbone.spec.preprocessing.view_box(*seen.size),
             grid=self.bundle.grid,
         )
+
+    def _check_label(self, label: int | None) -> None:
+        if label is not None and not 0 <= label < len(self.classes):
+            raise UsageError(f"label must lie in [0, {len(self.classes)}), got {label}")
 
     def _see(self, image: ImageLike) -> _Seen:
         """Score one image and keep its maps."""

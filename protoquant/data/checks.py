@@ -1,20 +1,17 @@
 """Open every image once, and find those that must not stand beside each other."""
 
 import hashlib
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
+from protoquant.core.ahead import ahead
 from protoquant.core.artifacts import digest_bytes
 from protoquant.data.images import decode_image, read_bytes
 from protoquant.data.quarantine import ImageError, Reason, Rejected
 from protoquant.data.splits import SplitName
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _KEEPING_ORDER = ("test", "validation", "train")
 
@@ -72,7 +69,8 @@ def check_image(entry: Entry, root: Path, min_side: int) -> Checked | Rejected:
 
 def check_images(entries: Iterable[Entry], root: Path, min_side: int, workers: int) -> Iterator[Checked | Rejected]:
     """Check images in parallel threads; the results come in the order given, whatever the number of threads."""
-    return _in_order(lambda entry: check_image(entry, root, min_side), entries, workers)
+    with ThreadPoolExecutor(workers) as pool:
+        yield from ahead(lambda entry: check_image(entry, root, min_side), entries, pool, 4 * workers)
 
 
 def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]:
@@ -127,15 +125,3 @@ def _conflict(entry: Entry, entries: list[Entry]) -> Rejected:
     other = next(other for other in entries if other.class_name != entry.class_name)
     detail = f"is {entry.class_name!r} and has the pixels of {other.image_id}, which is {other.class_name!r}"
     return Rejected(entry.image_id, Reason.CONFLICTING_LABELS, f"{detail}; keep one")
-
-
-def _in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Map in threads, never more than a few items ahead, so that memory does not grow with the number of items."""
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -147,7 +147,7 @@ def decode_sized(
             width, height = whole if drafted else image.size
             return to_rgb(turned), (width, height) if turned.size == image.size else (height, width)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(name, f"more than {MAX_PIXELS:,} pixels") from error
+        raise _too_large(name, f"more than {min(max_pixels, MAX_PIXELS):,} pixels") from error
     except _DECODE_ERRORS as error:
         raise _undecodable(name, kind, data, error) from error
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from protoquant.core.ahead import ahead
 from protoquant.core.artifacts import digest_bytes
 from protoquant.core.errors import DataError
 from protoquant.data.images import decode_image, read_bytes
@@ -82,7 +82,7 @@ def batches(
     Raises:
         DataError: As in ``decode``; images in flight are given up.
     """
-    decoded = _ahead(sources, lambda source: decode(source, backbone, view), pool, 2 * batch)
+    decoded = ahead(lambda source: decode(source, backbone, view), sources, pool, 2 * batch)
     try:
         for start in range(0, len(sources), batch):
             real = list(islice(decoded, min(batch, len(sources) - start)))
@@ -90,20 +90,3 @@ def batches(
             yield len(real), torch.stack(real + blank)
     finally:
         decoded.close()
-
-
-def _ahead(
-    sources: Iterable[Source],
-    read: Callable[[Source], UInt8[Tensor, "h w 3"]],
-    pool: ThreadPoolExecutor,
-    depth: int,
-) -> Generator[UInt8[Tensor, "h w 3"]]:
-    waiting = iter(sources)
-    flying: deque[Future[Tensor]] = deque(pool.submit(read, one) for one in islice(waiting, depth))
-    try:
-        while flying:
-            yield flying.popleft().result()
-            flying.extend(pool.submit(read, one) for one in islice(waiting, 1))
-    finally:
-        for future in flying:
-            future.cancel()

@@ -47,7 +47,7 @@ class Answer:
     """The class of an image and its strongest evidence.
 
     Attributes:
-        label: The class with the highest logit; of equals the lower.
+        label: The class with the highest logit, of equals the lower; or the one that was asked about.
         class_name: Its name.
         probability: Softmax of the logits at that class, in [0, 1].
         logit: Its class score, >= 0: the evidence.
@@ -72,9 +72,9 @@ class Answer:
         }
 
 
-def prediction(logits: Float[Tensor, " c"], classes: Sequence[str]) -> Prediction:
-    """The class of an image by its class scores."""
-    label = int(logits.argmax())
+def prediction(logits: Float[Tensor, " c"], classes: Sequence[str], label: int | None = None) -> Prediction:
+    """The class of an image by its class scores, or the numbers of the class that is asked about."""
+    label = int(logits.argmax()) if label is None else label
     probability = float(torch.softmax(logits, dim=0)[label])
     return Prediction(label, classes[label], probability, float(logits[label]), tuple(logits.tolist()))
 
@@ -85,6 +85,8 @@ def answers(
     patches: Mapping[int, Sequence[TrainPatch]],
     sizes: Sequence[tuple[int, int]],
     top: int,
+    *,
+    label: int | None = None,
 ) -> list[Answer]:
     """What a model answers, from the presence of its prototypes.
 
@@ -96,14 +98,16 @@ def answers(
         patches: The training patches of every prototype, nearest first.
         sizes: (width, height) of the n images after EXIF rotation, in pixels.
         top: Contributions in an answer, at most.
+        label: The class to account for; the predicted one when absent. Abstention does not depend on it.
     """
     scores, cells, head = found.scores.cpu().double(), found.cells.cpu(), bundle.head.cpu()
     logits = head_logits(scores, head.double())
-    parts = contributions(scores, head.double(), logits.argmax(dim=1))
+    chosen = logits.argmax(dim=1) if label is None else torch.full((len(logits),), label)
+    parts = contributions(scores, head.double(), chosen)
     preprocessing, below = bundle.backbone.preprocessing, bundle.abstain_below
     made = []
     for row, size in enumerate(sizes):
-        one = prediction(logits[row], bundle.classes)
+        one = prediction(logits[row], bundle.classes, label)
         codes = head[one.label].nonzero().flatten()
         order = codes[parts[row, codes].argsort(descending=True, stable=True)[:top]].tolist()
         seen = []
@@ -121,7 +125,7 @@ def answers(
                     train_class=nearest.class_name,
                 )
             )
-        abstains = below is not None and one.logit < below
+        abstains = below is not None and float(logits[row].max()) < below
         made.append(Answer(one.label, one.class_name, one.probability, one.logit, abstains, tuple(seen)))
     return made
 

@@ -15,7 +15,7 @@ class Prediction:
     """The class of an image.
 
     Attributes:
-        label: The class with the highest logit; of equals the lower.
+        label: The class with the highest logit, of equals the lower; or the one that was asked about.
         class_name: Its name.
         probability: Softmax of the logits at that class, in [0, 1].
         logit: Its class score, >= 0.

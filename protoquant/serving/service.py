@@ -16,8 +16,6 @@ from starlette.exceptions import HTTPException
 import protoquant
 from protoquant.core.errors import suggest
 from protoquant.data.quarantine import ImageError
-from protoquant.head.answer import Answer, SeenPart
-from protoquant.head.explanation import Explanation
 from protoquant.serving.admission import Admission
 from protoquant.serving.batcher import Batcher, Outcome, decode
 from protoquant.serving.config import ServeConfig
@@ -228,19 +226,5 @@ def _picture(served: Served, data: bytes, label: int | None, config: ServeConfig
 
 def _account(served: Served, data: bytes, label: int) -> dict[str, Any]:
     """The evidence for a class, in the shape of an answer."""
-    found: Explanation = served.model.explain(data, label)
-    parts = tuple(
-        SeenPart(
-            prototype=part.code,
-            score=part.score,
-            weight=part.weight,
-            contribution=part.contribution,
-            cell=part.cell,
-            box=part.box,
-            train_image=part.patches[0].image_id,
-            train_class=part.patches[0].class_name,
-        )
-        for part in found.contributions
-    )
-    answer = Answer(found.label, found.class_name, found.probability, found.logit, abstains=False, contributions=parts)
+    (answer,) = served.model.answer([data], served.model.bundle.codebook.k, label)
     return {key: value for key, value in answer.to_dict().items() if key != "abstains"}

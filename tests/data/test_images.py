@@ -291,6 +291,8 @@ def test_a_decompression_bomb_is_not_unpacked(side: int, tmp_path: Path) -> None
     reason, detail = reason_of(tmp_path / "a.png")
     assert reason is Reason.TOO_LARGE
     assert "more than 89,478,485 pixels" in detail or "more than 89,478,485; scale it down" in detail
+    with pytest.raises(ImageError, match=r"more than 1,000"):
+        decode_sized((tmp_path / "a.png").read_bytes(), max_pixels=1_000)
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
