@@ -16,17 +16,23 @@ def serve(
     weights: Weights = None,
     host: Annotated[str, typer.Option(help="Address to listen on; only this machine if absent.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port; 0 for a free one.")] = 8000,
-    queue: Annotated[int | None, typer.Option(help="Requests at work beyond which the answer is 429.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images of one forward pass.")] = None,
-    wait_ms: Annotated[float | None, typer.Option(help="How long a batch waits to be full.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of one forward pass.")] = None,
-    max_images: Annotated[int | None, typer.Option(help="Images of one request.")] = None,
-    max_image_mib: Annotated[int | None, typer.Option(help="MiB of one image file.")] = None,
-    max_request_mib: Annotated[int | None, typer.Option(help="MiB of one request.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Pixels of one image.")] = None,
-    body_timeout: Annotated[float | None, typer.Option(help="Seconds for a request to arrive.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for its answer.")] = None,
-    poll: Annotated[float | None, typer.Option(help="Seconds between two looks at the alias.")] = None,
+    queue: Annotated[
+        int | None, typer.Option(help="Requests at work beyond which the answer is 429.", show_default="128")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Images of one forward pass.", show_default="4")] = None,
+    wait_ms: Annotated[float | None, typer.Option(help="How long a batch waits to be full.", show_default="0")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of one forward pass.", show_default="1")] = None,
+    max_images: Annotated[int | None, typer.Option(help="Images of one request.", show_default="32")] = None,
+    max_image_mib: Annotated[int | None, typer.Option(help="MiB of one image file.", show_default="20")] = None,
+    max_request_mib: Annotated[int | None, typer.Option(help="MiB of one request.", show_default="64")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Pixels of one image.", show_default="40,000,000")] = None,
+    body_timeout: Annotated[
+        float | None, typer.Option(help="Seconds for a request to arrive.", show_default="10")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for its answer.", show_default="30")] = None,
+    poll: Annotated[
+        float | None, typer.Option(help="Seconds between two looks at the alias.", show_default="10")
+    ] = None,
 ) -> None:
     """Answer over HTTP: /predict, /explain, /health and /metrics; follows the alias; Ctrl-C ends it."""
     given: dict[str, Any] = {

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from protoquant.cli.main import app
+from protoquant.serving.config import MIB, ServeConfig
+from protoquant.serving.run import _bound
 from tests.servers import free_ports
 from tests.serving.asking import photo
 
@@ -87,3 +90,19 @@ def test_a_missing_extra_is_named(monkeypatch) -> None:
     result = CliRunner().invoke(app, ["serve", "bundle"], env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert "pip install 'protoquant[serving]'" in result.output
+
+
+def test_help_shows_the_defaults_of_the_config():
+    config = ServeConfig()
+    mebi = {"max_image_mib": "max_image_bytes", "max_request_mib": "max_request_bytes"}
+    command = get_command(app).commands["serve"]
+    shown = {one.name: one.show_default for one in command.params if isinstance(one.show_default, str)}
+    assert len(shown) == 11
+    for name, text in shown.items():
+        value = getattr(config, mebi[name]) / MIB if name in mebi else getattr(config, name)
+        assert float(text.replace(",", "")) == value, name
+
+
+def test_answers_are_sent_without_delay():
+    with _bound("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # asyncio's condition for TCP_NODELAY
