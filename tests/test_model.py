@@ -112,6 +112,8 @@ def test_wrong_use_is_named(model) -> None:
         model.predict(picture(0))
     with pytest.raises(UsageError, match=r"label must lie in \[0, 3\), got 3"):
         model.explain(picture(0), 3)
+    with pytest.raises(UsageError, match=r"label must lie in \[0, 3\), got -1"):
+        model.answer([picture(0)], label=-1)
 
 
 def test_other_weights_are_refused(path, tmp_path) -> None:
@@ -152,9 +154,10 @@ def test_rest_codes_compete_in_every_answer(path, tmp_path) -> None:
     torch.testing.assert_close(part(batch), whole(batch), atol=1e-5, rtol=1e-5)
 
 
-def test_answers_are_the_strongest_parts_of_the_explanation(model) -> None:
+@pytest.mark.parametrize("label", [None, 0, 1, 2])
+def test_answers_are_the_strongest_parts_of_the_explanation(model, label) -> None:
     image = picture(3, width=300, height=200)
-    whole, (answer,) = model.explain(image), model.answer([image], top=2)
+    whole, (answer,) = model.explain(image, label), model.answer([image], top=2, label=label)
     assert (answer.label, answer.class_name, answer.abstains) == (whole.label, whole.class_name, False)
     assert answer.probability == pytest.approx(whole.probability, abs=1e-6)
     assert answer.logit == pytest.approx(whole.logit, abs=1e-6)
@@ -182,4 +185,5 @@ def test_below_the_threshold_the_model_abstains(model) -> None:
     for below, abstains in ((answer.logit + 0.01, True), (answer.logit, False), (None, False)):
         reference = SimpleNamespace(abstain_below=below)
         changed = Model(replace(model.bundle, reference=reference), model.backbone)
-        assert changed.answer([picture(1)])[0].abstains is abstains
+        for label in (None, 0, 1, 2):
+            assert changed.answer([picture(1)], label=label)[0].abstains is abstains

@@ -15,8 +15,8 @@ _UNCHANGED = re.compile(r"(Stage )?'.+' didn't change, skipping")
 _RESTORED = re.compile(r"Stage '.+' is cached - skipping run, checking out outputs")
 _EXIT = re.compile(r"failed to run: .*, exited with (-?\d+)")
 _BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked")
-_MET = re.compile(r"No such file or directory: '.*[/\\]runs[/\\].*\.tmp'")
-_MEETINGS = 3
+_RECORD_GONE = re.compile(r"No such file or directory: '.*[/\\]runs[/\\].*\.tmp'")
+_ATTEMPTS = 3
 _ERROR = re.compile(r"(?i:error): (?P<reason>.+)")
 _SIGNAL, _DVC_FAILED = 128, 255
 _CHATTER = re.compile(r"To track the changes|To enable auto staging|\s+(git add|dvc config) |Use `dvc push`|$")
@@ -79,9 +79,9 @@ def run_stage(
         hold: As in :func:`protoquant.pipeline.process.run`.
     """
     words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
-    for _ in range(_MEETINGS):
+    for _ in range(_ATTEMPTS):
         outcome = run_command(words, root, environment=environment, on_line=on_line, hold=hold)
-        if not _MET.search(outcome.reason):
+        if not _RECORD_GONE.search(outcome.reason):
             break
     return outcome
 

@@ -63,7 +63,9 @@ def test_a_record_that_stays_unreadable_fails(clone: Path) -> None:
     (clone / "dvc.lock").unlink()
     (records,) = (clone / ".dvc" / "cache" / "runs").glob("*/*")
     (records / "half-written.tmp").symlink_to("nowhere")
-    assert status(clone, "first").status is Status.FAILED
+    heard: list[str] = []
+    assert status(clone, "first", heard).status is Status.FAILED
+    assert len(heard) == 3, heard
 
 
 def test_a_failure_gives_the_stages_own_reason(clone: Path) -> None:
