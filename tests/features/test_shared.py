@@ -272,9 +272,8 @@ def test_processes_without_a_common_disk_meet_in_the_shared_cache(photos, config
     result, said = run(config, photos, shared, processes=2)
     assert (result.computed, result.linked, warnings(said)) == (SHARDS, 0, [])
     assert artifact_digest(result.out) == artifact_digest(alone.out)
-    folders = [folder for folder in photos[0].parent.glob("cache-*") if list(folder.glob("*/entry.json"))]
-    assert len(folders) == 2
-    assert sum(len(list(folder.glob("*/entry.json"))) for folder in folders) == SHARDS
+    elsewhere = photos[0].parent.glob("cache-*/*/entry.json")  # of two disks, or of one where one process was quicker
+    assert len(list(elsewhere)) == SHARDS
     assert len(list((photos[0].parent / "cache").glob("*/entry.json"))) == SHARDS
     assert len(versions(store)) == 2 * SHARDS
     again, said = run(config, photos, shared, processes=2, cache="third-cache", out="third")
