@@ -24,7 +24,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import in_use
 
-DEPLOYMENTS = ("experiment", "evaluate-model", "promote")
+DEPLOYMENTS = ("experiment", "sweep", "evaluate-model", "promote")
 _GONE = "its process ended without a word, or the machine went down; run it again: it continues where it stopped"
 _SETTLED = timedelta(seconds=60)  # a run that has just begun may not hold its workspace yet
 _PAGE = 200

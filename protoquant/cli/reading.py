@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from protoquant.core.errors import DataError
@@ -121,7 +121,8 @@ def verify(path: Annotated[Path, typer.Argument(help="A bundle folder, or one th
 def _print_predictions(rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    table = Table("image", "class", "probability", "logit", "note")
+    image, name = (Column(title, overflow="fold") for title in ("image", "class"))
+    table = Table(image, name, "probability", "logit", "note")
     for row in rows:
         numbers = [f"{row['probability']:.4f}", f"{row['logit']:.4f}"]
         table.add_row(row["image"], row["class_name"], *numbers, "no known part seen" if row["abstains"] else "")

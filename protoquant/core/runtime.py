@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from protoquant.core.allocator import keep_freed_memory
 from protoquant.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Runtime(BaseSettings):
             raise UsageError(f"{name}: {detail['msg']}, got {detail['input']!r}") from error
 
     def torch_device(self, threads: int | None = None) -> torch.device:
-        """Choose the device and fix what would make its results vary.
+        """Choose the device, fix what would make its results vary, and keep this process's memory for the next batch.
 
         Args:
             threads: CPU threads of one operation; another count rounds differently, so stages take it
@@ -69,6 +70,7 @@ class Runtime(BaseSettings):
         """
         import torch
 
+        keep_freed_memory()
         if threads is not None:
             torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
