@@ -28,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.http_clients import Request, in_process, posting
 from benchmarks.served import Served, serving
+from protoquant.core.runtime import Runtime
 from protoquant.data.images import decode_sized
 from protoquant.model import Model
 from protoquant.serving.config import ServeConfig
@@ -44,9 +45,8 @@ def main() -> None:
     images = given[1] if len(given) > 1 else IMAGES
     files = sorted(path for path in images.rglob("*") if path.is_file())[:: max(1, _count(images) // FILES)][:FILES]
     data = [file.read_bytes() for file in files]
-    torch.set_num_threads(ServeConfig().threads)
     console = Console(width=120)
-    model = Model.load(bundle)
+    model = Model.load(bundle, Runtime.from_environment().torch_device(ServeConfig().threads))
     console.print(_head(model, data))
     console.print(_throughput(bundle, model, data))
     console.print(_start(bundle, files[0]))
