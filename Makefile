@@ -2,6 +2,8 @@
 SHELL := bash
 PYTHON ?= python3
 VENV := .venv
+# Processes that share the tests; 0: all in one.
+JOBS ?= 2
 BENCHMARKS := extract sweep scale kmeans head accuracy levers grounding drift serving load
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -20,7 +22,7 @@ demo: $(VENV)/.installed ## set up and run the whole job: images to a registered
 	@git diff --quiet -- dvc.lock || echo "note: dvc.lock changed: other sources, values or versions than committed, or another machine's rounding; commit it before a promotion"
 
 test: $(VENV)/.installed-dev lint ## set up, then lint, types, import contracts and the whole test suite
-	@python -m pytest
+	@OMP_WAIT_POLICY=PASSIVE python -m pytest -n $(JOBS) --dist loadfile # threads that wait leave the cores to others
 
 test-faults: $(VENV)/.installed-dev ## kill processes and stop servers of a whole stack in the middle of runs (15 minutes)
 	@python -m pytest -o addopts=--import-mode=importlib tests/faults

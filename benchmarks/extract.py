@@ -31,6 +31,7 @@ from rich.table import Table
 from safetensors.torch import save_file
 
 from protoquant.core.events import ignore
+from protoquant.core.runtime import Runtime
 from protoquant.data.config import PrepareConfig
 from protoquant.data.prepare import prepare
 from protoquant.features.backbone import Backbone
@@ -54,7 +55,7 @@ class Pair:
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
-    torch.set_num_threads(THREADS)
+    Runtime(device="cpu").torch_device(THREADS)
     if arguments.child:
         _child(Path(arguments.child))
         return
