@@ -126,7 +126,9 @@ def test_the_cut_into_batches_changes_rounding_alone(name):
 def test_undo_gives_the_token_back(name, seed, scale):
     norm, tokens = fitted(name), scale * tokens_of(5, seed=seed, dtype=torch.float64)
     tokens[2] = 0.0
-    assert torch.allclose(norm.undo(norm.apply(tokens), tokens), tokens, rtol=1e-5, atol=1e-4 * min(scale, 1.0))
+    # Relative to the whole token: the two float32 matrices of whiten mix its numbers, small ones with large ones.
+    error = torch.linalg.vector_norm(norm.undo(norm.apply(tokens), tokens) - tokens, dim=1)
+    assert (error <= 1e-6 * torch.linalg.vector_norm(tokens, dim=1) + 1e-4 * min(scale, 1.0)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
