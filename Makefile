@@ -8,10 +8,14 @@ BENCHMARKS := extract sweep scale kmeans head accuracy levers grounding drift se
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
-UV := $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python -c constraints.txt
+# What is built from source is built with tools of hashes.txt too.
+UV := $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python --build-constraints hashes.txt
+# uv takes hashes from a file of constraints and refuses what has none, so one file serves every extra.
+PACKAGES := $(UV) --require-hashes --constraints hashes.txt --requirements pyproject.toml --extra
+RESOLVE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint bench stack-up stack-down stack-status serve constraints clean preflight
+.PHONY: help demo test test-faults lint bench stack-up stack-down stack-status serve constraints audit clean preflight
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +53,14 @@ serve: $(VENV)/.installed ## offer the flows to the Prefect server of PREFECT_AP
 bench: $(VENV)/.installed-dev ## the measurements of benchmarks/, each printed as a table of ratios
 	@for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit 1; done
 
-constraints: $(VENV)/.installed-dev ## resolve constraints.txt anew within the versions it names
-	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml -c constraints.txt -o constraints.txt
+constraints: $(VENV)/bin/uv ## resolve constraints.txt anew within the versions it names, and hashes.txt from it
+	@$(RESOLVE) --constraints constraints.txt --output-file constraints.txt
+	@$(RESOLVE) --constraints constraints.txt --output-file hashes.txt --generate-hashes
+
+# Of its messages the last one alone: where PyPI is away, the others are a stack trace.
+audit: $(VENV)/.installed-dev ## ask PyPI for known faults of the pinned versions
+	@set -o pipefail; { pip-audit --strict --progress-spinner off --disable-pip --require-hashes --requirement hashes.txt 2>&1 >&3 \
+		| tail -n 1 >&2; } 3>&1
 
 clean: ## remove the virtual environment and every cache, keep artifacts and models
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
@@ -59,16 +69,20 @@ preflight:
 	@$(PYTHON) infra/preflight.py
 
 # pip brings uv, uv installs the pinned set: much faster, and it compiles bytecode.
-$(VENV)/.installed: pyproject.toml constraints.txt | preflight
+$(VENV)/bin/uv: | preflight
+	@$(PYTHON) -m venv $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' hashes.txt | $(VENV)/bin/python -m pip install --quiet --require-hashes --requirement /dev/stdin
+
+$(VENV)/.installed: pyproject.toml hashes.txt | $(VENV)/bin/uv preflight
 	@echo "installing the pinned packages into $(VENV), about 3 GB to download"
-	@test -x $(VENV)/bin/uv || { $(PYTHON) -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet -c constraints.txt uv; }
-	@$(UV) --editable ".[all]"
+	@$(PACKAGES) all
+	@$(UV) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.installed-stack: $(VENV)/.installed
-	@$(UV) --editable ".[stack]"
+	@$(PACKAGES) stack
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(UV) --editable ".[dev]"
+	@$(PACKAGES) dev
 	@touch $@
