@@ -15,7 +15,7 @@ PACKAGES := $(UV) --require-hashes --constraints hashes.txt --requirements pypro
 RESOLVE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint bench stack-up stack-down stack-status serve constraints audit clean preflight
+.PHONY: help demo test test-faults lint bench stack-up stack-down stack-status stack-login serve constraints audit clean preflight
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ stack-down: ## stop them all; data stays in .stack/
 
 stack-status: ## say which of them is healthy, and where
 	@python -m infra.stack status
+
+stack-login: ## print the logins of its pages
+	@python -m infra.stack login
 
 serve: $(VENV)/.installed ## offer the flows to the Prefect server of PREFECT_API_URL and run what is started there
 	@python -m flows.serve

@@ -1,15 +1,16 @@
-"""``python -m infra.stack``: up, down, status, env, secrets."""
+"""``python -m infra.stack``: up, down, status, login, env, secrets."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from infra.stack import passwords
+from infra.stack import certificates, passwords
 from infra.stack.errors import StackError
-from infra.stack.services import SERVICES
+from infra.stack.services import SERVICES, USER
 from infra.stack.stack import ROOT, Stack
 
 COMPOSE_SECRETS = ROOT / "infra" / ".env"
+COMPOSE_CERTIFICATES = ROOT / "infra" / "certificates"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
         (down, "stop all in reverse order and keep the data"),
         (status, "one line for each service; exit code 1 unless all are healthy"),
         (env, "the variables with which tools find the stack, for `source`"),
-        (secrets, "make the passwords of infra/compose.yaml"),
+        (login, "print what the pages of MLflow and Prefect ask for"),
+        (secrets, "make the passwords of infra/compose.yaml; with --rotate: replace those of the stack"),
     ):
         command = commands.add_parser(run.__name__, help=text, description=text)
         command.set_defaults(run=run)
@@ -47,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--without", type=names, default=(), metavar="A,B", help="services to leave alone")
         if run is down:
             command.add_argument("--erase", action="store_true", help="remove data, passwords and logs too")
+        if run is secrets:
+            rotated = "replace every secret of the stack and start it again"
+            command.add_argument("--rotate", action="store_true", help=rotated)
     return top
 
 
@@ -71,7 +76,10 @@ def chosen(words: argparse.Namespace) -> list[str]:
 def up(stack: Stack, words: argparse.Namespace) -> int:
     """Start, then say where things are."""
     stack.up(chosen(words), say=say)
-    say(f"\nfor a shell that meets the stack: source {stack.folder / 'env'}\n")
+    say(f"\nfor a shell that meets the stack: source {stack.folder / 'env'}")
+    usual = stack.folder == ROOT / ".stack"
+    shown = "make stack-login" if usual else f"python -m infra.stack login --folder {stack.folder}"
+    say(f"what its pages ask for, once: {shown}\n")
     return status(stack, words)
 
 
@@ -86,10 +94,7 @@ def down(stack: Stack, words: argparse.Namespace) -> int:
 def status(stack: Stack, words: argparse.Namespace) -> int:
     """Print the table."""
     found = stack.status(chosen(words))
-    rows = [("service", "state", "url", "log"), *((each.name, each.state, each.url, str(each.log)) for each in found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    table(("service", "state", "url", "log"), *((each.name, each.state, each.url, str(each.log)) for each in found))
     return 0 if all(each.state == "healthy" for each in found) else 1
 
 
@@ -99,11 +104,34 @@ def env(stack: Stack, _: argparse.Namespace) -> int:
     return 0
 
 
-def secrets(*_: object) -> int:
-    """Make what compose.yaml asks for."""
-    passwords.keep(COMPOSE_SECRETS)
-    say(f"passwords are in {COMPOSE_SECRETS}, which git ignores")
+def login(stack: Stack, _: argparse.Namespace) -> int:
+    """Print the logins of pages."""
+    known = stack.env()
+    prefect = known["PREFECT_API_URL"].removesuffix("/api")
+    table(
+        ("page", "user", "password"),
+        (prefect, "", known["PREFECT_API_AUTH_STRING"]),
+        (known["MLFLOW_TRACKING_URI"], USER, known["MLFLOW_TRACKING_PASSWORD"]),
+    )
     return 0
+
+
+def secrets(stack: Stack, words: argparse.Namespace) -> int:
+    """Make what compose.yaml asks for, or replace what the stack has."""
+    if words.rotate:
+        stack.rotate(say=say)
+        return 0
+    passwords.keep(COMPOSE_SECRETS)
+    certificates.keep(COMPOSE_CERTIFICATES)
+    say(f"passwords are in {COMPOSE_SECRETS} and {COMPOSE_CERTIFICATES}, which git ignores")
+    return 0
+
+
+def table(*rows: tuple[str, ...]) -> None:
+    """Write aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def say(line: str) -> None:

@@ -1,41 +1,71 @@
-"""Whether a service works, asked as its clients would."""
+"""Whether a service works, asked as its clients would: with their secret, where it has one."""
 
+import base64
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 
 from infra.stack import programs
 from infra.stack.place import Place
 from infra.stack.services import Http, Service
 
 SECONDS = 10
+ASK = (
+    "import base64, os, sys, urllib.request as r; url, *names = sys.argv[1:]; "
+    "login = base64.b64encode(':'.join(os.environ[name] for name in names).encode()).decode(); "
+    "r.urlopen(r.Request(url, headers={'Authorization': f'Basic {login}'} if names else {}), timeout=5)"
+)
+"""What a container runs; its command line names the variables of a login, not their values."""
 
 
-def is_healthy(service: Service, place: Place, environment: Mapping[str, str]) -> bool:
+def is_healthy(service: Service, place: Place, environment: Mapping[str, str], root: Path) -> bool:
     """Ask one service once.
 
     Args:
         service: Which.
         place: Where it runs.
-        environment: Of the command that asks.
+        environment: Of the service.
+        root: The clone, where a command that asks runs.
     """
     if isinstance(service.health, Http):
-        return answers(f"http://127.0.0.1:{place.port[service.name]}{service.health.path}")
+        return answers(address(service, place), ":".join(environment[name] for name in service.health.login))
     program, *words = place.words(service.health.words)
     command = [programs.find(program), *words]
     try:
-        done = subprocess.run(command, env=dict(environment), capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            command, env=dict(environment), cwd=root, capture_output=True, timeout=SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
 
 
-def answers(url: str) -> bool:
-    """Return whether a page answers 200; proxies are for other machines."""
+def container_words(service: Service, place: Place) -> list[str]:
+    """Return the command with which a container asks itself."""
+    if isinstance(service.health, Http):
+        return ["python", "-c", ASK, address(service, place), *service.health.login]
+    return list(place.words(service.health.words))
+
+
+def address(service: Service, place: Place) -> str:
+    """Return the page that says whether a service works."""
+    assert isinstance(service.health, Http)  # noqa: S101  for the type checker
+    return f"http://127.0.0.1:{place.port[service.name]}{service.health.path}"
+
+
+def answers(url: str, login: str = "") -> bool:
+    """Return whether a page answers 200; proxies are for other machines.
+
+    Args:
+        url: The page.
+        login: ``user:password`` of HTTP's basic authentication; none if empty.
+    """
+    headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=SECONDS) as page:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=SECONDS) as page:  # noqa: S310
             return bool(page.status == 200)
     except (OSError, urllib.error.URLError):
         return False

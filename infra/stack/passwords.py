@@ -1,11 +1,22 @@
-"""Passwords: made once, kept in a file that only its owner reads."""
+"""Passwords and keys: made once, kept in a file that only its owner reads."""
 
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-SECRETS = ("POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN")
+from infra.stack.errors import StackError
+
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "S3_JWT_KEY",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY",
+    "PREFECT_API_AUTH_STRING",
+    "RAY_AUTH_TOKEN",
+)
 
 
 def keep(path: Path) -> dict[str, str]:
@@ -16,20 +27,41 @@ def keep(path: Path) -> dict[str, str]:
 
     Returns:
         Every password by name; letters and digits alone, so none needs quoting anywhere.
+
+    Raises:
+        StackError: If others may read the file.
     """
     known = read(path)
-    missing = [name for name in SECRETS if name not in known]
-    if missing:
-        known |= {name: secrets.token_hex(10 if name.endswith("_ID") else 32) for name in missing}
-        write_private(path, "".join(f"{name}={value}\n" for name, value in known.items()))
+    if missing := set(SECRETS) - known.keys():
+        known |= {name: value for name, value in new().items() if name in missing}
+        write(path, known)
     return known
 
 
+def new() -> dict[str, str]:
+    """Return a value for every name, each drawn anew."""
+    return {name: secrets.token_hex(10 if name.endswith("_ID") else 32) for name in SECRETS}
+
+
 def read(path: Path) -> dict[str, str]:
-    """Return what the file holds, nothing if there is none."""
+    """Return what the file holds, nothing if there is none.
+
+    Raises:
+        StackError: If others may read the file.
+    """
     if not path.exists():
         return {}
+    if mode := path.stat().st_mode & 0o077:
+        raise StackError(
+            f"{path} must be readable by its owner alone, others have access (mode bits {mode:03o}); chmod 600 it, "
+            "and replace what they may have read: python -m infra.stack secrets --rotate"
+        )
     return dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
+
+
+def write(path: Path, known: Mapping[str, str]) -> None:
+    """Write the passwords, for their owner alone."""
+    write_private(path, "".join(f"{name}={value}\n" for name, value in known.items()))
 
 
 def shell(variables: Mapping[str, str]) -> str:

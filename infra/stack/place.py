@@ -1,11 +1,17 @@
 """Where the services run: fills the braces of the table."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.stack import certificates
 from infra.stack.passwords import SECRETS
 from infra.stack.services import PORTS, SERVICES
+
+# Ray replaces 127.0.0.1 by the machine's own address, which changes and is no loopback. macOS has no other loopback
+# address, but there Ray keeps 127.0.0.1.
+RAY_HOST = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,7 @@ class Place:
         port: Every port by name.
         data: Folder of each service.
         secret: Every password by name.
+        certificate: Files of the stack's certificate.
     """
 
     listen: str
@@ -25,10 +32,11 @@ class Place:
     port: Mapping[str, int]
     data: Mapping[str, str]
     secret: Mapping[str, str]
+    certificate: Mapping[str, str]
 
     def fill(self, text: str) -> str:
         """Replace the braces in one text."""
-        return text.format(listen=self.listen, host=self.host, port=self.port, data=self.data, secret=self.secret)
+        return text.format_map(vars(self))
 
     def words(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Replace the braces in each word of a command."""
@@ -49,10 +57,11 @@ def loopback(folder: Path, *, offset: int, secret: Mapping[str, str]) -> Place:
     """
     return Place(
         listen="127.0.0.1",
-        host=dict.fromkeys(SERVICES, "127.0.0.1"),
+        host=dict.fromkeys(SERVICES, "127.0.0.1") | {"ray": RAY_HOST},
         port={name: port + offset for name, port in PORTS.items()},
         data={name: str((folder / name).resolve()) for name in SERVICES},
         secret=secret,
+        certificate=certificates.paths(folder.resolve() / "certificates"),
     )
 
 
@@ -63,8 +72,9 @@ def containers() -> Place:
     """
     return Place(
         listen="0.0.0.0",  # noqa: S104  inside a container; published on loopback alone
-        host={name: name for name in SERVICES} | {"ray": "127.0.0.1"},
+        host={name: name for name in SERVICES} | {"ray": "127.0.0.2"},
         port=PORTS,
         data=dict.fromkeys(SERVICES, "/data"),
         secret={name: f"${{{name}:?run python -m infra.stack secrets}}" for name in SECRETS},
+        certificate=certificates.paths("/certificates"),
     )

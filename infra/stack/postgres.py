@@ -75,6 +75,21 @@ def make_cluster(data: Path, password: str) -> None:
         data.symlink_to(home)
 
 
+def set_password(data: Path, password: str) -> None:
+    """Give the superuser another password while the server is down, whatever the one before was.
+
+    Raises:
+        StackError: If PostgreSQL does not take it.
+    """
+    command = [programs.postgres("postgres"), "--single", "-D", str(data.resolve()), "postgres"]
+    words = f"ALTER ROLE {USER} PASSWORD '{password}'\n"
+    done = subprocess.run(
+        command, cwd="/", input=words, capture_output=True, text=True, check=False, **as_user(account())
+    )
+    if done.returncode or "ERROR" in done.stderr:
+        raise StackError(f"PostgreSQL's password could not be set in {data}; stop what uses it and try again")
+
+
 def reaches(user: pwd.struct_passwd, folder: Path) -> bool:
     """Return whether a user may pass through a folder; asked as that user, for access lists count too."""
     return subprocess.run(["test", "-x", str(folder)], cwd="/", check=False, **as_user(user)).returncode == 0

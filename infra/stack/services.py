@@ -1,22 +1,29 @@
 """The services as one table, which supervisord runs here and compose.yaml repeats for containers.
 
 Braces stand for what differs between the two (:mod:`infra.stack.place`): where a service listens, under which name
-others reach it, the passwords. Passwords are in environments alone: anybody on the machine can read a command line.
+others reach it, the passwords, the certificate. Passwords are in environments and private files alone: anybody on the
+machine can read a command line. Every port asks for a password, a token or the certificate.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 USER = "protoquant"
-DATABASES = ("mlflow", "prefect")
+DATABASES = ("mlflow", "mlflow_auth", "prefect")
 BUCKETS = ("dvc", "mlflow", "data")
 
 
 @dataclass(frozen=True)
 class Http:
-    """Healthy when this page of the service's own port answers 200."""
+    """Healthy when this page of the service's own port answers 200.
+
+    Attributes:
+        path: Of the page; one that only who has the service's secret may see, where there is a secret.
+        login: Variables of the service's environment that make up the login, such as user and password.
+    """
 
     path: str
+    login: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,9 @@ class Service:
     Attributes:
         name: Its name, here and in compose.yaml.
         command: The program and its arguments.
-        ports: Every port it opens, by name; the one named as the service is for users.
+        ports: Every port it is given, by name; the one named as the service is for users.
         environment: Variables of the process.
+        files: Content of files in its data folder that hold passwords, by name.
         health: How to see that it works.
         needs: Services that must be healthy before it starts.
         gives: Variables with which its clients find it.
@@ -48,12 +56,39 @@ class Service:
     ports: Mapping[str, int]
     health: Http | Command
     environment: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     gives: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
     stop_group: bool = True
     url: str = ""
 
+
+# SeaweedFS goes on without a certificate where one is missing, so its tokens are signed as well.
+_WEED_DOORS = {
+    **{f"WEED_JWT_{purpose}_KEY": "{secret[S3_JWT_KEY]}" for purpose in ("SIGNING", "FILER_SIGNING")},
+    **{f"WEED_JWT_{purpose}_READ_KEY": "{secret[S3_JWT_KEY]}" for purpose in ("SIGNING", "FILER_SIGNING")},
+    "WEED_GRPC_CA": "{certificate[ca]}",
+    "WEED_HTTPS_CLIENT_ENABLED": "true",
+    **{
+        f"WEED_{protocol}_{part}_{what.upper()}": f"{{certificate[{what}]}}"
+        for protocol, parts, files in (
+            ("GRPC", ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT"), ("cert", "key")),
+            ("HTTPS", ("MASTER", "VOLUME", "FILER", "ADMIN", "CLIENT"), ("ca", "cert", "key")),
+        )
+        for part in parts
+        for what in files
+    },
+}
+_RAY_DOORS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": "{secret[RAY_AUTH_TOKEN]}",
+    # A stranger's message ends a head that has the token alone (seen with Ray 2.60)
+    "RAY_USE_TLS": "1",
+    "RAY_TLS_CA_CERT": "{certificate[ca]}",
+    "RAY_TLS_SERVER_CERT": "{certificate[cert]}",
+    "RAY_TLS_SERVER_KEY": "{certificate[key]}",
+}
 
 POSTGRES = Service(
     name="postgres",
@@ -84,6 +119,8 @@ S3 = Service(
         "-webdav=false",
         "-master.telemetry=false",
         "-s3.autoCreateBucket=false",  # a misspelt bucket is an error
+        "-s3.allowedOrigins=http://127.0.0.1:{port[s3]}",  # no page; without it, all
+        "-disableHttp",
     ),
     ports={
         "s3": 18433,
@@ -102,6 +139,7 @@ S3 = Service(
         "AWS_ACCESS_KEY_ID": "{secret[AWS_ACCESS_KEY_ID]}",
         "AWS_SECRET_ACCESS_KEY": "{secret[AWS_SECRET_ACCESS_KEY]}",
         "S3_BUCKET": ",".join(BUCKETS),
+        **_WEED_DOORS,
     },
     health=Http("/healthz"),
     gives={
@@ -129,6 +167,8 @@ MLFLOW = Service(
         "s3://mlflow/artifacts",
         "--allowed-hosts",
         "localhost,localhost:*,127.0.0.1,127.0.0.1:*,mlflow,mlflow:*",
+        "--app-name",
+        "protoquant",  # protoquant/tracking/server.py: MLflow's basic authentication, closed to foreign pages
     ),
     ports={"mlflow": 15000},
     environment={
@@ -139,11 +179,27 @@ MLFLOW = Service(
         "AWS_MAX_ATTEMPTS": "2",  # clients wait for it: a store that is away is said soon
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes and 1 GB that nothing here uses
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_AUTH_CONFIG_PATH": "{data[mlflow]}/auth.ini",
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": "{secret[MLFLOW_TRACKING_PASSWORD]}",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "{secret[MLFLOW_FLASK_SERVER_SECRET_KEY]}",
         "DO_NOT_TRACK": "1",
     },
-    health=Http("/health"),
+    files={
+        "auth.ini": "[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = postgresql+psycopg2://"
+        + USER
+        + ":{secret[POSTGRES_PASSWORD]}@{host[postgres]}:{port[postgres]}/mlflow_auth\n"
+    },
+    health=Http(
+        "/api/2.0/mlflow/experiments/get?experiment_id=0",
+        login=("MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD"),
+    ),
     needs=("postgres", "s3"),
-    gives={"MLFLOW_TRACKING_URI": "http://{host[mlflow]}:{port[mlflow]}"},
+    gives={
+        "MLFLOW_TRACKING_URI": "http://{host[mlflow]}:{port[mlflow]}",
+        "MLFLOW_TRACKING_USERNAME": USER,
+        "MLFLOW_TRACKING_PASSWORD": "{secret[MLFLOW_TRACKING_PASSWORD]}",
+    },
     url="http://127.0.0.1:{port[mlflow]}",
 )
 
@@ -158,13 +214,18 @@ PREFECT = Service(
         # The page in the browser asks this address; --port alone leaves it at 4200
         "PREFECT_SERVER_API_PORT": "{port[prefect]}",
         "PREFECT_SERVER_UI_API_URL": "http://127.0.0.1:{port[prefect]}/api",
+        "PREFECT_SERVER_API_AUTH_STRING": "{secret[PREFECT_API_AUTH_STRING]}",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1:{port[prefect]},http://localhost:{port[prefect]}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_HOME": "{data[prefect]}",
         "DO_NOT_TRACK": "1",
     },
-    health=Http("/api/ready"),
+    health=Http("/api/block_types/slug/secret", login=("PREFECT_SERVER_API_AUTH_STRING",)),
     needs=("postgres",),
-    gives={"PREFECT_API_URL": "http://{host[prefect]}:{port[prefect]}/api"},
+    gives={
+        "PREFECT_API_URL": "http://{host[prefect]}:{port[prefect]}/api",
+        "PREFECT_API_AUTH_STRING": "{secret[PREFECT_API_AUTH_STRING]}",
+    },
     url="http://127.0.0.1:{port[prefect]}",
 )
 
@@ -187,38 +248,28 @@ RAY = Service(
         "--include-dashboard",
         "false",
         "--disable-usage-stats",
+        "--no-monitor",  # of an autoscaler, which one machine has no use for; its metrics are open to all
     ),
     ports={"ray": 26379},
-    environment={
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "{secret[RAY_AUTH_TOKEN]}",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    },
+    environment={**_RAY_DOORS, "RAY_USAGE_STATS_ENABLED": "0"},
     stop_group=False,  # it drains and stops its own
     health=Command(("ray", "health-check", "--address", "{host[ray]}:{port[ray]}")),
-    gives={
-        "RAY_ADDRESS": "{host[ray]}:{port[ray]}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "{secret[RAY_AUTH_TOKEN]}",
-    },
+    gives={"RAY_ADDRESS": "{host[ray]}:{port[ray]}", **_RAY_DOORS},
 )
 
 RUNNER = Service(
     name="runner",
     command=("python", "-m", "flows.serve"),
-    ports={"runner": 14201},
+    ports={},
     environment={
         **S3.gives,
         **MLFLOW.gives,
         **PREFECT.gives,
         **RAY.gives,
-        "PREFECT_RUNNER_SERVER_ENABLE": "true",
-        "PREFECT_RUNNER_SERVER_HOST": "127.0.0.1",
-        "PREFECT_RUNNER_SERVER_PORT": "{port[runner]}",
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
     },
-    health=Http("/health"),
+    health=Command(("python", "-m", "flows.health")),
     needs=("s3", "mlflow", "prefect"),
 )
 

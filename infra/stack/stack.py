@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from infra.stack import passwords, ports, postgres
+from infra.stack import certificates, passwords, ports, postgres
 from infra.stack.errors import StackError
 from infra.stack.health import is_healthy
 from infra.stack.place import Place, loopback
@@ -67,7 +67,7 @@ class Stack:
     @property
     def place(self) -> Place:
         """Addresses, ports, folders and, after the first start, passwords."""
-        return loopback(self.folder, offset=self.offset, secret=passwords.read(self.folder / "passwords"))
+        return loopback(self.folder, offset=self.offset, secret=passwords.read(self._passwords))
 
     def up(self, names: Sequence[str] = tuple(SERVICES), *, say: Callable[[str], None] = lambda _: None) -> None:
         """Start services one after the other, each when those it needs are healthy; leave alone those that are.
@@ -79,12 +79,17 @@ class Stack:
         Raises:
             StackError: If one does not become healthy; those before it go on.
         """
-        self._make_folder()
+        self._make_folder(say)
         with self._alone():
-            postgres.make_cluster(self.folder / "postgres", self.place.secret["POSTGRES_PASSWORD"])
             place = self.place
-            for name in SERVICES:
+            postgres.make_cluster(self.folder / "postgres", place.secret["POSTGRES_PASSWORD"])
+            if self._rotated.exists():
+                postgres.set_password(self.folder / "postgres", place.secret["POSTGRES_PASSWORD"])
+                self._rotated.unlink()
+            for name, service in SERVICES.items():
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+                for file, content in service.files.items():
+                    passwords.write_private(self.folder / name / file, place.fill(content))
             if (self.folder / "postgres").is_symlink():
                 say(f"postgres keeps its data in {(self.folder / 'postgres').resolve()}, which its user can reach")
             self.supervisor.load(render(self.folder, self.root, place))
@@ -94,7 +99,7 @@ class Stack:
                 if name == "postgres":
                     postgres.make_databases(place)
 
-    def _make_folder(self) -> None:
+    def _make_folder(self, say: Callable[[str], None]) -> None:
         if self._offset not in (None, self.offset):
             raise StackError(
                 f"the stack in {self.folder} has its ports at offset {self.offset}, got {self._offset}; "
@@ -104,8 +109,21 @@ class Stack:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
         (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
-        passwords.keep(self.folder / "passwords")
+        before = passwords.read(self._passwords).keys()
+        added = [name for name in passwords.keep(self._passwords) if name not in before]
+        if before and added:  # the version before had fewer
+            say(f"new secrets: {', '.join(added)}; in open shells: source {self.folder / 'env'}")
+        certificates.keep(self.folder / "certificates")
         passwords.write_private(self.folder / "offset.json", json.dumps(self.offset))
+
+    @property
+    def _passwords(self) -> Path:
+        return self.folder / "passwords"
+
+    @property
+    def _rotated(self) -> Path:
+        """There while the passwords are newer than the one PostgreSQL knows."""
+        return self.folder / "rotated"
 
     def _alone(self) -> FileLock:
         return FileLock(self.folder / "lock")
@@ -146,7 +164,7 @@ class Stack:
         raise StackError(f"{service.name} {why}: {self._last_words(service.name)} ({self.log(service.name)})")
 
     def _healthy(self, service: Service, place: Place) -> bool:
-        return is_healthy(service, place, plain_environment() | variables(service, place))
+        return is_healthy(service, place, plain_environment() | variables(service, place), self.root)
 
     def _last_words(self, name: str) -> str:
         log = self.log(name)
@@ -167,6 +185,22 @@ class Stack:
                     self.supervisor.stop(name)
                     say(f"{name:<9} stopped")
             self.supervisor.shut_down()
+
+    def rotate(self, *, say: Callable[[str], None] = lambda _: None) -> None:
+        """Replace every secret and the certificate, and start again what ran; an interrupted call is completed by up.
+
+        Raises:
+            StackError: If there is no stack, or a service does not become healthy again.
+        """
+        self.env()
+        running = [each.name for each in self.status() if each.pid]
+        self.down(say=say)
+        with self._alone():
+            self._rotated.touch()
+            passwords.write(self._passwords, passwords.new())
+            certificates.make(self.folder / "certificates")
+        say(f"every secret is new; in open shells: source {self.folder / 'env'}")
+        self.up(running, say=say)
 
     def erase(self) -> None:
         """Forget the stack: stop it, then remove its data, passwords and logs."""

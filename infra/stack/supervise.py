@@ -24,7 +24,7 @@ from infra.stack.services import SERVICES, Service
 SOCKET_BYTES = 85  # a socket's name ends at 104 or 108 bytes; supervisord appends its pid while it makes one
 START_SECONDS = 20
 # A stack is itself, whatever its user's shell says of other servers
-FOREIGN = ("AWS_", "MLFLOW_", "PG", "POSTGRES_", "PREFECT_", "RAY_", "S3_", "SUPERVISOR_")
+FOREIGN = ("AWS_", "MLFLOW_", "PG", "POSTGRES_", "PREFECT_", "RAY_", "S3_", "SUPERVISOR_", "WEED_")
 
 DAEMON = """\
 [supervisord]
