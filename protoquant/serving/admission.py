@@ -9,10 +9,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.record import account
 from protoquant.serving.refusal import RefusedError, busy, too_many_bytes
+from protoquant.serving.unread import let_go
 
 ALWAYS = ("/health", "/metrics")
 """Answered however busy the service is; their bodies are not read."""
-_DRAIN_SECONDS = 2.0
 
 
 class Admission:
@@ -43,17 +43,16 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in ALWAYS:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        announced = _announced(headers)
+        announced = _announced(dict(scope["headers"]))
         try:
             size = self._admit(announced)
         except RefusedError:
-            await self._forget(headers, receive)
+            await let_go(scope, receive, self._config.max_request_bytes)
             raise
         self._at_work += 1
         self._held += size
         try:
-            body = await self._body(receive, announced)
+            body = await self._body(receive)
             await self._run(scope, receive, send, body)
         finally:
             self._at_work -= 1
@@ -71,9 +70,9 @@ class Admission:
             raise busy(f"requests of {self._held:,} bytes at work")
         return size
 
-    async def _body(self, receive: Receive, announced: int | None) -> bytes:
+    async def _body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
-        got, more = 0, announced != 0
+        got, more = 0, True
         try:
             async with asyncio.timeout(self._config.body_timeout):
                 while more:
@@ -113,30 +112,6 @@ class Admission:
             if not work.done():
                 work.cancel()
                 await asyncio.wait((work,))
-
-    async def _forget(self, headers: dict[bytes, bytes], receive: Receive) -> None:
-        """Let go of the body of a refused request.
-
-        What has arrived with the headers would stay in the server's buffer as long as the connection; the rest it drops
-        by itself. Only where the client closes after the answer all is read: a connection that is closed with unread
-        bytes is reset, and the client may lose the answer.
-        """
-        if headers.get(b"connection", b"").lower() != b"close":
-            if b"expect" not in headers:  # to read would ask the client to go on
-                arrived = asyncio.ensure_future(receive())
-                await asyncio.sleep(0)
-                arrived.cancel()
-            return
-        left = self._config.max_request_bytes
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                while left > 0:
-                    message = await receive()
-                    left -= len(message.get("body", b""))
-                    if not message.get("more_body", False):
-                        return
-        except TimeoutError:
-            return
 
 
 def _announced(headers: dict[bytes, bytes]) -> int | None:

@@ -57,6 +57,8 @@ async def asked(request: Request, config: ServeConfig) -> Asked:
     elif kind.startswith("image/") or kind == "application/octet-stream":
         images = (await request.body(),)
     else:
+        if not await request.body():
+            raise RefusedError(422, "zero_bytes", "expected an image in the body, which is empty")
         text = f"expected multipart/form-data, application/json or image/*, got {kind[:60]!r} as Content-Type"
         raise RefusedError(415, "content_type", text)
     return Asked(images, top)

@@ -147,6 +147,27 @@ def test_a_wrong_request_says_what_is_right(client, asked, status, text) -> None
     assert text in reply.json()["error"]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        (None, "zero_bytes"),
+        ("text/plain", "zero_bytes"),
+        ("image/png", "zero_bytes"),
+        ("application/octet-stream", "zero_bytes"),
+        ("application/x-www-form-urlencoded", "zero_bytes"),
+        ("application/json", "bad_request"),
+        ("multipart/form-data", "bad_request"),
+        ("multipart/form-data; boundary=x", "bad_request"),
+    ],
+)
+def test_an_empty_body_is_422_whatever_its_type(client, path, kind, word) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    for accept in ("application/json", "image/png"):
+        reply = client.post(path, content=b"", headers={**headers, "Accept": accept})
+        assert (reply.status_code, reply.json()["kind"]) == (422, word)
+
+
 def test_paths_and_methods_that_are_not_there(client) -> None:
     assert client.get("/nothing").status_code == 404
     assert client.get("/predict").json()["kind"] == "no_such_path"
