@@ -61,7 +61,7 @@ def posting(
 ) -> Request:
     """A POST to /predict; the length may be announced as another than it is."""
     length = len(body) if announced is None else announced
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     return Request(name, head, body, pause)
 
 

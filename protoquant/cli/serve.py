@@ -1,5 +1,7 @@
 """``protoquant serve``: a model over HTTP."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,8 +16,21 @@ def serve(
     source: Annotated[str, typer.Argument(help="A bundle folder, or an MLflow URI such as models:/NAME@champion.")],
     *,
     weights: Weights = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; only this machine if absent.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that other machines reach needs a token.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port; 0 for a free one.")] = 8000,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A further name that clients may ask for, as behind a proxy; repeatable.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="A private file with the token that clients must send as 'Authorization: Bearer TOKEN'; or set "
+            "PROTOQUANT_SERVE_TOKEN. /health alone answers without it, and does not name the model."
+        ),
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without a token.")] = False,
     queue: Annotated[
         int | None, typer.Option(help="Requests at work beyond which the answer is 429.", show_default="128")
     ] = None,
@@ -38,6 +53,8 @@ def serve(
     given: dict[str, Any] = {
         "host": host,
         "port": port,
+        "allowed_hosts": allowed_host,
+        "insecure": insecure,
         "queue": queue,
         "batch": batch,
         "wait_ms": wait_ms,
@@ -56,9 +73,11 @@ def serve(
     except ModuleNotFoundError as error:
         raise UsageError(f"serve needs {error.name}; install it with: pip install 'protoquant[serving]'") from error
     from protoquant.core.runtime import Runtime
+    from protoquant.serving.token import read_token
     from protoquant.serving.versions import source_of
 
     values = {key: value for key, value in given.items() if value is not None}
     config = ServeConfig.parse(values, "serve", source="the options of protoquant serve")
+    config = config.model_copy(update={"token": read_token(token_file, os.environ)})
     device = Runtime.from_environment().torch_device(config.threads)
     run(source_of(source, device, weights), config, on_ready=typer.echo)

@@ -1,11 +1,15 @@
 """The limits of the service; each has an option of ``protoquant serve``."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
 
 from protoquant.core.section import Section
 from protoquant.model import TOP
+from protoquant.serving.names import allowed_name
 
 MIB = 2**20
+SHORTEST_TOKEN = 16
 
 
 class ServeConfig(Section):
@@ -13,6 +17,13 @@ class ServeConfig(Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; only this machine by default")
     port: int = Field(8000, ge=0, le=65_535, description="TCP port; 0 for a free one")
+    allowed_hosts: tuple[Annotated[str, AfterValidator(allowed_name)], ...] = Field(
+        (), description="further names that clients may ask for, as behind a proxy"
+    )
+    token: SecretStr | None = Field(
+        None, min_length=SHORTEST_TOKEN, description="what clients must send; none if empty"
+    )
+    insecure: bool = Field(False, description="listen beyond this machine without a token")
     queue: int = Field(128, ge=1, description="requests at work, and images of theirs, beyond which the answer is 429")
     batch: int = Field(4, ge=1, le=1_024, description="images of one forward pass, at most; a GPU likes more")
     wait_ms: float = Field(

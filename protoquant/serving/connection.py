@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from protoquant.serving.refusal import RefusedError
 
 READ = 16 * 1024
 """Bytes read at once. Ten thousand clients may send before the first of them is refused, and each holds a read."""
@@ -37,6 +40,11 @@ class Connection(H11Protocol):
         if self._head is not None:
             self._head.cancel()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, in the shape of every refusal."""
+        text = f"{msg.rstrip('.')}; expected a whole head with exactly one Host header"
+        super().send_400_response(RefusedError(400, "not_http", text).body(secrets.token_hex(8)).decode())
 
     def _await_head(self) -> None:
         waiting = self.conn.their_state is h11.IDLE

@@ -34,6 +34,7 @@ class Account:
         kinds: Errors by kind, of the request or of single images.
         status: Of the answer; 0 before it has begun.
         over: Whether the whole answer was sent.
+        stranger: Whether it came without the token that the service asks for.
     """
 
     request: str
@@ -43,6 +44,7 @@ class Account:
     kinds: Counter[str] = field(default_factory=Counter)
     status: int = 0
     over: bool = False
+    stranger: bool = False
 
 
 def account(scope: Scope) -> Account:

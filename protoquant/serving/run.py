@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import uvicorn
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.runtime import Runtime
+from protoquant.serving.access import OPEN, require_token
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.connection import Connection
 from protoquant.serving.logs import to_stderr
@@ -19,6 +21,7 @@ from protoquant.serving.service import create_app
 from protoquant.serving.versions import Source, Versions
 
 _BACKLOG = 4096
+_log = logging.getLogger(__name__)
 
 
 def run(source: Source, config: ServeConfig, *, on_ready: Callable[[str], None]) -> None:
@@ -30,13 +33,16 @@ def run(source: Source, config: ServeConfig, *, on_ready: Callable[[str], None])
         on_ready: Told the line that says what is served where, once requests are answered.
 
     Raises:
+        UsageError: Other machines could reach it, and no token is set.
         ProtoQuantError: The port is taken, or the source gives no model.
     """
+    require_token(config)
     _raise_file_limit()
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     with _bound(config.host, config.port) as listening:
         versions = Versions(source, every=config.poll)
         to_stderr(versions.current)
+        _log_who_is_answered(config)
         served = versions.load()
         runtime = Runtime.from_environment()
         workers = runtime.workers if served.model.device.type == "cpu" else 1
@@ -51,6 +57,7 @@ def run(source: Source, config: ServeConfig, *, on_ready: Callable[[str], None])
                 http=Connection,
                 ws="none",
                 server_header=False,
+                proxy_headers=False,  # nothing that a client can write changes what the request is taken for
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=int(config.timeout) + 1,
             ),
@@ -73,6 +80,15 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+
+def _log_who_is_answered(config: ServeConfig) -> None:
+    if config.token:
+        _log.info("the token is required; without it %s alone answers, and does not name the model", OPEN)
+    elif config.insecure:
+        _log.warning("--insecure: whoever reaches %s is answered without a token", config.host)
+    else:
+        _log.info("no token is set: every program of this machine is answered on every path, foreign pages are not")
 
 
 def _bound(host: str, port: int) -> socket.socket:

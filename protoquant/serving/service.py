@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 import protoquant
 from protoquant.core.errors import suggest
 from protoquant.data.quarantine import ImageError
+from protoquant.serving.access import Access
 from protoquant.serving.admission import Admission
 from protoquant.serving.batcher import Batcher, Outcome, decode
 from protoquant.serving.config import ServeConfig
@@ -165,9 +166,11 @@ def create_app(versions: Versions, config: ServeConfig, *, workers: int = 1) -> 
         return await service.explain(request)
 
     @app.get("/health")
-    async def health() -> Response:
-        """Whether the service answers, with which model, and how much waits."""
+    async def health(request: Request) -> Response:
+        """Whether the service answers; with which model and how much waits, to who has the token if there is one."""
         served = service.served()
+        if account(request.scope).stranger:
+            return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "ok", "model": served.to_dict(), "waiting": service.batcher.waiting()})
 
     @app.get("/metrics")
@@ -177,6 +180,7 @@ def create_app(versions: Versions, config: ServeConfig, *, workers: int = 1) -> 
 
     app.add_exception_handler(HTTPException, _no_such)
     app.add_middleware(_watched, service=service)
+    app.add_middleware(Access, config=config)
     app.add_middleware(Record, metrics=service.metrics, current=versions.current)
     return app
 

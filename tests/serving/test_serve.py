@@ -2,14 +2,10 @@
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -20,25 +16,7 @@ from protoquant.serving.config import MIB, ServeConfig
 from protoquant.serving.run import _bound
 from tests.servers import free_ports
 from tests.serving.asking import photo
-
-PROGRAM = str(Path(sys.executable).with_name("protoquant"))
-
-
-@contextmanager
-def serving(bundle: Path, *options: str):
-    """A service, its address, and what it wrote to standard error once it has ended."""
-    written: list[str] = []
-    process = subprocess.Popen(
-        [PROGRAM, "serve", str(bundle), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert found, line + process.stderr.read()
-        yield process, int(found[1]), written
-    finally:
-        process.terminate()
-        written += process.communicate(timeout=30)[1].splitlines()
+from tests.serving.running import EVERYWHERE, serving
 
 
 def test_the_command_answers_and_ends_when_asked(bundles) -> None:
@@ -54,7 +32,9 @@ def test_the_command_answers_and_ends_when_asked(bundles) -> None:
         assert taken.exit_code == 1
         assert f"cannot listen on 127.0.0.1:{port} (Address already in use); choose another --port" in taken.output
         half = socket.create_connection(("127.0.0.1", port))
-        half.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n1234")
+        half.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n1234"
+        )
         process.send_signal(signal.SIGINT)
         half.sendall(b"56789")  # what is at work is finished
         assert b" 422 " in half.recv(4096)
@@ -72,6 +52,9 @@ def test_the_command_answers_and_ends_when_asked(bundles) -> None:
         (["models:/", "--port", "0"], 1, "no model registry"),
         (["bundle", "--port", "70000"], 2, "serve.port must be an integer >= 0 and <= 65535, got 70000"),
         (["bundle", "--queue", "0"], 2, "serve.queue"),
+        (["bundle", "--host", EVERYWHERE], 2, "and no token is set; give --token-file FILE"),
+        (["bundle", "--allowed-host", "https://a.org"], 2, "serve.allowed_hosts.0: expected a name alone"),
+        (["bundle", "--token-file", "nowhere"], 2, "--token-file nowhere cannot be read: No such file"),
     ],
 )
 def test_a_wrong_call_is_one_line(arguments, code, text, tmp_path, monkeypatch) -> None:
