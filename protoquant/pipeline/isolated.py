@@ -12,11 +12,12 @@ from typing import Any
 from filelock import FileLock
 
 from protoquant.core.artifacts import read_json, write_json
-from protoquant.core.errors import ArtifactError
+from protoquant.core.errors import ArtifactError, UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.params_file import override
 from protoquant.pipeline import tree
 from protoquant.pipeline.environment import environment_of
+from protoquant.pipeline.inputs import link_inputs
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.process import OnLine, run
 from protoquant.pipeline.stage import Outcome, Status, run_stage
@@ -26,6 +27,7 @@ from protoquant.settings import Settings
 
 _RECORD = "run.json"
 _LONGEST_NAME = 60
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Plan:
     revision: str = "HEAD"
     uncommitted: Choice = "refuse"
     note: str = ""
+
+    def __post_init__(self) -> None:
+        """The name becomes a folder and a word of a command."""
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"a run's name has letters, digits, _, . and -, and begins with a letter or digit, got {self.name!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class IsolatedRun:
 
         All worktrees share the references of experiments, and two writers at once would spoil them: one at a time.
         """
+        name = self.plan.name
         said: list[str] = []
 
         def hear(line: str) -> None:
@@ -104,7 +114,7 @@ class IsolatedRun:
             on_line(line)
 
         with FileLock(self.workspace.shared / "experiments.lock"):
-            code = self.call("dvc", "--wait-for-lock", "exp", "save", "--force", "--name", self.plan.name, on_line=hear)
+            code = self.call("dvc", "--wait-for-lock", "exp", "save", "--force", f"--name={name}", on_line=hear)
         if code == 0:
             return Outcome(Status.RAN)
         return Outcome(Status.FAILED, said[-1] if said else "dvc exp save failed", passing=True)
@@ -138,7 +148,7 @@ def isolated(clone: Path, plan: Plan) -> Iterator[IsolatedRun]:
             base = commit(clone, plan.revision)
             patch = edits(clone, base, plan.uncommitted)
             with trees(clone):
-                tree.remove(clone, folder / "tree")
+                tree.remove(clone, folder / tree.TREE)
                 tree.add(clone, root, base)
             apply_edits(root, patch)
             made = IsolatedRun(plan, folder, clone, root, held, continued=False)
@@ -166,14 +176,8 @@ def _fill(made: IsolatedRun) -> None:
     settings = Settings.load(params)
     said: list[str] = []
     made.call("dvc", "--quiet", "checkout", "--force", "--allow-missing", on_line=said.append)
-    tree.link_inputs(made.clone, made.root, _inputs(settings))
+    link_inputs(settings, clone=made.clone, folder=made.folder)
     check_root(settings.prepare, made.workspace)
-
-
-def _inputs(settings: Settings) -> list[str]:
-    """Relative paths in params.yaml that may lead to files outside git."""
-    named = [settings.prepare.root, settings.extract.weights_file]
-    return [name for name in named if name and "://" not in name and not Path(name).is_absolute()]
 
 
 def _finished(folder: Path, root: Path) -> bool:

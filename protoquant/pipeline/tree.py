@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 from protoquant.core.errors import ProtoQuantError
 
-_TREE = "tree"
+TREE = "tree"
+"""The part of a run's folder that holds its worktree, and beside it what lies beside the clone."""
 
 
 def place(folder: Path, clone: Path) -> Path:
@@ -19,7 +18,7 @@ def place(folder: Path, clone: Path) -> Path:
     The path of the clone goes on below the folder of the run: a path that leaves the clone, such as ``../photos``,
     leaves the worktree to a place that is the run's own.
     """
-    return folder / _TREE / clone.resolve().relative_to("/")
+    return folder / TREE / clone.resolve().relative_to("/")
 
 
 def add(clone: Path, tree: Path, commit: str) -> None:
@@ -48,29 +47,6 @@ def remove(clone: Path, tree: Path) -> None:
     """Remove a worktree, whatever state it is in."""
     shutil.rmtree(tree, ignore_errors=True)
     _git(clone, "worktree", "prune")
-
-
-def link_inputs(clone: Path, tree: Path, names: Iterable[str]) -> None:
-    """Make files that git does not keep, such as a folder of photos, appear in the worktree where the clone has them.
-
-    Args:
-        clone: Where they are.
-        tree: The worktree.
-        names: Paths relative to the clone; what git brought along stays as it is.
-    """
-    for name in names:
-        _link_missing(clone / name, Path(os.path.normpath(tree / name)))
-
-
-def _link_missing(source: Path, target: Path) -> None:
-    if not source.exists():
-        return
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(source.resolve())
-    elif source.is_dir() and not target.is_symlink():
-        for inner in source.iterdir():
-            _link_missing(inner, target / inner.name)
 
 
 def _merge(into: dict[str, object], values: dict[str, object]) -> None:

@@ -21,8 +21,11 @@ def commit(clone: Path, revision: str) -> str:
     Raises:
         UsageError: There is none.
     """
-    found = _git(clone, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", check=False)
-    if not found.strip():
+    found = b""
+    if "\0" not in revision:
+        words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        found = _git(clone, *words, check=False)
+    if not found.strip().isalnum():  # of ^HEAD git gives ^ and a hash
         raise UsageError(f"revision: {revision!r} names no commit of {clone}; give a branch, a tag or a commit")
     return found.decode().strip()
 

@@ -1,6 +1,7 @@
 """Isolated runs of a small project, with real git and DVC."""
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,20 @@ def test_photos_outside_git_are_there(clone: Path) -> None:
         with isolated(clone, Plan(name, changes)) as run:
             assert run.settings.prepare.root == root
             assert (run.root / root / "robin" / "a.png").read_text() == holds
+
+
+@pytest.mark.parametrize("revision", ["--help", "-x", "--all", "--git-dir=x", "^HEAD", "HEAD..HEAD", "a\0b", "H\n", ""])
+def test_a_revision_is_no_option_and_names_one_commit(clone: Path, revision: str) -> None:
+    sentence = re.escape(f"revision: {revision!r} names no commit of {clone}; give a branch, a tag or a commit")
+    plan = Plan("no-1", {}, revision=revision)
+    with pytest.raises(UsageError, match=f"^{sentence}$"), isolated(clone, plan):
+        pass
+
+
+@pytest.mark.parametrize("name", ["--help", "-x", "..", "../other", "", "a/b", "a\n"])
+def test_the_name_of_a_run_is_no_option_and_no_path(name: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"begins with a letter or digit, got {name!r}")):
+        Plan(name, {})
 
 
 @pytest.mark.parametrize(
