@@ -49,6 +49,15 @@ class Evaluation(BaseModel):
         "all", description="what is measured; all where the data has no splits", json_schema_extra={"position": 3}
     )
 
+    def words(self, out: Path) -> list[str]:
+        """The command that measures the model.
+
+        Args:
+            out: Folder of what it writes.
+        """
+        options = {"model": self.model, "reader": self.reader, "split": self.split, "out": out}
+        return ["protoquant", "assess", *(f"--{name}={value}" for name, value in options.items()), "--", self.root]
+
 
 @flow(
     name="evaluate-model",
@@ -69,8 +78,7 @@ def evaluate_model(params: Evaluation) -> State[Any]:
         check_tracking(Workspace(CLONE))
         prune_runs(CLONE)
         with lease(folder) as held:
-            words = ["protoquant", "assess", params.root, "--model", params.model, "--reader", params.reader]
-            words += ["--split", params.split, "--out", str(folder / "assessment")]
+            words = params.words(folder / "assessment")
             task = process_task("assess", words, CLONE, environment_of(CLONE, CLONE), held)
             state = task(return_state=True)
             if not state.is_completed():

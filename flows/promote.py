@@ -51,8 +51,8 @@ class Candidate(BaseModel):
         Args:
             uri: The version.
         """
-        forced = ["--force", "--reason", self.force] if self.force else []
-        return ["protoquant", "registry", "promote", uri, *forced]
+        forced = ["--force", f"--reason={self.force}"] if self.force else []
+        return ["protoquant", "registry", "promote", *forced, "--", uri]
 
 
 @flow(

@@ -71,7 +71,7 @@ def _run(run: IsolatedRun, name: str) -> str:
             break
         ended.append(stage_task(run, stage.name)(return_state=True, wait_for=ended))
     known = (run.workspace.sweeps / name / "plan").is_dir()
-    words = ["protoquant", "sweep", "resume" if known else "run", name]
+    words = ["protoquant", "sweep", "resume" if known else "run", "--", name]
     trials = process_task("trials", words, run.root, environment_of(run.root, run.clone), run.held)
     ended.append(trials(return_state=True, wait_for=ended))
     failed = [state for state in ended if state.is_failed() or state.is_crashed()]

@@ -58,6 +58,8 @@ def run_command(
         on_line: Hears its lines.
         hold: As in :func:`protoquant.pipeline.process.run`.
     """
+    if unfit := next((word for word in words if "\0" in word), None):
+        return Outcome(Status.FAILED, f"{unfit!r} holds a NUL character, which no command takes; leave it out")
     listener = _Listener(on_line)
     code = run(words, cwd=root, environment=environment, on_line=listener, hold=hold)
     return listener.outcome(code)
@@ -78,7 +80,7 @@ def run_stage(
         on_line: Hears the stage's own lines, and DVC's where they say something of this stage.
         hold: As in :func:`protoquant.pipeline.process.run`.
     """
-    words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
+    words = ["dvc", "--wait-for-lock", "repro", "--single-item", "--", name]
     for _ in range(_ATTEMPTS):
         outcome = run_command(words, root, environment=environment, on_line=on_line, hold=hold)
         if not _RECORD_GONE.search(outcome.reason):

@@ -53,7 +53,7 @@ def _commits(root: Path, first: str) -> Iterator[str]:
 
 
 def _digest_at(workspace: Workspace, commit: str) -> str | None:
-    held = _git(workspace.root, "show", f"{commit}:./{workspace.lock.name}")
+    held = _git(workspace.root, "show", "--end-of-options", f"{commit}:./{workspace.lock.name}")
     if held is None:
         return None
     try:
@@ -63,12 +63,12 @@ def _digest_at(workspace: Workspace, commit: str) -> str | None:
 
 
 def _is_known(root: Path, commit: str) -> bool:
-    return _git(root, "cat-file", "-e", f"{commit}^{{commit}}") is not None
+    return _git(root, "cat-file", "-e", "--end-of-options", f"{commit}^{{commit}}") is not None
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
     try:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, ValueError, subprocess.CalledProcessError):  # ValueError: a NUL in a tag
         return None
     return done.stdout

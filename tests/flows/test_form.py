@@ -58,9 +58,9 @@ def test_the_form_of_a_promotion_takes_a_version_and_no_empty_reason() -> None:
     assert schema["additionalProperties"] is False
     filled = Candidate()
     assert (filled.model, filled.force) == ("models:/protoquant@challenger", None)
-    assert filled.words("models:/protoquant/3") == ["protoquant", "registry", "promote", "models:/protoquant/3"]
+    assert filled.words("models:/protoquant/3") == ["protoquant", "registry", "promote", "--", "models:/protoquant/3"]
     forced = Candidate(model="models:/birds/3", force="it names owls rightly")
-    assert forced.words(forced.model)[-3:] == ["--force", "--reason", "it names owls rightly"]
+    assert forced.words(forced.model)[3:5] == ["--force", "--reason=it names owls rightly"]
 
 
 @pytest.mark.parametrize(

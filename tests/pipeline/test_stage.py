@@ -8,7 +8,7 @@ import pytest
 
 from protoquant.core.errors import UsageError
 from protoquant.pipeline.graph import Stage, stages
-from protoquant.pipeline.stage import Outcome, Status, run_stage
+from protoquant.pipeline.stage import Outcome, Status, run_command, run_stage
 
 
 def status(root: Path, name: str, lines: list[str] | None = None) -> Outcome:
@@ -39,6 +39,18 @@ def test_ran_unchanged_restored(clone: Path, call: Callable[..., str]) -> None:
     call(clone, "git", "checkout", "-q", ".")
     (clone / "dvc.lock").unlink()
     assert status(clone, "first") == Outcome(Status.RESTORED)
+
+
+def test_a_stage_whose_name_looks_like_an_option_runs(clone: Path) -> None:
+    dvc_yaml = (clone / "dvc.yaml").read_text()
+    (clone / "dvc.yaml").write_text(dvc_yaml + "  --help:\n    cmd: python step.py help\n    outs: [artifacts/help]\n")
+    assert status(clone, "--help") == Outcome(Status.RAN)
+    assert (clone / "artifacts" / "help").exists()
+
+
+def test_a_value_that_no_command_takes_is_one_sentence(clone: Path) -> None:
+    outcome = run_command(["echo", "a\0b"], clone, environment=dict(os.environ), on_line=print)
+    assert outcome == Outcome(Status.FAILED, r"'a\x00b' holds a NUL character, which no command takes; leave it out")
 
 
 def test_a_record_that_another_run_took_away_is_asked_for_again(clone: Path) -> None:

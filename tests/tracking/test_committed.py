@@ -57,6 +57,13 @@ def test_a_lock_on_another_branch_or_in_an_experiment_passes(repository: Workspa
     assert lock_gate(tags(repository, "experiment", start), repository, on=True).passed
 
 
+@pytest.mark.parametrize("commit", ["--format={}%n# ", "--help", "-x", "a\0b"])
+def test_the_commit_of_a_version_is_no_option(repository: Workspace, commit: str) -> None:
+    git(repository.root, "commit", "-qm", "nothing", "--allow-empty")  # of it git shows its message alone
+    forged = commit.format((LOCK % "forged").replace("\n", "%n"))
+    assert not lock_gate(tags(repository, "forged", forged), repository, on=True).passed
+
+
 def test_a_lock_that_is_only_edited_or_only_added_does_not_pass(repository: Workspace) -> None:
     repository.lock.write_text(LOCK % "edited")
     assert not lock_gate(tags(repository, "edited"), repository, on=True).passed
