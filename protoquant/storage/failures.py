@@ -16,7 +16,7 @@ from protoquant.storage.client import Client
 UNREACHABLE = (boto.HTTPClientError, boto.ConnectionError)
 _NO_KEYS = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.TokenRetrievalError, boto.SSOError)
 _UNKNOWN_KEY = "the access key is unknown at {place}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-_OLD_KEY = "the credentials have expired; renew them (aws sso login, or a new session token)"
+_OLD_KEY = "the credentials for {place} have expired; renew them (aws sso login, or a new session token)"
 _SENTENCES = {
     "SignatureDoesNotMatch": "the secret key does not fit the access key at {place}; set AWS_SECRET_ACCESS_KEY",
     "InvalidAccessKeyId": _UNKNOWN_KEY,
@@ -95,7 +95,10 @@ def _refusal(client: Client, bucket: str, what: str, error: ClientError) -> Prot
         return StorageError(f"{what}: {_SENTENCES[code].format(place=place)}")
     if status_of(error) == 403:
         action = _ACTIONS.get(error.operation_name, f"s3:{error.operation_name}")
-        return StorageError(f"{what}: access denied; ask the owner of the bucket for the permission {action}")
+        to_do = f"ask the owner of the bucket for the permission {action}"
+        if code.isdecimal():  # an answer to HEAD does not say why
+            to_do = f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are wrong, or {to_do}"
+        return StorageError(f"{what}: access denied at {place}; {to_do}")
     if code.isdecimal() and not error.operation_name.startswith("Head"):  # S3 says more, but for HEAD
         return StorageError(f"{what}: {place} answered HTTP {code}, as no S3 server does; correct AWS_ENDPOINT_URL")
     said = _flat(error.response.get("Error", {}).get("Message") or error)

@@ -60,7 +60,8 @@ def test_a_name_that_is_taken_and_a_missing_permission(pretend, store, alone):
     for name, value in (store.variables | READER).items():
         alone.setenv(name, value)
     with pytest.raises(
-        StorageError, match="access denied; ask the owner of the bucket for the permission s3:CreateBucket"
+        StorageError,
+        match=r"access denied at http://.*; ask the owner of the bucket for the permission s3:CreateBucket",
     ):
         outcomes(connect(), f"new-{uuid4().hex[:8]}")
     codes = {"GET": (404, "NoSuchBucket"), "PUT": (409, "BucketAlreadyExists")}

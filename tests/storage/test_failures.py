@@ -32,7 +32,11 @@ def test_no_credentials(store, alone):
 
 def test_a_wrong_secret_and_an_unknown_key(store, alone):
     alone.setenv("AWS_SECRET_ACCESS_KEY", "other")
-    text = said(StorageError, store.bucket)
+    with pytest.raises(StorageError) as caught:
+        list_objects(connect(), Location(store.bucket))
+    text = str(caught.value)
+    assert caught.value.__cause__.response["ResponseMetadata"]["RetryAttempts"] == 0
+    assert store.client.endpoint in text
     assert "the secret key does not fit the access key" in text
     assert "set AWS_SECRET_ACCESS_KEY" in text
     assert "other" not in text
@@ -45,7 +49,9 @@ def test_a_missing_permission_is_named(store, alone, tmp_path):
         alone.setenv(name, value)
     page = tmp_path / "page.html"
     page.write_text("x")
-    with pytest.raises(StorageError, match=r"access denied; ask the owner of the bucket for .* s3:PutObject"):
+    with pytest.raises(
+        StorageError, match=r"access denied at http://.*; ask the owner of the bucket for .* s3:PutObject"
+    ):
         publish(connect(), page, store.location("p"), expires=1, on_event=lambda _: None)
 
 
@@ -88,7 +94,7 @@ def test_a_bucket_of_another_region(pretend):
     [
         ((200, {}, "<html>hello</html>"), "is no S3 server; correct AWS_ENDPOINT_URL"),
         ((404, {}, "<!DOCTYPE html><p>hello"), "answered HTTP 404, as no S3 server does; correct AWS_ENDPOINT_URL"),
-        ((400, {}, ERROR.format(code="ExpiredToken", more="")), "the credentials have expired; renew them"),
+        ((400, {}, ERROR.format(code="ExpiredToken", more="")), "have expired; renew them"),
         ((403, {}, ERROR.format(code="RequestTimeTooSkewed", more="")), "the clock of this machine is not that of"),
         ((403, {}, ERROR.format(code="AccessDenied", more="")), "for the permission s3:ListBucket"),
         ((400, {}, ERROR.format(code="Strange", more="")), "refused ListObjectsV2: Strange no"),
@@ -97,7 +103,7 @@ def test_a_bucket_of_another_region(pretend):
 def test_what_a_server_may_say(pretend, answer, text):
     url = pretend(lambda method, path: answer)
     assert text in (found := said(StorageError))
-    assert url in found or "credentials" in found or "permission" in found
+    assert url in found
 
 
 def test_a_server_that_is_away_for_a_moment_is_asked_again(pretend):

@@ -3,11 +3,14 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from botocore.exceptions import ClientError
 
+from protoquant.core.artifacts import write_json
 from protoquant.core.errors import StorageError, UsageError
+from protoquant.features.shared import SharedCache
 from protoquant.storage.fetch import LARGE
 from protoquant.storage.objects import ObjectFolder
 
@@ -134,3 +137,26 @@ def test_a_bucket_that_is_not_there_is_said(store):
     for call in (lambda: missing.read("a"), lambda: missing.put("a", SMALL, sha256(SMALL))):
         with pytest.raises(UsageError, match="no bucket"):
             call()
+
+
+def test_a_shared_feature_cache_with_a_wrong_secret_is_one_warning(store, alone, tmp_path):
+    alone.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    told = []
+    cache = SharedCache(partial(ObjectFolder.open, store.location("cache"), 1), told.append)
+    write_json(tmp_path / "entry.json", {"digest": sha256(SMALL)})
+    (tmp_path / "shard.safetensors").write_bytes(SMALL)
+    for key in ("one", "two"):
+        assert not cache.fetch(key, tmp_path, patient=False)
+        cache.publish(key, tmp_path, patient=False)
+    (event,) = told
+    assert event.text == (
+        f"shared feature cache: {store.location('cache').uri}: the secret key does not fit the access key at "
+        f"{store.client.endpoint}; set AWS_SECRET_ACCESS_KEY; going on without it"
+    )
+
+
+def test_an_answer_without_a_reason_names_the_keys_too(store, alone, tmp_path):
+    alone.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    said = rf"access denied at {store.client.endpoint}; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are wrong, or ask"
+    with pytest.raises(StorageError, match=said):
+        ObjectFolder.open(store.location("cache"), 1).fetch("shard", tmp_path)

@@ -54,6 +54,12 @@ def test_wrong_use_and_a_lost_server_are_one_line(call, store, tmp_path):
         (("publish", "index.html", f"s3://{store.bucket}x"), {}, 2, f"did you mean '{store.bucket}'?"),
         (
             ("publish", "index.html", f"s3://{store.bucket}"),
+            {"AWS_SECRET_ACCESS_KEY": "other"},
+            1,
+            f"the secret key does not fit the access key at {store.client.endpoint}; set AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            ("publish", "index.html", f"s3://{store.bucket}"),
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
             1,
             "S3 does not answer at http://127.0.0.1:9; start the server, or correct AWS_ENDPOINT_URL",
