@@ -25,7 +25,7 @@ def load(source: str | Path, *, device: str | None = None, weights: Path | None 
         A model with ``predict(images)`` and ``explain(image)``.
 
     Raises:
-        ArtifactError: There is no such bundle, or it is damaged.
+        ArtifactError: There is no such bundle, it is damaged, or it is not the one that was registered.
         UsageError: The registry does not know the name, or there is no such device.
     """
     from pathlib import Path
@@ -36,7 +36,7 @@ def load(source: str | Path, *, device: str | None = None, weights: Path | None 
     bundle = Path(source)
     if str(source).startswith(("models:/", "runs:/")):
         from protoquant.core.workspace import Workspace
-        from protoquant.tracking.registry import fetch_bundle
+        from protoquant.tracking.fetch import fetch_bundle
 
         fetched = fetch_bundle(str(source), workspace=Workspace(Path.cwd()))
         bundle, weights = fetched.bundle, weights or fetched.weights

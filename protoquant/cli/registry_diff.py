@@ -68,7 +68,7 @@ def _opened(source: str) -> Bundle:
 
     if source.startswith(("models:/", "runs:/")):
         from protoquant.core.workspace import Workspace
-        from protoquant.tracking.registry import fetch_bundle
+        from protoquant.tracking.fetch import fetch_bundle
 
         return Bundle.open(fetch_bundle(source, workspace=Workspace(Path.cwd())).bundle)
     return Bundle.open(Path(source))

@@ -98,13 +98,13 @@ class RegistrySource:
 
     def place(self) -> str:
         """The version that an alias points to now."""
-        from protoquant.tracking.registry import resolve
+        from protoquant.tracking.fetch import resolve
 
         return resolve(self.uri, workspace=self.workspace)
 
     def load(self, place: str) -> Served:
         """Fetch and open the bundle of a version."""
-        from protoquant.tracking.registry import fetch_bundle
+        from protoquant.tracking.fetch import fetch_bundle
 
         folder = Path(tempfile.mkdtemp(prefix="protoquant-serve-"))
         match = _VERSION.fullmatch(place)

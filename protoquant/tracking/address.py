@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import socket
@@ -11,12 +12,13 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.workspace import Workspace
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+USER_VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 DATABASE = "mlflow.db"
 _SQLITE = "sqlite:///"
 # A request that MLflow cannot answer without its database; its /health says OK when the database is gone.
@@ -33,6 +35,16 @@ class TrackingUnavailableError(UnavailableError):
         if database_file(uri):
             advice = "see that no other process holds it and that its file store is there"
         super().__init__(f"MLflow at {without_password(uri)} does not answer ({reason}); {advice}")
+
+
+class UnknownUserError(ProtoQuantError):
+    """MLflow does not know the user, or the password is another; asking again changes nothing."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"MLflow at {without_password(uri)} does not let you in (HTTP 401): user or password is missing or wrong; "
+            f"source .stack/env where make stack-up started it, else set {' and '.join(USER_VARIABLES)}, then try again"
+        )
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -54,8 +66,8 @@ def database_file(uri: str) -> Path | None:
 
 
 def without_password(uri: str) -> str:
-    """A URI that may be shown."""
-    return re.sub(r"//[^/]*@", "//", uri)
+    """A URI that may be shown, or a text with such URIs."""
+    return re.sub(r"//[^/\s]*@", "//", uri)
 
 
 def pages(uri: str) -> str | None:
@@ -96,13 +108,15 @@ def no_registry(database: Path) -> ProtoQuantError:
 def check_tracking(workspace: Workspace) -> None:
     """Ask a server for an answer before work begins; the workspace's own store needs none.
 
-    Any answer but a failure of the server counts; whether it lets this user in, the first real call tells.
+    The user and password that are set go with the request. Where they are refused, MLflow's own client is the judge:
+    it knows of more places that hold them.
 
     Args:
         workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
 
     Raises:
         TrackingUnavailableError: It gives none within seconds.
+        UnknownUserError: It does not let this user in.
     """
     uri = tracking_uri(workspace)
     if not is_http(uri):
@@ -110,9 +124,12 @@ def check_tracking(workspace: Workspace) -> None:
         return
     address = without_password(uri).rstrip("/") + _PROBE
     try:
-        with urlopen(address, timeout=_PATIENCE, context=_tls()):  # noqa: S310
+        request = Request(address, headers=_credentials())  # noqa: S310
+        with urlopen(request, timeout=_PATIENCE, context=_tls()):  # noqa: S310
             return
     except HTTPError as error:
+        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            _ask_by_client(workspace)
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise TrackingUnavailableError(uri, f"HTTP {error.code}") from error
     except (URLError, OSError, HTTPException, ValueError) as error:
@@ -142,6 +159,23 @@ def short(error: BaseException) -> str:
     reason = getattr(error, "reason", error)
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return " ".join(str(text).split())[:100]
+
+
+def _credentials() -> dict[str, str]:
+    """The header that MLflow's client makes of its variables."""
+    user, password = (os.environ.get(name) for name in USER_VARIABLES)
+    if user and password:
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _ask_by_client(workspace: Workspace) -> None:
+    """Ask by MLflow's client, which also reads its file of credentials, ~/.netrc and the user in a URI."""
+    from protoquant.tracking.store import open_store
+
+    with open_store(workspace, create=False) as store:
+        store.client.search_experiments(max_results=1)
 
 
 def _tls() -> ssl.SSLContext:

@@ -20,10 +20,10 @@ from protoquant.export.export import check_parity
 from protoquant.head.bundle import KIND, Bundle
 from protoquant.head.reference import Reference
 from protoquant.model import BATCH, Model
+from protoquant.tracking.fetch import DIGEST_TAG, fetch_from
 from protoquant.tracking.gates import OFF, Evidence, Gate
 from protoquant.tracking.mlflow_api import MlflowException, ModelVersion
-from protoquant.tracking.outage import outage
-from protoquant.tracking.registry import fetch_from
+from protoquant.tracking.outage import unanswered
 from protoquant.tracking.store import Store
 
 STABILITY = "evaluate.validation.stability.prediction.value"
@@ -70,10 +70,10 @@ def gather(store: Store, version: ModelVersion, into: Path) -> Candidate:
         bundle = Bundle.open(fetched.bundle)
     except ArtifactError as error:
         raise ArtifactError(f"{uri}: {str(error).replace(str(fetched.bundle), 'its bundle')}") from error
-    if (found := artifact_digest(fetched.bundle)) != (tagged := version.tags.get("bundle_digest")):
+    if fetched.tag is None:
         raise ArtifactError(
-            f"{uri}: its bundle is not the one that was registered: digest {found[:12]}, the version is tagged "
-            f"{(tagged or 'with none')[:12]}; restore the files, or register the model again"
+            f"{uri} has no tag {DIGEST_TAG}, so whether its bundle is the one that was registered cannot be told; "
+            "register the model again"
         )
     nearest = bundle.provenance[bundle.provenance["rank"] == 0]
     evidence = Evidence(
@@ -93,7 +93,7 @@ def run_metrics(store: Store, version: ModelVersion) -> dict[str, float]:
     try:
         return dict(store.client.get_run(version.run_id).data.metrics) if version.run_id else {}
     except MlflowException as error:
-        if outage(error):
+        if unanswered(error):
             raise
         return {}
 

@@ -1,6 +1,7 @@
 """The one place that imports MLflow, after the settings that MLflow reads while it is imported.
 
-Each setting is a default: what the user has set stays. Only ``pyfunc.py`` imports MLflow too; MLflow runs it.
+Each setting is a default: what the user has set stays. Only ``pyfunc.py`` and ``server.py`` import MLflow too, which runs
+them itself.
 """
 
 import os

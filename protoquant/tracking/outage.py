@@ -1,8 +1,8 @@
-"""Tell MLflow that is not there from MLflow that says no, by what its libraries raise.
+"""Tell MLflow that is not there, or lets this user in no further, from MLflow that says no to what it was asked.
 
 Seen with MLflow 3.17: a stopped server and one whose file store is stopped end as ``MlflowException`` with
 ``requests``' ConnectionError or RetryError behind it; a stopped database as RetryError after 503; uploads straight to
-S3 as ``botocore`` errors.
+S3 as ``botocore`` errors. A wrong password is error code UNAUTHENTICATED, and of artifacts ``requests``' HTTPError.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _AWAY = {
 }
 _CERTIFICATE = {"SSLError", "SSLCertVerificationError"}
 _PASSING = ("DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE")
+_DENIED = {"UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED, "PERMISSION_DENIED": HTTPStatus.FORBIDDEN}
 _PASSING_STATUS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -44,6 +45,26 @@ def outage(error: BaseException) -> str | None:
         return None
     reason = short(chain[-1])
     return f"{reason}: its database or file store may be away" if reason.startswith("too many 5") else reason
+
+
+def denied(error: BaseException) -> int | None:
+    """Say by which HTTP status MLflow kept this user out: 401, or 403; None where the error is another.
+
+    Args:
+        error: What came out of a call of MLflow.
+    """
+    for link in _chain(error):
+        if found := _DENIED.get(getattr(link, "error_code", None) or ""):
+            return found
+        status = _status(getattr(link, "response", None))
+        if status in _DENIED.values() and type(link).__module__.partition(".")[0] == "requests":
+            return status
+    return None
+
+
+def unanswered(error: BaseException) -> bool:
+    """Tell whether an error leaves open what was asked: MLflow is not there, or lets this user in no further."""
+    return outage(error) is not None or denied(error) is not None
 
 
 def is_foreign(error: BaseException) -> bool:

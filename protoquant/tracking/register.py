@@ -76,7 +76,8 @@ def register(
 
     Raises:
         ArtifactError: An artifact is missing or damaged, or was made for another bundle.
-        ProtoQuantError: MLflow refused.
+        ProtoQuantError: MLflow refused, as it does a wrong password; nothing is kept, since the artifacts stay and the
+            call can be repeated.
     """
     trained = Trained(workspace, config.name, config.alias, parameters(params))
     trained.check()

@@ -1,44 +1,22 @@
-"""Registered models: find the version of a bundle, make one, and fetch the bundle behind an MLflow URI."""
+"""Registered models: find the version of a bundle, make one, and name those there are."""
 
 from __future__ import annotations
 
-import atexit
-import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from protoquant.core.artifacts import MANIFEST
 from protoquant.core.errors import UsageError, suggest
-from protoquant.core.workspace import Workspace
-from protoquant.tracking.flavor import MODEL
 from protoquant.tracking.mlflow_api import FileInfo, MlflowClient, MlflowException, ModelVersion, mlflow
-from protoquant.tracking.outage import outage
-from protoquant.tracking.store import ALREADY, Store, open_store
+from protoquant.tracking.outage import unanswered
+from protoquant.tracking.store import ALREADY, Store
 
 LOCK_TAG = "promotion_lock"
 """Tag of the registered models that are no models but locks of promotions."""
-_ARTIFACTS = "artifacts"
-_BUNDLE = "artifacts/bundle"
-_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model"
-_MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
-_RUN_URI = re.compile(r"runs:/(?P<run>[^/]+)(/(?P<model>[^/]+))?/?")
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What an MLflow URI leads to.
-
-    Attributes:
-        bundle: Folder of the bundle.
-        weights: File of backbone weights where the model carries its own, else None.
-    """
-
-    bundle: Path
-    weights: Path | None
+ARTIFACTS = "artifacts"
+BUNDLE = f"{ARTIFACTS}/bundle"
+"""Folder of a model's files, and of the bundle, below the root of a logged model."""
 
 
 def find_version(client: MlflowClient, name: str, bundle_digest: str) -> ModelVersion | None:
@@ -62,9 +40,9 @@ def holds_bundle(root: str) -> bool:
         root: ``models:/NAME/VERSION``, or the location of a logged model.
     """
     try:
-        files = _listed(f"{root}/{_BUNDLE}")
+        files = listed(f"{root}/{BUNDLE}")
     except (MlflowException, OSError) as error:
-        if outage(error):
+        if unanswered(error):
             raise
         return False
     return any(Path(file.path).name == MANIFEST for file in files)
@@ -140,49 +118,6 @@ def _since(client: MlflowClient, name: str, alias: str, held: str) -> datetime:
     return datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
 
 
-def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) -> Fetched:
-    """Get the bundle behind an MLflow URI.
-
-    Args:
-        uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN_ID/model``.
-        workspace: Its own store is asked where ``MLFLOW_TRACKING_URI`` is unset.
-        into: Folder for what has to be downloaded; without it, one that lasts as long as the process.
-
-    Raises:
-        UsageError: The URI is malformed, or names nothing; the text names what there is.
-        ProtoQuantError: There is no store, or it cannot be reached.
-    """
-    with open_store(workspace, create=False) as store:
-        return fetch_from(store, uri, into=into)
-
-
-def fetch_from(store: Store, uri: str, *, into: Path | None = None) -> Fetched:
-    """The same from a store that is open."""
-    root = _resolved(store, uri)
-    if not holds_bundle(root):
-        message = f"{uri} holds no ProtoQuant bundle, or its files are gone from the store at {store.place}"
-        raise UsageError(message)
-    folder = into or _folder_of_process()
-    bundle = _download(f"{root}/{_BUNDLE}", folder)
-    others = [file.path for file in _listed(f"{root}/{_ARTIFACTS}") if Path(file.path).name != "bundle"]
-    weights = _download(f"{root}/{_ARTIFACTS}/{Path(others[0]).name}", folder) if others else None
-    return Fetched(bundle, weights)
-
-
-def resolve(uri: str, *, workspace: Workspace) -> str:
-    """Say where an MLflow URI leads now: ``models:/NAME/VERSION``, or the location of a run's model.
-
-    Args:
-        uri: As for :func:`fetch_bundle`.
-        workspace: Likewise.
-
-    Raises:
-        UsageError: The URI is malformed, or names nothing. ProtoQuantError: There is no store, or it is away.
-    """
-    with open_store(workspace, create=False) as store:
-        return _resolved(store, uri)
-
-
 def model_names(store: Store) -> list[str]:
     """The registered models, in order, without the locks of promotions."""
     found: list[str] = []
@@ -212,7 +147,7 @@ def find_named(store: Store, name: str, *, alias: str | None = None, version: in
             return store.client.get_model_version_by_alias(name, alias)
         return store.client.get_model_version(name, str(version))
     except MlflowException as error:
-        if outage(error):
+        if unanswered(error):
             raise
     versions = {int(each.version): each for each in versions_of(store, name)}
     number = version if alias is None else _aliased(store, name, alias)
@@ -238,31 +173,10 @@ def versions_of(store: Store, name: str) -> list[ModelVersion]:
     return sorted(found, key=lambda version: int(version.version))
 
 
-def _listed(uri: str) -> list[FileInfo]:
+def listed(uri: str) -> list[FileInfo]:
+    """The files and folders at a URI of artifacts, not those below."""
     files: list[FileInfo] = mlflow.artifacts.list_artifacts(artifact_uri=uri)
     return files
-
-
-def _download(uri: str, into: Path) -> Path:
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
-
-
-def _folder_of_process() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="protoquant-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _resolved(store: Store, uri: str) -> str:
-    """Turn a URI into the root of the model's files and check that the named thing exists."""
-    if match := _MODEL_URI.fullmatch(uri):
-        number = int(match["version"]) if match["version"] else None
-        version = find_named(store, match["name"], alias=match["alias"], version=number)
-        return f"models:/{version.name}/{version.version}"
-    if match := _RUN_URI.fullmatch(uri):
-        return _model_of_run(store, match["run"], match["model"] or MODEL)
-    message = f"expected {_FORMS}, got {uri!r}"
-    raise UsageError(message)
 
 
 def _aliased(store: Store, name: str, alias: str) -> int:
@@ -274,19 +188,3 @@ def _aliased(store: Store, name: str, alias: str) -> int:
         )
         raise UsageError(message)
     return int(aliases[alias])
-
-
-def _model_of_run(store: Store, run_id: str, name: str) -> str:
-    try:
-        run = store.client.get_run(run_id)
-    except MlflowException as error:
-        message = f"no run {run_id!r} in {store.place}; the run's page in MLflow shows its id"
-        raise UsageError(message) from error
-    outputs = run.outputs.model_outputs if run.outputs else []
-    logged = [store.client.get_logged_model(output.model_id) for output in outputs]
-    named = [str(model.artifact_location) for model in logged if model.name == name]
-    if not named:
-        known = ", ".join(sorted({model.name for model in logged})) or "none"
-        message = f"the run {run_id} has no model {name!r} in {store.place}; models: {known}"
-        raise UsageError(message)
-    return named[-1]

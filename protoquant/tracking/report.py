@@ -8,6 +8,7 @@ from pathlib import Path
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.mlflow_api import MlflowException, mlflow
+from protoquant.tracking.outage import unanswered
 from protoquant.tracking.store import Store, open_store
 
 REPORT = "report"
@@ -46,6 +47,8 @@ def _run_of(store: Store, name: str) -> str:
             return str(store.client.get_model_version_by_alias(match["name"], match["alias"]).run_id)
         return str(store.client.get_model_version(match["name"], match["version"]).run_id)
     except MlflowException as error:
+        if unanswered(error):
+            raise
         kind = "run" if match is None else "model"
         raise UsageError(
             f"no {kind} {name!r} in {store.place}; name a folder, a run id or models:/NAME@ALIAS"

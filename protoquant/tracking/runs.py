@@ -15,7 +15,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.tracking.lineage import Lineage
 from protoquant.tracking.measurements import Curve, curve_files, curves, metric_files, metrics
 from protoquant.tracking.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run, hurried
-from protoquant.tracking.outage import outage
+from protoquant.tracking.outage import outage, unanswered
 
 RUN_VARIABLE = "MLFLOW_RUN_ID"
 _CALL = "register_call"
@@ -118,6 +118,8 @@ def _handed_run(client: MlflowClient, run_id: str, origin: Lineage, params: Mapp
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
+        if unanswered(error):
+            raise
         message = f"{RUN_VARIABLE} names no run of this store, got {run_id!r}; unset it to let register open one"
         raise ProtoQuantError(message) from error
     held = run.data.tags.get("bundle_digest", origin.bundle_digest)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import chain, count
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.address import (
     URI_VARIABLE,
+    USER_VARIABLES,
     TrackingUnavailableError,
+    UnknownUserError,
     database_file,
     knock,
     no_registry,
@@ -24,7 +27,7 @@ from protoquant.tracking.address import (
     without_password,
 )
 from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, mlflow
-from protoquant.tracking.outage import is_foreign, outage
+from protoquant.tracking.outage import denied, is_foreign, outage
 
 ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 ARTIFACTS = "mlruns"
@@ -59,6 +62,7 @@ def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
 
     Raises:
         TrackingUnavailableError: MLflow, its database or its file store did not answer.
+        UnknownUserError: MLflow does not let this user in.
         ProtoQuantError: There is no store, or MLflow refused something inside the block.
     """
     uri = tracking_uri(workspace)
@@ -162,12 +166,19 @@ def _refusals(uri: str) -> Iterator[None]:
     except Exception as error:
         if not is_foreign(error):
             raise
-        if away := outage(error):
-            raise TrackingUnavailableError(uri, away) from error
-        place = without_password(uri)
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        message = f"MLflow at {place} refused: {reason.replace(uri, place)}"
-        raise ProtoQuantError(message) from error
+        # The text of the cause names the URI; a trace must not show a password that stands in it.
+        raise _refusal(uri, error) from (error if without_password(uri) == uri else None)
+
+
+def _refusal(uri: str, error: Exception) -> ProtoQuantError:
+    if away := outage(error):
+        return TrackingUnavailableError(uri, away)
+    status = denied(error)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return UnknownUserError(uri)
+    reason = without_password(" ".join(str(error).split()))[:_LONGEST_REASON]
+    advice = f"; ask for the permission, or set {' and '.join(USER_VARIABLES)} of a user who has it" if status else ""
+    return ProtoQuantError(f"MLflow at {without_password(uri)} refused: {reason}{advice}")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import TrackingUnavailableError, is_http, place
+from protoquant.tracking.address import TrackingUnavailableError, UnknownUserError, is_http, place
 from protoquant.tracking.pending import Pending, described, locked, opened, pending, remove, sending
 from protoquant.tracking.register import RegisterResult, send
 from protoquant.tracking.store import open_store
@@ -42,6 +42,7 @@ def sync(workspace: Workspace, *, redirect: bool, on_event: OnEvent) -> SyncResu
 
     Raises:
         TrackingUnavailableError: MLflow is away again; what is not sent stays kept.
+        UnknownUserError: MLflow does not let this user in; likewise.
         UsageError: Something was kept for another server.
     """
     sent: list[RegisterResult] = []
@@ -53,7 +54,7 @@ def sync(workspace: Workspace, *, redirect: bool, on_event: OnEvent) -> SyncResu
         for snapshot in snapshots:
             try:
                 sent += _send(snapshot.path, workspace, on_event)
-            except TrackingUnavailableError:
+            except (TrackingUnavailableError, UnknownUserError):
                 on_event(MessageEvent(_count(len(sent), len(snapshots) - len(sent)), "warning"))
                 raise
             except ProtoQuantError as error:

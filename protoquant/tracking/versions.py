@@ -14,7 +14,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.tracking.address import pages, run_page, tracking_uri
 from protoquant.tracking.gates import Verdict
 from protoquant.tracking.mlflow_api import MlflowException, ModelVersion, Run
-from protoquant.tracking.outage import outage
+from protoquant.tracking.outage import unanswered
 from protoquant.tracking.registry import find_named, holds_bundle, model_names, versions_of
 from protoquant.tracking.store import Store
 
@@ -224,7 +224,7 @@ def _run(store: Store, version: ModelVersion) -> Run | None:
     try:
         return store.client.get_run(version.run_id) if version.run_id else None
     except MlflowException as error:
-        if outage(error):
+        if unanswered(error):
             raise
         return None
 

@@ -8,6 +8,8 @@ import torch
 from mlflow.entities import LoggedModelOutput
 from starlette.testclient import TestClient
 
+import protoquant
+from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError, UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.serving.config import ServeConfig
@@ -119,7 +121,9 @@ def test_what_a_command_line_names(text: str, kind: type, moves: bool) -> None:
     assert found.moves == moves
 
 
-def test_an_alias_of_a_real_registry_is_followed(bundles, tmp_path, monkeypatch) -> None:
+@pytest.fixture
+def registered(bundles, weights, tmp_path, monkeypatch) -> Workspace:
+    """Both bundles as versions, with the weights beside the second; the first is champion."""
     from protoquant.tracking.registry import create_version
     from protoquant.tracking.store import experiment_id, open_store
 
@@ -133,20 +137,43 @@ def test_an_alias_of_a_real_registry_is_followed(bundles, tmp_path, monkeypatch)
             folder = tmp_path / str(number)
             (folder / "artifacts").mkdir(parents=True)
             shutil.copytree(bundle, folder / "artifacts" / "bundle")
+            if number:
+                shutil.copy(weights, folder / "artifacts" / "own.safetensors")
             store.client.log_model_artifacts(model.model_id, str(folder))
             store.client.finalize_logged_model(model.model_id, "READY")
             store.client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
-            tags = {"bundle_digest": str(number)}
+            tags = {"bundle_digest": artifact_digest(bundle)}
             create_version(store.client, "birds", model_id=model.model_id, run_id=run, tags=tags, description="x")
-        store.client.set_registered_model_alias("birds", "champion", "1")
+    point(workspace, 1)
+    return workspace
+
+
+def point(workspace: Workspace, version: int) -> None:
+    from protoquant.tracking.store import open_store
+
+    with open_store(workspace, create=False) as store:
+        store.client.set_registered_model_alias("birds", "champion", str(version))
+
+
+def files_of(workspace: Workspace, version: int) -> Path:
+    """The folder with bundle and weights of a version."""
+    from protoquant.tracking.store import open_store
+
+    with open_store(workspace, create=False) as store:
+        source = store.client.get_model_version("birds", str(version)).source
+    (found,) = (workspace.root / "mlruns").rglob(f"{source.removeprefix('models:/')}/artifacts/artifacts")
+    return found
+
+
+def test_an_alias_of_a_real_registry_is_followed(registered) -> None:
+    workspace = registered
     versions = Versions(RegistrySource("models:/birds@champion", workspace, CPU), every=3600.0)
     versions.load()
     served = versions.current()
     assert (served.name, served.version) == ("birds", "1")
     folder = served.model.bundle.path
     assert not versions.look()
-    with open_store(workspace, create=False) as store:
-        store.client.set_registered_model_alias("birds", "champion", "2")
+    point(workspace, 2)
     assert versions.look()
     assert versions.current().version == "2"
     assert Path(folder).is_dir()
@@ -155,3 +182,33 @@ def test_an_alias_of_a_real_registry_is_followed(bundles, tmp_path, monkeypatch)
     assert not Path(folder).exists()
     with pytest.raises(UsageError, match="no registered model 'bird'"):
         Versions(RegistrySource("models:/bird@champion", workspace, CPU), every=1.0).load()
+
+
+def test_a_version_whose_bundle_was_replaced_leaves_the_old_in_use(registered, bundles, caplog) -> None:
+    versions, failures = Versions(RegistrySource("models:/birds@champion", registered, CPU), every=3600.0), []
+    versions.on_failure = lambda: failures.append(1)
+    versions.load()
+    planted = files_of(registered, 2) / "bundle"
+    shutil.rmtree(planted)
+    shutil.copytree(bundles[0], planted)
+    point(registered, 2)
+    assert not versions.look()
+    assert (versions.current().version, failures) == ("1", [1])
+    said = "models:/birds/2 cannot be loaded, the old version stays in use: models:/birds/2: its bundle is not the one "
+    assert said + "that was registered" in caplog.text
+    with pytest.raises(ArtifactError, match="models:/birds/2: its bundle is not the one that was registered"):
+        Versions(RegistrySource("models:/birds/2", registered, CPU), every=1.0).load()
+
+
+def test_weights_that_were_replaced_beside_the_bundle_are_refused(registered, monkeypatch) -> None:
+    monkeypatch.chdir(registered.root)
+    assert protoquant.load("models:/birds/2", device="cpu").backbone.spec.name == "test_convnext"
+    file = files_of(registered, 2) / "own.safetensors"
+    held = bytearray(file.read_bytes())
+    held[-1] ^= 1
+    file.write_bytes(held)
+    said = "the weights of test_convnext are not those that made the features: expected digest"
+    with pytest.raises(ArtifactError, match=said):
+        protoquant.load("models:/birds/2", device="cpu")
+    with pytest.raises(ArtifactError, match=said):
+        Versions(RegistrySource("models:/birds/2", registered, CPU), every=1.0).load()

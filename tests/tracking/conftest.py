@@ -94,6 +94,17 @@ def without_reader(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
+def small_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What MLflow loads the model by, alone: a hundred and more files of code take seconds to send."""
+    from protoquant.tracking import flavor
+
+    package = tmp_path / "protoquant"
+    (package / "tracking").mkdir(parents=True)
+    shutil.copy(flavor._PACKAGE / "tracking" / "pyfunc.py", package / "tracking")
+    monkeypatch.setattr(flavor, "_PACKAGE", package)
+
+
+@pytest.fixture
 def train() -> Callable[[Workspace, str], None]:
     """Write a bundle with the given codes, and what is made from it."""
 

@@ -20,19 +20,27 @@ import pytest
 
 from tests.servers import free_ports
 
-PASS, CUT, LOSE, FAIL = "pass", "cut", "lose", "fail"
-"""Let a request through; cut the line before it; lose its answer; answer it with 503."""
+PASS, CUT, LOSE, FAIL, DENY = "pass", "cut", "lose", 503, 401
+"""Let a request through; cut the line before it; lose its answer; answer it with this status."""
 _DEADLINE = 90.0
 
 
 @contextmanager
 def mlflow_server(folder: Path, database: Path, *, port: int | None = None, **variables: str) -> Iterator[str]:
-    """Run MLflow on a database file, artifacts through the server, and give its URL."""
+    """Run MLflow on a database file, artifacts through the server, and give its URL.
+
+    Args:
+        folder: For artifacts and log.
+        database: The file.
+        port: A free one where not given.
+        variables: Of the environment; beside them ``destination`` of the artifacts, and ``app``, such as basic-auth.
+    """
     port = port or free_ports(1)[0]
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{database}", "--serve-artifacts"),
         *("--artifacts-destination", variables.pop("destination", str(folder / "artifacts"))),
+        *(("--app-name", variables.pop("app")) if "app" in variables else ()),
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", **variables}
@@ -58,28 +66,28 @@ class Link:
 
     def __init__(self, url: str) -> None:
         self.seen: list[str] = []
-        self.rule: Callable[[str], str] = lambda _: PASS
+        self.rule: Callable[[str], str | int] = lambda _: PASS
         self._target = url.removeprefix("http://")
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
-    def lose_from(self, part: str, how: str = CUT) -> None:
+    def lose_from(self, part: str, how: str | int = CUT) -> None:
         """From the first request on that has a part in it, all are lost."""
         lost = False
 
-        def rule(request: str) -> str:
+        def rule(request: str) -> str | int:
             nonlocal lost
             lost = lost or part in request
             return how if lost else PASS
 
         self.rule = rule
 
-    def lose_once(self, part: str, how: str = LOSE) -> None:
+    def lose_once(self, part: str, how: str | int = LOSE) -> None:
         """Lose the first request that has a part in it, or its answer."""
         done = False
 
-        def rule(request: str) -> str:
+        def rule(request: str) -> str | int:
             nonlocal done
             if done or part not in f"{request} ":
                 return PASS
@@ -122,8 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.link.seen.append(request)
         body = self._body()
         what = self.link.rule(request)
-        if what == FAIL:
-            self.send_error(503)
+        if isinstance(what, int):
+            self.send_error(what)
             return
         answer = self._asked(body) if what in (PASS, LOSE) else None
         if answer is None or what == LOSE:

@@ -100,7 +100,9 @@ def add(store: Store, folder: Path, made: Made | None = None, *, name: str = "bi
     run_id = store.client.create_run(experiment).info.run_id
     for metric, value in made.metrics.items():
         store.client.log_metric(run_id, metric, value)
-    model = store.client.create_logged_model(experiment, name="model", source_run_id=run_id)
+    model = store.client.create_logged_model(
+        experiment, name="model", source_run_id=run_id, tags={"bundle_digest": digest}
+    )
     store.client.log_model_artifacts(model.model_id, str(folder))
     store.client.finalize_logged_model(model.model_id, "READY")
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.address import (
     TrackingUnavailableError,
@@ -29,6 +30,8 @@ def answering() -> Iterator[Callable[[int], str]]:
                 self.send_response(status)
                 self.end_headers()
 
+            do_POST = do_GET  # noqa: N815 (http.server)
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -47,12 +50,30 @@ def test_the_own_store_needs_no_answer(workspace: Workspace):
     check_tracking(workspace)
 
 
-@pytest.mark.parametrize("status", [200, 401, 404])
+@pytest.mark.parametrize("status", [200, 404])
 def test_any_answer_of_a_server_is_one(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, answering: Callable[[int], str], status: int
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", answering(status))
     check_tracking(workspace)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "does not let you in (HTTP 401): user or password is missing or wrong; source .stack/env where make "),
+        (403, "refused: API request to endpoint /api/2.0/mlflow/experiments/search failed with error code 403 != 200"),
+    ],
+)
+def test_a_user_who_is_not_let_in_is_told_before_work(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, answering: Callable[[int], str], status: int, said: str
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url := answering(status))
+    with pytest.raises(ProtoQuantError) as caught:
+        check_tracking(workspace)
+    assert str(caught.value).startswith(f"MLflow at {url} {said}")
+    assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in str(caught.value)
+    assert caught.value.exit_code == 1
 
 
 def test_a_server_without_its_database_does_not_answer(
@@ -119,3 +140,4 @@ def test_a_database_file_is_known_by_its_uri(uri: str, file: Path | None):
 
 def test_a_password_is_left_out():
     assert without_password("https://me:p@ss@host/x") == "https://host/x"
+    assert without_password("http://me:p@a/x failed; ask me@b") == "http://a/x failed; ask me@b"

@@ -10,6 +10,7 @@ from mlflow.entities import LoggedModelOutput
 from typer.testing import CliRunner
 
 from protoquant.cli.registry_diff import diff
+from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.registry import create_version, point_alias
 from protoquant.tracking.store import Store, experiment_id, open_store
@@ -26,7 +27,8 @@ def register(store: Store, folder: Path) -> None:
     store.client.log_model_artifacts(model.model_id, str(folder))
     store.client.finalize_logged_model(model.model_id, "READY")
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    tags = {"bundle_digest": folder.name, "test_accuracy": "0.9000"}
+    digest = artifact_digest(folder / "artifacts" / "bundle")
+    tags = {"bundle_digest": digest, "test_accuracy": "0.9000"}
     create_version(store.client, "birds", model_id=model.model_id, run_id=run_id, tags=tags, description="")
 
 

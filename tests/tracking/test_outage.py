@@ -16,21 +16,20 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import Event, MessageEvent
 from protoquant.core.workspace import Workspace
-from protoquant.tracking import flavor
-from protoquant.tracking.address import TrackingUnavailableError
+from protoquant.tracking.address import TrackingUnavailableError, UnknownUserError
 from protoquant.tracking.config import RegisterConfig
+from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, ModelVersion, Run
 from protoquant.tracking.outage import outage
 from protoquant.tracking.pending import is_pending, pending
 from protoquant.tracking.register import Kept, RegisterResult, register
 from protoquant.tracking.registered import find_registered
-from protoquant.tracking.registry import fetch_bundle
 from protoquant.tracking.store import open_store
 from protoquant.tracking.sync import sync
 from tests.servers import REGION, free_ports, weed_mini
-from tests.tracking.lossy import FAIL, Link, mlflow_server
+from tests.tracking.lossy import DENY, FAIL, Link, mlflow_server
 
-pytestmark = pytest.mark.usefixtures("without_reader", "_small_package")
+pytestmark = pytest.mark.usefixtures("without_reader", "small_package")
 
 POINTS = ["experiments/get-by-name", "runs/create", "runs/log-batch", "PUT ", "model-versions/create", "alias"]
 REGISTER = """
@@ -67,15 +66,6 @@ def link(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     yield made
     made.close()
-
-
-@pytest.fixture
-def _small_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What MLflow loads the model by, alone: a hundred and more files of code take seconds to send."""
-    package = tmp_path / "protoquant"
-    (package / "tracking").mkdir(parents=True)
-    shutil.copy(flavor._PACKAGE / "tracking" / "pyfunc.py", package / "tracking")
-    monkeypatch.setattr(flavor, "_PACKAGE", package)
 
 
 @pytest.fixture
@@ -185,6 +175,18 @@ def test_files_that_cannot_be_listed_are_not_taken_for_lost(birds: Birds, link: 
     link.lose_once("mlflow-artifacts", FAIL)
     assert isinstance(birds.register(), Kept)
     assert birds.sync().sent[0].already
+    assert len(birds.versions) == 1
+
+
+@pytest.mark.parametrize("point", ["mlflow-artifacts", "model-versions/search"])
+def test_a_user_who_is_kept_out_on_the_way_is_told_and_nothing_is_kept(birds: Birds, link: Link, point: str):
+    birds.register()
+    link.lose_from(point, DENY)
+    with pytest.raises(UnknownUserError, match=rf"^MLflow at {link.url} does not let you in \(HTTP 401\)"):
+        birds.register()
+    assert pending(birds.workspace) == []
+    link.mend()
+    assert birds.register().already
     assert len(birds.versions) == 1
 
 

@@ -156,6 +156,13 @@ def test_a_whole_bundle_that_is_not_the_registered_one_is_refused(store: Store, 
         ask()
 
 
+def test_a_version_without_its_tag_is_refused(store: Store, ask: Any, tmp_path: Path) -> None:
+    add(store, tmp_path / "one", GOOD)
+    store.client.delete_model_version_tag("birds", "1", "bundle_digest")
+    with pytest.raises(ArtifactError, match=r"^models:/birds/1 has no tag bundle_digest, so whether its bundle is the"):
+        ask()
+
+
 def test_files_that_are_gone_a_missing_alias_and_a_missing_version_are_told(
     store: Store, ask: Any, tmp_path: Path
 ) -> None:

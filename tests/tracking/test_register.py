@@ -11,10 +11,10 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import Event
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.config import RegisterConfig
+from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.measurements import Headline
 from protoquant.tracking.mlflow_api import Run
 from protoquant.tracking.register import RegisterResult, described, register
-from protoquant.tracking.registry import fetch_bundle
 from protoquant.tracking.store import Store, experiment_id, open_store
 
 PARAMS = {"seed": 0, "train": {"temperature": [0.03, 0.05]}}
