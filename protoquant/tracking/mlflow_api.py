@@ -1,7 +1,6 @@
 """The one place that imports MLflow, after the settings that MLflow reads while it is imported.
 
-Each setting is a default: what the user has set stays. Only ``pyfunc.py`` and ``server.py`` import MLflow too, which runs
-them itself.
+Each setting is a default: what the user has set stays. ``pyfunc.py`` and ``server.py`` import MLflow too; MLflow runs them.
 """
 
 import os
