@@ -1,6 +1,6 @@
 """The one place that imports MLflow, after the settings that MLflow reads while it is imported.
 
-Each setting is a default: what the user has set stays. ``pyfunc.py`` and ``server.py`` import MLflow too; MLflow runs them.
+Each setting is a default: what the user has set stays. MLflow runs ``pyfunc.py`` and ``server.py``; they import it too.
 """
 
 import os
