@@ -8,6 +8,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.form import CLONE, experiment_form
+from flows.offered import check_offer
 from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.results import show_results
@@ -39,6 +40,7 @@ def experiment(params: Experiment = Experiment()) -> State[Any]:  # type: ignore
     end_with_runner()
     logger = get_run_logger()
     try:
+        check_offer(experiment)
         plan = plan_of(params)
         check_tracking(Workspace(CLONE))
         prune_runs(CLONE)

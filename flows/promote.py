@@ -9,6 +9,7 @@ from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.form import CLONE
+from flows.offered import check_offer
 from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.stages import process_task
@@ -71,6 +72,7 @@ def promote(params: Candidate = Candidate()) -> State[Any]:  # noqa: B008
     end_with_runner()
     folder = Workspace(CLONE).runs / run_name(str(flow_run.name), str(flow_run.id))
     try:
+        check_offer(promote)
         check_tracking(Workspace(CLONE))
         prune_runs(CLONE)
         with lease(folder) as held:

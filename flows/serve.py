@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import cast
+from uuid import UUID
 
 import httpx
 from prefect.deployments.runner import RunnerDeployment
@@ -74,7 +75,7 @@ def offer(server: str) -> None:
         deployment = cast("RunnerDeployment", flow.to_deployment(flow.name, description=flow.description))
         found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it
         deployment._parameter_openapi_schema = _Closed(**found.model_dump(), additionalProperties=False)  # noqa: SLF001
-        ids.append(runner.add_deployment(deployment))
+        ids.append(cast("UUID", runner.add_deployment(deployment)))
         # Runs get this flow, not what the server names by then: whoever may change a deployment could name any code.
         runner._deployment_registry.register_flow(ids[-1], flow)  # noqa: SLF001  what add_flow does
     tell_late_runs([str(one) for one in ids])

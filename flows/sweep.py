@@ -13,6 +13,7 @@ from prefect.states import Completed, Failed
 
 from flows.experiment import plan_of
 from flows.form import CLONE, sweep_form
+from flows.offered import check_offer
 from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.stages import process_task, stage_task
@@ -44,6 +45,7 @@ def sweep(params: Sweep = Sweep()) -> State[Any]:  # type: ignore[valid-type]  #
     """
     end_with_runner()
     try:
+        check_offer(sweep)
         plan = plan_of(params)
         check_tracking(Workspace(CLONE))
         prune_runs(CLONE)

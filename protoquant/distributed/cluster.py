@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from protoquant.core.errors import UnavailableError, UsageError
+from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
+TLS_VARIABLE = "RAY_USE_TLS"
 _PATIENCE = 5.0  # seconds for the head to answer; Ray itself would ask for minutes
 _SETTINGS = {
     # Threads that wait for others give their processor away: there are more of them than processors where processes
@@ -93,13 +94,18 @@ def joined() -> Iterator[Cluster]:
     """Be part of the cluster that ``RAY_ADDRESS`` names, or of one of this machine that ends with the block.
 
     Raises:
-        UsageError: The address is none. UnavailableError: Nothing answers there, or it refuses us.
+        UsageError: The address is none. UnavailableError: Nothing answers there. ProtoQuantError: It refuses us.
     """
     address = os.environ.get(ADDRESS_VARIABLE, "local")
     if address not in ("local", "auto"):
         _check_answers(address)
+    if address == "local":
+        os.environ.pop(TLS_VARIABLE, None)  # the certificate is that of another cluster
     os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
     import ray
+
+    if address not in ("local", "auto") and "://" not in address:
+        _check_token(address)
 
     own: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}
     if address != "local":
@@ -122,9 +128,37 @@ def _check_answers(address: str) -> None:
     if not host or not port.isdigit() or not 0 < int(port) <= 65_535:
         raise UsageError(f"{ADDRESS_VARIABLE} must be HOST:PORT of a Ray head, or local, got {address!r}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE) as head:
+            plain = _is_plain(head)
     except OSError as error:
         raise UnavailableError(
             f"{ADDRESS_VARIABLE}: no Ray at {address} ({error.strerror or error}); start it, or unset the variable "
             f"to use this machine"
         ) from error
+    if plain == (os.environ.get(TLS_VARIABLE) == "1"):
+        wanted = f"{TLS_VARIABLE} is set" if plain else f"it asks for a certificate, and {TLS_VARIABLE} is not set"
+        raise _refused(address, wanted)
+
+
+def _is_plain(head: socket.socket) -> bool:
+    """Whether a head speaks HTTP/2 without TLS; Ray would ask one of the other kind for a minute."""
+    head.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")  # and empty settings
+    try:
+        return head.recv(9)[3:4] == b"\4"  # its settings
+    except ConnectionError:
+        return False
+
+
+def _check_token(address: str) -> None:
+    """Ask once; Ray itself would ask twenty times and not say why."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.exceptions import AuthenticationError
+
+    try:
+        GcsClient(address=address)
+    except AuthenticationError:
+        raise _refused(address, "RAY_AUTH_TOKEN is wrong or not set") from None
+
+
+def _refused(address: str, why: str) -> ProtoQuantError:
+    return ProtoQuantError(f"{ADDRESS_VARIABLE}: Ray at {address} refuses: {why}; for the stack: source .stack/env")

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from protoquant.core.errors import UsageError
+from protoquant.core.foreign import foreign_page
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.names import LOOPBACK, is_loopback, name_of, plain_name
 from protoquant.serving.record import account
@@ -80,7 +81,10 @@ def examine(scope: Scope, rules: Rules) -> bool:
     """
     headers = Headers(scope=scope)
     own = _own_origins(headers.getlist("host"), scope.get("server"), rules)
-    _refuse_foreign_page(headers, scope["method"], own)
+    page = foreign_page(scope["method"], scope["headers"], own)
+    if page is not None:
+        text = f"expected no page of another origin, got {page[:60]!r}; send from a program"
+        raise RefusedError(403, "origin", text)
     return _has_token(headers.getlist("authorization"), scope["path"], rules.token)
 
 
@@ -108,20 +112,6 @@ def _own_origins(hosts: list[str], server: tuple[str, int | None] | None, rules:
         raise RefusedError(403, "host", text)
     authority = hosts[0].lower()
     return {f"http://{authority}", *([f"https://{authority}"] if name in rules.proxied else ())}
-
-
-def _refuse_foreign_page(headers: Headers, method: str, own: set[str]) -> None:
-    """Pages name their origin when they send; images and scripts that they embed show by ``Sec-Fetch-Site`` alone."""
-    foreign = [origin for origin in headers.getlist("origin") if origin.lower() not in own]
-    followed = (
-        method in ("GET", "HEAD")
-        and headers.get("sec-fetch-mode") == "navigate"
-        and headers.get("sec-fetch-dest") == "document"
-    )
-    embeds = not followed and set(headers.getlist("sec-fetch-site")) - {"same-origin", "none"}
-    if foreign or embeds:
-        got = foreign[0][:60] if foreign else "another site"
-        raise RefusedError(403, "origin", f"expected no page of another origin, got {got!r}; send from a program")
 
 
 def _has_token(given: list[str], path: str, token: bytes | None) -> bool:
