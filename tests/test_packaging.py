@@ -105,7 +105,7 @@ def clone(tmp_path: Path) -> Path:
         '[project]\nname = "tree"\nversion = "1"\n[project.optional-dependencies]\nall = ["leaf"]\n'
     )
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
-    (tmp_path / ".venv/bin/uv").symlink_to(shutil.which("uv") or "")
+    (tmp_path / ".venv/bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
     return tmp_path
 
 
