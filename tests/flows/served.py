@@ -1,5 +1,6 @@
 """A Prefect server, a clone of the project and its runner, driven as the UI drives them: by the REST API."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import psutil
 from tests.integration.job import Job
 from tests.servers import free_ports
 
+SECRET = "of-the-tests-alone"  # noqa: S105
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _DEADLINE = 240.0  # seconds; a small job needs about twenty on a quiet machine
 
@@ -36,6 +38,7 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
     own = {
         "PREFECT_HOME": str(folder),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_AUTH_STRING": SECRET,
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -43,7 +46,8 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
     words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log").open("ab") as log:
-        server = subprocess.Popen(words, env={**os.environ, **own}, stdout=log, stderr=log)
+        environment = {**os.environ, **own, "PREFECT_SERVER_API_AUTH_STRING": SECRET}
+        server = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
     try:
         wait_for(lambda: _answers(f"{own['PREFECT_API_URL']}/health"), (folder / "log").read_text()[-2000:])
         yield own
@@ -73,6 +77,11 @@ class Served:
         """Address of the REST API."""
         return self.variables["PREFECT_API_URL"]
 
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Call the REST API as who has its secret."""
+        login = base64.b64encode(self.variables["PREFECT_API_AUTH_STRING"].encode()).decode()
+        return httpx.request(method, f"{self.api}/{path}", headers={"Authorization": f"Basic {login}"}, **options)
+
     def serve(self) -> None:
         """Start the runner and wait for its deployments."""
         environment = {**self.job.environment, **self.variables, "PROTOQUANT_WORKERS": "2"}
@@ -91,15 +100,15 @@ class Served:
 
     def deployment(self, name: str) -> str | None:
         """The id of a deployment; None where it is not there."""
-        answer = httpx.get(f"{self.api}/deployments/name/{name}/{name}")
+        answer = self.ask("GET", f"deployments/name/{name}/{name}")
         return answer.json()["id"] if answer.status_code == 200 else None
 
     def post(self, parameters: dict[str, Any], flow: str = "experiment") -> httpx.Response:
         """Start a run as the UI does; as Prefect's own clients do, ask again while its SQLite is locked."""
-        url = f"{self.api}/deployments/{self.deployment(flow)}/create_flow_run"
+        path = f"deployments/{self.deployment(flow)}/create_flow_run"
 
         def answer() -> httpx.Response | None:
-            found = httpx.post(url, json={"parameters": parameters})
+            found = self.ask("POST", path, json={"parameters": parameters})
             return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
 
         started: httpx.Response = wait_for(answer, "the server starts a run", 60)
@@ -113,7 +122,7 @@ class Served:
 
     def run(self, run_id: str) -> dict[str, Any]:
         """What the server says of a run."""
-        found: dict[str, Any] = httpx.get(f"{self.api}/flow_runs/{run_id}").json()
+        found: dict[str, Any] = self.ask("GET", f"flow_runs/{run_id}").json()
         return found
 
     def end(self, run_id: str) -> tuple[str, str]:
@@ -125,7 +134,7 @@ class Served:
     def tasks(self, run_id: str) -> dict[str, tuple[str, str]]:
         """Name and message of the last state of each task."""
         query = {"flow_runs": {"id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
-        found = httpx.post(f"{self.api}/task_runs/filter", json=query).json()
+        found = self.ask("POST", "task_runs/filter", json=query).json()
         return {task["name"]: (task["state"]["name"], task["state"]["message"] or "") for task in found}
 
     def settled(self, run_id: str, count: int) -> dict[str, tuple[str, str]]:
@@ -142,19 +151,19 @@ class Served:
     def artifacts(self, run_id: str) -> dict[str | None, dict[str, Any]]:
         """The artifacts of a run by key."""
         query = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
-        return {one["key"]: one for one in httpx.post(f"{self.api}/artifacts/filter", json=query).json()}
+        return {one["key"]: one for one in self.ask("POST", "artifacts/filter", json=query).json()}
 
     def logs(self, run_id: str) -> str:
         """All lines that a run said."""
         query = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
         lines: list[str] = []
-        while page := httpx.post(f"{self.api}/logs/filter", json={**query, "offset": len(lines)}).json():
+        while page := self.ask("POST", "logs/filter", json={**query, "offset": len(lines)}).json():
             lines += [line["message"] for line in page]
         return "\n".join(lines)
 
     def set_state(self, run_id: str, **state: Any) -> None:
         """Give a run a state, as the UI's buttons do."""
-        httpx.post(f"{self.api}/flow_runs/{run_id}/set_state", json={"state": state, "force": True}).raise_for_status()
+        self.ask("POST", f"flow_runs/{run_id}/set_state", json={"state": state, "force": True}).raise_for_status()
 
     def retry(self, run_id: str) -> None:
         """Press the UI's retry button."""

@@ -1,11 +1,9 @@
 """Whose dead runs are looked for."""
 
-import httpx
-
 from flows.recovery import DEPLOYMENTS
 from tests.flows.served import Served
 
 
 def test_the_dead_runs_of_every_flow_that_is_offered_are_looked_for(served: Served) -> None:
-    offered = httpx.post(f"{served.api}/deployments/filter", json={}).json()
+    offered = served.ask("POST", "deployments/filter", json={}).json()
     assert {one["name"] for one in offered} == set(DEPLOYMENTS)
