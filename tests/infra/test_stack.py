@@ -1,6 +1,8 @@
 """The stack with its real servers."""
 
+import base64
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,28 +11,36 @@ from pathlib import Path
 import boto3
 import httpx
 import psutil
+import psycopg2
 import pytest
+from botocore.exceptions import ClientError
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from infra.stack import passwords
 from infra.stack.errors import StackError
-from infra.stack.services import BUCKETS, SERVICES
+from infra.stack.services import BUCKETS, SERVICES, USER
 from infra.stack.stack import ROOT, Stack
 from tests.infra.conftest import OFFSET, SERVERS
+
+
+@pytest.fixture
+def client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """MLflow, in an environment that has sourced the stack's variables."""
+    for name, value in stack.env().items():
+        monkeypatch.setenv(name, value)
+    return MlflowClient()
 
 
 def pids(stack: Stack) -> dict[str, int]:
     return {one.name: one.pid for one in stack.status(SERVERS)}
 
 
-def test_all_are_healthy_and_reached_with_the_stacks_variables(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_are_healthy_and_reached_with_the_stacks_variables(stack: Stack, client: MlflowClient) -> None:
     assert {one.state for one in stack.status(SERVERS)} == {"healthy"}
     variables = stack.env()
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
     found = {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
     assert set(BUCKETS) <= found
-    client = MlflowClient(variables["MLFLOW_TRACKING_URI"])
     run = client.create_run(client.create_experiment("reached"))
     client.log_text(run.info.run_id, "kept in S3", "note.txt")
     listed = boto3.client("s3").list_objects_v2(Bucket="mlflow", Prefix="artifacts/")
@@ -51,10 +61,10 @@ def test_no_password_is_on_a_command_line_or_open_to_others(stack: Stack) -> Non
     assert len(secrets) >= 3
     lines = [" ".join(process.cmdline()) for process in psutil.process_iter() if process.pid != os.getpid()]
     assert not [line for line in lines for secret in secrets.values() if secret in line]
-    private = [path for path in stack.folder.iterdir() if path.is_file() and _holds(path, secrets)]
-    assert private
+    private = [path for path in stack.folder.rglob("*") if path.is_file() and _holds(path, secrets)]
+    assert {path.name for path in private} >= {"passwords", "env", "auth.ini", "supervisord.conf"}
     assert {path.stat().st_mode & 0o077 for path in private} == {0}
-    names = [".stack/env", "infra/.env"]
+    names = [".stack/env", "infra/.env", "infra/certificates/stack.key"]
     ignored = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ignored.stdout.split() == names
 
@@ -75,15 +85,57 @@ def test_a_service_that_is_killed_comes_back(stack: Stack) -> None:
     assert pids(stack)["mlflow"]
 
 
-def test_down_leaves_no_process_and_up_finds_the_data(stack: Stack) -> None:
-    MlflowClient(stack.env()["MLFLOW_TRACKING_URI"]).create_experiment("survives")
+def test_down_leaves_no_process_and_up_finds_the_data_of_a_stack_with_fewer_secrets(
+    stack: Stack, client: MlflowClient
+) -> None:
+    client.create_experiment("survives")
     secret = passwords.read(stack.folder / "passwords")
     stack.down()
     assert stack.supervisor.processes() == []
     assert {one.state for one in stack.status(SERVERS)} == {"stopped"}
-    stack.up(SERVERS)
-    assert MlflowClient(stack.env()["MLFLOW_TRACKING_URI"]).get_experiment_by_name("survives") is not None
-    assert passwords.read(stack.folder / "passwords") == secret
+    before = {"POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN"}
+    passwords.write(stack.folder / "passwords", {name: secret[name] for name in before})
+    shutil.rmtree(stack.folder / "certificates")
+    said: list[str] = []
+    stack.up(SERVERS, say=said.append)
+    now = passwords.read(stack.folder / "passwords")
+    assert {name: now[name] for name in before} == {name: secret[name] for name in before}
+    assert now["MLFLOW_TRACKING_PASSWORD"] != secret["MLFLOW_TRACKING_PASSWORD"]
+    assert f"in open shells: source {stack.folder / 'env'}" in said[0]
+    assert all(name in said[0] for name in secret.keys() - before)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = now["MLFLOW_TRACKING_PASSWORD"]  # the fixture sets it back
+    assert client.get_experiment_by_name("survives") is not None
+
+
+def test_rotated_secrets_alone_open_the_stack_and_the_data_stays(
+    stack: Stack, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boto3.client("s3").put_object(Bucket="data", Key="survives", Body=b"1")
+    client.create_experiment("rotated")
+    before = passwords.read(stack.folder / "passwords")
+    certificate = (stack.folder / "certificates" / "stack.pem").read_bytes()
+    stack.rotate()
+    after = passwords.read(stack.folder / "passwords")
+    assert all(before[name] != after[name] for name in passwords.SECRETS)
+    assert (stack.folder / "certificates" / "stack.pem").read_bytes() != certificate
+    assert {one.state for one in stack.status(SERVERS)} == {"healthy"}
+    with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+        boto3.client("s3").list_buckets()
+    with pytest.raises(MlflowException, match="not authenticated"):
+        client.get_experiment_by_name("rotated")
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(
+            host="127.0.0.1", port=stack.place.port["postgres"], user=USER, dbname="mlflow",
+            password=before["POSTGRES_PASSWORD"],
+        )  # fmt: skip
+    prefect = f"{stack.env()['PREFECT_API_URL']}/version"
+    for known, status in ((before, 401), (after, 200)):
+        login = base64.b64encode(known["PREFECT_API_AUTH_STRING"].encode()).decode()
+        assert httpx.get(prefect, headers={"Authorization": f"Basic {login}"}).status_code == status
+    for name, value in stack.env().items():
+        monkeypatch.setenv(name, value)
+    assert client.get_experiment_by_name("rotated") is not None
+    assert boto3.Session().client("s3").get_object(Bucket="data", Key="survives")["Body"].read() == b"1"
 
 
 def test_a_port_that_is_taken_is_one_sentence(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -104,6 +156,15 @@ def test_the_commands_answer_in_lines(stack: Stack) -> None:
     )  # fmt: skip
     assert done.returncode == 0
     assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [[name, "healthy"] for name in SERVERS]
+    done = subprocess.run(
+        [*words, "login", "--folder", stack.folder], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    logins = [line.split() for line in done.stdout.splitlines()[1:]]
+    variables = stack.env()
+    assert logins == [
+        [variables["PREFECT_API_URL"].removesuffix("/api"), variables["PREFECT_API_AUTH_STRING"]],
+        [variables["MLFLOW_TRACKING_URI"], USER, variables["MLFLOW_TRACKING_PASSWORD"]],
+    ]
     done = subprocess.run(
         [*words, "up", "--without", "mysql"], cwd=ROOT, capture_output=True, text=True, check=False
     )  # fmt: skip
