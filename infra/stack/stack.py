@@ -81,8 +81,8 @@ class Stack:
         """
         self._make_folder(say)
         with self._alone():
-            place = self.place
-            postgres.make_cluster(self.folder / "postgres", place.secret["POSTGRES_PASSWORD"])
+            postgres.make_cluster(self.folder / "postgres", self.place.secret["POSTGRES_PASSWORD"])
+            place = self.place  # not before: the cluster's folder may be a link by now
             if self._rotated.exists():
                 postgres.set_password(self.folder / "postgres", place.secret["POSTGRES_PASSWORD"])
                 self._rotated.unlink()
