@@ -1,0 +1,3 @@
+CREATE DATABASE mlflow;
+CREATE DATABASE mlflow_auth;
+CREATE DATABASE prefect;
