@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -57,11 +58,12 @@ def make(folder: Path) -> None:
 
 def _lasts(folder: Path) -> bool:
     try:
-        found = x509.load_pem_x509_certificate((folder / FILES["cert"]).read_bytes())
-        whole = all((folder / file).is_file() for file in FILES.values())
-    except (OSError, ValueError):
+        root, found = (x509.load_pem_x509_certificate((folder / FILES[name]).read_bytes()) for name in ("ca", "cert"))
+        key = serialization.load_pem_private_key((folder / FILES["key"]).read_bytes(), None)
+        found.verify_directly_issued_by(root)  # not so where a call of make was interrupted
+    except (OSError, ValueError, InvalidSignature):
         return False
-    return whole and found.not_valid_after_utc - datetime.now(UTC) > RENEWED
+    return key.public_key() == found.public_key() and found.not_valid_after_utc - datetime.now(UTC) > RENEWED
 
 
 def _name(text: str) -> x509.Name:
