@@ -14,8 +14,8 @@ _PATIENCE = 240_000  # milliseconds; a run of the small data set needs about a m
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """A tab of the machine's Chromium."""
+def page(platform: Platform) -> Iterator[Page]:
+    """A tab of the machine's Chromium, which knows MLflow's password as from an earlier visit."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         reason = "Chromium is missing: apt-get install chromium"
@@ -24,13 +24,17 @@ def page() -> Iterator[Page]:
         pytest.skip(reason)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page(viewport={"width": 1400, "height": 1600})
+        known = platform.stack.env()
+        login = {"username": known["MLFLOW_TRACKING_USERNAME"], "password": known["MLFLOW_TRACKING_PASSWORD"]}
+        yield browser.new_page(viewport={"width": 1400, "height": 1600}, http_credentials=login)
         browser.close()
 
 
 def test_from_the_form_to_the_registered_version(platform: Platform, page: Page, tmp_path: Path) -> None:
     pages = platform.stack.env()
     page.goto(pages["PREFECT_API_URL"].removesuffix("/api") + "/deployments")
+    page.get_by_placeholder("admin:pass").fill(pages["PREFECT_API_AUTH_STRING"])
+    page.get_by_role("button", name="Login", exact=True).click()
     page.get_by_role("link", name="experiment", exact=True).first.click()
     page.get_by_role("button", name="Run", exact=True).first.click()
     if page.get_by_text("Custom run").is_visible():

@@ -61,12 +61,20 @@ def test_no_password_is_on_a_command_line_or_open_to_others(stack: Stack) -> Non
     assert len(secrets) >= 3
     lines = [" ".join(process.cmdline()) for process in psutil.process_iter() if process.pid != os.getpid()]
     assert not [line for line in lines for secret in secrets.values() if secret in line]
+    logs = "".join(path.read_text(errors="replace") for path in (stack.folder / "logs").iterdir())
+    assert not [name for name, secret in secrets.items() if secret in logs]
     private = [path for path in stack.folder.rglob("*") if path.is_file() and _holds(path, secrets)]
     assert {path.name for path in private} >= {"passwords", "env", "auth.ini", "supervisord.conf"}
-    assert {path.stat().st_mode & 0o077 for path in private} == {0}
+    assert not [path for path in private if not _is_private(path, stack.folder)]
     names = [".stack/env", "infra/.env", "infra/certificates/stack.key"]
     ignored = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ignored.stdout.split() == names
+
+
+def _is_private(path: Path, top: Path) -> bool:
+    """Whether a file, or a folder on the way to it, is closed to all but its owner."""
+    way = [path, *path.parents]
+    return any(one.stat().st_mode & 0o077 == 0 for one in way[: way.index(top)])
 
 
 def _holds(path: Path, secrets: dict[str, str]) -> bool:
