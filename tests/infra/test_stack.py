@@ -59,7 +59,8 @@ def test_up_again_changes_nothing(stack: Stack) -> None:
 def test_no_password_is_on_a_command_line_or_open_to_others(stack: Stack) -> None:
     secrets = passwords.read(stack.folder / "passwords")
     assert len(secrets) >= 3
-    lines = [" ".join(process.cmdline()) for process in psutil.process_iter() if process.pid != os.getpid()]
+    others = (process for process in psutil.process_iter(["cmdline"]) if process.pid != os.getpid())
+    lines = [" ".join(process.info["cmdline"] or ()) for process in others]
     assert not [line for line in lines for secret in secrets.values() if secret in line]
     logs = "".join(path.read_text(errors="replace") for path in (stack.folder / "logs").iterdir())
     assert not [name for name, secret in secrets.items() if secret in logs]
