@@ -156,6 +156,9 @@ def test_images_are_pinned_and_secrets_have_no_value_and_no_default(compose: dic
     dockerfile = (INFRA / "Dockerfile").read_text()
     stages = re.findall(r"^FROM (\S+) AS (\w+)$", dockerfile, re.MULTILINE)
     assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", stages[0][0])
+    assert {"user.name", "user.email"} <= set(re.findall(r"git config --system (\S+)", dockerfile)), (
+        "no run ends without"
+    )
     assert dockerfile.count("USER protoquant") == len({"cpu", "cuda"} & {stage for _, stage in stages}) == 2
     assert {"infra/.env", "infra/certificates"} <= set((INFRA.parent / ".dockerignore").read_text().split())
 
