@@ -130,7 +130,7 @@ def scan(stack: Stack) -> list[Answer]:
 
 
 def _ask_port(port: Port, more: Routes) -> list[Answer]:
-    answers = []
+    answers: list[Answer] = []
     for scheme in ("http", "https"):
         (first,) = _ask(port, scheme, "a program", ANY_PORT[:1])
         asked = [*ANY_PORT, *more] if first.status else ANY_PORT[:1]
