@@ -39,7 +39,7 @@ OPEN = {
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that is up, without the runner, which has no port."""
+    """A stack that is up, without the runner, whose one port awaits the tokens of its own children."""
     try:
         for program in ("initdb", "weed", "mlflow", "prefect", "ray"):
             programs.find(program)
@@ -92,6 +92,8 @@ def test_no_port_answers_who_has_no_secret_but_with_health_and_facts(guarded: St
     assert {one.status for one in given} == {200}
     assert not [one for one in given if one.readable and one.text], "a foreign page reads it"
     assert {one.port for one in answers} >= set(ports)
+    of_ray = {port for port in ports if port.process in ("gcs_server", "raylet")}
+    assert of_ray <= set(listening(guarded)), "a question ended Ray, which its own process sees late"
     assert pids(guarded) == before, "a question ended a server"
     assert set(before.values()) == {("healthy", pid) for _, pid in before.values()}
 
