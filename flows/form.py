@@ -45,7 +45,7 @@ SWEEP_FIELDS = {
 class RunOptions(BaseModel):
     """What a form holds beside the keys of params.yaml."""
 
-    keys: ClassVar[Mapping[str, str]] = FIELDS
+    key_of: ClassVar[Mapping[str, str]] = FIELDS
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     overrides: dict[str, JsonValue] = Field(
@@ -73,14 +73,14 @@ class RunOptions(BaseModel):
 
         What a caller leaves out stays as the params.yaml of the revision has it.
         """
-        given = {key: getattr(self, name) for name, key in self.keys.items() if name in self.model_fields_set}
+        given = {key: getattr(self, name) for name, key in self.key_of.items() if name in self.model_fields_set}
         return given | self.overrides
 
 
 class SweepOptions(RunOptions):
     """What the form of a sweep holds beside the keys of section ``sweep``."""
 
-    keys: ClassVar[Mapping[str, str]] = SWEEP_FIELDS
+    key_of: ClassVar[Mapping[str, str]] = SWEEP_FIELDS
     sweep: str = Field(
         "sweep",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,23}$",
