@@ -1,6 +1,9 @@
 """Where the services run: fills the braces of the table."""
 
+import hashlib
+import os
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ from infra.stack.services import PORTS, SERVICES
 # Ray replaces 127.0.0.1 by the machine's own address, which changes and is no loopback. macOS has no other loopback
 # address, but there Ray keeps 127.0.0.1.
 RAY_HOST = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
+_SESSION_BYTES = 40  # a socket's name ends at 104 or 108 bytes, and Ray appends 65
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Place:
         data: Folder of each service.
         secret: Every password by name.
         certificate: Files of the stack's certificate.
+        session: Where Ray keeps code, sockets and logs, open to all; so it lies in a folder that is not.
     """
 
     listen: str
@@ -33,6 +38,7 @@ class Place:
     data: Mapping[str, str]
     secret: Mapping[str, str]
     certificate: Mapping[str, str]
+    session: str
 
     def fill(self, text: str) -> str:
         """Replace the braces in one text."""
@@ -62,7 +68,15 @@ def loopback(folder: Path, *, offset: int, secret: Mapping[str, str]) -> Place:
         data={name: str((folder / name).resolve()) for name in SERVICES},
         secret=secret,
         certificate=certificates.paths(folder.resolve() / "certificates"),
+        session=str(_short(folder.resolve() / "ray") / "t"),
     )
+
+
+def _short(folder: Path) -> Path:
+    """Return a folder, or one with a short name for it where it is too deep for a socket."""
+    if len(os.fsencode(folder / "t")) <= _SESSION_BYTES:
+        return folder
+    return Path(tempfile.gettempdir()) / f"ray-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
 
 
 def containers() -> Place:
@@ -77,4 +91,5 @@ def containers() -> Place:
         data=dict.fromkeys(SERVICES, "/data"),
         secret={name: f"${{{name}:?run python -m infra.stack secrets}}" for name in SECRETS},
         certificate=certificates.paths("/certificates"),
+        session="/tmp/ray",  # noqa: S108  a volume of Ray and the runner alone
     )

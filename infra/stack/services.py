@@ -240,6 +240,8 @@ RAY = Service(
         "{host[ray]}",
         "--port",
         "{port[ray]}",
+        "--temp-dir",
+        "{session}",
         # Else workers take ports from 10002 to 19999, where the other services are
         "--min-worker-port",
         "0",

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ class Stack:
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
                 for file, content in service.files.items():
                     passwords.write_private(self.folder / name / file, place.fill(content))
+            _make_private(Path(place.session).parent)
             if (self.folder / "postgres").is_symlink():
                 say(f"postgres keeps its data in {(self.folder / 'postgres').resolve()}, which its user can reach")
             self.supervisor.load(render(self.folder, self.root, place))
@@ -205,7 +207,7 @@ class Stack:
     def erase(self) -> None:
         """Forget the stack: stop it, then remove its data, passwords and logs."""
         self.down()
-        for folder in ((self.folder / "postgres").resolve(), self.folder):
+        for folder in ((self.folder / "postgres").resolve(), Path(self.place.session).parent, self.folder):
             shutil.rmtree(folder, ignore_errors=True)
 
     def status(self, names: Sequence[str] = tuple(SERVICES)) -> list[Status]:
@@ -247,3 +249,15 @@ class Stack:
             yield self
         finally:
             self.down()
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that others cannot enter, or see that the one there is ours.
+
+    Raises:
+        StackError: If it is another's, or open to others.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise StackError(f"{folder} must be a folder of yours that others cannot enter; move it away and try again")
