@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.inputs import link_inputs
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.process import OnLine, run
-from protoquant.pipeline.stage import Outcome, Status, run_stage
+from protoquant.pipeline.stage import Outcome, Status, run_command, run_stage
 from protoquant.pipeline.uncommitted import Choice, apply_edits, commit, edits
 from protoquant.roots import check_root
 from protoquant.settings import Settings
@@ -106,18 +106,11 @@ class IsolatedRun:
 
         All worktrees share the references of experiments, and two writers at once would spoil them: one at a time.
         """
-        name = self.plan.name
-        said: list[str] = []
-
-        def hear(line: str) -> None:
-            said.append(line)
-            on_line(line)
-
+        words = ("dvc", "--wait-for-lock", "exp", "save", "--force", f"--name={self.plan.name}")
+        environment = environment_of(self.root, self.clone)
         with FileLock(self.workspace.shared / "experiments.lock"):
-            code = self.call("dvc", "--wait-for-lock", "exp", "save", "--force", f"--name={name}", on_line=hear)
-        if code == 0:
-            return Outcome(Status.RAN)
-        return Outcome(Status.FAILED, said[-1] if said else "dvc exp save failed", passing=True)
+            outcome = run_command(words, self.root, environment=environment, on_line=on_line, hold=(self.held,))
+        return replace(outcome, passing=outcome.status is Status.FAILED)
 
     def discard(self) -> None:
         """Remove the run's folder; DVC's cache, the experiment and the models keep what it made."""
