@@ -56,7 +56,10 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         job.environment |= stack.env()
         served = Served(job, stack.env(), folder / "stack" / "logs" / "runner.log")
         wait_for(lambda: served.deployment("experiment"), "the deployment", 90)
-        yield Platform(stack, served)
+        with pytest.MonkeyPatch.context() as patch:  # MLflow's clients of the tests themselves
+            for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+                patch.setenv(name, stack.env()[name])
+            yield Platform(stack, served)
     finally:
         stack.erase()
 
