@@ -29,9 +29,11 @@ def is_healthy(service: Service, place: Place, environment: Mapping[str, str], r
         environment: Of the service.
         root: The clone, where a command that asks runs.
     """
-    if isinstance(service.health, Http):
-        return answers(address(service, place), ":".join(environment[name] for name in service.health.login))
-    program, *words = place.words(service.health.words)
+    health = service.health
+    if isinstance(health, Http):
+        url = place.page(service.name, health.path)
+        return answers(url, ":".join(environment[name] for name in health.login))
+    program, *words = place.words(health.words)
     command = [programs.find(program), *words]
     try:
         done = subprocess.run(
@@ -44,15 +46,10 @@ def is_healthy(service: Service, place: Place, environment: Mapping[str, str], r
 
 def container_words(service: Service, place: Place) -> list[str]:
     """Return the command with which a container asks itself."""
-    if isinstance(service.health, Http):
-        return ["python", "-c", ASK, address(service, place), *service.health.login]
-    return list(place.words(service.health.words))
-
-
-def address(service: Service, place: Place) -> str:
-    """Return the page that says whether a service works."""
-    assert isinstance(service.health, Http)  # noqa: S101  for the type checker
-    return f"http://127.0.0.1:{place.port[service.name]}{service.health.path}"
+    health = service.health
+    if isinstance(health, Http):
+        return ["python", "-c", ASK, place.page(service.name, health.path), *health.login]
+    return list(place.words(health.words))
 
 
 def answers(url: str, login: str = "") -> bool:

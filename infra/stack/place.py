@@ -44,6 +44,10 @@ class Place:
         """Replace the braces in one text."""
         return text.format_map(vars(self))
 
+    def page(self, service: str, path: str) -> str:
+        """Return the address of a page, for who is on the service's own machine."""
+        return f"http://127.0.0.1:{self.port[service]}{path}"
+
     def words(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Replace the braces in each word of a command."""
         return tuple(map(self.fill, texts))
