@@ -185,8 +185,11 @@ MLFLOW = Service(
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "{secret[MLFLOW_FLASK_SERVER_SECRET_KEY]}",
         "DO_NOT_TRACK": "1",
     },
+    # A password's slow hash costs 0.2 s, and a model has hundreds of files: it is computed every five minutes. A change
+    # of the password by MLflow itself counts at once, since there is one worker.
     files={
-        "auth.ini": "[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = postgresql+psycopg2://"
+        "auth.ini": "[mlflow]\ndefault_permission = NO_PERMISSIONS\nauth_cache_ttl_seconds = 300\n"
+        "database_uri = postgresql+psycopg2://"
         + USER
         + ":{secret[POSTGRES_PASSWORD]}@{host[postgres]}:{port[postgres]}/mlflow_auth\n"
     },
