@@ -1,6 +1,6 @@
 """Whether this clone's runner works: ``python -m flows.health``. A file that the runner renews with each look says so.
 
-The runner opens no port: Prefect's own would let anyone shut it down.
+It is asked by no port: Prefect's own would let anyone shut it down.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ def main() -> int:
     """
     url = os.environ.get("PREFECT_API_URL", "")
     reason = trouble(heartbeat(url), time.time())
-    sys.stdout.write(f"the runner of {CLONE} at {url or 'PREFECT_API_URL, which is not set,'} {reason or 'works'}\n")
+    sys.stdout.write(f"the runner of {CLONE} for {url or 'no server'} {reason or 'works'}\n")
     return 1 if reason else 0
 
 
@@ -48,7 +48,7 @@ def trouble(file: Path, now: float) -> str:
     try:
         pid, age = int(file.read_text(encoding="utf-8")), now - file.stat().st_mtime
     except (FileNotFoundError, ValueError):
-        return "has not looked for runs yet"
+        return "has not looked for runs; start it (make stack-up, or make serve), or correct PREFECT_API_URL"
     if not psutil.pid_exists(pid):
         return f"is gone (its process was {pid})"
     return f"last looked for runs {age:.0f} s ago" if age > LIMIT else ""

@@ -93,7 +93,7 @@ def check_server() -> str:
     settings = get_current_settings().api
     url, login = settings.url, settings.auth_string
     if url is None:
-        raise UnavailableError("PREFECT_API_URL is not set; start a server (make stack-up) and set it to its address")
+        raise UnavailableError("PREFECT_API_URL is not set; for the stack (make stack-up): source .stack/env")
     token = base64.b64encode(login.get_secret_value().encode()).decode() if login else ""
     try:
         # Not /health, which answers anyone

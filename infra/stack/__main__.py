@@ -110,7 +110,7 @@ def login(stack: Stack, _: argparse.Namespace) -> int:
     prefect = known["PREFECT_API_URL"].removesuffix("/api")
     table(
         ("page", "user", "password"),
-        (prefect, "", known["PREFECT_API_AUTH_STRING"]),
+        (prefect, "(none)", known["PREFECT_API_AUTH_STRING"]),
         (known["MLFLOW_TRACKING_URI"], USER, known["MLFLOW_TRACKING_PASSWORD"]),
     )
     return 0

@@ -220,6 +220,9 @@ PREFECT = Service(
         "PREFECT_SERVER_API_AUTH_STRING": "{secret[PREFECT_API_AUTH_STRING]}",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1:{port[prefect]},http://localhost:{port[prefect]}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # The page holds the password, and the new one asks a service of statistics
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_HOME": "{data[prefect]}",
         "DO_NOT_TRACK": "1",
     },

@@ -201,7 +201,7 @@ class Stack:
             self._rotated.touch()
             passwords.write(self._passwords, passwords.new())
             certificates.make(self.folder / "certificates")
-        say(f"every secret is new; in open shells: source {self.folder / 'env'}")
+        say(f"every secret is new; in open shells: source {self.folder / 'env'}; browsers ask for the new passwords")
         self.up(running, say=say)
 
     def erase(self) -> None:

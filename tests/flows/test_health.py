@@ -9,7 +9,9 @@ import psutil
 import pytest
 
 from flows.health import LIMIT, trouble
-from tests.flows.served import Served
+from tests.flows.served import Served, wait_for
+
+MISSING = "has not looked for runs; start it (make stack-up, or make serve), or correct PREFECT_API_URL"
 
 
 @pytest.mark.parametrize(
@@ -18,14 +20,14 @@ from tests.flows.served import Served
         (None, 0.0, ""),
         (None, LIMIT + 1, f"last looked for runs {LIMIT + 1:.0f} s ago"),
         (2**22 + 1, 0.0, f"is gone (its process was {2**22 + 1})"),
-        ("", 0.0, "has not looked for runs yet"),
+        ("", 0.0, MISSING),
     ],
 )
 def test_what_the_file_tells(tmp_path: Path, pid: object, age: float, said: str) -> None:
     file = tmp_path / "heartbeat"
     file.write_text(str(os.getpid() if pid is None else pid))
     assert trouble(file, file.stat().st_mtime + age) == said
-    assert trouble(tmp_path / "missing", 0.0) == "has not looked for runs yet"
+    assert trouble(tmp_path / "missing", 0.0) == MISSING
 
 
 def test_the_command_asks_the_runner_of_its_server(served: Served) -> None:
@@ -35,10 +37,11 @@ def test_the_command_asks_the_runner_of_its_server(served: Served) -> None:
         done = subprocess.run(words, cwd=served.job.root, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout
 
-    assert ask() == (0, f"the runner of {served.job.root} at {served.api} works\n")
+    wait_for(lambda: ask()[0] == 0, "the runner's first look for runs", 60)
+    assert ask() == (0, f"the runner of {served.job.root} for {served.api} works\n")
     code, said = ask(PREFECT_API_URL="http://127.0.0.1:9/api")
     assert (code, said.count("\n")) == (1, 1)
-    assert "has not looked for runs yet" in said
+    assert MISSING in said
 
 
 def test_no_port_of_the_runner_takes_orders(served: Served) -> None:

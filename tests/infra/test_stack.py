@@ -171,7 +171,7 @@ def test_the_commands_answer_in_lines(stack: Stack) -> None:
     logins = [line.split() for line in done.stdout.splitlines()[1:]]
     variables = stack.env()
     assert logins == [
-        [variables["PREFECT_API_URL"].removesuffix("/api"), variables["PREFECT_API_AUTH_STRING"]],
+        [variables["PREFECT_API_URL"].removesuffix("/api"), "(none)", variables["PREFECT_API_AUTH_STRING"]],
         [variables["MLFLOW_TRACKING_URI"], USER, variables["MLFLOW_TRACKING_PASSWORD"]],
     ]
     done = subprocess.run(
