@@ -135,7 +135,7 @@ def _check_answers(address: str) -> None:
             f"{ADDRESS_VARIABLE}: no Ray at {address} ({error.strerror or error}); start it, or unset the variable "
             f"to use this machine"
         ) from error
-    if plain == (os.environ.get(TLS_VARIABLE) == "1"):
+    if plain == (os.environ.get(TLS_VARIABLE, "").lower() in ("1", "true")):  # as Ray reads it
         wanted = f"{TLS_VARIABLE} is set" if plain else f"it asks for a certificate, and {TLS_VARIABLE} is not set"
         raise _refused(address, wanted)
 
