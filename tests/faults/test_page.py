@@ -1,13 +1,12 @@
 """A person at the page: a real Chromium fills in the form, presses run, and follows the link to MLflow."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browser import chromium
 from tests.faults.conftest import Platform
 
 _PATIENCE = 600_000  # milliseconds; a run of the small data set needs about a minute on a quiet machine
@@ -16,18 +15,10 @@ _PATIENCE = 600_000  # milliseconds; a run of the small data set needs about a m
 @pytest.fixture
 def page(platform: Platform) -> Iterator[Page]:
     """A tab of the machine's Chromium, which knows MLflow's password as from an earlier visit."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        reason = "Chromium is missing: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        known = platform.stack.env()
-        login = {"username": known["MLFLOW_TRACKING_USERNAME"], "password": known["MLFLOW_TRACKING_PASSWORD"]}
+    known = platform.stack.env()
+    login = {"username": known["MLFLOW_TRACKING_USERNAME"], "password": known["MLFLOW_TRACKING_PASSWORD"]}
+    with chromium() as browser:
         yield browser.new_page(viewport={"width": 1400, "height": 1600}, http_credentials=login)
-        browser.close()
 
 
 def test_from_the_form_to_the_registered_version(platform: Platform, page: Page, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from infra.stack.errors import StackError
 from infra.stack.services import BUCKETS, S3
 from infra.stack.stack import Stack
 from infra.stack.supervise import plain_environment, variables
+from tests.browser import chromium, elsewhere
 from tests.infra import pages
 from tests.infra.doors import listening, scan
 
@@ -58,7 +59,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, to which every name of example leads to this machine."""
-    with pages.chromium() as launched:
+    with chromium() as launched:
         yield launched
 
 
@@ -170,7 +171,7 @@ def test_foreign_pages_read_nothing_and_change_nothing(
         pids(guarded),
     )
     page = _signed_in(browser, guarded)
-    with pages.elsewhere(tmp_path) as port:
+    with elsewhere(tmp_path) as port:
         for origin in (f"http://foreign.example:{port}", f"http://127.0.0.1:{port}"):
             page.goto(origin)
             assert pages.read(page, asked) == []

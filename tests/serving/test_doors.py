@@ -5,24 +5,21 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import re
-import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from typer.testing import CliRunner
 
 from protoquant.cli.main import app
 from protoquant.serving.token import VARIABLE
+from tests.browser import chromium, elsewhere
 from tests.serving.asking import photo
 from tests.serving.running import EVERYWHERE, TOKEN, serving
 
@@ -117,34 +114,16 @@ def test_a_token_given_wrongly_is_one_line_that_does_not_show_it(tmp_path) -> No
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """The machine's Chromium, to which every name of example leads to this machine."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        reason = "Chromium is missing: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    names = "--host-resolver-rules=MAP *.example 127.0.0.1"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", names]
-        )
+    """Chromium, to which every name of example leads to this machine."""
+    with chromium() as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[int]:
-    """Another server of this machine, with one empty page."""
-    (tmp_path / "index.html").write_text("<!doctype html><title>elsewhere</title>")
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
+def neighbour(tmp_path: Path) -> Iterator[int]:
+    """Port of another server of this machine."""
+    with elsewhere(tmp_path) as port:
+        yield port
 
 
 ATTEMPTS = """async ({target, png}) => {
@@ -182,10 +161,10 @@ def attempts(page: Page, port: int, host: str = "127.0.0.1") -> dict[str, object
     return found
 
 
-def test_foreign_pages_read_nothing_and_compute_nothing(bundles, browser: Browser, elsewhere: int) -> None:
+def test_foreign_pages_read_nothing_and_compute_nothing(bundles, browser: Browser, neighbour: int) -> None:
     with serving(bundles[0], "--port", "0") as (_, port, written):
         page = browser.new_page()
-        for origin in (f"http://foreign.example:{elsewhere}", f"http://127.0.0.1:{elsewhere}"):
+        for origin in (f"http://foreign.example:{neighbour}", f"http://127.0.0.1:{neighbour}"):
             page.goto(origin)
             assert attempts(page, port) == {
                 "read": "TypeError",
@@ -199,7 +178,7 @@ def test_foreign_pages_read_nothing_and_compute_nothing(bundles, browser: Browse
         assert (reply.status, reply.json()["kind"]) == (403, "host")
         assert {seen[1] for seen in attempts(page, port, "rebound.example").values() if len(seen) == 3} == {403}
         assert images(port) == 0
-        page.goto(f"http://foreign.example:{elsewhere}")
+        page.goto(f"http://foreign.example:{neighbour}")
         page.evaluate("target => { location = target }", f"http://127.0.0.1:{port}/health")  # a link that is followed
         page.wait_for_url("**/health")
         assert json.loads(page.inner_text("body"))["status"] == "ok"
