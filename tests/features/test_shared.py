@@ -210,7 +210,8 @@ def test_who_may_only_read_finds_what_is_there_and_is_told_of_the_rest(photos, c
     result, said = run(config, photos, shared, cache="second-cache", out="second")
     assert (result.computed, result.fetched) == (1, SHARDS - 1)
     refused, counted = warnings(said)
-    assert "access denied; ask the owner of the bucket for the permission s3:PutObject; going on" in refused
+    assert "ask the owner of the bucket for the permission s3:PutObject; going on without it" in refused
+    assert ": access denied at " in refused
     assert "1 of 6 shards could not be uploaded" in counted
 
 
