@@ -11,9 +11,8 @@ import pytest
 
 from infra.stack.stack import Stack
 from protoquant.params_file import override
-from tests.flows.conftest import small_clone
 from tests.flows.served import Served, wait_for
-from tests.integration.job import Job
+from tests.workspaces import Job, small_clone
 
 OFFSET = 3000
 
@@ -46,10 +45,10 @@ class Platform:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Platform]:
     """All services, and a committed clone with a small data set."""
     folder = tmp_path_factory.mktemp("platform", numbered=True)
-    job = small_clone(folder / "clone")
+    job = small_clone(folder / "clone", programs)
     stack = Stack(folder / "stack", offset=OFFSET, root=job.root)
     try:
         stack.up()
@@ -67,7 +66,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def undisturbed(job: Job, folder: Path, changes: dict[str, object]) -> dict[str, str]:
     """The digest of every stage's outputs after a plain ``dvc repro`` of a copy with a cache of its own."""
     subprocess.run(["git", "clone", "-q", str(job.root), str(folder)], check=True)
-    other = Job(folder)
+    other = Job(folder, job.programs)
     other.environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     override(folder / "params.yaml", changes)
     other.run("dvc", "repro")

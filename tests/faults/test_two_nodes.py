@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -12,17 +13,17 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
 from protoquant.params_file import override
 from tests.flows.served import wait_for
-from tests.integration.job import Job
-from tests.sweep.conftest import small_workspace
+from tests.sweep.conftest import sweep_workspace
 from tests.sweep.test_sweep import numbers, records, runs
+from tests.workspaces import Job
 
 _SOON = 300  # seconds
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job(trained: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A small workspace."""
-    return small_workspace(tmp_path_factory.mktemp("nodes"))
+    return sweep_workspace(trained, tmp_path_factory.mktemp("nodes") / "clone", programs)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.integration.job import Job
 from tests.servers import free_ports
+from tests.workspaces import Job
 
 SECRET = "of-the-tests-alone"  # noqa: S105
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")

@@ -11,6 +11,8 @@ from PIL import Image
 from tests.flows.served import Served, wait_for
 from tests.pipeline.conftest import tree_of
 
+pytestmark = pytest.mark.server
+
 STAGES = ["prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
 
 

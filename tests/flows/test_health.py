@@ -30,6 +30,7 @@ def test_what_the_file_tells(tmp_path: Path, pid: object, age: float, said: str)
     assert trouble(tmp_path / "missing", 0.0) == MISSING
 
 
+@pytest.mark.server
 def test_the_command_asks_the_runner_of_its_server(served: Served) -> None:
     def ask(**variables: str) -> tuple[int, str]:
         words = [sys.executable, "-m", "flows.health"]
@@ -44,6 +45,7 @@ def test_the_command_asks_the_runner_of_its_server(served: Served) -> None:
     assert MISSING in said
 
 
+@pytest.mark.server
 def test_no_port_of_the_runner_takes_orders(served: Served) -> None:
     assert served.runner is not None
     process = psutil.Process(served.runner.pid)
@@ -53,6 +55,7 @@ def test_no_port_of_the_runner_takes_orders(served: Served) -> None:
     assert all(one.laddr.ip == "127.0.0.1" for one in listening)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(("secret", "why"), [("wrong", "wrong"), ("", "not set")])
 def test_a_wrong_secret_is_one_line(served: Served, secret: str, why: str) -> None:
     environment = {**served.job.environment, **served.variables, "PREFECT_API_AUTH_STRING": secret}

@@ -7,6 +7,8 @@ import pytest
 
 from tests.flows.served import Served
 
+pytestmark = pytest.mark.server
+
 _FOREIGN = """
 from pathlib import Path
 from prefect import flow

@@ -1,8 +1,11 @@
 """The flow sweep on a real Prefect server: the stages before, the trials, the answer on the page."""
 
+import pytest
 from protoquant.core.artifacts import read_json
 from protoquant.core.workspace import Workspace
 from tests.flows.served import Served
+
+pytestmark = pytest.mark.server
 
 FAST = {"train.joint.epochs": 2, "train.budget.sizes": [1, 2]}
 

@@ -1,4 +1,4 @@
-"""A real stack in a folder of its own, on other ports than a user's."""
+"""One real stack for all tests of this folder, in a folder of its own, on other ports than a user's."""
 
 import os
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ SERVERS = ("postgres", "s3", "mlflow", "prefect")
 OFFSET = 2000
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that is up, without runner and Ray."""
     try:
-        for program in ("initdb", "weed", "mlflow", "prefect"):
+        for program in ("initdb", "weed", "mlflow", "prefect", "ray"):
             programs.find(program)
     except StackError as error:
         if os.environ.get("CI"):

@@ -10,16 +10,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from infra.stack import programs
-from infra.stack.errors import StackError
 from infra.stack.services import BUCKETS, S3
 from infra.stack.stack import Stack
 from infra.stack.supervise import plain_environment, variables
 from tests.browser import chromium, elsewhere
 from tests.infra import pages
+from tests.infra.conftest import SERVERS
 from tests.infra.doors import listening, scan
 
-SERVERS = ("postgres", "s3", "mlflow", "prefect", "ray")
-OFFSET = 2500
+pytestmark = [pytest.mark.server, pytest.mark.browser]
+ALL = (*SERVERS, "ray")
 OPEN = {
     ("prefect", "GET", "/api/health"): "health: true",
     ("prefect", "GET", "/api/ready"): "health: OK",
@@ -39,21 +39,11 @@ OPEN = {
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that is up, without the runner, whose one port awaits the tokens of its own children."""
-    try:
-        for program in ("initdb", "weed", "mlflow", "prefect", "ray"):
-            programs.find(program)
-    except StackError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    stack = Stack(tmp_path_factory.mktemp("doors") / "s", offset=OFFSET)
-    try:
-        stack.up(SERVERS)
-        yield stack
-    finally:
-        stack.erase()
+def guarded(stack: Stack) -> Iterator[Stack]:
+    """The stack with Ray, without the runner, whose one port awaits the tokens of its own children."""
+    stack.up(ALL)
+    yield stack
+    stack.supervisor.stop("ray")
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +68,13 @@ def deployment(guarded: Stack) -> str:
 
 
 def pids(stack: Stack) -> dict[str, tuple[str, int]]:
-    return {one.name: (one.state, one.pid) for one in stack.status(SERVERS)}
+    return {one.name: (one.state, one.pid) for one in stack.status(ALL)}
 
 
 def test_no_port_answers_who_has_no_secret_but_with_health_and_facts(guarded: Stack) -> None:
     before, ports = pids(guarded), listening(guarded)
     assert {port.number for port in ports} >= {
-        number for name, number in guarded.place.port.items() if name.partition("_")[0] in SERVERS
+        number for name, number in guarded.place.port.items() if name.partition("_")[0] in ALL
     }
     assert {"raylet", "gcs_server"} <= {port.process for port in ports}, "unlisted ports count"
     answers = scan(guarded)

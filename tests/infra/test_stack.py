@@ -23,6 +23,8 @@ from infra.stack.services import BUCKETS, SERVICES, USER
 from infra.stack.stack import ROOT, Stack
 from tests.infra.conftest import OFFSET, SERVERS
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:

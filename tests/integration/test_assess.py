@@ -9,7 +9,9 @@ import pytest
 
 from protoquant.core.artifacts import read_json, read_table
 from protoquant.core.workspace import Workspace
-from tests.integration.job import Job
+from tests.workspaces import Job
+
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

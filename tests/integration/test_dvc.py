@@ -3,9 +3,13 @@
 import json
 import re
 
+import pytest
+
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
-from tests.integration.job import Job, stages_that_ran
+from tests.workspaces import Job, stages_that_ran
+
+pytestmark = pytest.mark.process
 
 
 def test_a_second_run_finds_six_stages_unchanged_and_the_version_registered(job: Job) -> None:

@@ -10,7 +10,9 @@ from PIL import Image
 import protoquant
 from protoquant.core.artifacts import read_table
 from protoquant.core.workspace import Workspace
-from tests.integration.job import Job
+from tests.workspaces import Job
+
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,15 @@
 """The verb as a user runs it, and what does not fit."""
 
 import json
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from protoquant.core.room import gigabytes
 from protoquant.plan.plan import Machine, missing
 from protoquant.plan.sizes import Sizes
-from tests.integration.job import Job
+from tests.workspaces import small_clone
 
-ROOT = Path(__file__).parents[2]
 SIZES = Sizes(
     k=20,
     features={"train": 90 * 10**9},
@@ -53,14 +50,8 @@ def test_sizes_in_words():
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    root = tmp_path_factory.mktemp("plan")
-    shutil.copytree(ROOT / "data", root / "data")
-    shutil.copy(ROOT / "params.yaml", root)
-    found = Job(root)
-    found.environment["PYTHONPATH"] = str(ROOT)
-    found.spec(classes=4, train=8, validation=4, test=4)
-    return found
+def job(tmp_path_factory, programs):
+    return small_clone(tmp_path_factory.mktemp("plan") / "clone", programs)
 
 
 def files(root):
@@ -99,6 +90,6 @@ def test_a_plan_for_prepared_images_measures_and_writes_nothing(job):
     before = files(job.root)
     done = job.run("protoquant", "plan", "--seconds", "1", "--nodes", "2", "--processes", "4")
     assert files(job.root) == before
-    assert done.stdout.startswith("32 train, 16 validation, 16 test images of 4 classes; 7 x 7 cells of")
-    for word in ("extract", "quantize", "train", "2 x 4", "Measured on 32 prepared images"):
+    assert done.stdout.startswith("16 train, 8 validation, 8 test images of 4 classes; 7 x 7 cells of")
+    for word in ("extract", "quantize", "train", "2 x 4", "Measured on 16 prepared images"):
         assert word in done.stdout

@@ -19,7 +19,7 @@ from protoquant.params_file import override
 from protoquant.settings import read_params
 from protoquant.sweep.records import Record, SweepFolder
 from tests.flows.served import wait_for
-from tests.integration.job import Job
+from tests.workspaces import Job
 
 _SOON = 120  # seconds
 

@@ -11,7 +11,7 @@ from protoquant.settings import read_params
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.trial import Job as TrialJob
 from protoquant.sweep.trial import run_trial
-from tests.integration.job import Job
+from tests.workspaces import Job
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,53 @@
+"""What all tests share: the lanes, the run's own folder, programs that start at once, one trained workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lanes import (  # noqa: F401  hooks of pytest
+    pytest_collection_modifyitems,
+    pytest_runtest_logreport,
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+    pytest_xdist_make_scheduler,
+)
+from tests.warm.programs import warm_programs
+from tests.workspaces import Job, copy_of, train_once
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of one test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Path]:
+    """The folder of programs that start at once; the head of a command's PATH."""
+    with warm_programs() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def trained(run_folder: Path, programs: Path) -> Iterator[Path]:
+    """The one small workspace that this test run trains under DVC; to be copied, never to be written."""
+    made = train_once(run_folder, programs)
+    yield made.root
+    made.check()
+
+
+@pytest.fixture(scope="module")
+def job(trained: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A copy of the trained workspace for the tests of one file."""
+    return copy_of(trained, tmp_path_factory.mktemp("job") / "clone", programs)
+
+
+@pytest.fixture
+def copy(trained: Path, programs: Path, tmp_path: Path) -> Callable[[], Job]:
+    """Make a copy of the trained workspace for one test."""
+    return lambda: copy_of(trained, tmp_path / "clone", programs)

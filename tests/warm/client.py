@@ -1,0 +1,22 @@
+"""A command of the warm server: hands it words, folder, environment and standard files; ends as the command ends."""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+
+def main(server: str) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda received, _: connection.send(bytes([received])))
+        connection.connect(server)
+        request = {"argv": sys.argv, "cwd": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109
+        socket.send_fds(connection, [b"\n"], [0, 1, 2])
+        connection.sendall(json.dumps(request).encode() + b"\0")
+        code = int(connection.recv(16) or 1)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
