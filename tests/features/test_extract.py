@@ -21,8 +21,8 @@ from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
-from tests.features.conftest import draw
-from tests.features.models import CASES, NAMES, RESNET
+from tests.builders.backbones import CASES, NAMES, RESNET
+from tests.builders.pictures import save, small
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,7 @@ def test_progress_counts_every_image_once(photos, tmp_path):
 
 
 def test_an_image_that_changed_since_prepare_is_named(photos, tmp_path):
-    draw(photos[1] / "test" / "jay" / "1.png", seed=999)
+    save(photos[1] / "test" / "jay" / "1.png", small(999))
     with pytest.raises(DataError, match=r"test/jay/1\.png changed since prepare.*run prepare"):
         run(RESNET.config(tmp_path), photos)
     assert not (tmp_path / "features").exists()
@@ -166,7 +166,7 @@ def test_other_images_reuse_the_shards_that_are_still_the_same(photos, tmp_path)
     config = RESNET.config(tmp_path, batch=4, shard=4)
     run(config, photos)
     changed = photos[1] / "validation" / "jay" / "0.png"
-    draw(changed, seed=999)
+    save(changed, small(999))
     prepare(PrepareConfig(reader="image_folder"), root=photos[1], out=photos[0], seed=0, on_event=ignore)
     again = run(config, photos)
     assert (again.computed, again.linked) == (1, 5)

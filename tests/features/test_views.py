@@ -23,7 +23,7 @@ from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
-from tests.features.models import RESNET
+from tests.builders.backbones import RESNET
 
 MILD = AugmentConfig()
 
