@@ -1,26 +1,24 @@
 """The command itself, in a process of its own."""
 
+import builtins
 import json
 import os
+import runpy
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from protoquant.cli.main import app
+from protoquant.serving import run
 from protoquant.serving.config import MIB, ServeConfig
-from protoquant.serving.run import _bound
 from tests.builders.pictures import encoded
 from tests.servers import free_ports
 from tests.serving.running import EVERYWHERE, serving
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_command_answers_and_ends_when_asked(bundles) -> None:
@@ -70,15 +68,18 @@ def test_a_wrong_call_is_one_line(arguments, code, text, tmp_path, monkeypatch) 
     assert text in result.output
 
 
-def test_a_missing_extra_is_named(tmp_path) -> None:
-    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError('No module named uvicorn', name=__name__)")
-    done = subprocess.run(
-        [sys.executable, "-m", "protoquant", "serve", "bundle"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "serve needs uvicorn; install it with: pip install 'protoquant[serving]'" in done.stderr
+def test_a_missing_extra_is_named(monkeypatch) -> None:
+    """The service is imported anew, from its file, where uvicorn cannot be."""
+
+    def without(name, *rest, given=builtins.__import__):
+        if name == "uvicorn":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return SimpleNamespace(**runpy.run_path(run.__file__)) if name == run.__name__ else given(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    result = CliRunner().invoke(app, ["serve", "bundle"], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert "serve needs uvicorn; install it with: pip install 'protoquant[serving]'" in result.output
 
 
 def test_help_shows_the_defaults_of_the_config():
@@ -93,5 +94,5 @@ def test_help_shows_the_defaults_of_the_config():
 
 
 def test_answers_are_sent_without_delay():
-    with _bound("127.0.0.1", 0) as listening:
+    with run._bound("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP  # asyncio's condition for TCP_NODELAY
