@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from tests.builders.backbones import load_backbone, write_weights
 from tests.builders.bundles import CLASSES, write_bundle
 from tests.builders.models import bundle_of
 from tests.builders.pictures import picture, pixels
+from tests.builders.references import reference
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_answers_do_not_depend_on_the_batch_and_are_plain_values(model, monkeypa
 def test_below_the_threshold_the_model_abstains(model) -> None:
     (answer,) = model.answer([pixels(1)])
     for below, abstains in ((answer.logit + 0.01, True), (answer.logit, False), (None, False)):
-        reference = SimpleNamespace(abstain_below=below)
-        changed = Model(replace(model.bundle, reference=reference), model.backbone)
+        measured = reference(range(5), [0], [0], below=below)
+        changed = Model(replace(model.bundle, reference=measured), model.backbone)
         for label in (None, 0, 1, 2):
             assert changed.answer([pixels(1)], label=label)[0].abstains is abstains

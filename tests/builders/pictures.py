@@ -11,9 +11,15 @@ from PIL import Image
 
 
 def picture(seed: int, width: int = 200, height: int = 180) -> Image.Image:
-    """A smooth random picture; another seed gives another one."""
+    """A picture of soft patches; another seed gives another one."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def smooth(seed: int = 0, width: int = 48, height: int = 40) -> Image.Image:
+    """A gradient between four corners, whose colours JPEG keeps."""
+    corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
+    return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)
 
 
 def small(seed: int) -> Image.Image:

@@ -8,11 +8,10 @@ from PIL import Image, ImageOps
 
 from protoquant.features.augment import Draw, View
 from protoquant.features.config import AugmentConfig
-from protoquant.features.preprocessing import Preprocessing
 from tests.builders.pictures import picture
+from tests.builders.specs import preprocessing
 
-HALF = (0.5, 0.5, 0.5)
-PLAIN = Preprocessing((73, 110), (64, 96), "center", "bicubic", HALF, HALF)
+PLAIN = preprocessing((64, 96), (73, 110), "center")
 STILL = AugmentConfig(area=(1, 1), ratio=(1, 1), flip=0, brightness=0, contrast=0, saturation=0)
 VIEW = View(1, 0, AugmentConfig())
 DIGEST = "ab" * 32

@@ -23,6 +23,7 @@ from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
 from tests.builders.backbones import CASES, NAMES, RESNET
 from tests.builders.pictures import save, small
+from tests.builders.specs import spec
 
 
 @pytest.fixture(autouse=True)
@@ -265,9 +266,7 @@ def test_another_source_of_a_token_gives_another_key(monkeypatch):
     from protoquant.features import shards
     from protoquant.features.config import ExtractConfig
 
-    preprocessing = SimpleNamespace(to_dict=dict)
-    spec = SimpleNamespace(name="m", weights=SimpleNamespace(digest="w"), preprocessing=preprocessing)
-    backbone = SimpleNamespace(spec=spec, device=torch.device("cpu"))
+    backbone = SimpleNamespace(spec=spec(), device=torch.device("cpu"))
     before = shards.shard_key(ExtractConfig(), backbone, ["a"])
     assert before == shards.shard_key(ExtractConfig(), backbone, ["a"])
     monkeypatch.setattr(shards, "_source_digests", lambda: {"features/decode.py": "changed"})

@@ -8,7 +8,7 @@ from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.features.store import FeatureStore, StoreHeader, index_table, write_store
 from tests.builders.specs import spec
 
-SPEC = spec("test_resnet", file="weights.safetensors")
+SPEC = spec("test_resnet", digest="ab" * 32, file="weights.safetensors")
 TOKENS = torch.arange(7 * 6 * 4, dtype=torch.float16).reshape(7, 6, 4)
 LABELS = [0, 1, 2, 0, 1, 2, 0]
 IDS = [f"class/{number}.png" for number in range(7)]

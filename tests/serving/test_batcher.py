@@ -16,6 +16,7 @@ from protoquant.serving.config import ServeConfig
 from protoquant.serving.refusal import RefusedError
 from protoquant.serving.versions import Served
 from tests.builders.pictures import encoded
+from tests.builders.specs import preprocessing, spec
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Gate:
         self.batches: list[list[int]] = []
         self.fails: set[int] = set()
         self.backbone = SimpleNamespace(
-            spec=SimpleNamespace(preprocessing=SimpleNamespace(at_least=8)),
+            spec=spec(view=preprocessing((8, 8))),
             transform=lambda image: torch.tensor(image.getpixel((0, 0)), dtype=torch.uint8).reshape(1, 1, 3),
         )
 

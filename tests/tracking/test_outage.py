@@ -30,20 +30,11 @@ from tests.builders.bundles import flip
 from tests.builders.workspaces import evaluate, train
 from tests.servers import REGION, free_ports, weed_mini
 from tests.tracking.lossy import DENY, FAIL, Link, mlflow_server
+from tests.tracking.processes import start_register
 
 pytestmark = pytest.mark.usefixtures("small_package")
 
 POINTS = ["experiments/get-by-name", "runs/create", "runs/log-batch", "PUT ", "model-versions/create", "alias"]
-REGISTER = """
-import sys
-from pathlib import Path
-from protoquant.core.events import ignore
-from protoquant.core.workspace import Workspace
-from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.register import register
-config = RegisterConfig(name=sys.argv[2])
-print(register(config, workspace=Workspace(Path(sys.argv[1])), params={"seed": 0}, on_event=ignore).version)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -207,10 +198,10 @@ def test_a_killed_sync_is_finished_by_the_next(birds: Birds, link: Link, point: 
 
 
 def test_a_killed_register_is_finished_by_the_next(birds: Birds, link: Link, tmp_path: Path):
-    call = [sys.executable, "-c", REGISTER, str(birds.workspace.root), birds.name]
-    with subprocess.Popen(call) as process:
-        link.kill_at("PUT ", lambda: process.pid)
-        assert process.wait(60) == -9
+    process, _ = start_register(birds.workspace.root, birds.name, cwd=tmp_path)
+    link.kill_at("PUT ", lambda: process.pid)
+    process.join(60)
+    assert process.exitcode == -9
     link.mend()
     assert [run.info.status for run in birds.runs] == ["RUNNING"]
     assert isinstance(birds.register(), RegisterResult)
@@ -373,9 +364,8 @@ def test_three_models_at_once_make_one_store_and_three_versions(
     for seed, each in enumerate(worktrees):
         shutil.copytree(workspace.root, each.root)
         train(each, seed)
-    calls = [[sys.executable, "-c", REGISTER, str(each.root), "birds"] for each in worktrees]
-    processes = [subprocess.Popen(call, cwd=tmp_path / "main", stdout=subprocess.PIPE, text=True) for call in calls]
-    assert sorted(process.communicate(timeout=120)[0].strip() for process in processes) == ["1", "2", "3"]
+    started = [start_register(each.root, "birds", cwd=tmp_path / "main") for each in worktrees]
+    assert sorted(version.recv() for _, version in started if version.poll(120)) == [1, 2, 3]
     found = [find_registered(RegisterConfig(name="birds"), workspace=each) for each in worktrees]
     assert sorted(each.version for each in found if each) == [1, 2, 3]
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} >= {"main"}

@@ -23,6 +23,7 @@ from protoquant.tracking.store import Store, open_store
 from protoquant.tracking.versions import Named, champion_of
 from tests.builders.bundles import flip
 from tests.builders.images import write_images
+from tests.builders.specs import preprocessing, spec
 from tests.builders.versions import CLASSES, NO_GIT, Made, N, add, files_of
 
 GOOD, EQUAL, WORSE = Made(wrong=2), Made(wrong=2, cosine=0.79), Made(wrong=6)
@@ -245,7 +246,7 @@ def test_other_validation_images_close_the_gates_unless_the_workspace_holds_them
     answers = iter([SimpleNamespace(label=0, probability=0.9, logit=3.0)] * N)
     stand_in = SimpleNamespace(
         predict=lambda images: [next(answers) for _ in images],
-        backbone=SimpleNamespace(spec=SimpleNamespace(preprocessing=SimpleNamespace(at_least=8))),
+        backbone=SimpleNamespace(spec=spec(view=preprocessing((8, 8)))),
     )
     monkeypatch.setattr("protoquant.tracking.evidence.Model", SimpleNamespace(load=lambda *_: stand_in))
     done = ask()

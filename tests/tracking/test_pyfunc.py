@@ -23,6 +23,7 @@ from protoquant.tracking.pyfunc import ANSWER, ProtoQuantModel
 from protoquant.tracking.register import register
 from tests.builders.backbones import load_backbone
 from tests.builders.bundles import bundle, write_bundle
+from tests.builders.specs import spec
 from tests.builders.tokens import units
 from tests.builders.workspaces import PATH, evaluate
 
@@ -85,7 +86,7 @@ def served() -> ProtoQuantModel:
             Model._open(SimpleNamespace(backbone=backbone), image, 0)
         return [Answer(1, "wren", 0.75, 1.2, False, parts[:top]) for _ in images]
 
-    backbone = SimpleNamespace(spec=SimpleNamespace(preprocessing=SimpleNamespace(at_least=64)))
+    backbone = SimpleNamespace(spec=spec())
     made = ProtoQuantModel()
     made._model = SimpleNamespace(answer=answer)
     return made
