@@ -5,12 +5,13 @@ import pytest
 from protoquant.core.errors import DataError, UsageError
 from protoquant.incoming import Bad, Opened, find_images, open_new, opened_ahead
 from protoquant.model import Model
-from tests.drift.tiny import draw, make_bundle, picture
+from tests.builders.models import write_model
+from tests.builders.pictures import small, write_pictures
 
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    return Model.load(make_bundle(tmp_path_factory.mktemp("model"))).backbone
+    return Model.load(write_model(tmp_path_factory.mktemp("model"))).backbone
 
 
 def test_images_are_listed_by_posix_name_and_the_rest_is_counted(tmp_path):
@@ -45,7 +46,7 @@ def test_what_holds_no_image_is_refused(tmp_path):
 
 
 def test_what_cannot_be_opened_is_named_with_its_kind(tmp_path, backbone):
-    picture(0).save(tmp_path / "whole.png")
+    small(0).save(tmp_path / "whole.png")
     data = (tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
     (tmp_path / "empty.png").touch()
@@ -75,7 +76,7 @@ def test_what_cannot_be_opened_is_named_with_its_kind(tmp_path, backbone):
 
 
 def test_images_come_in_order_and_no_more_than_asked_for_are_in_flight(tmp_path, backbone):
-    names = draw(tmp_path, range(20))
+    names = write_pictures(tmp_path, range(20))
     asked = 0
 
     def counted():

@@ -1,22 +1,22 @@
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from protoquant.codebook.rest import Rest
-from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError, DataError, UsageError
-from protoquant.head.bundle import KIND, Bundle
+from protoquant.head.bundle import Bundle
 from protoquant.head.head import head_logits
 from protoquant.head.presence import presence
 from protoquant.model import Model
-from tests.tiny import CLASSES, bundle_of, load_backbone, picture, write_bundle
+from tests.builders.backbones import load_backbone, write_weights
+from tests.builders.bundles import CLASSES, write_bundle
+from tests.builders.models import bundle_of
+from tests.builders.pictures import picture, pixels
+from tests.builders.references import reference
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +31,17 @@ def model(path):
 
 
 def test_forward_is_features_presence_head(model) -> None:
-    images = model.backbone.batch([Image.fromarray(picture(1))])
+    images = model.backbone.batch([picture(1)])
     tokens = model.backbone.features(images).tokens
     expected = head_logits(presence(tokens, model.bundle.codebook, 0.05).scores, model.bundle.head)
     torch.testing.assert_close(model(images), expected)
 
 
 def test_path_bytes_pil_and_array_give_one_answer(model, tmp_path) -> None:
-    pixels = picture(2)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = pixels(2)
+    Image.fromarray(image).save(tmp_path / "a.png")
     file = tmp_path / "a.png"
-    answers = model.predict([file, str(file), file.read_bytes(), Image.fromarray(pixels), pixels])
+    answers = model.predict([file, str(file), file.read_bytes(), Image.fromarray(image), image])
     assert len({answer.label for answer in answers}) == 1
     for answer in answers:
         assert answer.logits == pytest.approx(answers[0].logits, abs=1e-5)
@@ -52,7 +52,7 @@ def test_path_bytes_pil_and_array_give_one_answer(model, tmp_path) -> None:
 
 
 def test_predict_does_not_depend_on_the_batch(model, monkeypatch) -> None:
-    images = [picture(seed, width=150 + 10 * seed) for seed in range(5)]
+    images = [pixels(seed, width=150 + 10 * seed) for seed in range(5)]
     together = model.predict(images)
     monkeypatch.setattr("protoquant.model.BATCH", 2)
     for one, other in zip(together, model.predict(images), strict=True):
@@ -62,8 +62,8 @@ def test_predict_does_not_depend_on_the_batch(model, monkeypatch) -> None:
 
 @pytest.mark.parametrize("label", [None, 0, 1, 2])
 def test_contributions_sum_to_the_logit(model, label) -> None:
-    found = model.explain(picture(3), label)
-    (answer,) = model.predict([picture(3)])
+    found = model.explain(pixels(3), label)
+    (answer,) = model.predict([pixels(3)])
     assert found.predicted == answer.label
     assert found.label == (answer.label if label is None else label)
     assert sum(part.contribution for part in found.contributions) == pytest.approx(found.logit, abs=1e-5)
@@ -76,7 +76,7 @@ def test_contributions_sum_to_the_logit(model, label) -> None:
 
 
 def test_maps_boxes_and_patches(model) -> None:
-    found = model.explain(picture(4, width=300, height=200), 0)
+    found = model.explain(pixels(4, width=300, height=200), 0)
     assert (found.width, found.height) == (300, 200)
     for part in found.contributions:
         assert part.similarity.shape == part.presence.shape == found.grid
@@ -91,7 +91,7 @@ def test_maps_boxes_and_patches(model) -> None:
 
 
 def test_boxes_are_in_pixels_of_the_file_though_decoded_at_a_fraction(model, tmp_path) -> None:
-    Image.fromarray(picture(5, 1600, 1200)).save(tmp_path / "large.jpg", quality=95)
+    picture(5, 1600, 1200).save(tmp_path / "large.jpg", quality=95)
     found = model.explain(tmp_path / "large.jpg")
     assert (found.width, found.height) == (1600, 1200)
     assert found.view[2] > 1200
@@ -100,34 +100,32 @@ def test_boxes_are_in_pixels_of_the_file_though_decoded_at_a_fraction(model, tmp
 def test_what_is_no_image_is_named(model, tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("not a picture")
     with pytest.raises(DataError, match=r"notes\.txt is not an image"):
-        model.predict([picture(0), tmp_path / "notes.txt"])
+        model.predict([pixels(0), tmp_path / "notes.txt"])
     with pytest.raises(DataError, match=r"image 1: expected a uint8 array \(height, width, 3\), got float64 \(4, 4\)"):
-        model.predict([picture(0), np.zeros((4, 4))])
+        model.predict([pixels(0), np.zeros((4, 4))])
     with pytest.raises(DataError, match="image 0: expected a path, bytes, a PIL image or a uint8 array, got int"):
         model.predict([3])
 
 
 def test_wrong_use_is_named(model) -> None:
     with pytest.raises(UsageError, match=r"write predict\(\[image\]\)"):
-        model.predict(picture(0))
+        model.predict(pixels(0))
     with pytest.raises(UsageError, match=r"label must lie in \[0, 3\), got 3"):
-        model.explain(picture(0), 3)
+        model.explain(pixels(0), 3)
     with pytest.raises(UsageError, match=r"label must lie in \[0, 3\), got -1"):
-        model.answer([picture(0)], label=-1)
+        model.answer([pixels(0)], label=-1)
 
 
 def test_other_weights_are_refused(path, tmp_path) -> None:
-    torch.manual_seed(1)
-    save_file(timm.create_model("test_convnext").state_dict(), tmp_path / "other.safetensors")
     with pytest.raises(ArtifactError, match="the weights of test_convnext are not those"):
-        Model.load(path, weights=tmp_path / "other.safetensors")
+        Model.load(path, weights=write_weights(tmp_path, seed=1))
 
 
 def test_loading_and_predicting_change_nothing(path, model) -> None:
     before = (model.backbone.state_digest(), model.codes.clone(), model.head.clone())
     model.train()
-    model.predict([picture(6)])
-    model.explain(picture(6))
+    model.predict([pixels(6)])
+    model.explain(pixels(6))
     assert model.backbone.state_digest() == before[0]
     assert torch.equal(model.codes, before[1])
     assert torch.equal(model.head, before[2])
@@ -136,15 +134,11 @@ def test_loading_and_predicting_change_nothing(path, model) -> None:
 
 def test_rest_codes_compete_in_every_answer(path, tmp_path) -> None:
     """A bundle in which one unused code became a rest code says what the whole bundle says, also in an account."""
-    import pandas as pd
-
     bundle = Bundle.open(path)
     rest = Rest(bundle.codebook.codes[5:], torch.zeros(1))
     sink = replace(bundle, codebook=bundle.codebook.only(torch.arange(5), rest), head=bundle.head[:, :5].clone())
-    with writing(tmp_path / "sink", KIND) as folder:
-        sink.save(folder, pd.DataFrame({"selected": [1]}))
-    whole, part = Model.load(path), Model.load(tmp_path / "sink")
-    image = picture(3)
+    whole, part = Model.load(path), Model.load(write_bundle(tmp_path / "sink", sink))
+    image = pixels(3)
     assert part.predict([image])[0].logits == pytest.approx(whole.predict([image])[0].logits, abs=1e-5)
     one, other = part.explain(image), whole.explain(image)
     assert [part.code for part in one.contributions] == [part.code for part in other.contributions]
@@ -156,7 +150,7 @@ def test_rest_codes_compete_in_every_answer(path, tmp_path) -> None:
 
 @pytest.mark.parametrize("label", [None, 0, 1, 2])
 def test_answers_are_the_strongest_parts_of_the_explanation(model, label) -> None:
-    image = picture(3, width=300, height=200)
+    image = pixels(3, width=300, height=200)
     whole, (answer,) = model.explain(image, label), model.answer([image], top=2, label=label)
     assert (answer.label, answer.class_name, answer.abstains) == (whole.label, whole.class_name, False)
     assert answer.probability == pytest.approx(whole.probability, abs=1e-6)
@@ -171,7 +165,7 @@ def test_answers_are_the_strongest_parts_of_the_explanation(model, label) -> Non
 
 
 def test_answers_do_not_depend_on_the_batch_and_are_plain_values(model, monkeypatch) -> None:
-    images = [picture(seed, width=150 + 10 * seed) for seed in range(5)]
+    images = [pixels(seed, width=150 + 10 * seed) for seed in range(5)]
     together = [answer.to_dict() for answer in model.answer(images)]
     monkeypatch.setattr("protoquant.model.BATCH", 1)
     for one, other in zip(together, model.answer(images), strict=True):
@@ -181,9 +175,9 @@ def test_answers_do_not_depend_on_the_batch_and_are_plain_values(model, monkeypa
 
 
 def test_below_the_threshold_the_model_abstains(model) -> None:
-    (answer,) = model.answer([picture(1)])
+    (answer,) = model.answer([pixels(1)])
     for below, abstains in ((answer.logit + 0.01, True), (answer.logit, False), (None, False)):
-        reference = SimpleNamespace(abstain_below=below)
-        changed = Model(replace(model.bundle, reference=reference), model.backbone)
+        measured = reference(range(5), [0], [0], below=below)
+        changed = Model(replace(model.bundle, reference=measured), model.backbone)
         for label in (None, 0, 1, 2):
-            assert changed.answer([picture(1)], label=label)[0].abstains is abstains
+            assert changed.answer([pixels(1)], label=label)[0].abstains is abstains

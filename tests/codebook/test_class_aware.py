@@ -6,22 +6,17 @@ import torch
 from protoquant.codebook.class_aware import class_aware_codes, seeding_images, typical_tokens
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.size import resolve_size
 from protoquant.codebook.stream import TensorSource
 from protoquant.core.errors import DataError
 from protoquant.core.events import ProgressEvent, ignore
+from tests.builders.bundles import plain_probe
 
 CPU = torch.device("cpu")
 
 
 def config(**values):
     return QuantizeConfig.parse({"seeding_share": 1.0, **values})
-
-
-def probe_of(weight):
-    c, d = weight.shape
-    return LinearProbe(weight, torch.zeros(c), torch.zeros(d), torch.ones(d))
 
 
 def random_source(n=12, t=4, d=6):
@@ -32,7 +27,7 @@ def random_source(n=12, t=4, d=6):
 def codes_of(source, on_event=ignore, seed=0, **values):
     params = config(**values)
     of_class = resolve_size(params, source.labels, source.t).of_class
-    probe = probe_of(torch.eye(len(of_class), source.d))
+    probe = plain_probe(torch.eye(len(of_class), source.d))
     norm = FeatureNorm("l2")
     return class_aware_codes(params, source, norm, probe, of_class, device=CPU, seed=seed, on_event=on_event)
 
@@ -58,7 +53,7 @@ def test_typical_tokens_are_those_with_most_evidence_worked_by_hand():
     """Evidence for class 0 grows with the first number and falls with the second."""
     tokens = torch.tensor([[[0.0, 9.0], [5.0, 0.0], [1.0, 1.0]], [[2.0, 1.0], [1.0, 1.0], [9.0, 0.0]]])
     source = TensorSource(tokens, torch.zeros(2, dtype=torch.int64))
-    probe = probe_of(torch.eye(2))
+    probe = plain_probe(torch.eye(2))
     for batch in (1, 100):
         found = typical_tokens(source, torch.tensor([0, 1]), 0, probe, share=2 / 3, batch=batch)
         assert found.tolist() == [[5.0, 0.0], [1.0, 1.0], [2.0, 1.0], [9.0, 0.0]]
@@ -69,7 +64,7 @@ def test_background_makes_no_codes_when_seeding_looks_at_typical_tokens():
     """Two cells of each image show its class, two a background that all share and no class has evidence for."""
     own = torch.eye(6)[torch.tensor([[0, 1], [2, 3]])].repeat(5, 1, 1)
     source = TensorSource(torch.cat([own, torch.eye(6)[[4, 5]].expand(10, 2, 6)], dim=1), torch.arange(10) % 2)
-    probe = probe_of(torch.tensor([[1.0, 1, 0, 0, 0, 0], [0, 0, 1.0, 1, 0, 0]]))
+    probe = plain_probe(torch.tensor([[1.0, 1, 0, 0, 0, 0], [0, 0, 1.0, 1, 0, 0]]))
     background = []
     for share in (0.5, 1.0):
         params = config(size=2, seeding_share=share)

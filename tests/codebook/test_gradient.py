@@ -7,13 +7,13 @@ from protoquant.codebook import gradient as module
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.gradient import gradient
 from protoquant.codebook.learner_config import GradientConfig
-from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.schedule import warmup_cosine
 from protoquant.codebook.stage_one import BatchSums
 from protoquant.codebook.stream import TensorSource
 from protoquant.codebook.targets import Mixing, smooth
 from protoquant.codebook.task_head import TaskHead
 from protoquant.core.errors import DataError
+from tests.builders.bundles import plain_probe
 
 NONE = FeatureNorm("none")
 PLAIN = {
@@ -40,7 +40,7 @@ def source(n=13, t=4, d=6, seed=0):
 
 
 def head(d=6):
-    return TaskHead(LinearProbe(2.0 * torch.eye(3, d), torch.zeros(3), torch.zeros(d), torch.ones(d)))
+    return TaskHead(plain_probe(2.0 * torch.eye(3, d)))
 
 
 def starts(k=5, d=6):

@@ -92,10 +92,10 @@ def test_the_same_inputs_give_the_same_bytes(features, tmp_path, values):
     assert artifact_digest(tmp_path / "one") == artifact_digest(tmp_path / "two")
 
 
-def test_the_cut_into_shards_changes_no_byte(tmp_path, write_split, values):
+def test_the_cut_into_shards_changes_no_byte(tmp_path, write, values):
     for shard in (3, 50):
         for split, n, seed in [("train", 21, 1), ("validation", 9, 2)]:
-            write_split(tmp_path / str(shard), split, n, seed=seed, shard=shard)
+            write(tmp_path / str(shard), split, n, seed=seed, shard=shard)
         run(tmp_path / str(shard), tmp_path / f"out{shard}", **values)
     for name in ("codebook.safetensors", "probe.safetensors", "grounding.parquet", "history.csv", "metrics.json"):
         assert (tmp_path / "out3" / name).read_bytes() == (tmp_path / "out50" / name).read_bytes()
@@ -221,11 +221,11 @@ def test_an_impossible_size_fails_before_anything_is_written(features, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
-def test_nan_stops_and_writes_nothing(tmp_path, write_split):
+def test_nan_stops_and_writes_nothing(tmp_path, write):
     bad = torch.ones(9, 6, 16)
     bad[5, 2, 7] = torch.nan
-    write_split(tmp_path / "features", "train", 21, seed=1)
-    write_split(tmp_path / "features", "validation", 9, tokens=bad)
+    write(tmp_path / "features", "train", 21, seed=1)
+    write(tmp_path / "features", "validation", 9, tokens=bad)
     with pytest.raises(DataError, match="NaN or infinity"):
         run(tmp_path / "features", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -244,7 +244,7 @@ def test_features_are_left_as_they_were(features, tmp_path):
 
 @pytest.mark.parametrize("name", ["train", "validation"])
 @pytest.mark.parametrize("feature_norm", ["l2", "center_l2", "whiten"])
-def test_neither_batch_nor_shards_decide_the_health(features, tmp_path, write_split, name, feature_norm):
+def test_neither_batch_nor_shards_decide_the_health(features, tmp_path, write, name, feature_norm):
     """Invariant: what is said of a codebook is counted over all tokens, however they come."""
     run(features, tmp_path / "out", feature_norm=feature_norm)
     codebook, store = Codebook.open(tmp_path / "out"), FeatureStore.open(features / name)
@@ -253,7 +253,7 @@ def test_neither_batch_nor_shards_decide_the_health(features, tmp_path, write_sp
     for batch in (1, 7, 13, 50):  # a batch below an image is one image
         assert measure(store, codebook, batch).numbers() == pytest.approx(whole, abs=1e-6)
     cut = tmp_path / "cut"
-    write_split(cut, name, store.n, shard=1, tokens=store.tokens(range(store.n)))
+    write(cut, name, store.n, shard=1, tokens=store.tokens(range(store.n)))
     assert measure(FeatureStore.open(cut / name), codebook, 24).numbers() == pytest.approx(whole, abs=1e-6)
     # The numbers that the step wrote are rounded.
     assert metrics_of(tmp_path / "out")[name] == pytest.approx(whole, abs=1e-4)

@@ -34,10 +34,10 @@ def test_shuffled_batches_hold_every_image_once_in_another_order():
     assert order != [0, 1, 2, 3, 4]
 
 
-def test_the_cut_does_not_depend_on_shards(tmp_path, write_split):
+def test_the_cut_does_not_depend_on_shards(tmp_path, write):
     parts = []
     for shard in (2, 5, 100):
-        write_split(tmp_path / str(shard), "train", 9, shard=shard)
+        write(tmp_path / str(shard), "train", 9, shard=shard)
         parts.append(list(token_batches(FeatureStore.open(tmp_path / str(shard) / "train"), 18)))
     for one, other in [(parts[0], parts[1]), (parts[0], parts[2])]:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
@@ -91,8 +91,8 @@ def test_views_of_other_images_are_refused(view):
         ViewedSource(SOURCE, (view,))
 
 
-def test_a_store_without_views_is_its_own_source_and_one_with_views_gives_all(tmp_path, write_split):
-    write_split(tmp_path, "plain", 5)
+def test_a_store_without_views_is_its_own_source_and_one_with_views_gives_all(tmp_path, write):
+    write(tmp_path, "plain", 5)
     plain = FeatureStore.open(tmp_path / "plain")
     assert all_views(plain) is plain
     tokens = plain.tokens(range(5))

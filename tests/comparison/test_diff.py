@@ -6,13 +6,15 @@ import torch
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.comparison.diff import compare
 from protoquant.comparison.words import amount, change, headline, is_clear, setting
-from tests.comparison.models import made, spec, turned
+from tests.builders.bundles import answering
+from tests.builders.specs import spec
+from tests.builders.tokens import turned
 
 HEAD = torch.tensor([[2.0, 0.0, 0.5], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
 
 
 def first(**changed):
-    return made(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), **changed)
+    return answering(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), **changed)
 
 
 def number(diff, name):
@@ -34,11 +36,11 @@ def test_a_model_differs_in_nothing_from_itself() -> None:
 @pytest.mark.parametrize(
     "after",
     [
-        made(turned(0, 90, 201), HEAD, (0, 0, 1, 2, 2, 1)),  # an answer, wrong either way
-        made(turned(0, 90, 200), HEAD * 1.01, (0, 0, 1, 2, 2, 0)),
-        made(turned(0, 90, 240), HEAD, (0, 0, 1, 2, 2, 0)),
-        made(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), params={"train": {"crop_context": 2.0}}),
-        made(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), abstain_below=3.0),
+        answering(turned(0, 90, 201), HEAD, (0, 0, 1, 2, 2, 1)),  # an answer, wrong either way
+        answering(turned(0, 90, 200), HEAD * 1.01, (0, 0, 1, 2, 2, 0)),
+        answering(turned(0, 90, 240), HEAD, (0, 0, 1, 2, 2, 0)),
+        answering(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), params={"train": {"crop_context": 2.0}}),
+        answering(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), below=3.0),
     ],
 )
 def test_each_kind_of_difference_is_one(after) -> None:
@@ -47,7 +49,7 @@ def test_each_kind_of_difference_is_one(after) -> None:
 
 def test_images_and_classes_by_hand() -> None:
     # labels 0 0 1 1 2 2; before 0 0 1 2 2 0, after 0 1 1 1 2 1: the second is lost, the fourth gained, the last other.
-    diff = compare(first(), made(turned(0, 90, 200), HEAD, (0, 1, 1, 1, 2, 1)))
+    diff = compare(first(), answering(turned(0, 90, 200), HEAD, (0, 1, 1, 1, 2, 1)))
     found = [(image.image_id[-5], image.class_name, image.before, image.after, image.kind) for image in diff.images]
     assert found == [
         ("1", "owl", "owl", "wren", "lost"),
@@ -63,7 +65,7 @@ def test_images_and_classes_by_hand() -> None:
 
 def test_weights_follow_their_prototypes_not_their_codes() -> None:
     # Codes 0 and 1 change places; the prototype at 200 degrees is lost, one at 290 new.
-    after = made(turned(90, 0, 290), torch.tensor([[0.0, 2.5, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.25]]), (0,) * 6)
+    after = answering(turned(90, 0, 290), torch.tensor([[0.0, 2.5, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.25]]), (0,) * 6)
     diff = compare(first(), after)
     assert diff.verdicts() == {"kept": 2, "moved": 0, "new": 1, "lost": 1}
     weights = {
@@ -90,7 +92,7 @@ def test_settings_that_differ_are_named_by_their_keys() -> None:
 
 
 def test_numbers_are_those_of_the_bundles() -> None:
-    after = made(turned(0, 90), HEAD[:, :2], (0, 0, 1, 1, 2, 0), abstain_below=3.0)
+    after = answering(turned(0, 90), HEAD[:, :2], (0, 0, 1, 1, 2, 0), below=3.0)
     diff = compare(first(), after)
     values = {each.name: (each.before, each.after) for each in diff.numbers}
     assert values["accuracy"] == (pytest.approx(4 / 6), pytest.approx(5 / 6))
@@ -98,14 +100,14 @@ def test_numbers_are_those_of_the_bundles() -> None:
     assert values["prototypes per class"] == (pytest.approx(4 / 3), pytest.approx(2 / 3))
     assert values["evidence below which it abstains"] == (None, 3.0)
     assert values["validation images it abstains on"] == (0.0, 1.0)
-    assert number(compare(first(), first(abstain_below=2.0)), "validation images it abstains on").after == 0.0
+    assert number(compare(first(), first(below=2.0)), "validation images it abstains on").after == 0.0
     assert values["perplexity of the codebook"] == (3.25, 3.25)
     assert values["cosine with nearest training patch"] == (pytest.approx(0.9), pytest.approx(0.9))
 
 
 def test_other_validation_images_are_compared_unpaired() -> None:
     ids = [f"validation/{number}.png" for number in (0, 1, 2, 3, 4, 9)]
-    diff = compare(first(), made(turned(0, 90, 200), HEAD, (1, 0, 1, 2, 2, 2), ids=ids))
+    diff = compare(first(), answering(turned(0, 90, 200), HEAD, (1, 0, 1, 2, 2, 2), ids=ids))
     assert diff.paired is None
     assert "of which 5 are the same" in diff.notes[0]
     assert number(diff, "accuracy").low is None
@@ -115,7 +117,7 @@ def test_other_validation_images_are_compared_unpaired() -> None:
 
 
 def test_classes_added_and_removed_are_named() -> None:
-    after = made(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), classes=("owl", "finch", "kite"))
+    after = answering(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), classes=("owl", "finch", "kite"))
     diff = compare(first(), after)
     assert (diff.added, diff.removed) == (("finch",), ("wren",))
     finch = next(each for each in diff.classes if each.name == "finch")
@@ -124,7 +126,7 @@ def test_classes_added_and_removed_are_named() -> None:
 
 
 def test_bundles_without_answers_are_still_compared() -> None:
-    old = made(turned(0, 90, 200), HEAD)
+    old = answering(turned(0, 90, 200), HEAD)
     for pair in ((old, old), (old, first()), (first(), old)):
         diff = compare(*pair)
         assert diff.paired is None
@@ -137,7 +139,7 @@ def test_bundles_without_answers_are_still_compared() -> None:
 
 def test_another_backbone_leaves_the_other_parts_whole() -> None:
     patches = [[(f"x{number}", 0, 0)] for number in range(3)]
-    diff = compare(first(), first(backbone=spec("vit"), norm=FeatureNorm("none"), patches=patches))
+    diff = compare(first(), first(backbone=spec("vit"), norm=FeatureNorm("none"), places=patches))
     assert diff.measure == "none"
     assert diff.prototypes == ()
     assert all(each.weights == () for each in diff.classes)
@@ -147,7 +149,7 @@ def test_another_backbone_leaves_the_other_parts_whole() -> None:
 
 
 def test_a_model_without_prototypes_is_compared_too() -> None:
-    empty = made(turned(0, 90, 200), torch.zeros(3, 3), (0,) * 6)
+    empty = answering(turned(0, 90, 200), torch.zeros(3, 3), (0,) * 6)
     assert compare(first(), empty).verdicts() == {"kept": 0, "moved": 0, "new": 0, "lost": 3}
     assert compare(empty, first()).verdicts() == {"kept": 0, "moved": 0, "new": 3, "lost": 0}
     assert compare(empty, empty).same
@@ -156,7 +158,7 @@ def test_a_model_without_prototypes_is_compared_too() -> None:
 def test_a_clear_change_is_called_one() -> None:
     labels, right = (0, 1) * 30, (0, 1) * 30
     wrong = [1 - label if place < 20 else label for place, label in enumerate(labels)]
-    models = [made(turned(0, 90, 200), HEAD, answers, labels=labels) for answers in (wrong, right)]
+    models = [answering(turned(0, 90, 200), HEAD, answers, labels=labels) for answers in (wrong, right)]
     assert "(20 images gained, 0 lost, p < 0.0001): a gain." in headline(compare(*models))[0]
     assert "(0 images gained, 20 lost, p < 0.0001): a loss." in headline(compare(*reversed(models)))[0]
     accuracy = number(compare(*models), "accuracy")
@@ -169,14 +171,14 @@ def test_an_accuracy_that_mcnemar_does_not_tell_apart_is_not_called_clear() -> N
     # Five of twenty gained: the bootstrap interval leaves zero out, the exact test says p = 2 / 2 ** 5 = 0.0625.
     labels = (0, 1) * 10
     wrong = [1 - label if place < 5 else label for place, label in enumerate(labels)]
-    diff = compare(*(made(turned(0, 90, 200), HEAD, answers, labels=labels) for answers in (wrong, labels)))
+    diff = compare(*(answering(turned(0, 90, 200), HEAD, answers, labels=labels) for answers in (wrong, labels)))
     assert number(diff, "accuracy").clear
     assert not is_clear(diff, number(diff, "accuracy"))
     assert "p = 0.062): too few to tell the two apart." in headline(diff)[0]
 
 
 def test_json_holds_everything_and_comes_back_the_same() -> None:
-    after = made(turned(90, 0, 290), HEAD, (0, 1, 1, 1, 2, 1))
+    after = answering(turned(90, 0, 290), HEAD, (0, 1, 1, 1, 2, 1))
     diff = compare(first(), after, names=("a", "b"), test=({"top1": 0.9}, {"top1": 0.8, "depth": 2.0}))
     plain = diff.to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain | {

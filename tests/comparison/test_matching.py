@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.comparison.matching import KEPT, MOVED, assign, match, match_codes, other_space
 from protoquant.comparison.patches import share_patches
-from tests.comparison.models import made, spec, turned
+from tests.builders.bundles import answering
+from tests.builders.specs import spec
+from tests.builders.tokens import turned
 
 ONE_EACH = torch.eye(3)
 
@@ -24,8 +26,8 @@ def head(k: int, c: int = 3) -> torch.Tensor:
 
 def test_kept_moved_new_and_lost_by_hand() -> None:
     # 0 -> 5 degrees: kept (cosine 0.996); 90 -> 120: moved (0.866); 200 and 290 have no partner.
-    before = made(turned(0, 90, 200), head(3))
-    after = made(turned(120, 290, 5), head(3))
+    before = answering(turned(0, 90, 200), head(3))
+    after = answering(turned(120, 290, 5), head(3))
     found = match(before, after)
     assert found.measure == "cosine"
     assert [(pair.before, pair.after, pair.verdict) for pair in found.pairs] == [(0, 2, "kept"), (1, 0, "moved")]
@@ -36,16 +38,16 @@ def test_kept_moved_new_and_lost_by_hand() -> None:
 
 def test_codes_that_the_head_leaves_out_are_no_prototypes() -> None:
     weights = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
-    found = match(made(turned(0, 90), weights), made(turned(0, 90), head(2)))
+    found = match(answering(turned(0, 90), weights), answering(turned(0, 90), head(2)))
     assert [(pair.before, pair.after) for pair in found.pairs] == [(1, 1)]
     assert found.new == (0,)
 
 
 def test_a_prototype_as_near_to_its_neighbours_as_to_its_partner_is_not_the_same() -> None:
     # 0 and 30 degrees lie 30 apart in one model; 40 away from 0 is then no more than chance gives.
-    near = match(made(turned(0, 30), head(2)), made(turned(-40, 180), head(2)))
+    near = match(answering(turned(0, 30), head(2)), answering(turned(-40, 180), head(2)))
     assert (near.pairs, near.lost, near.new) == ((), (0, 1), (0, 1))
-    alone = match(made(turned(0, 90), head(2)), made(turned(-40, 180), head(2)))
+    alone = match(answering(turned(0, 90), head(2)), answering(turned(-40, 180), head(2)))
     assert [(pair.before, pair.after, pair.verdict) for pair in alone.pairs] == [(0, 0, "moved")]
 
 
@@ -56,7 +58,7 @@ def test_a_kept_pair_is_not_given_up_for_a_higher_sum() -> None:
 
 
 def test_twins_within_a_model_are_matched_in_order() -> None:
-    bundle = made(turned(0, 0, 0, 90), head(4))
+    bundle = answering(turned(0, 0, 0, 90), head(4))
     found = match(bundle, bundle)
     assert [(pair.before, pair.after, pair.similarity) for pair in found.pairs] == [(n, n, 1.0) for n in range(4)]
 
@@ -105,22 +107,23 @@ def test_no_edges_give_no_pairs() -> None:
 
 
 def test_other_feature_spaces_are_told_apart() -> None:
-    plain = made(ONE_EACH, head(3))
+    plain = answering(ONE_EACH, head(3))
     assert other_space(plain, plain) == ""
-    assert "test_convnext and vit" in other_space(plain, made(ONE_EACH, head(3), backbone=spec("vit")))
-    assert "with other weights" in other_space(plain, made(ONE_EACH, head(3), backbone=spec(digest="b" * 64)))
-    assert "feature norms differ (l2 and none)" in other_space(plain, made(ONE_EACH, head(3), norm=FeatureNorm("none")))
+    assert "test_convnext and vit" in other_space(plain, answering(ONE_EACH, head(3), backbone=spec("vit")))
+    assert "with other weights" in other_space(plain, answering(ONE_EACH, head(3), backbone=spec(digest="b" * 64)))
+    raw = answering(ONE_EACH, head(3), norm=FeatureNorm("none"))
+    assert "feature norms differ (l2 and none)" in other_space(plain, raw)
     mean = torch.tensor([1.0, 0.0, 0.0])
-    centred = [made(ONE_EACH, head(3), norm=FeatureNorm("center_l2", mean * scale)) for scale in (1.0, 1.02, 1.2)]
+    centred = [answering(ONE_EACH, head(3), norm=FeatureNorm("center_l2", mean * scale)) for scale in (1.0, 1.02, 1.2)]
     assert other_space(centred[0], centred[1]) == ""
     assert "unlike tokens" in other_space(centred[0], centred[2])
 
 
 def test_other_backbones_are_matched_by_the_patches_they_share() -> None:
     # The second looks at its images with 8 x 8 cells: cell (2, 2) of 4 x 4 holds (4, 4) and (5, 5) of them.
-    before = made(turned(0, 90), head(2), patches=[[("a", 2, 2), ("b", 0, 0)], [("c", 1, 1), ("d", 3, 3)]])
+    before = answering(turned(0, 90), head(2), places=[[("a", 2, 2), ("b", 0, 0)], [("c", 1, 1), ("d", 3, 3)]])
     patches = [[("c", 2, 2), ("d", 3, 3)], [("x", 0, 0), ("y", 0, 0)], [("a", 4, 4), ("b", 1, 1)]]
-    finer = replace(made(turned(0, 90, 180), head(3), backbone=spec("vit"), patches=patches), grid=(8, 8))
+    finer = replace(answering(turned(0, 90, 180), head(3), backbone=spec("vit"), places=patches), grid=(8, 8))
     found = match(before, finer)
     assert found.measure == "patches"
     assert "training patches that both are nearest to" in found.note
@@ -135,16 +138,16 @@ def test_other_backbones_are_matched_by_the_patches_they_share() -> None:
 def test_patches_are_one_where_half_of_the_smaller_lies_in_the_other(cell, alike) -> None:
     # Cell (0, 1) of 4 x 4 is 250 to 500 across and 0 to 250 down; of 5 x 5, (0, 1) lies in it by 150 of 200, (0, 2) by
     # 100 of 200, (1, 1) by 150 x 50 of 200 x 200, (0, 0) not at all.
-    before = made(turned(0), head(1), patches=[[("a", 0, 1), ("b", 0, 1)]])
-    after = replace(made(turned(0), head(1), patches=[[("a", *cell), ("b", *cell)]]), grid=(5, 5))
+    before = answering(turned(0), head(1), places=[[("a", 0, 1), ("b", 0, 1)]])
+    after = replace(answering(turned(0), head(1), places=[[("a", *cell), ("b", *cell)]]), grid=(5, 5))
     shared = share_patches(before, after)
     assert shared is not None
     assert shared.share.tolist() == ([1.0] if alike else [])
 
 
 def test_models_without_a_training_image_in_common_cannot_be_matched() -> None:
-    before = made(turned(0, 90), head(2))
-    after = made(turned(0, 90), head(2), backbone=spec("vit"), patches=[[("x", 0, 0)], [("y", 0, 0)]])
+    before = answering(turned(0, 90), head(2))
+    after = answering(turned(0, 90), head(2), backbone=spec("vit"), places=[[("x", 0, 0)], [("y", 0, 0)]])
     found = match(before, after)
     assert (found.measure, found.pairs, found.lost, found.new) == ("none", (), (), ())
     assert found.note.endswith("so prototypes cannot be matched")

@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from PIL import Image
 
 from protoquant.comparison.diff import compare
 from protoquant.comparison.page import IMAGES, PROTOTYPES, render
+from protoquant.head.bundle import Bundle
 from protoquant.head.provenance import crop_name
-from tests.comparison.models import made, spec, turned, written
+from tests.builders.bundles import answering, write_bundle
+from tests.builders.specs import spec
+from tests.builders.tokens import turned
 
 HEAD = torch.tensor([[2.0, 0.0, 0.5], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
 EVIL = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}")
@@ -47,6 +51,11 @@ class Reader(HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.words))
 
 
+def written(out: Path, bundle: Bundle, crops: int) -> Bundle:
+    """The same bundle, saved and opened again."""
+    return Bundle.open(write_bundle(out, bundle, crops=crops))
+
+
 def read(page: str) -> Reader:
     reader = Reader(page)
     assert reader.open == []
@@ -54,14 +63,14 @@ def read(page: str) -> Reader:
 
 
 def pair(**changed):
-    before = made(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0))
-    after = made(turned(20, 90, 290), HEAD * 1.5, (0, 1, 1, 1, 2, 1), **changed)
+    before = answering(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0))
+    after = answering(turned(20, 90, 290), HEAD * 1.5, (0, 1, 1, 1, 2, 1), **changed)
     return before, after
 
 
 def test_every_number_stands_on_the_page(tmp_path) -> None:
     before, after = pair(params={"train": {"crop_context": 1.0, "budget": {"sizes": [1, 3]}}})
-    before, after = written(before, tmp_path / "a", crops=3), written(after, tmp_path / "b", crops=3)
+    before, after = written(tmp_path / "a", before, 3), written(tmp_path / "b", after, 3)
     diff = compare(before, after, names=("shop/1", "shop/2"), test=({"top1": 0.875}, {"top1": 0.625}))
     folder = tmp_path / "images"
     (folder / "validation").mkdir(parents=True)
@@ -96,7 +105,7 @@ def test_every_number_stands_on_the_page(tmp_path) -> None:
 
 
 def test_nothing_is_asked_of_a_network(tmp_path) -> None:
-    before, after = (written(each, tmp_path / name, crops=1) for each, name in zip(pair(), "ab", strict=True))
+    before, after = (written(tmp_path / name, each, 1) for each, name in zip(pair(), "ab", strict=True))
     page = render(compare(before, after), before, after)
     for tag, attrs in read(page).tags:
         assert tag not in {"script", "link", "iframe"}
@@ -113,8 +122,8 @@ def test_evil_names_are_text() -> None:
     before, after = (
         replace(each, classes=EVIL)
         for each in (
-            made(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), ids=ids, patches=patches),
-            made(turned(20, 90, 290), HEAD, (0, 1, 1, 1, 2, 1), ids=ids, params={"a": {"b<i>": "<b>"}}),
+            answering(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0), ids=ids, places=patches),
+            answering(turned(20, 90, 290), HEAD, (0, 1, 1, 1, 2, 1), ids=ids, params={"a": {"b<i>": "<b>"}}),
         )
     )
     page = render(compare(before, after, names=(EVIL[0], EVIL[1])), before, after)
@@ -132,7 +141,7 @@ def test_a_file_beside_the_folder_of_images_is_not_shown(tmp_path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "secret.png")
     (tmp_path / "images" / "broken.png").write_bytes(b"no image")
     ids = ["../secret.png", str(tmp_path / "secret.png"), "broken.png", "gone.png"]
-    before, after = (made(turned(0, 90, 200), HEAD, (answer,) * 4, labels=(0,) * 4, ids=ids) for answer in (1, 0))
+    before, after = (answering(turned(0, 90, 200), HEAD, (answer,) * 4, labels=(0,) * 4, ids=ids) for answer in (1, 0))
     reader = read(render(compare(before, after), before, after, images=tmp_path / "images"))
     assert "img" not in {tag for tag, _ in reader.tags}
     assert "../secret.png" in reader.text
@@ -147,11 +156,11 @@ def test_equal_models_say_so_in_every_part() -> None:
 @pytest.mark.parametrize(
     "after",
     [
-        made(turned(0, 90, 200), HEAD),  # no answers
-        made(turned(0, 90, 200), HEAD, (0,) * 6, backbone=spec("vit")),  # patches in common
-        made(turned(0, 90, 200), HEAD, (0,) * 6, backbone=spec("vit"), patches=[[("x", 0, 0)]] * 3),  # none
-        made(turned(0, 90, 200), HEAD, (0,) * 6, classes=("owl", "finch", "kite")),
-        made(turned(0, 90, 200), HEAD, (0,) * 6, params={"train": {}}),
+        answering(turned(0, 90, 200), HEAD),  # no answers
+        answering(turned(0, 90, 200), HEAD, (0,) * 6, backbone=spec("vit")),  # patches in common
+        answering(turned(0, 90, 200), HEAD, (0,) * 6, backbone=spec("vit"), places=[[("x", 0, 0)]] * 3),  # none
+        answering(turned(0, 90, 200), HEAD, (0,) * 6, classes=("owl", "finch", "kite")),
+        answering(turned(0, 90, 200), HEAD, (0,) * 6, params={"train": {}}),
     ],
 )
 def test_what_cannot_be_compared_is_said(after) -> None:
@@ -173,7 +182,7 @@ def test_a_large_diff_stays_small(tmp_path) -> None:
     for side in range(2):
         codes = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(k, 16))).float())
         codes[: k // 2] = models[0].codebook.codes[: k // 2] if models else codes[: k // 2]
-        model = made(codes, weights, rng.integers(0, c, n), labels=labels, classes=classes)
+        model = answering(codes, weights, rng.integers(0, c, n), labels=labels, classes=classes)
         models.append(replace(model, path=None))
         (tmp_path / str(side) / "crops").mkdir(parents=True)
     diff = compare(*models)

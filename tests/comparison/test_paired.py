@@ -1,19 +1,16 @@
-from types import SimpleNamespace
-
 import numpy as np
-import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from protoquant.comparison.paired import mcnemar, paired
 from protoquant.core.errors import DataError
+from tests.builders.bundles import answering
+from tests.builders.tokens import turned
 
 
 def bundle(predicted, labels=(0, 0, 1, 1), classes=("owl", "wren"), ids=("a", "b", "c", "d")):
-    answers = pd.DataFrame(
-        {"image_id": list(ids), "label": labels, "predicted": predicted, "probability": 0.75, "logit": 2.0}
-    )
-    return SimpleNamespace(classes=classes, reference=SimpleNamespace(answers=answers))
+    return answering(turned(0, 90), torch.eye(2), predicted, labels=labels, classes=classes, ids=ids)
 
 
 def test_images_that_tell_two_models_apart_are_counted_by_hand() -> None:
@@ -27,8 +24,8 @@ def test_images_that_tell_two_models_apart_are_counted_by_hand() -> None:
 
 
 def test_the_order_of_images_and_the_numbers_of_classes_do_not_matter() -> None:
-    turned = bundle((0, 0, 1, 1), labels=(0, 0, 1, 1), classes=("wren", "owl"), ids=("c", "d", "a", "b"))
-    same = paired(bundle((0, 0, 1, 1)), turned)
+    renamed = bundle((0, 0, 1, 1), labels=(0, 0, 1, 1), classes=("wren", "owl"), ids=("c", "d", "a", "b"))
+    same = paired(bundle((0, 0, 1, 1)), renamed)
     assert (same.gained, same.lost, same.p_value, same.accuracy.low, same.accuracy.high) == (0, 0, 1.0, 0.0, 0.0)
 
 
@@ -44,7 +41,7 @@ def test_other_images_or_classes_are_refused() -> None:
     with pytest.raises(DataError, match="of which 2 are the same"):
         paired(bundle((0, 0, 1, 1)), bundle((0, 0, 1, 1), classes=("owl", "finch")))
     with pytest.raises(DataError, match="keeps no validation answers"):
-        paired(bundle((0, 0, 1, 1)), SimpleNamespace(reference=None))
+        paired(bundle((0, 0, 1, 1)), bundle(None))
 
 
 def test_the_interval_is_of_pairs_not_of_two_samples() -> None:

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from protoquant.cli.registry_diff import diff
 from protoquant.core.errors import ArtifactError, UsageError
-from tests.comparison.models import made, turned, written
+from tests.builders.bundles import answering, write_bundle
+from tests.builders.tokens import turned
 
 HEAD = torch.tensor([[2.0, 0.0, 0.5], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
 
@@ -19,8 +20,8 @@ HEAD = torch.tensor([[2.0, 0.0, 0.5], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
 def folder(tmp_path_factory):
     """Two bundles in folders of their own, and a picture of an image that they answer differently."""
     root = tmp_path_factory.mktemp("models")
-    written(made(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0)), root / "one" / "bundle", crops=1)
-    written(made(turned(20, 90, 290), HEAD, (0, 1, 1, 1, 2, 1)), root / "two" / "bundle", crops=1)
+    write_bundle(root / "one" / "bundle", answering(turned(0, 90, 200), HEAD, (0, 0, 1, 2, 2, 0)), crops=1)
+    write_bundle(root / "two" / "bundle", answering(turned(20, 90, 290), HEAD, (0, 1, 1, 1, 2, 1)), crops=1)
     (root / "artifacts" / "images" / "validation").mkdir(parents=True)
     Image.new("RGB", (64, 64)).save(root / "artifacts" / "images" / "validation" / "3.png")
     return root
@@ -54,7 +55,7 @@ def test_many_changes_are_counted_not_listed(folder, call) -> None:
     params = [{f"key{number}": value for number in range(30)} for value in (1, 2)]
     for name, answers, given in (("many", labels, params[0]), ("few", [0] * n, params[1])):
         codes = torch.nn.functional.normalize(torch.eye(c) + (name == "few") * torch.rand(c, c))
-        written(made(codes, head, answers, labels=labels, classes=classes, params=given), folder / name)
+        write_bundle(folder / name, answering(codes, head, answers, labels=labels, classes=classes, params=given))
     said = call("many", "few").stdout
     assert len(said.splitlines()) <= 60
     assert "and 24 more" in said  # settings: 30 differ, 6 are shown

@@ -3,7 +3,7 @@ import pytest
 
 from protoquant.drift.classes import compare_classes, mix
 from protoquant.drift.numbers import compare
-from tests.drift.tables import counts
+from tests.builders.references import counts
 
 
 def test_what_a_class_loses_and_by_which_prototypes():

@@ -20,7 +20,10 @@ from protoquant.drift.page import render
 from protoquant.drift.pictures import Pair, pictures
 from protoquant.head.presence import presence
 from protoquant.model import Model
-from tests.drift.tiny import CLASSES, TEMPERATURE, draw, histograms, make_bundle, picture
+from tests.builders.bundles import CLASSES
+from tests.builders.models import TEMPERATURE, write_model
+from tests.builders.pictures import small, write_pictures
+from tests.builders.references import histograms
 
 EVIL = ("<script>alert(1)</script>", 'a"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} & co")
 
@@ -35,7 +38,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("model"))
+    return write_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +50,10 @@ def model(path):
 def plain(tmp_path_factory):
     """Forty pictures drawn like those of training, and flat grey ones."""
     root = tmp_path_factory.mktemp("photos")
-    draw(root / "alike", range(3000, 3040))
+    write_pictures(root / "alike", range(3000, 3040))
     (root / "grey").mkdir()
     for shade in range(40):
-        picture(shade).point(lambda _, shade=shade: 100 + shade).save(root / "grey" / f"{shade:02d}.png")
+        small(shade).point(lambda _, shade=shade: 100 + shade).save(root / "grey" / f"{shade:02d}.png")
     return root
 
 
@@ -70,7 +73,7 @@ def test_counts_are_those_of_the_presence_of_every_image(model, plain):
     root = plain / "alike"
     names = names_of(root)
     found = look(model, root)
-    images = [picture(int(name[2:6])) for name in names]
+    images = [small(int(name[2:6])) for name in names]
     seen = presence(model.backbone.features(model.backbone.batch(images)).tokens, model.codebook, TEMPERATURE)
     np.testing.assert_array_equal(found.counts, histograms(seen.scores[:, :5].numpy()))
     assert found.images == 40
@@ -220,7 +223,7 @@ def test_the_verb(path, plain, tmp_path):
 
 def test_bad_images_are_told_of(model, plain, tmp_path):
     root = tmp_path / "photos"
-    draw(root, range(31))
+    write_pictures(root, range(31))
     (root / "bad.png").touch()
     heard = []
     found = run(model, root, tmp_path / "out", heard.append)

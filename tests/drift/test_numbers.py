@@ -9,7 +9,7 @@ from scipy import stats
 
 from protoquant.drift.numbers import Verdict, compare, distances, judge, mean_presence, share_test
 from protoquant.head.reference import BINS
-from tests.drift.tables import counts
+from tests.builders.references import counts
 
 
 def verdicts(train, validation, now):

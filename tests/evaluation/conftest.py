@@ -3,29 +3,26 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.probe import LinearProbe
-from protoquant.core.artifacts import digest_json, write_json, writing
-from protoquant.features.preprocessing import Preprocessing
-from protoquant.features.spec import BackboneSpec, WeightsSpec
-from protoquant.features.store import write_store
-from protoquant.head.bundle import Bundle
-from protoquant.head.provenance import COLUMNS
+from protoquant.core.artifacts import writing
+from tests.builders.bundles import bundle, plain_probe, write_bundle
+from tests.builders.images import write_images
+from tests.builders.specs import preprocessing, spec
+from tests.builders.tokens import around, units, write_split
 
 CLASSES = ("wren", "NA", "jay <b>")
-N, GRID, D, K = 33, (2, 3), 12, 6
+N, D, K = 33, 12, 6
 Paths = dict[str, Path]
 
 
 @pytest.fixture(scope="session")
 def codes() -> torch.Tensor:
     """Unit codes (k, d)."""
-    return torch.nn.functional.normalize(torch.randn(K, D, generator=torch.Generator().manual_seed(0)), dim=1)
+    return units(K, D)
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +41,7 @@ def tokens(codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     labels = torch.arange(N) % 3
     shown = torch.randint(0, K, (N, 6), generator=generator)
     shown[torch.arange(N), torch.randint(0, 6, (N,), generator=generator)] = labels
-    drawn = codes[shown] + 0.35 * torch.randn(N, 6, D, generator=generator)
-    return (drawn * 3).half(), labels
+    return around(codes, shown, generator, noise=0.35), labels
 
 
 @pytest.fixture
@@ -56,24 +52,13 @@ def make(
 
     def written(shard: int = 512) -> Paths:
         root = tmp_path / f"shard-{shard}"
-        preprocessing = Preprocessing((72, 72), (64, 96), "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
-        backbone = BackboneSpec("test_model", WeightsSpec("packaged", "0" * 64), preprocessing)
-        names = [f"test/{number:02d}.png" for number in range(N)]
-        write_store(root / "features" / "test", *tokens, names, GRID, backbone, shard)
-        with writing(root / "images", "images") as folder:
-            write_json(folder / "classes.json", list(CLASSES))
-            with writing(folder / "test", "images", drawn=False, classes=digest_json(list(CLASSES))):
-                pass
-        codebook = Codebook(codes, FeatureNorm("l2"))
-        probe = LinearProbe(codes[:3].clone(), torch.zeros(3), torch.zeros(D), torch.ones(D))
+        backbone = spec(view=preprocessing((64, 96), (72, 72)))
+        write_split(root / "features" / "test", *tokens, backbone=backbone, shard=shard)
+        write_images(root / "images", {"test": N}, classes=CLASSES)
         with writing(root / "codebook", "codebook") as folder:
-            codebook.save(folder)
-            probe.save(folder)
-        rows = [(code, 0, "train/a.png", 0, 0, 1, 0.9) for code in range(5)]
-        provenance = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-        bundle = Bundle(codebook, head, 0.1, CLASSES, GRID, backbone, {}, provenance, {"n": 1})
-        with writing(root / "bundle", "bundle") as folder:
-            bundle.save(folder, pd.DataFrame({"selected": [1]}))
+            Codebook(codes, FeatureNorm("l2")).save(folder)
+            plain_probe(codes[:3].clone()).save(folder)
+        write_bundle(root / "bundle", bundle(codes, head, classes=CLASSES, backbone=backbone))
         return {name: root / name for name in ("images", "features", "codebook", "bundle")} | {
             "root": root,
             "out": root / "evaluation",

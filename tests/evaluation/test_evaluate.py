@@ -71,7 +71,7 @@ def test_every_account_closes(make: Make, expected: dict[str, np.ndarray]) -> No
     run(paths)
     predictions = read_table(paths["out"] / "predictions.parquet")
     contributions = read_table(paths["out"] / "contributions.parquet")
-    assert list(predictions["image_id"]) == [f"test/{number:02d}.png" for number in range(33)]
+    assert list(predictions["image_id"]) == [f"test/{number:03d}.png" for number in range(33)]
     assert predictions["logit"].to_numpy() == pytest.approx(expected["logits"].max(axis=1), abs=1e-6)
     for kind, logit in (("predicted", "logit"), ("label", "true_logit")):
         sums = contributions.groupby(["image_id", "class"])["contribution"].sum()
@@ -79,7 +79,7 @@ def test_every_account_closes(make: Make, expected: dict[str, np.ndarray]) -> No
         assert predictions[logit].to_numpy() == pytest.approx(of_class, abs=1e-5)
     product = contributions["score"] * contributions["weight"]
     assert contributions["contribution"].to_numpy() == pytest.approx(product.to_numpy(), abs=1e-12)
-    numbers = [int(name[5:7]) for name in contributions["image_id"]]
+    numbers = [int(name[5:8]) for name in contributions["image_id"]]
     assert contributions["score"].to_numpy() == pytest.approx(
         expected["scores"][numbers, contributions["code"].to_numpy()], abs=1e-6
     )
@@ -96,7 +96,7 @@ def test_cells_are_where_the_score_is(
     units = torch.nn.functional.normalize(tokens[0].double(), dim=-1)
     shares = torch.softmax(units @ codes.double().T / 0.1, dim=-1).reshape(33, 2, 3, 6).numpy()
     for row in read_table(paths["out"] / "contributions.parquet").itertuples():
-        assert shares[int(row.image_id[5:7]), row.row, row.col, row.code] == pytest.approx(row.score, abs=1e-6)
+        assert shares[int(row.image_id[5:8]), row.row, row.col, row.code] == pytest.approx(row.score, abs=1e-6)
 
 
 @pytest.mark.parametrize("shard", [1, 7])

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from protoquant.evaluation.perturb import PERTURBATIONS, blur, jpeg, noise, shift
-from protoquant.features.preprocessing import Preprocessing
+from tests.builders.specs import preprocessing
 
-WHOLE = Preprocessing((56, 56), (56, 56), "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
+WHOLE = preprocessing((56, 56))
 
 
 def numbered(width: int, height: int) -> Image.Image:

@@ -1,17 +1,9 @@
 """What stays, by hand, and the whole way through a small real backbone."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
-import timm
 import torch
-from PIL import Image
-from safetensors.torch import save_file
 
-from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.core.events import ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.prepare import prepare
@@ -20,9 +12,10 @@ from protoquant.evaluation import stability
 from protoquant.evaluation.perturb import PERTURBATIONS
 from protoquant.evaluation.stability import MEASURES, Seen, Stability, compare, measure_stability
 from protoquant.features.backbone import Backbone
-from protoquant.features.config import ExtractConfig
 from protoquant.head.bundle import Bundle
-from protoquant.head.provenance import COLUMNS
+from tests.builders.backbones import load_backbone
+from tests.builders.bundles import bundle
+from tests.builders.pictures import picture, write_classes
 
 HEAD = np.array([[4.0, 2.0, 1.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
 
@@ -75,44 +68,23 @@ def test_table_and_image_means() -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Backbone, ImageTable]:
     """A backbone with random weights, codes that are patches of one picture, and three test images."""
     folder = tmp_path_factory.mktemp("stability")
-    torch.manual_seed(0)
-    file = folder / "w.safetensors"
-    save_file(timm.create_model("test_resnet").state_dict(), file)
-    config = ExtractConfig(backbone="test_resnet", weights="file", weights_file=str(file), input_size=(64, 96))
-    backbone = Backbone.load(config, "cpu")
-    for split in ("train", "validation", "test"):
-        for number in range(3):
-            _picture(folder / "photos" / split / f"class{number % 2}" / f"{number}.png", 10 * len(split) + number)
+    backbone = load_backbone(folder, "test_resnet", input_size=(64, 96))
+    write_classes(folder / "photos", {"train": 1, "validation": 1, "test": 2}, ("class0", "class1"), picture)
     prepare(
         PrepareConfig(reader="image_folder"), root=folder / "photos", out=folder / "images", seed=0, on_event=ignore
     )
     table = ImageTable.open(folder / "images", folder / "photos").split("test")
     tokens = backbone.features(backbone.batch([table.image(table.frame["image_id"][0])])).tokens[0]
     codes = torch.nn.functional.normalize(tokens[torch.linspace(0, len(tokens) - 1, 5).long()])
-    bundle = Bundle(
-        codebook=Codebook(codes, FeatureNorm("l2")),
-        head=torch.tensor(HEAD, dtype=torch.float32),
-        temperature=0.05,
-        classes=table.classes,
-        grid=backbone.grid,
-        backbone=backbone.spec,
-        params={},
-        provenance=pd.DataFrame([], columns=list(COLUMNS)).astype(COLUMNS),
-        metrics={},
-    )
-    return bundle, backbone, table
-
-
-def _picture(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((200, 180), Image.Resampling.BICUBIC).save(path)
+    head = torch.tensor(HEAD, dtype=torch.float32)
+    made = bundle(codes, head, temperature=0.05, classes=table.classes, grid=backbone.grid, backbone=backbone.spec)
+    return made, backbone, table
 
 
 def measured(world: tuple[Bundle, Backbone, ImageTable], *positions: int, seed: int = 0) -> np.ndarray:
-    bundle, backbone, table = world
+    made, backbone, table = world
     ids = [table.frame["image_id"][position] for position in positions]
-    return measure_stability(bundle, backbone, table, ids, epsilon=1e-3, seed=seed, on_event=ignore).values
+    return measure_stability(made, backbone, table, ids, epsilon=1e-3, seed=seed, on_event=ignore).values
 
 
 def test_images_are_measured_each_for_itself(world: tuple[Bundle, Backbone, ImageTable]) -> None:
@@ -136,9 +108,9 @@ def test_no_change_keeps_everything(
 
 
 def test_measuring_changes_neither_backbone_nor_codes(world: tuple[Bundle, Backbone, ImageTable]) -> None:
-    bundle, backbone, _ = world
-    before = backbone.state_digest(), bundle.codebook.codes.clone(), bundle.head.clone()
+    made, backbone, _ = world
+    before = backbone.state_digest(), made.codebook.codes.clone(), made.head.clone()
     measured(world, 0)
     assert backbone.state_digest() == before[0]
-    assert torch.equal(bundle.codebook.codes, before[1])
-    assert torch.equal(bundle.head, before[2])
+    assert torch.equal(made.codebook.codes, before[1])
+    assert torch.equal(made.head, before[2])

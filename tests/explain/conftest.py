@@ -1,6 +1,6 @@
 """A small run to report on: three classes of drawn images, one of them with a hostile name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import writing
 from protoquant.core.events import ignore
 from protoquant.data.config import PrepareConfig
@@ -19,18 +18,16 @@ from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import evaluate
-from protoquant.features.preprocessing import Preprocessing
-from protoquant.features.spec import BackboneSpec, WeightsSpec
-from protoquant.features.store import write_store
-from protoquant.head.bundle import Bundle
-from protoquant.head.provenance import COLUMNS
+from tests.builders.bundles import bundle, plain_probe, write_bundle
+from tests.builders.pictures import save
+from tests.builders.specs import preprocessing, spec
+from tests.builders.tokens import around, units, write_split
 
 HOSTILE = "<script>alert('x') & \"q\""
 CLASSES = (HOSTILE, "NA", "wren")
 GRID, D, K = (3, 4), 10, 7
 SIZES = {"train": 4, "validation": 2, "test": 5}
-PREPROCESSING = Preprocessing((60, 80), (48, 64), "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
-BACKBONE = BackboneSpec("test_model", WeightsSpec("packaged", "0" * 64), PREPROCESSING)
+BACKBONE = spec(view=preprocessing((48, 64), (60, 80)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,17 +49,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     config = PrepareConfig.parse({"reader": "image_folder", "root": str(root), "min_side": 8})
     prepare(config, root=root, out=paths["images"], seed=0, on_event=ignore)
     table = ImageTable.open(paths["images"], root)
-    codes = torch.nn.functional.normalize(torch.randn(K, D, generator=torch.Generator().manual_seed(0)), dim=1)
+    codes = units(K, D)
     for split in SIZES:
         frame = table.split(split).frame
         labels = torch.tensor(frame["label"].to_numpy(copy=True))
-        write_store(paths["features"] / split, _tokens(codes, labels), labels, list(frame["image_id"]), GRID, BACKBONE)
-    codebook = Codebook(codes, FeatureNorm("l2"))
+        ids, tokens = list(frame["image_id"]), _tokens(codes, labels)
+        write_split(paths["features"] / split, tokens, labels, ids=ids, grid=GRID, backbone=BACKBONE, shard=512)
     with writing(paths["codebook"], "codebook") as out:
-        codebook.save(out)
-        LinearProbe(codes[:3].clone(), torch.zeros(3), torch.zeros(D), torch.ones(D)).save(out)
+        Codebook(codes, FeatureNorm("l2")).save(out)
+        plain_probe(codes[:3].clone()).save(out)
     paths["bundle"] = folder / "bundle"
-    _write_bundle(paths["bundle"], codebook, tuple(table.split("train").frame["image_id"]))
+    _write_bundle(paths["bundle"], codes, list(table.split("train").frame["image_id"]))
     paths |= {"evaluation": folder / "evaluation", "metrics": folder / "metrics.json"}
     inputs = {name: paths[name] for name in ("images", "features", "codebook", "bundle", "metrics")}
     device = torch.device("cpu")
@@ -79,9 +76,7 @@ def _draw_images(root: Path) -> None:
             for number in range(count):
                 image = Image.fromarray(rng.integers(0, 90, (60, 80, 3), dtype=np.uint8))
                 ImageDraw.Draw(image).ellipse([20, 15, 60, 50], fill=((label == 0) * 220, (label == 1) * 220, 120))
-                path = root / split / name / f"{number} <img src=x onerror=alert(1)>.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                image.save(path)
+                save(root / split / name / f"{number} <img src=x onerror=alert(1)>.png", image)
 
 
 def _tokens(codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -89,13 +84,13 @@ def _tokens(codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     generator = torch.Generator().manual_seed(len(labels))
     shown = torch.randint(0, K, (len(labels), GRID[0] * GRID[1]), generator=generator)
     shown[:, 0] = labels
-    return (codes[shown] + 0.3 * torch.randn(*shown.shape, D, generator=generator)).half()
+    return around(codes, shown, generator, noise=0.3, scale=1.0)
 
 
-def _write_bundle(out: Path, codebook: Codebook, train: tuple[str, ...]) -> None:
+def _write_bundle(out: Path, codes: torch.Tensor, train: Sequence[str]) -> None:
     head = torch.zeros(3, K)
     head[0, 0], head[1, 1], head[2, 2], head[0, 3], head[2, 3], head[1, 5] = 3.0, 3.0, 3.0, 1.0, 2.0, 0.7
-    rows = [
+    patches = [
         (
             code,
             rank,
@@ -108,7 +103,6 @@ def _write_bundle(out: Path, codebook: Codebook, train: tuple[str, ...]) -> None
         for code in (0, 1, 2, 3, 5)
         for rank in range(3)
     ]
-    provenance = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     candidates = pd.DataFrame(
         {
             "temperature": [0.1] * 3,
@@ -118,6 +112,5 @@ def _write_bundle(out: Path, codebook: Codebook, train: tuple[str, ...]) -> None
         }
     )
     metrics = {"probe": {"validation": {"top1": 0.95}}, "validation": {"top1": 0.9}, "class_size": 2.0}
-    bundle = Bundle(codebook, head, 0.1, CLASSES, GRID, BACKBONE, {}, provenance, metrics)
-    with writing(out, "bundle") as folder:
-        bundle.save(folder, candidates)
+    given = {"classes": CLASSES, "grid": GRID, "backbone": BACKBONE, "patches": patches, "metrics": metrics}
+    write_bundle(out, bundle(codes, head, **given), candidates=candidates)

@@ -9,14 +9,13 @@ from PIL import Image
 from protoquant.core.errors import ShapeError
 from protoquant.data.table import ImageTable
 from protoquant.explain.album import Album, Rect, see, webp_uri
-from protoquant.features.preprocessing import Preprocessing
+from tests.builders.specs import preprocessing
 
 
 @pytest.fixture
 def album(made: dict[str, Path]) -> Album:
     """Pictures of 64 pixels: images of 80 x 60, of which the middle 64 x 48 is seen in 3 x 4 cells."""
-    preprocessing = Preprocessing((60, 80), (48, 64), "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
-    return Album(ImageTable.open(made["images"], made["root"]), preprocessing, (3, 4), 64, 80)
+    return Album(ImageTable.open(made["images"], made["root"]), preprocessing((48, 64), (60, 80)), (3, 4), 64, 80)
 
 
 @pytest.fixture
@@ -48,8 +47,7 @@ def test_surroundings_stay_inside(album: Album, image_id: str) -> None:
 def test_see_cuts_what_the_backbone_sees() -> None:
     image = Image.new("RGB", (120, 80), (255, 0, 0))
     image.paste((0, 0, 255), (20, 0, 100, 80))
-    preprocessing = Preprocessing((64, 64), (64, 64), "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
-    view = see(image, preprocessing, 40)
+    view = see(image, preprocessing((64, 64), mode="center"), 40)
     assert view.size == (40, 40)
     assert (np.asarray(view)[:, 4:-4] == [0, 0, 255]).all()
 

@@ -8,7 +8,10 @@ from protoquant.core.events import Event
 from protoquant.export import export as step
 from protoquant.export.export import ExportResult, export
 from protoquant.model import Model
-from tests.tiny import bundle_of, load_backbone, picture, write_bundle
+from tests.builders.backbones import load_backbone
+from tests.builders.bundles import write_bundle
+from tests.builders.models import bundle_of
+from tests.builders.pictures import picture
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Exported:
 def export_model(folder: Path, backbone: str, norm: str = "l2", *, rest: bool = False) -> Model:
     """A model with the picture of one patch, which is a golden image."""
     bundle = bundle_of(load_backbone(folder, backbone), picture(7), norm, rest=rest)
-    return Model.load(write_bundle(folder / "bundle", bundle, crop=True))
+    return Model.load(write_bundle(folder / "bundle", bundle, crops=1))
 
 
 @pytest.fixture(scope="session")

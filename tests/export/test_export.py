@@ -18,8 +18,9 @@ from protoquant.export.golden import Golden
 from protoquant.export.onnx import open_onnx, write_onnx
 from protoquant.export.parity import ExportError, compare
 from protoquant.export.program import open_program, trace, write_program
+from tests.builders.bundles import CLASSES
+from tests.builders.pictures import pixels
 from tests.export.conftest import Exported
-from tests.tiny import CLASSES, picture
 
 
 def test_both_files_answer_as_the_model(exported: Exported) -> None:
@@ -63,10 +64,10 @@ def test_any_number_and_size_of_images(exported: Exported, shape: tuple[int, int
 
 
 def test_logits_are_sums_of_the_scores(exported: Exported) -> None:
-    outputs = open_onnx(exported.folder / "model.onnx")(picture(4)[None])
+    outputs = open_onnx(exported.folder / "model.onnx")(pixels(4)[None])
     head = exported.model.bundle.head[:, :5].numpy()
     assert outputs.logits[0] == pytest.approx(head @ outputs.scores[0], abs=1e-5)
-    found = exported.model.explain(picture(4), 0)
+    found = exported.model.explain(pixels(4), 0)
     for part in found.contributions:
         assert outputs.scores[0, part.code] == pytest.approx(part.score, abs=1e-5)
         assert tuple(outputs.cells[0, part.code]) == part.cell
@@ -104,7 +105,7 @@ def test_a_changed_head_is_found(exported: Exported, tmp_path: Path) -> None:
     assert np.array_equal(values, head) or np.array_equal(values, head.T)
     weights.CopyFrom(numpy_helper.from_array(values * np.float32(1.01), weights.name))
     onnx.save(proto, tmp_path / "model.onnx")
-    found = compare(exported.model, open_onnx(tmp_path / "model.onnx"), [Golden("picture", picture(5)[None])])
+    found = compare(exported.model, open_onnx(tmp_path / "model.onnx"), [Golden("picture", pixels(5)[None])])
     assert found.scores < 1e-4
     assert found.failure is not None
     assert found.failure.startswith("logits of golden image 'picture' differ by 0.0")

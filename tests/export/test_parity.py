@@ -11,8 +11,8 @@ from protoquant.export.module import Exportable
 from protoquant.export.outputs import Outputs, Run
 from protoquant.export.parity import Parity, compare
 from protoquant.model import Model
+from tests.builders.pictures import pixels
 from tests.export.conftest import Exported, export_model
-from tests.tiny import picture
 
 EQUAL = Parity(
     30, 1e-4, 1e-6, 1e-6, 1e-6, 0.0, 0.0, 0, 0, dict.fromkeys(("relative", "scores", "cells", "labels"), "x")
@@ -44,7 +44,7 @@ def test_onnx_answers_as_the_model(backbone: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rest", [False, True])
 def test_every_feature_space_and_rest_codes(norm: str, rest: bool, tmp_path: Path) -> None:
     model = export_model(tmp_path, "test_convnext", norm, rest=rest)
-    found = compare(model, untraced(model), [Golden("a", picture(1)[None]), Golden("b", picture(2, 60, 200)[None])])
+    found = compare(model, untraced(model), [Golden("a", pixels(1)[None]), Golden("b", pixels(2, 60, 200)[None])])
     assert found.failure is None
     assert found.images == 2
 
@@ -96,7 +96,7 @@ def test_another_cell_counts_by_the_presence_it_gives_up(exported: Exported) -> 
         outputs = run(images)
         return outputs._replace(cells=4 - outputs.cells)  # the grid is 5 x 5
 
-    found = compare(exported.model, wrong, [Golden("picture", picture(3)[None])])
+    found = compare(exported.model, wrong, [Golden("picture", pixels(3)[None])])
     assert found.other_cells > 0
     assert found.cells > found.tolerance
     assert found.failure is not None
@@ -104,7 +104,7 @@ def test_another_cell_counts_by_the_presence_it_gives_up(exported: Exported) -> 
     flat = compare(
         exported.model,
         lambda images: run(images)._replace(cells=run(images).cells + 9),
-        [Golden("p", picture(3)[None])],
+        [Golden("p", pixels(3)[None])],
     )
     assert flat.cells == float("inf")
 

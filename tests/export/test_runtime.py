@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.export.card import open_card
 from protoquant.export.runtime import OnnxModel
+from tests.builders.bundles import CLASSES
+from tests.builders.pictures import picture, pixels
 from tests.export.conftest import Exported
-from tests.tiny import CLASSES, picture
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +20,12 @@ def opened(exported: Exported) -> OnnxModel:
 
 
 def test_answers_are_those_of_the_model_in_order(exported: Exported, opened: OnnxModel, tmp_path: Path) -> None:
-    Image.fromarray(picture(1, 1300, 900)).save(tmp_path / "large.jpg", quality=95)
+    picture(1, 1300, 900).save(tmp_path / "large.jpg", quality=95)
     images = [
-        picture(0),
+        pixels(0),
         tmp_path / "large.jpg",
-        Image.fromarray(picture(2, 90, 300)),
-        picture(3),
+        picture(2, 90, 300),
+        pixels(3),
         str(tmp_path / "large.jpg"),
     ]
     for mine, theirs in zip(opened.predict(images), exported.model.predict(images), strict=True):
@@ -38,15 +38,15 @@ def test_answers_are_those_of_the_model_in_order(exported: Exported, opened: Onn
 
 
 def test_a_weak_answer_abstains(exported: Exported, opened: OnnxModel) -> None:
-    (answer,) = opened.predict([picture(0)])
+    (answer,) = opened.predict([pixels(0)])
     top = float(answer.logits.max())
     for below, abstains in ((top + 0.1, True), (top - 0.1, False)):
         model = OnnxModel(opened.card.model_copy(update={"abstain_below": below}), opened.run)
-        assert model.predict([picture(0)])[0].abstains is abstains
+        assert model.predict([pixels(0)])[0].abstains is abstains
 
 
 def test_many_images_of_one_size_run_in_parts(opened: OnnxModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = [picture(seed) for seed in range(5)]
+    images = [pixels(seed) for seed in range(5)]
     together = opened.predict(images)
     monkeypatch.setattr("protoquant.export.runtime.BATCH", 2)
     for one, other in zip(together, opened.predict(images), strict=True):
@@ -58,11 +58,11 @@ def test_wrong_images_are_named(opened: OnnxModel, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"notes\.txt is not an image"):
         opened.predict([tmp_path / "notes.txt"])
     with pytest.raises(DataError, match=r"image 1: expected a uint8 array \(height, width, 3\), got float64 \(4, 4\)"):
-        opened.predict([picture(0), np.zeros((4, 4))])
+        opened.predict([pixels(0), np.zeros((4, 4))])
     with pytest.raises(DataError, match="image 0: expected a path, a PIL image or a uint8 array, got int"):
         opened.predict([3])
     with pytest.raises(UsageError, match=r"write predict\(\[image\]\)"):
-        opened.predict(picture(0))
+        opened.predict(pixels(0))
 
 
 def test_damaged_missing_and_incomplete_folders_are_refused(exported: Exported, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_damaged_missing_and_incomplete_folders_are_refused(exported: Exported, 
 
 
 def test_torch_is_not_imported(exported: Exported, tmp_path: Path) -> None:
-    Image.fromarray(picture(1)).save(tmp_path / "a.png")
+    picture(1).save(tmp_path / "a.png")
     program = (
         "import sys\n"
         "from protoquant.export.runtime import OnnxModel\n"

@@ -8,10 +8,10 @@ from PIL import Image, ImageOps
 
 from protoquant.features.augment import Draw, View
 from protoquant.features.config import AugmentConfig
-from protoquant.features.preprocessing import Preprocessing
+from tests.builders.pictures import picture
+from tests.builders.specs import preprocessing
 
-HALF = (0.5, 0.5, 0.5)
-PLAIN = Preprocessing((73, 110), (64, 96), "center", "bicubic", HALF, HALF)
+PLAIN = preprocessing((64, 96), (73, 110), "center")
 STILL = AugmentConfig(area=(1, 1), ratio=(1, 1), flip=0, brightness=0, contrast=0, saturation=0)
 VIEW = View(1, 0, AugmentConfig())
 DIGEST = "ab" * 32
@@ -21,18 +21,13 @@ sides = st.integers(32, 400)
 digests = st.integers(0, 2**64).map("{:064x}".format)
 
 
-def picture(width=150, height=100, seed=0):
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-
-
 def same(one, other):
     return one.size == other.size and one.tobytes() == other.tobytes()
 
 
 def test_a_view_is_named_by_seed_number_and_content_alone():
     assert VIEW.draw(DIGEST) == View(1, 0, AugmentConfig()).draw(DIGEST)
-    assert same(VIEW.apply(picture(), DIGEST, PLAIN), VIEW.apply(picture(), DIGEST, PLAIN))
+    assert same(VIEW.apply(picture(0, 150, 100), DIGEST, PLAIN), VIEW.apply(picture(0, 150, 100), DIGEST, PLAIN))
     others = [replace(VIEW, seed=1).draw(DIGEST), replace(VIEW, number=2).draw(DIGEST), VIEW.draw("cd" * 32)]
     assert len({VIEW.draw(DIGEST), *others}) == 4
 
@@ -89,21 +84,21 @@ def test_an_image_decoded_at_least_so_large_is_never_enlarged(mode, extra, tall,
 @pytest.mark.parametrize("size", [(32, 32), (40, 300), (300, 40), (96, 64)])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 def test_a_view_has_the_size_of_the_plain_one(size, mode):
-    seen = VIEW.apply(picture(*size), DIGEST, replace(PLAIN, mode=mode))
+    seen = VIEW.apply(picture(0, *size), DIGEST, replace(PLAIN, mode=mode))
     assert (seen.size, seen.mode) == ((96, 64), "RGB")
 
 
 def test_without_changes_the_view_is_the_largest_crop():
     still = View(1, 0, STILL)
-    whole = picture(300, 200)
+    whole = picture(0, 300, 200)
     assert same(still.apply(whole, DIGEST, PLAIN), whole.resize((96, 64), Image.Resampling.BICUBIC))
-    squashed = picture(300, 100).resize((96, 64), Image.Resampling.BICUBIC)
-    assert same(still.apply(picture(300, 100), DIGEST, replace(PLAIN, mode="squash")), squashed)
+    squashed = picture(0, 300, 100).resize((96, 64), Image.Resampling.BICUBIC)
+    assert same(still.apply(picture(0, 300, 100), DIGEST, replace(PLAIN, mode="squash")), squashed)
 
 
 def test_flips_swap_left_and_right_and_leave_the_rest_as_it_was():
     never, always = (replace(VIEW, augment=AugmentConfig(flip=flip)) for flip in (0, 1))
-    one, other = (view.apply(picture(), DIGEST, PLAIN) for view in (never, always))
+    one, other = (view.apply(picture(0, 150, 100), DIGEST, PLAIN) for view in (never, always))
     assert same(ImageOps.mirror(one), other)
 
 
@@ -124,15 +119,15 @@ def test_about_the_share_of_flips_is_flipped():
 def test_each_colour_change_moves_its_own_measure_the_drawn_way(reach, measure):
     view = View(1, 0, STILL.model_copy(update=reach))
     name = next(iter(reach))
-    before = measure(np.asarray(View(1, 0, STILL).apply(picture(), DIGEST, PLAIN), dtype=float))
+    before = measure(np.asarray(View(1, 0, STILL).apply(picture(0, 150, 100), DIGEST, PLAIN), dtype=float))
     for number in range(8):
         factor = getattr(view.draw(f"{number}"), name)
-        after = measure(np.asarray(view.apply(picture(), f"{number}", PLAIN), dtype=float))
+        after = measure(np.asarray(view.apply(picture(0, 150, 100), f"{number}", PLAIN), dtype=float))
         assert (after > before) == (factor > 1)
 
 
 def test_grey_stays_grey():
-    grey = picture().convert("L").convert("RGB")
+    grey = picture(0, 150, 100).convert("L").convert("RGB")
     strong = View(1, 0, AugmentConfig(brightness=0.9, contrast=0.9, saturation=0.9))
     for number in range(8):
         pixels = np.asarray(strong.apply(grey, f"{number}", PLAIN))

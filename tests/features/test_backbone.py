@@ -9,7 +9,7 @@ from protoquant.core.errors import ArtifactError, ConfigError, ShapeError, Usage
 from protoquant.features import build
 from protoquant.features.backbone import Backbone, FeatureMap
 from protoquant.features.config import ExtractConfig
-from tests.features.models import CASES, NAMES, RESNET
+from tests.builders.backbones import CASES, NAMES, RESNET
 
 REG_VIT = CASES[5]
 

@@ -21,8 +21,9 @@ from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
-from tests.features.conftest import draw
-from tests.features.models import CASES, NAMES, RESNET
+from tests.builders.backbones import CASES, NAMES, RESNET
+from tests.builders.pictures import save, small
+from tests.builders.specs import spec
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +151,7 @@ def test_progress_counts_every_image_once(photos, tmp_path):
 
 
 def test_an_image_that_changed_since_prepare_is_named(photos, tmp_path):
-    draw(photos[1] / "test" / "jay" / "1.png", seed=999)
+    save(photos[1] / "test" / "jay" / "1.png", small(999))
     with pytest.raises(DataError, match=r"test/jay/1\.png changed since prepare.*run prepare"):
         run(RESNET.config(tmp_path), photos)
     assert not (tmp_path / "features").exists()
@@ -166,7 +167,7 @@ def test_other_images_reuse_the_shards_that_are_still_the_same(photos, tmp_path)
     config = RESNET.config(tmp_path, batch=4, shard=4)
     run(config, photos)
     changed = photos[1] / "validation" / "jay" / "0.png"
-    draw(changed, seed=999)
+    save(changed, small(999))
     prepare(PrepareConfig(reader="image_folder"), root=photos[1], out=photos[0], seed=0, on_event=ignore)
     again = run(config, photos)
     assert (again.computed, again.linked) == (1, 5)
@@ -265,9 +266,7 @@ def test_another_source_of_a_token_gives_another_key(monkeypatch):
     from protoquant.features import shards
     from protoquant.features.config import ExtractConfig
 
-    preprocessing = SimpleNamespace(to_dict=dict)
-    spec = SimpleNamespace(name="m", weights=SimpleNamespace(digest="w"), preprocessing=preprocessing)
-    backbone = SimpleNamespace(spec=spec, device=torch.device("cpu"))
+    backbone = SimpleNamespace(spec=spec(), device=torch.device("cpu"))
     before = shards.shard_key(ExtractConfig(), backbone, ["a"])
     assert before == shards.shard_key(ExtractConfig(), backbone, ["a"])
     monkeypatch.setattr(shards, "_source_digests", lambda: {"features/decode.py": "changed"})

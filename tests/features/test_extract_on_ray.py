@@ -7,7 +7,7 @@ import pytest
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import DataError
 from protoquant.core.events import ProgressEvent
-from tests.features.models import RESNET
+from tests.builders.backbones import RESNET
 from tests.features.test_extract import run
 
 

@@ -7,8 +7,8 @@ from timm.data.transforms_factory import transforms_imagenet_eval
 
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.features.preprocessing import Placement, Preprocessing
+from tests.builders.specs import HALF
 
-HALF = (0.5, 0.5, 0.5)
 MEAN = (0.485, 0.456, 0.406)
 
 

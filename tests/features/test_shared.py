@@ -21,7 +21,7 @@ from protoquant.features.shards import ShardWorker
 from protoquant.features.shared import SharedCache, _Patience
 from protoquant.storage.buckets import init_bucket
 from protoquant.storage.objects import ObjectFolder
-from tests.features.models import RESNET
+from tests.builders.backbones import RESNET
 from tests.features.test_extract import run as run_extract
 from tests.servers import READER, free_ports
 

@@ -5,12 +5,10 @@ import torch
 
 from protoquant.core.artifacts import load_tensors, open_artifact, save_tensors, write_table, writing
 from protoquant.core.errors import ArtifactError, ShapeError
-from protoquant.features.preprocessing import Preprocessing
-from protoquant.features.spec import BackboneSpec, WeightsSpec
 from protoquant.features.store import FeatureStore, StoreHeader, index_table, write_store
+from tests.builders.specs import spec
 
-PREPROCESSING = Preprocessing((256, 256), (224, 224), "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-SPEC = BackboneSpec("test_resnet", WeightsSpec("file", "ab" * 32, "weights.safetensors"), PREPROCESSING)
+SPEC = spec("test_resnet", digest="ab" * 32, file="weights.safetensors")
 TOKENS = torch.arange(7 * 6 * 4, dtype=torch.float16).reshape(7, 6, 4)
 LABELS = [0, 1, 2, 0, 1, 2, 0]
 IDS = [f"class/{number}.png" for number in range(7)]

@@ -23,7 +23,8 @@ from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
-from tests.features.models import RESNET
+from tests.builders.backbones import RESNET
+from tests.builders.specs import spec
 
 MILD = AugmentConfig()
 
@@ -166,9 +167,7 @@ def test_after_kill_9_within_a_view_its_finished_shards_are_linked(photos, tmp_p
 
 
 def test_the_code_of_augmentation_is_in_the_key_of_a_view_alone(monkeypatch):
-    preprocessing = SimpleNamespace(to_dict=dict)
-    spec = SimpleNamespace(name="m", weights=SimpleNamespace(digest="w"), preprocessing=preprocessing)
-    backbone = SimpleNamespace(spec=spec, device=torch.device("cpu"))
+    backbone = SimpleNamespace(spec=spec(), device=torch.device("cpu"))
     looks = [None, View(1, 0, MILD), View(2, 0, MILD), View(1, 1, MILD), View(1, 0, AugmentConfig(flip=0))]
 
     def keys():

@@ -11,7 +11,7 @@ from protoquant.features.backbone import Backbone
 from protoquant.features.extract import extract
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.head.train import train
-from tests.features.models import RESNET
+from tests.builders.backbones import RESNET
 
 CPU = torch.device("cpu")
 LEARNERS = {

@@ -13,7 +13,7 @@ from protoquant.core.errors import DataError
 from protoquant.head import joint
 from protoquant.head.config import JointConfig
 from protoquant.head.joint import joint_epochs
-from tests.head.conftest import clustered_tokens, directions
+from tests.builders.tokens import DIRECTIONS, clustered
 
 PLAIN = JointConfig(epochs=4, batch=8, lr_codes=0.02, lr_head=0.1, prototype_dropout=0.0)
 
@@ -46,11 +46,11 @@ class Source:
 
 
 def source(n: int = 24, seed: int = 0) -> Source:
-    return Source(*clustered_tokens(n, seed))
+    return Source(*clustered(n, seed))
 
 
 def codebook() -> Codebook:
-    return Codebook(directions(), FeatureNorm("l2"))
+    return Codebook(DIRECTIONS, FeatureNorm("l2"))
 
 
 def head() -> Tensor:
@@ -94,13 +94,13 @@ def test_codes_stay_unit_vectors_and_move() -> None:
         norms = torch.linalg.vector_norm(epoch.codebook.codes, dim=1)
         torch.testing.assert_close(norms, torch.ones(8), atol=1e-6, rtol=0)
         assert 0.5 < epoch.drift < 1.0
-        moved = (epoch.codebook.codes * directions()).sum(dim=1)
+        moved = (epoch.codebook.codes * DIRECTIONS).sum(dim=1)
         assert epoch.drift == pytest.approx(float(moved.mean()), abs=1e-6)
 
 
 def test_codes_that_no_class_uses_move_too_since_they_compete() -> None:
     moved = run()[-1].codebook.codes[6:]
-    assert bool(((moved * directions()[6:]).sum(dim=1) < 1 - 1e-4).all())
+    assert bool(((moved * DIRECTIONS[6:]).sum(dim=1) < 1 - 1e-4).all())
 
 
 def test_the_loss_falls_on_a_problem_that_can_be_learned() -> None:
@@ -184,7 +184,7 @@ def test_the_gradient_of_a_step_is_that_of_finite_differences(monkeypatch: pytes
     config = JointConfig(epochs=1, batch=6, lr_codes=1e-3, lr_head=1e-3, prototype_dropout=0.0, smoothing=share)
     (epoch,) = run(config, [some])
     tokens, labels = some.values.double().numpy(), some.labels.tolist()
-    codes, weights = directions().double().numpy(), head().double().numpy()
+    codes, weights = DIRECTIONS.double().numpy(), head().double().numpy()
     assert epoch.loss == pytest.approx(loss_by_hand(codes, weights, tokens, labels, share), abs=1e-6)
     of_codes = slope(lambda at: loss_by_hand(at, weights, tokens, labels, share), codes)
     assert np.abs(of_codes).max() > 1e-3
@@ -250,7 +250,7 @@ def test_views_are_taken_in_turn_and_every_image_is_seen_once_an_epoch() -> None
 def test_with_hardly_any_rate_nothing_drifts() -> None:
     (epoch,) = run(JointConfig(epochs=1, batch=8, lr_codes=1e-12, lr_head=1e-12, prototype_dropout=0.0))
     assert epoch.drift == pytest.approx(1.0, abs=1e-6)
-    torch.testing.assert_close(epoch.codebook.codes, directions(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(epoch.codebook.codes, DIRECTIONS, atol=1e-6, rtol=0)
     torch.testing.assert_close(epoch.weights, head(), atol=1e-6, rtol=0)
 
 

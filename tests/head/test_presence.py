@@ -7,22 +7,18 @@ from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.rest import Rest
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.evaluation.score import Scorer, score
 from protoquant.features.store import FeatureStore
 from protoquant.head.presence import competition, look, pool, presence, score_split
+from tests.builders.bundles import plain_probe
 
 
 def random_codebook(k: int, d: int, seed: int = 0) -> Codebook:
     codes = torch.randn(k, d, generator=torch.Generator().manual_seed(seed))
     return Codebook(torch.nn.functional.normalize(codes), FeatureNorm("l2"))
-
-
-def zero_probe(c: int, d: int) -> LinearProbe:
-    return LinearProbe(torch.zeros(c, d), torch.zeros(c), torch.zeros(d), torch.ones(d))
 
 
 def test_by_hand_two_codes_two_cells() -> None:
@@ -85,7 +81,7 @@ def test_whoever_scores_counts_the_rest_codes(features, m: int) -> None:
     codebook = random_codebook(7, store.d)
     expected = presence(store.tokens(list(range(store.n))), codebook, 0.1).scores[:, : 7 - m]
     codebook = with_rest(codebook, m) if m else codebook
-    probe = zero_probe(3, store.d)
+    probe = plain_probe(torch.zeros(3, store.d))
     whole = score_split(
         store, codebook, probe, (0.1,), batch=5, nearest=1, device=device, label="train", on_event=ignore
     )
@@ -126,7 +122,7 @@ def test_split_scores_do_not_depend_on_the_batch(features, batch: int) -> None:
     scored = score_split(
         store,
         codebook,
-        zero_probe(3, store.d),
+        plain_probe(torch.zeros(3, store.d)),
         temperatures,
         batch=batch,
         nearest=4,
@@ -158,7 +154,7 @@ def test_split_never_holds_more_than_a_batch_of_cosines(features, monkeypatch: p
     score_split(
         store,
         random_codebook(5, store.d),
-        zero_probe(3, store.d),
+        plain_probe(torch.zeros(3, store.d)),
         (0.05, 0.1, 0.2),
         batch=3,
         nearest=2,
@@ -173,7 +169,7 @@ def test_split_never_holds_more_than_a_batch_of_cosines(features, monkeypatch: p
 
 def test_probe_is_scored_on_the_way(features) -> None:
     store = FeatureStore.open(features / "train")
-    probe = LinearProbe(torch.eye(3, store.d), torch.arange(3.0), torch.zeros(store.d), torch.ones(store.d))
+    probe = plain_probe(torch.eye(3, store.d), torch.arange(3.0))
     scored = score_split(
         store,
         random_codebook(2, store.d),

@@ -8,12 +8,12 @@ from PIL import Image
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.data.table import ImageTable
-from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.store import FeatureStore
 from protoquant.head.nearest import Nearest
 from protoquant.head.provenance import crop_name, cut_patch, provenance_table, write_crops
+from tests.builders.specs import preprocessing
 
-SQUARE = Preprocessing((32, 32), (32, 32), "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SQUARE = preprocessing((32, 32), mode="center")
 
 
 def numbered(width: int, height: int) -> Image.Image:

@@ -11,21 +11,17 @@ from hypothesis.extra.numpy import arrays
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ignore
-from protoquant.features.preprocessing import Preprocessing
-from protoquant.features.spec import BackboneSpec, WeightsSpec
-from protoquant.features.store import FeatureStore, write_store
-from protoquant.head.bundle import KIND, Bundle
+from protoquant.features.store import FeatureStore
+from protoquant.head.bundle import Bundle
 from protoquant.head.head import head_logits
 from protoquant.head.presence import presence
-from protoquant.head.provenance import COLUMNS
 from protoquant.head.reference import BINS, Reference, measure_reference, threshold
+from tests.builders.bundles import bundle, write_bundle
+from tests.builders.tokens import write_split
 
 CPU = torch.device("cpu")
-PREPROCESSING = Preprocessing((72, 72), (64, 96), "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
-BACKBONE = BackboneSpec("test_model", WeightsSpec("packaged", "0" * 64), PREPROCESSING)
 CODEBOOK = Codebook(torch.eye(4), FeatureNorm("l2"))
 HEAD = torch.tensor([[2.0, 0.0, 0.0, 1.0], [0.0, 3.0, 0.0, 0.0]])  # code 2 is no prototype
 
@@ -34,8 +30,7 @@ def store(folder: Path, name: str, n: int) -> FeatureStore:
     generator = torch.Generator().manual_seed(n)
     tokens = torch.randn(n, 6, 4, generator=generator).half()
     labels = torch.arange(n) % 2
-    write_store(folder / name, tokens, labels, [f"{name}/{i:03d}.png" for i in range(n)], (2, 3), BACKBONE, 7)
-    return FeatureStore.open(folder / name)
+    return write_split(folder / name, tokens, labels, shard=7)
 
 
 def measured(folder: Path, *, share: float = 0.1, batch: int = 32) -> Reference:
@@ -86,26 +81,18 @@ def test_without_right_answers_there_is_no_threshold() -> None:
     assert threshold(np.array([]), 0.1) is None
 
 
-def bundle(reference: Reference | None) -> Bundle:
-    rows = [(code, 0, "train/a.png", 0, 0, 1, 0.9) for code in (0, 1, 3)]
-    provenance = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    return Bundle(CODEBOOK, HEAD, 0.1, ("a", "b"), (2, 3), BACKBONE, {}, provenance, {"n": 1}, reference)
-
-
-def write(out: Path, made: Bundle) -> Path:
-    with writing(out, KIND) as folder:
-        made.save(folder, pd.DataFrame({"selected": [1]}))
-    return out
+def write(out: Path, reference: Reference | None) -> Path:
+    return write_bundle(out, bundle(CODEBOOK, HEAD, measured=reference))
 
 
 def test_a_bundle_keeps_its_reference_and_older_ones_have_none(tmp_path: Path) -> None:
     reference = measured(tmp_path)
-    opened = Bundle.open(write(tmp_path / "bundle", bundle(reference)))
+    opened = Bundle.open(write(tmp_path / "bundle", reference))
     assert opened.reference is not None
     pd.testing.assert_frame_equal(opened.reference.answers, reference.answers, check_dtype=False)
     assert opened.reference.presence["train"].tolist() == reference.presence["train"].tolist()
     assert opened.abstain_below == reference.abstain_below
-    older = Bundle.open(write(tmp_path / "older", bundle(None)))
+    older = Bundle.open(write(tmp_path / "older", None))
     assert (older.reference, older.abstain_below) == (None, None)
 
 
@@ -118,4 +105,4 @@ def test_a_reference_of_another_head_is_refused(tmp_path: Path) -> None:
         replace(reference, answers=reference.answers.drop(columns="logit")),
     ):
         with pytest.raises(ArtifactError, match="holds a reference of another model"):
-            Bundle.open(write(tmp_path / "wrong", bundle(wrong)))
+            Bundle.open(write(tmp_path / "wrong", wrong))

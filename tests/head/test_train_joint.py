@@ -22,7 +22,7 @@ from protoquant.head.head import head_logits
 from protoquant.head.presence import presence
 from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.train import train
-from tests.head.conftest import clustered_tokens
+from tests.builders.tokens import clustered
 
 BUDGET = TrainConfig(
     temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1, solver_tolerance=0.001
@@ -199,7 +199,7 @@ def test_augmented_views_are_trained_on_too(inputs, tmp_path, monkeypatch) -> No
     fit(inputs, tmp_path / "plain", JOINT)
     store = FeatureStore.open(inputs["features"] / "train")
     tokens, params = store.tokens(range(store.n)), (store.labels, store.image_ids, store.grid, store.backbone)
-    write_store(store.path, tokens, *params, views=[clustered_tokens(store.n, seed)[0] for seed in (7, 8)])
+    write_store(store.path, tokens, *params, views=[clustered(store.n, seed)[0] for seed in (7, 8)])
     learned, probe = Codebook.open(inputs["codebook"]), LinearProbe.open(inputs["codebook"])
     with writing(inputs["codebook"], "codebook") as folder:
         learned.save(folder)

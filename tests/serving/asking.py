@@ -1,50 +1,14 @@
-"""Pictures, good and bad, and a client that drives an ASGI application message by message."""
+"""A client that drives an ASGI application message by message."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import struct
-import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 App = Callable[..., Awaitable[None]]
-
-
-def photo(seed: int, width: int = 96, height: int = 80, kind: str = "PNG") -> bytes:
-    """The file of a smooth random picture."""
-    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    held = io.BytesIO()
-    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(held, format=kind)
-    return held.getvalue()
-
-
-def png(width: int, height: int, *, extra: bytes = b"", pixels: bytes = b"") -> bytes:
-    """A PNG by hand: grey, 8 bit; without pixels only its header says how large it would be."""
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    data = _chunk(b"IDAT", zlib.compress(pixels, 9))
-    return b"\x89PNG\r\n\x1a\n" + header + extra + data + _chunk(b"IEND", b"")
-
-
-def text_bomb() -> bytes:
-    """A small PNG whose comment would unpack to 64 MiB."""
-    packed = zlib.compress(bytes(64 * 2**20), 9)
-    return png(1, 1, extra=_chunk(b"iTXt", b"c\x00\x01\x00\x00\x00" + packed), pixels=b"\x00\x00")
-
-
-def pixel_bomb() -> bytes:
-    """A PNG of 8 x 8 pixels whose data would unpack to 64 MiB."""
-    return png(8, 8, pixels=bytes(64 * 2**20))
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 @dataclass

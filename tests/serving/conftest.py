@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
-import timm
 import torch
-from PIL import Image
-from safetensors.torch import save_file
 
-from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError
-from protoquant.data.images import decode_image
-from protoquant.features.backbone import Backbone
-from protoquant.features.config import ExtractConfig
-from protoquant.head.bundle import KIND, Bundle
-from protoquant.head.provenance import COLUMNS, crop_name
+from protoquant.head.bundle import Bundle
 from protoquant.model import Model
 from protoquant.serving.versions import Served, Versions
-from tests.serving.asking import photo
-
-CLASSES = ("auk", "bee-eater", "crane")
+from tests.builders.backbones import load_backbone
+from tests.builders.bundles import write_bundle
+from tests.builders.models import bundle_of
+from tests.builders.pictures import picture
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -37,46 +28,18 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save_file(timm.create_model("test_convnext").state_dict(), file)
-    return file
+def bundles(tmp_path_factory) -> tuple[Path, Path]:
+    """Two bundles over one backbone; the second's head gives other scores."""
+    folder = tmp_path_factory.mktemp("models")
+    one = bundle_of(load_backbone(folder), picture(7, 96, 80))
+    two = replace(one, head=2.0 * one.head)
+    return write_bundle(folder / "one" / "bundle", one, crops=1), write_bundle(folder / "two" / "bundle", two, crops=1)
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory, weights) -> tuple[Path, Path]:
-    """Two bundles over one backbone; the second's head gives other scores."""
-    config = ExtractConfig(backbone="test_convnext", weights="file", weights_file=str(weights))
-    backbone = Backbone.load(config, "cpu")
-    tokens = backbone.features(backbone.batch([decode_image(photo(7))])).tokens
-    cells = torch.linspace(0, tokens.shape[1] - 1, 6).long()
-    codebook = Codebook(torch.nn.functional.normalize(tokens[0, cells]), FeatureNorm("l2"))
-    head = torch.tensor([[2.0, 1.0, 0, 0, 0, 0], [0, 0, 3.0, 0.5, 0, 0], [0.7, 0, 0, 0, 4.0, 0]])
-    rows = [
-        {"code": code, "rank": 0, "image_id": "train/a.png", "label": 1, "row": 0, "col": 0, "cosine": 1.0}
-        for code in range(5)
-    ]
-    made = []
-    for name, factor in (("one", 1.0), ("two", 2.0)):
-        bundle = Bundle(
-            codebook=codebook,
-            head=head * factor,
-            temperature=0.05,
-            classes=CLASSES,
-            grid=backbone.grid,
-            backbone=backbone.spec,
-            params={},
-            provenance=pd.DataFrame(rows).astype(COLUMNS),
-            metrics={},
-        )
-        with writing(tmp_path_factory.mktemp(name) / "bundle", KIND) as folder:
-            bundle.save(folder, pd.DataFrame({"selected": [1]}))
-            (folder / "crops").mkdir()
-            for code in range(5):
-                Image.new("RGB", (8, 8)).save(folder / "crops" / crop_name(code, 0))
-        made.append(tmp_path_factory.getbasetemp() / folder.parent.name / "bundle")
-    return made[0], made[1]
+def weights(bundles) -> Path:
+    """Of the backbone of both."""
+    return Path(str(Bundle.open(bundles[0]).backbone.weights.file))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from protoquant.serving.batcher import Batcher
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.refusal import RefusedError
 from protoquant.serving.versions import Served
-from tests.serving.asking import photo
+from tests.builders.pictures import encoded
+from tests.builders.specs import preprocessing, spec
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Gate:
         self.batches: list[list[int]] = []
         self.fails: set[int] = set()
         self.backbone = SimpleNamespace(
-            spec=SimpleNamespace(preprocessing=SimpleNamespace(at_least=8)),
+            spec=spec(view=preprocessing((8, 8))),
             transform=lambda image: torch.tensor(image.getpixel((0, 0)), dtype=torch.uint8).reshape(1, 1, 3),
         )
 
@@ -181,13 +182,13 @@ def test_batched_and_single_answers_are_equal(models, batch: int, workers: int, 
     async def main() -> list[Answer]:
         made = Batcher(ServeConfig(batch=batch), workers=workers)
         try:
-            found = await asyncio.gather(*(made.ask(served, [photo(seed)], 3) for seed in seeds))
+            found = await asyncio.gather(*(made.ask(served, [encoded(seed)], 3) for seed in seeds))
         finally:
             made.close()
         return [one for part in found for one in part]
 
     for seed, answer in zip(seeds, asyncio.run(main()), strict=True):
-        (alone,) = served.model.answer([photo(seed)], top=3)
+        (alone,) = served.model.answer([encoded(seed)], top=3)
         assert answer.label == alone.label
         assert answer.logit == pytest.approx(alone.logit, abs=1e-5)
         assert answer.probability == pytest.approx(alone.probability, abs=1e-5)

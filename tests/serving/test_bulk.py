@@ -21,7 +21,8 @@ from protoquant.incoming import find_images
 from protoquant.model import Model
 from protoquant.serving import bulk
 from protoquant.serving.answer_table import SCHEMA
-from tests.drift.tiny import draw, make_bundle, picture
+from tests.builders.models import write_model
+from tests.builders.pictures import small, write_pictures
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,7 +41,7 @@ def small_parts(monkeypatch):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("model"))
+    return write_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def model(path):
 @pytest.fixture
 def photos(tmp_path):
     root = tmp_path / "photos"
-    draw(root, range(21))
+    write_pictures(root, range(21))
     return root
 
 
@@ -173,12 +174,12 @@ def test_another_plan_begins_anew_and_says_why(model, photos, tmp_path, change):
         "plan": "its plan is damaged",
     }[change]
     if change == "images":
-        picture(99).save(photos / "a/0002.png")
+        small(99).save(photos / "a/0002.png")
     if change == "top":
         given = {"top": 1}
     if change == "bundle":
         (tmp_path / "model").mkdir()
-        other = Model.load(make_bundle(tmp_path / "model", below=2.0))
+        other = Model.load(write_model(tmp_path / "model", below=2.0))
     if change == "plan":
         (tmp_path / "out.parquet.parts" / "plan.json").write_text("{")
     done, said = messages(other, photos, out, **given)

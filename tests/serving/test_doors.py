@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from protoquant.cli.main import app
 from protoquant.serving.token import VARIABLE
 from tests.browser import chromium, elsewhere
-from tests.serving.asking import photo
+from tests.builders.pictures import encoded
 from tests.serving.running import EVERYWHERE, TOKEN, serving
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -54,13 +54,13 @@ def images(port: int, **headers: str) -> float:
 def test_beyond_this_machine_only_who_has_the_token_is_answered_and_nothing_shows_it(bundles) -> None:
     given = {VARIABLE: TOKEN}
     with serving(bundles[0], "--host", EVERYWHERE, "--port", "0", variables=given) as (process, port, written):
-        status, headers, body = ask(port, "/predict", photo(1), **PNG)
+        status, headers, body = ask(port, "/predict", encoded(1), **PNG)
         assert (status, headers["www-authenticate"], json.loads(body)["kind"]) == (401, "Bearer", "token")
-        assert ask(port, "/predict", photo(1), **PNG, Authorization=f"Bearer {TOKEN}x")[0] == 401
+        assert ask(port, "/predict", encoded(1), **PNG, Authorization=f"Bearer {TOKEN}x")[0] == 401
         assert ask(port, "/metrics")[0] == 401
         assert json.loads(ask(port, "/health")[2]) == {"status": "ok"}
         assert images(port, **BEARER) == 0
-        assert ask(port, "/predict", photo(1), **PNG, **BEARER)[0] == 200
+        assert ask(port, "/predict", encoded(1), **PNG, **BEARER)[0] == 200
         assert ask(port, "/predict", b"no image", **PNG, **BEARER)[0] == 422
         assert TOKEN not in " ".join(psutil.Process(process.pid).cmdline())
     assert not [line for line in written if TOKEN in line]
@@ -70,12 +70,12 @@ def test_beyond_this_machine_only_who_has_the_token_is_answered_and_nothing_show
 
 def test_insecure_is_logged_once_and_lets_in_no_other_name(bundles) -> None:
     with serving(bundles[0], "--host", EVERYWHERE, "--port", "0", "--insecure") as (_, port, written):
-        assert ask(port, "/predict", photo(1), **PNG)[0] == 200
+        assert ask(port, "/predict", encoded(1), **PNG)[0] == 200
         assert json.loads(ask(port, "/predict", b"", **PNG)[2])["kind"] == "zero_bytes"
         status, _, body = ask(port, "/health", Host="rebound.example", X_Forwarded_Host="localhost")
         assert (status, json.loads(body)["kind"]) == (403, "host")
         forwarded = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "127.0.0.1", "Forwarded": "proto=https"}
-        assert ask(port, "/predict", photo(1), Origin=f"https://127.0.0.1:{port}", **forwarded)[0] == 403
+        assert ask(port, "/predict", encoded(1), Origin=f"https://127.0.0.1:{port}", **forwarded)[0] == 403
         assert images(port) == 2
         for head, status_line, kind in (
             (b"GET /health HTTP/1.0\r\n", b"HTTP/1.1 403 Forbidden", "host"),
@@ -157,7 +157,7 @@ ATTEMPTS = """async ({target, png}) => {
 def attempts(page: Page, port: int, host: str = "127.0.0.1") -> dict[str, object]:
     """Try everything from a page against the service."""
     target = f"http://{host}:{port}"
-    found: dict[str, object] = page.evaluate(ATTEMPTS, {"target": target, "png": base64.b64encode(photo(1)).decode()})
+    found: dict[str, object] = page.evaluate(ATTEMPTS, {"target": target, "png": base64.b64encode(encoded(1)).decode()})
     return found
 
 

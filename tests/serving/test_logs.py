@@ -9,7 +9,7 @@ from protoquant.serving.config import ServeConfig
 from protoquant.serving.logs import JsonLines
 from protoquant.serving.record import _request_id
 from protoquant.serving.service import create_app
-from tests.serving.asking import photo
+from tests.builders.pictures import encoded
 
 RAW = {"Content-Type": "application/octet-stream"}
 
@@ -17,7 +17,7 @@ RAW = {"Content-Type": "application/octet-stream"}
 def test_every_line_is_json_with_the_version(versions, caplog) -> None:
     lines = JsonLines(versions.current)
     with caplog.at_level(logging.INFO, "protoquant"), TestClient(create_app(versions, ServeConfig())) as client:
-        client.post("/predict", content=photo(1), headers={**RAW, "X-Request-ID": "abc-1"})
+        client.post("/predict", content=encoded(1), headers={**RAW, "X-Request-ID": "abc-1"})
         client.post("/predict", files={"image": ('"}\n{evil', b"text\n{}")})
         client.get("/a%0Ab")
     written = [lines.format(record) for record in caplog.records if record.name.startswith("protoquant")]

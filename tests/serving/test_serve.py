@@ -1,21 +1,23 @@
 """The command itself, in a process of its own."""
 
+import builtins
 import json
 import os
+import runpy
 import signal
 import socket
-import sys
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from protoquant.cli.main import app
+from protoquant.serving import run
 from protoquant.serving.config import MIB, ServeConfig
-from protoquant.serving.run import _bound
+from tests.builders.pictures import encoded
 from tests.servers import free_ports
-from tests.serving.asking import photo
 from tests.serving.running import EVERYWHERE, serving
 
 
@@ -24,7 +26,7 @@ def test_the_command_answers_and_ends_when_asked(bundles) -> None:
     with serving(bundles[0], "--port", str(port)) as (process, at, written):
         assert at == port
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/predict", photo(1), {"Content-Type": "image/png"}, method="POST"
+            f"http://127.0.0.1:{port}/predict", encoded(1), {"Content-Type": "image/png"}, method="POST"
         )
         with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 (loopback)
             assert len(json.load(reply)["answers"]) == 1
@@ -67,12 +69,17 @@ def test_a_wrong_call_is_one_line(arguments, code, text, tmp_path, monkeypatch) 
 
 
 def test_a_missing_extra_is_named(monkeypatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("protoquant.serving")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    """The service is imported anew, from its file, where uvicorn cannot be."""
+
+    def without(name, *rest, given=builtins.__import__):
+        if name == "uvicorn":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return SimpleNamespace(**runpy.run_path(run.__file__)) if name == run.__name__ else given(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
     result = CliRunner().invoke(app, ["serve", "bundle"], env={"COLUMNS": "200"})
     assert result.exit_code == 2
-    assert "pip install 'protoquant[serving]'" in result.output
+    assert "serve needs uvicorn; install it with: pip install 'protoquant[serving]'" in result.output
 
 
 def test_help_shows_the_defaults_of_the_config():
@@ -87,5 +94,5 @@ def test_help_shows_the_defaults_of_the_config():
 
 
 def test_answers_are_sent_without_delay():
-    with _bound("127.0.0.1", 0) as listening:
+    with run._bound("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP  # asyncio's condition for TCP_NODELAY

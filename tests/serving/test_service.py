@@ -13,11 +13,11 @@ from protoquant.head.bundle import Bundle
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.service import create_app
 from protoquant.serving.versions import Versions
-from tests.serving.asking import photo, pixel_bomb, png, text_bomb
+from tests.builders.pictures import encoded, pixel_bomb, png, text_bomb
 
 LIMITS = ServeConfig(max_images=4, max_image_bytes=200_000, max_request_bytes=2_000_000, max_pixels=1_000_000)
 RAW = {"Content-Type": "application/octet-stream"}
-GOOD = photo(1)
+GOOD = encoded(1)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_mlflows_model_and_the_service_give_the_same_numbers(client, bundles, we
 
     model = ProtoQuantModel()
     model.load_context(SimpleNamespace(artifacts={"bundle": str(bundles[0]), "weights": str(weights)}))
-    large = photo(3, 1100, 900, "JPEG")
+    large = encoded(3, 1100, 900, "JPEG")
     for data in (GOOD, large):
         rows = model.predict(pd.DataFrame({"image": [base64.b64encode(data).decode()]})).to_dict("records")
         (answer,) = client.post("/predict", content=data, headers=RAW).json()["answers"]
@@ -80,13 +80,13 @@ def test_mlflows_model_and_the_service_give_the_same_numbers(client, bundles, we
 
 
 def test_a_batch_answers_in_order_and_a_bad_image_is_an_entry(client, models) -> None:
-    reply = client.post("/predict", json=in_json(GOOD, b"not an image", photo(2), top=1))
+    reply = client.post("/predict", json=in_json(GOOD, b"not an image", encoded(2), top=1))
     first, bad, second = reply.json()["answers"]
     assert reply.status_code == 200
     assert bad == {"error": bad["error"], "kind": "not_an_image"}
     assert bad["error"].startswith("file 1 is not an image")
     assert "\n" not in bad["error"]
-    own = models[0].model.answer([GOOD, photo(2)], top=1)
+    own = models[0].model.answer([GOOD, encoded(2)], top=1)
     assert [one["logit"] for one in (first, second)] == pytest.approx([one.logit for one in own], abs=1e-5)
     assert [len(one["contributions"]) for one in (first, second)] == [1, 1]
     files = [("image", ("x.png", GOOD)), ("image", ("y.jpg", b"text"))]
@@ -190,7 +190,7 @@ def test_explain_gives_all_evidence_and_that_of_another_class(client, models) ->
 
 def test_explain_draws_where_a_picture_is_wanted(client) -> None:
     reply = client.post(
-        "/explain", files={"image": ("a", photo(3, 1100, 900, "JPEG"))}, headers={"Accept": "image/png"}
+        "/explain", files={"image": ("a", encoded(3, 1100, 900, "JPEG"))}, headers={"Accept": "image/png"}
     )
     assert reply.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(reply.content)).format == "PNG"

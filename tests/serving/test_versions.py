@@ -15,7 +15,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.service import create_app
 from protoquant.serving.versions import FolderSource, RegistrySource, Versions, source_of
-from tests.serving.asking import photo
+from tests.builders.pictures import encoded
 
 CPU = torch.device("cpu")
 RAW = {"Content-Type": "application/octet-stream"}
@@ -79,13 +79,13 @@ def test_requests_at_work_end_on_the_model_they_began_with(shelf, versions, mode
     with TestClient(create_app(versions, ServeConfig(), workers=2)) as client:
         found = []
         asking = threading.Thread(
-            target=lambda: found.append(client.post("/predict", content=photo(1), headers=RAW).json())
+            target=lambda: found.append(client.post("/predict", content=encoded(1), headers=RAW).json())
         )
         asking.start()
         assert entered.wait(20)
         shelf.at = "two"
         assert versions.look()
-        new = client.post("/predict", content=photo(1), headers=RAW).json()
+        new = client.post("/predict", content=encoded(1), headers=RAW).json()
         go_on.set()
         asking.join()
     (old,) = found

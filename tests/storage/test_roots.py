@@ -3,10 +3,8 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from protoquant.cli import config, stages
@@ -16,7 +14,8 @@ from protoquant.core.errors import DataError, StorageError, UsageError
 from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
 from protoquant.roots import folder_of
-from tests.drift.tiny import make_bundle
+from tests.builders.models import write_model
+from tests.builders.pictures import save, small
 
 
 @pytest.fixture
@@ -26,9 +25,7 @@ def photos(tmp_path):
     for number in range(12):
         name, split = ("finch", "jay")[number % 2], (*["train"] * 3, "validation", *["test"] * 2)[number // 2]
         path = root / split / name / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((100, 80), Image.Resampling.BICUBIC).save(path)
+        save(path, small(number))
         rows.append(f"{path.relative_to(root).as_posix()},{name},{split}")
     (root / "train" / "jay" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     (root / "images.csv").write_text("\n".join(rows) + "\n")
@@ -146,7 +143,7 @@ def test_a_command_reads_a_folder_in_s3_by_its_present_state(bucket, photos, tmp
 def test_predict_and_drift_read_a_folder_in_s3(bucket, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    bundle, uri = str(make_bundle(tmp_path / "model")), f"s3://{bucket.bucket}/birds/"
+    bundle, uri = str(write_model(tmp_path / "model")), f"s3://{bucket.bucket}/birds/"
     done = CliRunner().invoke(app, ["predict", uri, "--out", "a.parquet", "-m", bundle])
     assert done.exit_code == 0, done.output
     rows = pq.read_table("a.parquet").to_pylist()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.sweep.choice import choose, front
-from tests.sweep.tables import tables
+from tests.builders.sweeps import tables
 
 
 def table(*rows: tuple[float, float, int, int]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from protoquant.sweep.importance import importance
-from tests.sweep.tables import KEYS, tables
+from tests.builders.sweeps import KEYS, tables
 
 
 def test_the_size_explains_nearly_all() -> None:

@@ -15,7 +15,7 @@ from protoquant.sweep.choice import choose, front
 from protoquant.sweep.importance import importance
 from protoquant.sweep.page import render
 from protoquant.sweep.picture import draw
-from tests.sweep.tables import KEYS, tables
+from tests.builders.sweeps import KEYS, tables
 
 
 def page_of(trials: pd.DataFrame, surface: pd.DataFrame) -> str:

@@ -14,7 +14,8 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.registry import create_version, point_alias
 from protoquant.tracking.store import Store, experiment_id, open_store
-from tests.comparison.models import made, turned, written
+from tests.builders.bundles import answering, write_bundle
+from tests.builders.tokens import turned
 
 HEAD = torch.eye(3)
 
@@ -37,8 +38,8 @@ def test_versions_are_fetched_and_compared(
 ) -> None:
     with open_store(with_store, create=False) as store:
         for name, angle in (("one", 200), ("two", 290)):
-            bundle = made(turned(0, 90, angle), HEAD, (0, 0, 1, 2, 2, 0))
-            written(bundle, tmp_path / name / "artifacts" / "bundle")
+            bundle = answering(turned(0, 90, angle), HEAD, (0, 0, 1, 2, 2, 0))
+            write_bundle(tmp_path / name / "artifacts" / "bundle", bundle)
             register(store, tmp_path / name)
         point_alias(store.client, "birds", "champion", 1)
     monkeypatch.chdir(with_store.root)

@@ -14,7 +14,8 @@ from protoquant.core.errors import ArtifactError, ProtoQuantError, UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.store import Store, open_store
-from tests.tracking.made import Made, add, files_of
+from tests.builders.bundles import flip
+from tests.builders.versions import Made, add, files_of
 
 REPLACED = r"^{}: its bundle is not the one that was registered: digest {:.12}, its tag bundle_digest says {:.12}; "
 
@@ -84,10 +85,7 @@ def test_a_bundle_that_was_replaced_with_its_manifest_is_refused_by_its_tag(stor
 
 @pytest.mark.usefixtures("here")
 def test_one_byte_of_a_tensor_is_refused_by_the_manifest(store: Store, run_id: str):
-    file = files_of(store, 1) / "tensors.safetensors"
-    held = bytearray(file.read_bytes())
-    held[-1] ^= 1
-    file.write_bytes(held)
+    flip(files_of(store, 1) / "tensors.safetensors")
     for uri in uris(run_id):
         with pytest.raises(ArtifactError, match=r"tensors\.safetensors is damaged: its bytes are not the ones"):
             protoquant.load(uri)

@@ -2,7 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -26,27 +26,15 @@ from protoquant.tracking.register import Kept, RegisterResult, register
 from protoquant.tracking.registered import find_registered
 from protoquant.tracking.store import open_store
 from protoquant.tracking.sync import sync
+from tests.builders.bundles import flip
+from tests.builders.workspaces import evaluate, train
 from tests.servers import REGION, free_ports, weed_mini
 from tests.tracking.lossy import DENY, FAIL, Link, mlflow_server
+from tests.tracking.processes import start_register
 
-pytestmark = pytest.mark.usefixtures("without_reader", "small_package")
+pytestmark = pytest.mark.usefixtures("small_package")
 
 POINTS = ["experiments/get-by-name", "runs/create", "runs/log-batch", "PUT ", "model-versions/create", "alias"]
-REGISTER = """
-import sys
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
-module = ModuleType("protoquant.head.bundle")
-weights = SimpleNamespace(digest="a" * 64, source="packaged", file=None)
-module.Bundle = SimpleNamespace(open=lambda _: SimpleNamespace(backbone=SimpleNamespace(weights=weights)))
-sys.modules["protoquant.head.bundle"] = module
-from protoquant.core.events import ignore
-from protoquant.core.workspace import Workspace
-from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.register import register
-config = RegisterConfig(name=sys.argv[2])
-print(register(config, workspace=Workspace(Path(sys.argv[1])), params={"seed": 0}, on_event=ignore).version)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -210,20 +198,20 @@ def test_a_killed_sync_is_finished_by_the_next(birds: Birds, link: Link, point: 
 
 
 def test_a_killed_register_is_finished_by_the_next(birds: Birds, link: Link, tmp_path: Path):
-    call = [sys.executable, "-c", REGISTER, str(birds.workspace.root), birds.name]
-    with subprocess.Popen(call) as process:
-        link.kill_at("PUT ", lambda: process.pid)
-        assert process.wait(60) == -9
+    process, _ = start_register(birds.workspace.root, birds.name, cwd=tmp_path)
+    link.kill_at("PUT ", lambda: process.pid)
+    process.join(60)
+    assert process.exitcode == -9
     link.mend()
     assert [run.info.status for run in birds.runs] == ["RUNNING"]
     assert isinstance(birds.register(), RegisterResult)
     assert_once(birds, tmp_path / "into")
 
 
-def test_two_syncs_at_once_send_each_model_once(birds: Birds, link: Link, train: Callable[..., None]):
+def test_two_syncs_at_once_send_each_model_once(birds: Birds, link: Link):
     link.lose_from("runs/create")
-    for codes in ("one", "two"):
-        train(birds.workspace, codes)
+    for seed in (1, 2):
+        train(birds.workspace, seed)
         link.lose_from("runs/create")
         birds.register()
     link.mend()
@@ -236,11 +224,11 @@ def test_two_syncs_at_once_send_each_model_once(birds: Birds, link: Link, train:
     assert birds.champion == 2
 
 
-def test_an_alias_does_not_go_back(birds: Birds, link: Link, train: Callable[..., None]):
+def test_an_alias_does_not_go_back(birds: Birds, link: Link):
     link.lose_from("runs/create")
     birds.register()
     link.mend()
-    train(birds.workspace, "newer")
+    train(birds.workspace, seed=1)
     assert birds.register().version == 1
     assert birds.told[-1].text == "1 kept for MLflow and not sent yet; protoquant tracking sync sends them"
     birds.sync()
@@ -248,18 +236,18 @@ def test_an_alias_does_not_go_back(birds: Birds, link: Link, train: Callable[...
     assert (len(birds.versions), birds.champion) == (2, 1)
 
 
-def test_an_alias_of_a_registry_that_does_not_say_since_when_is_judged_by_the_version(birds: Birds, link: Link, train):
+def test_an_alias_of_a_registry_that_does_not_say_since_when_is_judged_by_the_version(birds: Birds, link: Link):
     link.lose_from("runs/create")
     birds.register()
     link.mend()
-    train(birds.workspace, "newer")
+    train(birds.workspace, seed=1)
     birds.register()
     MlflowClient().delete_model_version_tag(birds.name, "1", "challenger_since")
     birds.sync()
     assert birds.champion == 1
 
 
-def test_the_later_evaluation_of_a_kept_bundle_wins(birds: Birds, link: Link, evaluate: Callable[..., None]):
+def test_the_later_evaluation_of_a_kept_bundle_wins(birds: Birds, link: Link):
     for top1 in (0.9, 0.7):
         evaluate(birds.workspace, top1)
         link.lose_from("runs/create")
@@ -272,10 +260,10 @@ def test_the_later_evaluation_of_a_kept_bundle_wins(birds: Birds, link: Link, ev
 
 
 def test_a_snapshot_holds_what_was_true_when_it_was_made(
-    birds: Birds, link: Link, without_reader: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    birds: Birds, link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (birds.workspace.root / "mine.safetensors").write_text("weights")
-    without_reader(file="mine.safetensors")
+    train(birds.workspace, weights="mine.safetensors")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", f"{birds.name}-mine")
     link.lose_from("runs/create")
     kept = birds.register(depth=[1, 2])
@@ -302,17 +290,15 @@ def test_a_snapshot_holds_what_was_true_when_it_was_made(
     assert {"params.yaml", "report"} <= files
 
 
-def test_a_damaged_snapshot_is_named_and_the_others_are_sent(birds: Birds, link: Link, train: Callable[..., None]):
+def test_a_damaged_snapshot_is_named_and_the_others_are_sent(birds: Birds, link: Link):
     paths = []
-    for codes in ("one", "two", "three"):
-        train(birds.workspace, codes)
+    for seed in (1, 2, 3):
+        train(birds.workspace, seed)
         link.lose_from("runs/create")
         paths.append(birds.register().path)
     link.mend()
     (paths[0] / "manifest.json").write_text("{}")
-    flipped = paths[1] / "artifacts" / "bundle" / "tensors.safetensors"
-    flipped.unlink()
-    flipped.write_text("tvo")
+    flip(paths[1] / "artifacts" / "bundle" / "tensors.safetensors")
     result = birds.sync()
     assert len(result.sent) == len(birds.versions) == 1
     assert "manifest.json is damaged" in result.left[0]
@@ -370,17 +356,16 @@ def test_the_registered_model_is_found_with_its_links(birds: Birds, link: Link, 
 
 
 def test_three_models_at_once_make_one_store_and_three_versions(
-    workspace: Workspace, tmp_path: Path, train: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/main/mlflow.db")
     (tmp_path / "main").mkdir()
     worktrees = [Workspace(tmp_path / f"worktree {number}") for number in range(3)]
-    for each in worktrees:
+    for seed, each in enumerate(worktrees):
         shutil.copytree(workspace.root, each.root)
-        train(each, f"codes of {each.root.name}")
-    calls = [[sys.executable, "-c", REGISTER, str(each.root), "birds"] for each in worktrees]
-    processes = [subprocess.Popen(call, cwd=tmp_path / "main", stdout=subprocess.PIPE, text=True) for call in calls]
-    assert sorted(process.communicate(timeout=120)[0].strip() for process in processes) == ["1", "2", "3"]
+        train(each, seed)
+    started = [start_register(each.root, "birds", cwd=tmp_path / "main") for each in worktrees]
+    assert sorted(version.recv() for _, version in started if version.poll(120)) == [1, 2, 3]
     found = [find_registered(RegisterConfig(name="birds"), workspace=each) for each in worktrees]
     assert sorted(each.version for each in found if each) == [1, 2, 3]
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} >= {"main"}
@@ -389,7 +374,7 @@ def test_three_models_at_once_make_one_store_and_three_versions(
 
 
 def test_real_servers_that_are_stopped_and_started_again(
-    workspace: Workspace, tmp_path: Path, empty_store: Path, train: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """MLflow with its files in S3: what the absence of either looks like to MLflow's client."""
     birds, (s3_port, port) = Birds(workspace, "birds"), free_ports(2)
@@ -410,7 +395,7 @@ def test_real_servers_that_are_stopped_and_started_again(
         assert "(too many 500 error responses: its database or file store may be away)" in birds.told[0].text
         assert [run.info.status for run in birds.runs] == ["FAILED"]
         mlflow.close()
-        train(workspace, "other codes")
+        train(workspace, seed=1)
         assert isinstance(birds.register(), Kept)
         assert "(Connection refused)" in birds.told[2].text
         s3.enter_context(weed_mini(tmp_path / "s3", port=s3_port))

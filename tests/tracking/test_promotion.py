@@ -8,16 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
-from protoquant.core.artifacts import artifact_digest, digest_file, digest_json, write_json, write_table, writing
+from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError, UnavailableError, UsageError
 from protoquant.core.events import Event
 from protoquant.core.workspace import Workspace
-from protoquant.data.table import DTYPES
 from protoquant.tracking import promotion
 from protoquant.tracking.evidence import gather
 from protoquant.tracking.gates_config import GatesConfig
@@ -25,7 +21,10 @@ from protoquant.tracking.promotion import Promotion, promote
 from protoquant.tracking.rollback import archive
 from protoquant.tracking.store import Store, open_store
 from protoquant.tracking.versions import Named, champion_of
-from tests.tracking.made import CLASSES, NO_GIT, Made, N, add, files_of
+from tests.builders.bundles import flip
+from tests.builders.images import write_images
+from tests.builders.specs import preprocessing, spec
+from tests.builders.versions import CLASSES, NO_GIT, Made, N, add, files_of
 
 GOOD, EQUAL, WORSE = Made(wrong=2), Made(wrong=2, cosine=0.79), Made(wrong=6)
 
@@ -137,10 +136,7 @@ def test_force_needs_a_reason_and_keeps_it(store: Store, ask: Any, tmp_path: Pat
 
 def test_a_flipped_byte_is_refused_in_one_line_also_by_force(store: Store, ask: Any, tmp_path: Path) -> None:
     add(store, tmp_path / "one", GOOD)
-    file = files_of(store, 1) / "tensors.safetensors"
-    held = bytearray(file.read_bytes())
-    held[-1] ^= 1
-    file.write_bytes(held)
+    flip(files_of(store, 1) / "tensors.safetensors")
     said = r"^models:/birds/1: its bundle/tensors\.safetensors is damaged: its bytes are not the ones that were written"
     for force in (None, "whatever it is"):
         with pytest.raises(ArtifactError, match=said) as caught:
@@ -238,10 +234,11 @@ def test_other_validation_images_close_the_gates_unless_the_workspace_holds_them
     store: Store, with_store: Workspace, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(with_store.images)
-    digest = write_images(with_store)
+    write_images(with_store.images, {"validation": N}, classes=CLASSES, root=with_store.root / "photos")
+    digest = artifact_digest(with_store.images / "validation")
     add(store, tmp_path / "one", GOOD)
     ask()
-    add(store, tmp_path / "two", replace(GOOD, images=digest, first="other"))
+    add(store, tmp_path / "two", replace(GOOD, images=digest, first="validation"))
     held = with_store.images.rename(tmp_path / "away")
     refused = ask()
     assert refused.verdict.failed == ("accuracy", "calibration")
@@ -249,30 +246,13 @@ def test_other_validation_images_close_the_gates_unless_the_workspace_holds_them
     answers = iter([SimpleNamespace(label=0, probability=0.9, logit=3.0)] * N)
     stand_in = SimpleNamespace(
         predict=lambda images: [next(answers) for _ in images],
-        backbone=SimpleNamespace(spec=SimpleNamespace(preprocessing=SimpleNamespace(at_least=8))),
+        backbone=SimpleNamespace(spec=spec(view=preprocessing((8, 8)))),
     )
     monkeypatch.setattr("protoquant.tracking.evidence.Model", SimpleNamespace(load=lambda *_: stand_in))
     done = ask()
     # The champion says wren to all forty, half of which are.
     assert "accuracy 0.5000 -> 0.9500" in done.verdict.gates[1].said
     assert done.moved
-
-
-def write_images(workspace: Workspace) -> str:
-    """Forty small pictures as prepare lists them; returns the digest of the validation split."""
-    photos = workspace.root / "photos"
-    photos.mkdir()
-    rows = []
-    for number in range(N):
-        name = f"other-{number:02d}.png"
-        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(photos / name)
-        rows.append((name, number % 2, CLASSES[number % 2], "validation", digest_file(photos / name), 8, 8))
-    with writing(workspace.images, "images") as folder:
-        write_json(folder / "classes.json", list(CLASSES))
-    split = workspace.images / "validation"
-    with writing(split, "images", classes=digest_json(list(CLASSES)), drawn=False) as folder:
-        write_table(folder / "images.parquet", pd.DataFrame(rows, columns=list(DTYPES)).astype(DTYPES))
-    return artifact_digest(split)
 
 
 def test_the_gate_export_says_what_differs_or_what_is_missing(

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from protoquant.core.artifacts import writing
 from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
 from protoquant.head.answer import Answer, SeenPart
@@ -21,6 +21,11 @@ from protoquant.model import Model
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.pyfunc import ANSWER, ProtoQuantModel
 from protoquant.tracking.register import register
+from tests.builders.backbones import load_backbone
+from tests.builders.bundles import bundle, write_bundle
+from tests.builders.specs import spec
+from tests.builders.tokens import units
+from tests.builders.workspaces import PATH, evaluate
 
 # What a stranger does with the registered model, in a process of its own; prints one JSON object.
 STRANGER = """
@@ -81,7 +86,7 @@ def served() -> ProtoQuantModel:
             Model._open(SimpleNamespace(backbone=backbone), image, 0)
         return [Answer(1, "wren", 0.75, 1.2, False, parts[:top]) for _ in images]
 
-    backbone = SimpleNamespace(spec=SimpleNamespace(preprocessing=SimpleNamespace(at_least=64)))
+    backbone = SimpleNamespace(spec=spec())
     made = ProtoQuantModel()
     made._model = SimpleNamespace(answer=answer)
     return made
@@ -145,45 +150,27 @@ def test_another_column_and_a_negative_top_are_refused(served: ProtoQuantModel):
         ask(served, encoded_image(), top=-1)
 
 
-def write_true_bundle(workspace: Workspace) -> None:
-    """A bundle of an untrained backbone with two codes, one for each of two classes."""
-    import timm
-    import torch
-    from safetensors.torch import save_file
-
-    from protoquant.codebook.codebook import Codebook
-    from protoquant.codebook.feature_norm import FeatureNorm
-    from protoquant.features.backbone import Backbone
-    from protoquant.features.config import ExtractConfig
-    from protoquant.head.bundle import Bundle
-    from protoquant.head.provenance import COLUMNS
-
-    torch.manual_seed(0)
-    save_file(timm.create_model("test_resnet").state_dict(), workspace.root / "own.safetensors")
-    given = ExtractConfig(backbone="test_resnet", weights="file", weights_file=str(workspace.root / "own.safetensors"))
-    backbone = Backbone.load(given, "cpu")
-    codes = torch.nn.functional.normalize(torch.randn(2, backbone.d), dim=1)
-    patches = [(code, 0, f"{code}.png", code, 0, 0, 0.5) for code in range(2)]
-    bundle = Bundle(
-        codebook=Codebook(codes, FeatureNorm("l2")),
-        head=torch.tensor([[2.0, 0.0], [0.5, 3.0]]),
-        temperature=0.1,
+def write_true_bundle(workspace: Workspace) -> Path:
+    """A bundle of an untrained backbone with two codes, one for each of two classes; returns the file of weights."""
+    backbone = load_backbone(workspace.root, "test_resnet")
+    head = torch.tensor([[2.0, 0.0], [0.5, 3.0]])
+    made = bundle(
+        units(2, backbone.d),
+        head,
         classes=("wren", "robin"),
         grid=backbone.grid,
         backbone=backbone.spec,
-        params={},
-        provenance=pd.DataFrame(patches, columns=list(COLUMNS)).astype(COLUMNS),
         metrics={"validation": {"top1": 0.875}},
     )
-    with writing(workspace.bundle, "bundle") as folder:
-        bundle.save(folder, pd.DataFrame({"penalty": [0.1], "validation_top1": [0.875]}))
+    write_bundle(workspace.bundle, made, candidates=PATH)
+    evaluate(workspace)
+    return Path(backbone.spec.weights.file)
 
 
-def test_a_registered_model_answers_in_a_fresh_process(with_store: Workspace, tmp_path: Path, evaluate):
-    write_true_bundle(with_store)
-    evaluate(with_store)
+def test_a_registered_model_answers_in_a_fresh_process(with_store: Workspace, tmp_path: Path):
+    weights = write_true_bundle(with_store)
     register(RegisterConfig(name="birds"), workspace=with_store, params={"seed": 0}, on_event=ignore)
-    (with_store.root / "own.safetensors").unlink()
+    weights.unlink()
     photo = tmp_path / "bird.png"
     photo.write_bytes(base64.b64decode(encoded_image()))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

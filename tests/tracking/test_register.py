@@ -1,5 +1,5 @@
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from protoquant.tracking.measurements import Headline
 from protoquant.tracking.mlflow_api import Run
 from protoquant.tracking.register import RegisterResult, described, register
 from protoquant.tracking.store import Store, experiment_id, open_store
+from tests.builders.bundles import flip
+from tests.builders.workspaces import evaluate, train
 
 PARAMS = {"seed": 0, "train": {"temperature": [0.03, 0.05]}}
 CONFIG = RegisterConfig(name="birds")
-
-pytestmark = pytest.mark.usefixtures("without_reader")
 
 
 class Killed(BaseException):
@@ -115,19 +115,17 @@ def test_what_is_registered_is_the_bundle_without_pickles(with_store: Workspace,
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pyc"))]
 
 
-def test_weights_from_a_file_go_with_the_model(
-    with_store: Workspace, tmp_path: Path, without_reader: Callable[..., None]
-):
+def test_weights_from_a_file_go_with_the_model(with_store: Workspace, tmp_path: Path):
     (with_store.root / "mine.safetensors").write_text("weights")
-    without_reader(file="mine.safetensors")
+    train(with_store, weights="mine.safetensors")
     run(with_store)
     fetched = fetch_bundle("models:/birds/1", workspace=with_store, into=tmp_path / "into")
     assert fetched.weights is not None
     assert fetched.weights.read_text() == "weights"
 
 
-def test_weights_that_are_missing_are_named(with_store: Workspace, without_reader: Callable[..., None]):
-    without_reader(file="mine.safetensors")
+def test_weights_that_are_missing_are_named(with_store: Workspace):
+    train(with_store, weights="mine.safetensors")
     with pytest.raises(ArtifactError, match=r"my birds/mine\.safetensors is missing; put the file back"):
         run(with_store)
     assert [held.info.status for held in runs(with_store)] == ["FAILED"]
@@ -142,13 +140,13 @@ def test_a_moved_workspace_registers_again_where_it_is(with_store: Workspace, tm
     assert not with_store.root.exists()
 
 
-def test_another_bundle_is_another_version_and_run(with_store: Workspace, train: Callable[..., None]):
+def test_another_bundle_is_another_version_and_run(with_store: Workspace):
     first, _ = run(with_store)
-    train(with_store, "other codes")
+    train(with_store, seed=1)
     second, _ = run(with_store)
     assert (second.version, second.already) == (2, False)
     assert second.run_id != first.run_id
-    train(with_store, "codes")
+    train(with_store)
     back, told = run(with_store)
     assert (back.version, back.already, back.run_id) == (1, True, first.run_id)
     assert told[-1] == "birds@challenger: already registered as version 1, the alias is new"
@@ -205,7 +203,7 @@ def test_a_killed_call_is_made_good_by_the_next(with_store: Workspace, where: st
         assert int(store.client.get_model_version_by_alias("birds", "challenger").version) == 1
 
 
-def test_a_new_evaluation_of_the_same_bundle_is_followed(with_store: Workspace, evaluate: Callable[..., None]):
+def test_a_new_evaluation_of_the_same_bundle_is_followed(with_store: Workspace):
     first, _ = run(with_store)
     evaluate(with_store, 0.7)
     again, told = run(with_store)
@@ -219,18 +217,16 @@ def test_a_new_evaluation_of_the_same_bundle_is_followed(with_store: Workspace, 
     assert run(with_store)[1][-1] == "birds@challenger: already registered as version 1"
 
 
-def test_the_numbers_of_another_bundle_are_refused(with_store: Workspace, train: Callable[..., None], tmp_path: Path):
+def test_the_numbers_of_another_bundle_are_refused(with_store: Workspace, tmp_path: Path):
     shutil.copytree(with_store.evaluation, tmp_path / "old")
-    train(with_store, "other codes")
+    train(with_store, seed=1)
     shutil.rmtree(with_store.evaluation)
     shutil.copytree(tmp_path / "old", with_store.evaluation)
     with pytest.raises(ArtifactError, match=r"evaluation was made from another bundle; run the pipeline"):
         run(with_store)
 
 
-def test_numbers_that_the_report_does_not_show_are_refused(
-    with_store: Workspace, evaluate: Callable[..., None], tmp_path: Path
-):
+def test_numbers_that_the_report_does_not_show_are_refused(with_store: Workspace, tmp_path: Path):
     shutil.copytree(with_store.report, tmp_path / "old")
     evaluate(with_store, 0.99)
     shutil.rmtree(with_store.report)
@@ -240,7 +236,7 @@ def test_numbers_that_the_report_does_not_show_are_refused(
 
 
 def test_a_flipped_byte_in_the_bundle_is_refused_before_the_store_is_made(workspace: Workspace):
-    (workspace.bundle / "tensors.safetensors").write_text("codeS")
+    flip(workspace.bundle / "tensors.safetensors")
     with pytest.raises(ArtifactError, match=r"tensors\.safetensors is damaged"):
         run(workspace)
     assert not (workspace.root / "mlflow.db").exists()

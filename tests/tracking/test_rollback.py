@@ -16,7 +16,7 @@ from protoquant.tracking.promotion import promote
 from protoquant.tracking.rollback import Rollback, archive, roll_back
 from protoquant.tracking.store import Store, open_store
 from protoquant.tracking.versions import Named, champion_of
-from tests.tracking.made import NO_GIT, Made, add, files_of
+from tests.builders.versions import NO_GIT, Made, add, files_of
 
 
 @pytest.fixture

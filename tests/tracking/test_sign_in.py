@@ -29,8 +29,8 @@ from protoquant.tracking.store import open_store
 from protoquant.tracking.sync import sync
 from protoquant.tracking.trained import Trained
 from protoquant.tracking.versions import Named, champion_of
+from tests.builders.versions import NO_GIT, add
 from tests.tracking.lossy import mlflow_server
-from tests.tracking.made import NO_GIT, add
 
 USER, PASSWORD, WRONG = "admin", "a-long-and-right-secret", "another-secret"
 READER = "reader"
@@ -100,7 +100,7 @@ def here(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
-@pytest.mark.usefixtures("without_reader", "small_package", "sign_in")
+@pytest.mark.usefixtures("small_package", "sign_in")
 def test_with_the_password_a_model_is_registered_and_comes_back(workspace: Workspace, tmp_path: Path):
     check_tracking(workspace)
     config = RegisterConfig(name="wrens")
@@ -145,7 +145,7 @@ def test_without_it_every_verb_ends_with_one_line(
     assert (done.exit_code, done.stdout, told) == (1, "", [f"error: {line}"])
 
 
-@pytest.mark.usefixtures("without_reader", "small_package")
+@pytest.mark.usefixtures("small_package")
 def test_register_says_so_keeps_nothing_and_can_be_repeated(sign_in: SignIn, line: str, workspace: Workspace):
     def call() -> Any:
         return register(RegisterConfig(name="robins"), workspace=workspace, params={"seed": 0}, on_event=ignore)
@@ -158,7 +158,7 @@ def test_register_says_so_keeps_nothing_and_can_be_repeated(sign_in: SignIn, lin
     assert call().version == 1
 
 
-@pytest.mark.usefixtures("without_reader", "small_package")
+@pytest.mark.usefixtures("small_package")
 def test_sync_says_so_once_and_what_is_kept_stays_kept(sign_in: SignIn, line: str, here: Workspace):
     for name in ("auks", "cranes"):
         keep(Trained(here, name, "challenger", {"seed": "0"}))

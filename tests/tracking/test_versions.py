@@ -13,7 +13,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.tracking.promotion_lock import promoting
 from protoquant.tracking.store import Store, open_store
 from protoquant.tracking.versions import Named, _links, describe, list_versions
-from tests.tracking.made import Made, add, files_of
+from tests.builders.versions import Made, add, files_of
 
 GATES = "gates: {export: false, lock: false}\n"
 

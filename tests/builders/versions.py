@@ -1,25 +1,19 @@
 """Versions in a registry, made fast: true bundles of two classes whose answers, codes and weights a test chooses."""
 
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from mlflow.entities import LoggedModelOutput
 
-from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.core.artifacts import artifact_digest, writing
-from protoquant.features.spec import BackboneSpec
-from protoquant.head.bundle import KIND, Bundle
-from protoquant.head.provenance import COLUMNS
-from protoquant.head.reference import BINS, Reference
+from protoquant.core.artifacts import artifact_digest
 from protoquant.tracking.gates_config import GatesConfig
 from protoquant.tracking.registry import create_version, point_alias
 from protoquant.tracking.store import Store, experiment_id
+from tests.builders.bundles import bundle, nearest, write_bundle
+from tests.builders.references import reference
 
 CLASSES = ("wren", "robin")
 N = 40
@@ -37,59 +31,34 @@ class Made:
     dead_share: float = 0.1
     images: str = IMAGES
     reference: bool = True
-    first: str = "image"
+    first: str = "first"
     metrics: dict[str, float] = field(default_factory=lambda: {"evaluate.validation.stability.prediction.value": 0.9})
 
     def write(self, out: Path) -> str:
         """Write the bundle; returns its digest."""
         head = torch.tensor(self.weights)
         used = (head > 0).any(dim=0).nonzero().flatten().tolist()
-        patches = [(code, rank, f"{code}.png", 0, 0, 0, self.cosine - rank / 10) for code in used for rank in range(2)]
-        bundle = Bundle(
-            codebook=Codebook(torch.eye(3, 4), FeatureNorm("l2")),
-            head=head,
-            temperature=0.1,
+        labels = np.arange(N) % 2
+        said = reference(
+            used,
+            np.where(np.arange(N) < self.wrong, 1 - labels, labels),
+            labels,
+            ids=[f"{self.first}/{number:03d}.png" for number in range(N)],
+            probability=0.9,
+            logit=3.0,
+            below=0.5,
+            health={"dead_share": self.dead_share},
+        )
+        made = bundle(
+            torch.eye(3, 4),
+            head,
             classes=CLASSES,
             grid=(2, 2),
-            backbone=spec(),
-            params={},
-            provenance=pd.DataFrame(patches, columns=list(COLUMNS)).astype(COLUMNS),
+            patches=nearest(used, [[(f"{code}.png", 0, 0)] * 2 for code in used], self.cosine),
             metrics={"validation": {"top1": 1 - self.wrong / N}},
-            reference=self._reference(tuple(used)) if self.reference else None,
+            measured=said if self.reference else None,
         )
-        with writing(out, KIND, {"images/validation": self.images}) as folder:
-            bundle.save(folder, pd.DataFrame({"selected": [1]}))
-        return artifact_digest(out)
-
-    def _reference(self, used: tuple[int, ...]) -> Reference:
-        label = np.arange(N) % 2
-        predicted = np.where(np.arange(N) < self.wrong, 1 - label, label)
-        names = [f"{self.first}-{number:02d}.png" for number in range(N)]
-        answers = pd.DataFrame(
-            {"image_id": names, "label": label, "predicted": predicted, "probability": 0.9, "logit": 3.0}
-        )
-        counts = np.ones((len(used), BINS), dtype=np.int64)
-        return Reference(
-            answers, used, {"train": counts, "validation": counts.copy()}, 0.5, {"dead_share": self.dead_share}
-        )
-
-
-@cache
-def spec() -> BackboneSpec:
-    """What an artifact says of a small backbone; its weights are nowhere, and nobody asks for them."""
-    import tempfile
-
-    import timm
-    from safetensors.torch import save_file
-
-    from protoquant.features.backbone import Backbone
-    from protoquant.features.config import ExtractConfig
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "own.safetensors"
-        save_file(timm.create_model("test_convnext").state_dict(), file)
-        given = ExtractConfig(backbone="test_convnext", weights="file", weights_file=str(file))
-        return Backbone.load(given, "cpu").spec
+        return artifact_digest(write_bundle(out, made, inputs={"images/validation": self.images}))
 
 
 def add(store: Store, folder: Path, made: Made | None = None, *, name: str = "birds", **tags: str) -> int:

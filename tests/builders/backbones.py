@@ -1,7 +1,8 @@
-"""Small timm models for the tests, each of another shape of features, and their random weights."""
+"""Small timm models, each of another shape of features, and their random weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -10,11 +11,12 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
+from protoquant.features.backbone import Backbone
 from protoquant.features.config import ExtractConfig
+from tests.builders.specs import HALF
 
 
 def _cfg():
-    half = (0.5, 0.5, 0.5)
     return {
         "url": "",
         "num_classes": 10,
@@ -22,8 +24,8 @@ def _cfg():
         "fixed_input_size": True,
         "crop_pct": 0.875,
         "interpolation": "bicubic",
-        "mean": half,
-        "std": half,
+        "mean": HALF,
+        "std": HALF,
     }
 
 
@@ -42,6 +44,20 @@ def tiny_reg_vit(pretrained=False, **kwargs):
     return build_model_with_cfg(VisionTransformer, "tiny_reg_vit", pretrained, **(shape | kwargs))
 
 
+def write_weights(folder: Path, name: str = "test_convnext", *, seed: int = 0, **options: Any) -> Path:
+    """Random weights, the same for a seed, in a file named like the model."""
+    torch.manual_seed(seed)
+    file = folder / f"{name}.safetensors"
+    save_file(timm.create_model(name, **options).state_dict(), file)
+    return file
+
+
+def load_backbone(folder: Path, name: str = "test_convnext", **values: Any) -> Backbone:
+    """A model with random weights in a file of the folder."""
+    weights = write_weights(folder, name)
+    return Backbone.load(ExtractConfig(backbone=name, weights="file", weights_file=str(weights), **values), "cpu")
+
+
 @dataclass(frozen=True)
 class Case:
     """A model and what its features must look like."""
@@ -56,9 +72,7 @@ class Case:
     def config(self, folder: Path, **changes) -> ExtractConfig:
         """Write random weights and name them in a params section."""
         options = {"img_size": self.size} if self.size and ("vit" in self.name or "swin" in self.name) else {}
-        torch.manual_seed(0)
-        file = folder / f"{self.name}.safetensors"
-        save_file(timm.create_model(self.name, **options).state_dict(), file)
+        file = write_weights(folder, self.name, **options)
         values = {"backbone": self.name, "weights": "file", "weights_file": str(file), "input_size": self.size}
         return ExtractConfig(**(values | changes))
 

@@ -1,0 +1,21 @@
+"""What an artifact says of the backbone that made its features; no weights are behind it."""
+
+from protoquant.features.preprocessing import Mode, Preprocessing
+from protoquant.features.spec import BackboneSpec, WeightsSpec
+
+HALF = (0.5, 0.5, 0.5)
+DIGEST = "a" * 64
+
+
+def preprocessing(
+    crop: tuple[int, int] = (64, 64), resize: tuple[int, int] | None = None, mode: Mode = "squash"
+) -> Preprocessing:
+    """A view of (height, width) pixels; it is of the whole image where no resize is given."""
+    return Preprocessing(resize or crop, crop, mode, "bicubic", HALF, HALF)
+
+
+def spec(
+    name: str = "test_convnext", *, digest: str = DIGEST, file: str | None = None, view: Preprocessing | None = None
+) -> BackboneSpec:
+    """A backbone whose weights are packaged, or in a file where one is named."""
+    return BackboneSpec(name, WeightsSpec("file" if file else "packaged", digest, file), view or preprocessing())
