@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from protoquant.codebook.rest import Rest
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError, DataError, UsageError
+from protoquant.features.backbone import Backbone
+from protoquant.features.config import ExtractConfig
 from protoquant.head.bundle import KIND, Bundle
 from protoquant.head.head import head_logits
 from protoquant.head.presence import presence
@@ -88,6 +90,26 @@ def test_maps_boxes_and_patches(model) -> None:
         ]
     plain = found.to_dict()
     assert plain["contributions"][0]["similarity"] == found.contributions[0].similarity.tolist()
+
+
+def test_cells_of_a_grid_that_is_not_square_are_where_the_codes_were_taken_from(tmp_path) -> None:
+    """Code i is the patch in cell i of the picture, counted along rows of three."""
+    load_backbone(tmp_path)
+    weights = str(tmp_path / "test_convnext.safetensors")
+    config = ExtractConfig(backbone="test_convnext", weights="file", weights_file=weights, input_size=(64, 96))
+    backbone = Backbone.load(config, "cpu")
+    wide = Model(bundle_of(backbone, picture(7)), backbone)
+    assert wide.bundle.grid == (2, 3)
+    for label in range(3):
+        found, (answer,) = wide.explain(picture(7), label), wide.answer([picture(7)], label=label)
+        for part in found.contributions:
+            assert part.cell == divmod(part.code, 3)
+            assert part.presence.shape == part.similarity.shape == (2, 3)
+            assert part.presence[part.cell] == pytest.approx(part.score)
+            assert part.similarity[part.cell] == pytest.approx(1.0, abs=1e-5)
+        assert {part.prototype: part.cell for part in answer.contributions} == {
+            part.code: part.cell for part in found.contributions
+        }
 
 
 def test_boxes_are_in_pixels_of_the_file_though_decoded_at_a_fraction(model, tmp_path) -> None:

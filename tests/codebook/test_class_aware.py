@@ -65,6 +65,13 @@ def test_typical_tokens_are_those_with_most_evidence_worked_by_hand():
     assert typical_tokens(source, torch.tensor([0]), 1, probe, share=0.1, batch=9).tolist() == [[0.0, 9.0]]
 
 
+def test_evidence_is_the_logarithm_of_the_chance_of_the_class():
+    """A logit counts beside those of other classes; chances too small to tell apart still differ in their logarithm."""
+    source = TensorSource(torch.tensor([[[5.0, 9.0], [1.0, 0.0]], [[0.0, 300.0], [0.0, 200.0]]]), torch.zeros(2))
+    found = typical_tokens(source, torch.tensor([0, 1]), 0, probe_of(torch.eye(2)), share=0.5, batch=9)
+    assert found.tolist() == [[1.0, 0.0], [0.0, 200.0]]
+
+
 def test_background_makes_no_codes_when_seeding_looks_at_typical_tokens():
     """Two cells of each image show its class, two a background that all share and no class has evidence for."""
     own = torch.eye(6)[torch.tensor([[0, 1], [2, 3]])].repeat(5, 1, 1)

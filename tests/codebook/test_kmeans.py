@@ -39,6 +39,11 @@ def fit(units, codes, *, norm=L2, metric="cosine", epochs=30, batch=10_000, upda
     )
 
 
+def turned(*degrees):
+    angles = torch.deg2rad(torch.tensor(degrees))
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
 def error(units, codes):
     return float((1 - nearest(units, codes, "cosine")[1]).double().mean())
 
@@ -184,6 +189,21 @@ def test_the_passes_stop_at_the_tolerance():
     assert len(few) <= len(many) <= 30
     before, after = (epoch.usage.health().quantization_error for epoch in few[-2:])
     assert before - after <= 0.01 * after
+
+
+def test_the_passes_go_on_while_codes_are_revived():
+    """Three codes far from all tokens: a pass moves one to the token at 80 degrees, the next one to that at 0."""
+    passes = fit(turned(0, 40, 80), turned(-90, -90, -90), tolerance=1e9)
+    assert [epoch.revived for epoch in passes] == [1, 1, 0]
+    assert torch.allclose(passes[-1].codes, turned(40, 80, 0), atol=1e-6)
+
+
+def test_a_revived_code_brings_no_weight_into_the_next_pass():
+    """The dead code takes the place of the token at 90 degrees, and is then the direction of the tokens it has."""
+    passes = fit(turned(0, 10, 80, 90), turned(0, -120), epochs=2, update="batch")
+    assert [epoch.revived for epoch in passes] == [1, 0]
+    assert torch.allclose(passes[0].codes[1], turned(90)[0], atol=1e-6)
+    assert torch.allclose(passes[1].codes[1], turned(85)[0], atol=1e-6)
 
 
 def test_the_batch_changes_rounding_alone_when_codes_move_once_a_pass():

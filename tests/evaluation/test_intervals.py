@@ -11,15 +11,17 @@ from protoquant.evaluation.intervals import estimate, macro_of, mean_of
 CONFIG = EvaluateConfig(resamples=500)
 
 
-def test_mean_interval_equals_a_plain_bootstrap() -> None:
+@pytest.mark.parametrize("level", [0.95, 0.5])
+def test_mean_interval_equals_a_plain_bootstrap(level: float) -> None:
     values = np.array([1.0] * 70 + [0.0] * 30)
-    found = estimate(mean_of(values), 100, CONFIG.model_copy(update={"resamples": 4000}), numpy_generator(0, "a"))
+    config = CONFIG.model_copy(update={"resamples": 4000, "level": level})
+    found = estimate(mean_of(values), 100, config, numpy_generator(0, "a"))
     rng = np.random.default_rng(1)
     means = [values[rng.integers(0, 100, 100)].mean() for _ in range(4000)]
     assert found.value == pytest.approx(0.7)
     assert found.n == 100
-    assert found.low == pytest.approx(np.quantile(means, 0.025), abs=0.011)
-    assert found.high == pytest.approx(np.quantile(means, 0.975), abs=0.011)
+    assert found.low == pytest.approx(np.quantile(means, 0.5 - level / 2), abs=0.011)
+    assert found.high == pytest.approx(np.quantile(means, 0.5 + level / 2), abs=0.011)
 
 
 @pytest.mark.parametrize("kind", ["percentile", "bca"])

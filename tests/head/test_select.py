@@ -32,6 +32,7 @@ def head(nonzeros: int, top1: float, prototypes: int = 5, temperature: float = 0
         pytest.param([(10, 0.80), (20, 0.89), (30, 0.90)], 1.0, None, 0, id="any accuracy: the sparsest"),
         pytest.param([(0, 0.95), (20, 0.89)], 0.01, None, 1, id="an empty head never counts"),
         pytest.param([(30, 0.90), (20, 0.90)], 0.01, None, 1, id="order does not matter"),
+        pytest.param([(21, 0.90, 8), (20, 0.90, 9)], 0.01, None, 1, id="fewer weights before fewer prototypes"),
         pytest.param([(20, 0.90, 9), (20, 0.90, 8)], 0.01, None, 1, id="then fewer prototypes"),
         pytest.param([(20, 0.895, 8), (20, 0.90, 8)], 0.01, None, 1, id="then the more accurate"),
         pytest.param([(20, 0.90, 8), (20, 0.90, 8)], 0.01, None, 0, id="then the first"),

@@ -133,6 +133,22 @@ def test_refit_one_shot_from_any_start_is_the_optimum_on_what_is_left() -> None:
     torch.testing.assert_close(found.head, exact, atol=0.05, rtol=0.02)
 
 
+@pytest.mark.parametrize("unit", ["prototype", "entry"])
+def test_each_step_ranks_what_the_step_before_left(unit) -> None:
+    """Codes 0 and 1 are twins that share a weight: once one of them has gone, the other is worth more than code 2."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 2
+    own, dim = (labels == 0).float(), 0.2 * torch.rand(40, generator=generator)
+    scores = torch.stack([own, own, dim + 0.2 * own, 1 - own], dim=1)
+    seen = {"train": Evidence(scores, labels), "validation": Evidence(scores, labels)}
+    head = torch.tensor([[1.0, 0.9, 1.5, 0.0], [0.0, 0.0, 0.0, 3.0]])
+    begin = Start(head, torch.eye(4), 0.01, Limits(1e-4, 2000), lambda kept, rest: seen)
+    steps = PrunePlan(unit=unit, criterion="magnitude", schedule="manual", ratios=(0.25, 0.5))
+    at_once = PrunePlan(unit=unit, criterion="magnitude", end=0.5)
+    kept = [(prune(plan, begin, ignore).head > 0).any(dim=0).nonzero().flatten().tolist() for plan in (steps, at_once)]
+    assert kept == [[0, 3], [2, 3]]
+
+
 @pytest.mark.parametrize(("policy", "work"), [("none", [0, 0]), ("last", [0, 1]), ("each", [1, 1])])
 def test_fine_tuning_happens_where_the_plan_says(policy, work) -> None:
     found = prune(PrunePlan(schedule="manual", ratios=(0.2, 0.5), finetune=policy), start(), ignore)
