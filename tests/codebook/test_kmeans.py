@@ -212,6 +212,23 @@ def test_the_batch_changes_rounding_alone_when_codes_move_once_a_pass():
     assert torch.allclose(fit(units, start, batch=13)[-1].codes, fit(units, start)[-1].codes, atol=1e-5)
 
 
+def test_batches_move_codes_as_a_plain_loop_does():
+    """What a code has learned in a pass weighs as much as one of its batches in the next."""
+    vectors, start = 3.0 + torch.randn(48, 3, generator=torch.Generator().manual_seed(2)), torch.eye(3) * 3.0
+    found = fit(vectors, start, norm=FeatureNorm("none"), metric="euclidean", epochs=3, batch=20, update="batch")
+    assert [epoch.revived for epoch in found] == [0, 0, 0]
+    codes, counts, generator = start.clone(), torch.zeros(3), torch.Generator().manual_seed(0)
+    for epoch in found:
+        sums, weights, counts = codes * counts[:, None] / 3, counts / 3, torch.zeros(3)
+        for batch in vectors[torch.randperm(48, generator=generator)].split(20):
+            for vector, code in zip(batch, torch.cdist(batch, codes).argmin(dim=1).tolist(), strict=True):
+                sums[code] += vector
+                weights[code] += 1
+                counts[code] += 1
+            codes = sums / weights[:, None]
+        assert torch.allclose(epoch.codes, codes, atol=1e-4)
+
+
 def test_the_seed_orders_the_batches():
     units = groups()
     start = unit_rows(8, 12, 5)

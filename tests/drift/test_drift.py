@@ -18,9 +18,12 @@ from protoquant.drift.measure import measure
 from protoquant.drift.numbers import Verdict
 from protoquant.drift.page import render
 from protoquant.drift.pictures import Pair, pictures
+from protoquant.features.backbone import Backbone
+from protoquant.features.config import ExtractConfig
 from protoquant.head.presence import presence
 from protoquant.model import Model
 from tests.drift.tiny import CLASSES, TEMPERATURE, draw, histograms, make_bundle, picture
+from tests.tiny import bundle_of, load_backbone
 
 EVIL = ("<script>alert(1)</script>", 'a"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} & co")
 
@@ -81,6 +84,17 @@ def test_counts_are_those_of_the_presence_of_every_image(model, plain):
         best = int(seen.scores[:, code].argmax())
         assert nearest.score == pytest.approx(float(seen.scores[best, code]), abs=1e-5)
         assert nearest.image in names
+
+
+def test_cells_are_counted_along_the_rows_of_a_grid_that_is_not_square(tmp_path):
+    """Code i is the patch in cell i of the one picture, which is seen in two rows of three."""
+    load_backbone(tmp_path)
+    weights = str(tmp_path / "test_convnext.safetensors")
+    config = ExtractConfig(backbone="test_convnext", weights="file", weights_file=weights, input_size=(64, 96))
+    backbone = Backbone.load(config, "cpu")
+    picture(7).save(tmp_path / "a.png")
+    found = look(Model(bundle_of(backbone, np.asarray(picture(7))), backbone), tmp_path, ["a.png"])
+    assert [nearest.cell for nearest in found.nearest] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
 
 
 def test_the_batch_does_not_matter_and_bad_images_are_set_aside(model, plain, tmp_path, monkeypatch):
