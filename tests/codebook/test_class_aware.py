@@ -52,6 +52,7 @@ def test_the_error_of_the_history_never_rises():
     errors = [health.quantization_error for health in codes_of(random_source(60, 8), size=4).history]
     assert len(errors) > 2
     assert all(after <= before + 1e-7 for before, after in itertools.pairwise(errors))
+    assert errors[-1] < errors[0]
 
 
 def test_typical_tokens_are_those_with_most_evidence_worked_by_hand():

@@ -191,6 +191,15 @@ def test_the_passes_stop_at_the_tolerance():
     assert before - after <= 0.01 * after
 
 
+def test_the_tolerance_is_a_share_of_the_error():
+    vectors = 3.0 + torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    passes = [
+        len(fit(scale * vectors, scale * vectors[:6], norm=FeatureNorm("none"), metric="euclidean", tolerance=0.02))
+        for scale in (0.125, 1.0, 128.0)
+    ]
+    assert passes[0] == passes[1] == passes[2] < 30
+
+
 def test_the_passes_go_on_while_codes_are_revived():
     """Three codes far from all tokens: a pass moves one to the token at 80 degrees, the next one to that at 0."""
     passes = fit(turned(0, 40, 80), turned(-90, -90, -90), tolerance=1e9)
