@@ -3,6 +3,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -129,6 +130,22 @@ def test_what_is_no_image_is_named(model, tmp_path) -> None:
         model.predict([3])
 
 
+def test_what_is_no_image_is_named_by_its_place_among_all(model, monkeypatch) -> None:
+    monkeypatch.setattr("protoquant.model.BATCH", 2)
+    for ask in (model.predict, model.answer):
+        with pytest.raises(DataError, match="image 3: expected a uint8 array"):
+            ask([picture(0), picture(1), picture(2), np.zeros((4, 4))])
+
+
+def test_the_nearest_training_patch_comes_first(model) -> None:
+    """Whatever the order of the rows."""
+    nearest = model.bundle.provenance
+    second = nearest.assign(rank=1, image_id="train/b.png")
+    turned = Model(replace(model.bundle, provenance=pd.concat([second, nearest])), model.backbone)
+    for part in turned.explain(picture(3)).contributions:
+        assert [(patch.rank, patch.image_id) for patch in part.patches] == [(0, "train/a.png"), (1, "train/b.png")]
+
+
 def test_wrong_use_is_named(model) -> None:
     with pytest.raises(UsageError, match=r"write predict\(\[image\]\)"):
         model.predict(picture(0))
@@ -158,8 +175,6 @@ def test_loading_and_predicting_change_nothing(path, model) -> None:
 
 def test_rest_codes_compete_in_every_answer(path, tmp_path) -> None:
     """A bundle in which one unused code became a rest code says what the whole bundle says, also in an account."""
-    import pandas as pd
-
     bundle = Bundle.open(path)
     rest = Rest(bundle.codebook.codes[5:], torch.zeros(1))
     sink = replace(bundle, codebook=bundle.codebook.only(torch.arange(5), rest), head=bundle.head[:, :5].clone())

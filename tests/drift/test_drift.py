@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.core.events import MessageEvent, ignore
 from protoquant.drift.account import account
 from protoquant.drift.drift import drift
-from protoquant.drift.measure import measure
+from protoquant.drift.measure import _Tally, measure
 from protoquant.drift.numbers import Verdict
 from protoquant.drift.page import render
 from protoquant.drift.pictures import Pair, pictures
@@ -95,6 +96,22 @@ def test_cells_are_counted_along_the_rows_of_a_grid_that_is_not_square(tmp_path)
     picture(7).save(tmp_path / "a.png")
     found = look(Model(bundle_of(backbone, np.asarray(picture(7))), backbone), tmp_path, ["a.png"])
     assert [nearest.cell for nearest in found.nearest] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+
+
+def test_the_model_abstains_below_its_threshold_and_not_at_it(model, tmp_path):
+    picture(3).save(tmp_path / "a.png")
+    (answer,) = model.answer([tmp_path / "a.png"])
+    for below, abstentions in ((answer.logit, 0), (answer.logit + 0.01, 1)):
+        reference = replace(model.bundle.reference, abstain_below=below)
+        changed = Model(replace(model.bundle, reference=reference), model.backbone)
+        assert look(changed, tmp_path, ["a.png"]).abstentions == abstentions
+
+
+def test_of_images_that_show_a_part_alike_the_first_is_kept():
+    tally, cells = _Tally(torch.tensor([0]), 2), torch.tensor([[4], [5]])
+    for names in ("ab", "cd"):
+        tally.add([SimpleNamespace(name=name) for name in names], torch.tensor([[0.5], [0.5]]), cells, 3)
+    assert [(nearest.image, nearest.cell) for nearest in tally.nearest] == [("a", (1, 1))]
 
 
 def test_the_batch_does_not_matter_and_bad_images_are_set_aside(model, plain, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from protoquant.core.errors import DataError
 from protoquant.core.seeding import numpy_generator
@@ -22,6 +23,17 @@ def test_mean_interval_equals_a_plain_bootstrap(level: float) -> None:
     assert found.n == 100
     assert found.low == pytest.approx(np.quantile(means, 0.5 - level / 2), abs=0.011)
     assert found.high == pytest.approx(np.quantile(means, 0.5 + level / 2), abs=0.011)
+
+
+@pytest.mark.parametrize(("kind", "method"), [("percentile", "percentile"), ("bca", "BCa")])
+def test_the_kind_of_interval_is_that_of_scipy(kind: str, method: str) -> None:
+    """Of skewed values, where the two kinds lie apart."""
+    values = np.arange(1.0, 21.0) ** 4
+    config = EvaluateConfig.model_validate({"interval": kind, "resamples": 300})
+    found = estimate(mean_of(values), 20, config, numpy_generator(3, "x"))
+    rng = numpy_generator(3, "x")
+    oracle = stats.bootstrap((values,), np.mean, n_resamples=300, method=method, rng=rng).confidence_interval
+    assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high))
 
 
 @pytest.mark.parametrize("kind", ["percentile", "bca"])
