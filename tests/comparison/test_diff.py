@@ -86,6 +86,22 @@ def test_what_moved_farthest_comes_first_and_what_is_kept_last() -> None:
     assert found == [("moved", 1), ("moved", 0), ("kept", 2)]
 
 
+def test_of_lost_and_of_new_prototypes_the_heaviest_comes_first() -> None:
+    few, many = made(turned(0), HEAD[:, :1]), made(turned(0, 90, 200), HEAD)
+    assert [each.before.code for each in compare(many, few).prototypes if each.verdict == "lost"] == [2, 1]
+    assert [each.after.code for each in compare(few, many).prototypes if each.verdict == "new"] == [2, 1]
+
+
+def test_the_class_that_lost_the_largest_share_comes_first() -> None:
+    """One of one image counts more than two of four."""
+    labels = (0, 0, 0, 0, 1)
+    before, after = (
+        made(turned(0, 90, 200), HEAD, answers, labels=labels) for answers in ((0, 0, 0, 0, 1), (0, 0, 1, 1, 0))
+    )
+    assert [each.name for each in compare(before, after).classes] == ["wren", "owl", "kite"]
+    assert [each.name for each in compare(after, before).classes] == ["kite", "owl", "wren"]
+
+
 def test_a_change_whose_interval_touches_zero_is_not_clear() -> None:
     assert not Number("accuracy", "share", 0.5, 0.6, 0.0, 0.2).clear
     assert not Number("accuracy", "share", 0.6, 0.5, -0.2, 0.0).clear

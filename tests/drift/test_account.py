@@ -3,7 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from protoquant.drift.account import Abstaining, Account
+from protoquant.drift.account import Abstaining, Account, _users
 from protoquant.drift.numbers import compare
 from tests.drift.tables import counts
 
@@ -32,3 +32,7 @@ def test_where_the_model_abstains_more_the_mix_of_its_classes_says_nothing() -> 
     assert not replace(ACCOUNT, abstaining=Abstaining(1.0, 0.1, 0.5, 1e-6)).other_mix
     assert replace(ACCOUNT, abstaining=Abstaining(1.0, 0.5, 0.1, 1e-6)).other_mix
     assert not replace(ACCOUNT, mix=(0.5, 0.2)).other_mix
+
+
+def test_the_class_that_weighs_a_part_most_comes_first() -> None:
+    assert _users([0.5, 2.0, 0.0, 2.0]) == (1, 3, 0)

@@ -13,10 +13,10 @@ from protoquant.cli.main import app
 from protoquant.core.artifacts import artifact_digest, open_artifact, read_json
 from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.core.events import MessageEvent, ignore
-from protoquant.drift.account import account
+from protoquant.drift.account import Abstaining, account
 from protoquant.drift.drift import drift
 from protoquant.drift.measure import _Tally, measure
-from protoquant.drift.numbers import Verdict
+from protoquant.drift.numbers import Verdict, share_test
 from protoquant.drift.page import render
 from protoquant.drift.pictures import Pair, pictures
 from protoquant.features.backbone import Backbone
@@ -112,6 +112,20 @@ def test_of_images_that_show_a_part_alike_the_first_is_kept():
     for names in ("ab", "cd"):
         tally.add([SimpleNamespace(name=name) for name in names], torch.tensor([[0.5], [0.5]]), cells, 3)
     assert [(nearest.image, nearest.cell) for nearest in tally.nearest] == [("a", (1, 1))]
+
+
+def test_the_answers_are_held_against_those_of_validation(model, plain):
+    """Five new images against forty of validation, which lie above the threshold, at it and below it."""
+    below = model.bundle.abstain_below
+    held = model.bundle.reference.answers.assign(logit=[below + 1.0] * 20 + [below] * 15 + [below - 1.0] * 5)
+    bundle = replace(model.bundle, reference=replace(model.bundle.reference, answers=held))
+    measured = look(model, plain / "grey", names_of(plain / "grey")[:5])
+    found = account(bundle, measured)
+    p_value = share_test(measured.abstentions, 5, 5, 40)
+    assert found.abstaining == Abstaining(below, 5 / 40, measured.abstentions / 5, p_value)
+    predicted = np.bincount(held["predicted"], minlength=3)
+    assert predicted.tolist() != np.bincount(held["label"], minlength=3).tolist()
+    assert {one.label: one.validation for one in found.classes} == dict(enumerate(predicted / 40))
 
 
 def test_the_batch_does_not_matter_and_bad_images_are_set_aside(model, plain, tmp_path, monkeypatch):
