@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -90,6 +91,23 @@ def test_maps_boxes_and_patches(model) -> None:
     assert plain["contributions"][0]["similarity"] == found.contributions[0].similarity.tolist()
 
 
+def test_cells_of_a_grid_that_is_not_square_are_where_the_codes_were_taken_from(tmp_path) -> None:
+    """Code i is the patch in cell i of the picture, counted along rows of three."""
+    backbone = load_backbone(tmp_path, input_size=(64, 96))
+    wide = Model(bundle_of(backbone, picture(7)), backbone)
+    assert wide.bundle.grid == (2, 3)
+    for label in range(3):
+        found, (answer,) = wide.explain(pixels(7), label), wide.answer([pixels(7)], label=label)
+        for part in found.contributions:
+            assert part.cell == divmod(part.code, 3)
+            assert part.presence.shape == part.similarity.shape == (2, 3)
+            assert part.presence[part.cell] == pytest.approx(part.score)
+            assert part.similarity[part.cell] == pytest.approx(1.0, abs=1e-5)
+        assert {part.prototype: part.cell for part in answer.contributions} == {
+            part.code: part.cell for part in found.contributions
+        }
+
+
 def test_boxes_are_in_pixels_of_the_file_though_decoded_at_a_fraction(model, tmp_path) -> None:
     picture(5, 1600, 1200).save(tmp_path / "large.jpg", quality=95)
     found = model.explain(tmp_path / "large.jpg")
@@ -105,6 +123,22 @@ def test_what_is_no_image_is_named(model, tmp_path) -> None:
         model.predict([pixels(0), np.zeros((4, 4))])
     with pytest.raises(DataError, match="image 0: expected a path, bytes, a PIL image or a uint8 array, got int"):
         model.predict([3])
+
+
+def test_what_is_no_image_is_named_by_its_place_among_all(model, monkeypatch) -> None:
+    monkeypatch.setattr("protoquant.model.BATCH", 2)
+    for ask in (model.predict, model.answer):
+        with pytest.raises(DataError, match="image 3: expected a uint8 array"):
+            ask([pixels(0), pixels(1), pixels(2), np.zeros((4, 4))])
+
+
+def test_the_nearest_training_patch_comes_first(model) -> None:
+    """Whatever the order of the rows."""
+    nearest = model.bundle.provenance
+    second = nearest.assign(rank=1, image_id="train/b.png")
+    turned = Model(replace(model.bundle, provenance=pd.concat([second, nearest])), model.backbone)
+    for part in turned.explain(pixels(3)).contributions:
+        assert [(patch.rank, patch.image_id) for patch in part.patches] == [(0, "train/a.png"), (1, "train/b.png")]
 
 
 def test_wrong_use_is_named(model) -> None:

@@ -47,6 +47,7 @@ def test_the_error_of_the_history_never_rises():
     errors = [health.quantization_error for health in codes_of(random_source(60, 8), size=4).history]
     assert len(errors) > 2
     assert all(after <= before + 1e-7 for before, after in itertools.pairwise(errors))
+    assert errors[-1] < errors[0]
 
 
 def test_typical_tokens_are_those_with_most_evidence_worked_by_hand():
@@ -58,6 +59,13 @@ def test_typical_tokens_are_those_with_most_evidence_worked_by_hand():
         found = typical_tokens(source, torch.tensor([0, 1]), 0, probe, share=2 / 3, batch=batch)
         assert found.tolist() == [[5.0, 0.0], [1.0, 1.0], [2.0, 1.0], [9.0, 0.0]]
     assert typical_tokens(source, torch.tensor([0]), 1, probe, share=0.1, batch=9).tolist() == [[0.0, 9.0]]
+
+
+def test_evidence_is_the_logarithm_of_the_chance_of_the_class():
+    """A logit counts beside those of other classes; chances too small to tell apart still differ in their logarithm."""
+    source = TensorSource(torch.tensor([[[5.0, 9.0], [1.0, 0.0]], [[0.0, 300.0], [0.0, 200.0]]]), torch.zeros(2))
+    found = typical_tokens(source, torch.tensor([0, 1]), 0, plain_probe(torch.eye(2)), share=0.5, batch=9)
+    assert found.tolist() == [[1.0, 0.0], [0.0, 200.0]]
 
 
 def test_background_makes_no_codes_when_seeding_looks_at_typical_tokens():

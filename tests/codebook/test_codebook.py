@@ -47,6 +47,12 @@ def test_ties_go_to_the_lower_index_and_zero_tokens_to_code_0():
     assert found.similarities[0, 2] == 0.0
 
 
+def test_some_of_the_codes_keep_their_classes_in_the_order_given(codebook):
+    some = codebook.only(torch.tensor([6, 2, 0]))
+    assert torch.equal(some.codes, codebook.codes[[6, 2, 0]])
+    assert (some.class_of_code, some.norm, some.rest) == ((2, 1, 0), codebook.norm, None)
+
+
 @pytest.mark.parametrize("norm", [FeatureNorm("l2"), FeatureNorm("center_l2", 0.2 * torch.ones(8))])
 def test_assignment_equals_brute_force(norm):
     tokens, codes = random_tokens(3, 4, 8), unit_rows(11, 8)

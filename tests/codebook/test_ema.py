@@ -113,6 +113,15 @@ def test_dead_codes_are_revived_until_the_last_epochs(metric):
     assert fit(tokens, codes, metric=metric, epochs=5)[-1].usage.health().dead_share == pytest.approx(0.6)
 
 
+def test_a_revived_code_begins_again_as_the_mean_of_one_token():
+    state = EmaState(torch.eye(2), torch.tensor([3.0, 0.01]), torch.tensor([[3.0, 0.0], [0.0, 0.01]]))
+    moved = state.moved(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([1]))
+    assert moved.counts.tolist() == [3.0, 1.0]
+    assert torch.equal(moved.sums, torch.tensor([[3.0, 0.0], [0.6, 0.8]]))
+    assert torch.equal(moved.codes, moved.sums / moved.counts[:, None])
+    assert state.counts.tolist() == pytest.approx([3.0, 0.01])
+
+
 def test_a_code_whose_mean_fades_to_nothing_stays_where_it_was():
     codes = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     state = EmaState.start(codes, "cosine")

@@ -47,6 +47,17 @@ def test_the_accuracy_is_that_of_maps_built_token_by_token(name, metric):
 
 
 @pytest.mark.parametrize("name", NORMS)
+def test_a_scaled_code_is_as_long_as_the_projection_of_its_token(name):
+    source, norm, head = case(name)
+    codes = torch.nn.functional.normalize(draw(6, 8, seed=1), dim=1)
+    vectors = norm.apply(source.values)
+    own = codes[nearest(vectors.flatten(0, 1), codes, "cosine")[0]].reshape(vectors.shape)
+    own = own * (own * vectors).sum(dim=2, keepdim=True)
+    expected = top1(head.logits(norm.undo(own, source.values)), source.labels)
+    assert quantised_top1(source, codes, norm, head, batch=15) == expected
+
+
+@pytest.mark.parametrize("name", NORMS)
 def test_the_mean_is_that_of_the_quantised_tokens(name):
     source, norm, _ = case(name)
     tokens = source.values.clone()

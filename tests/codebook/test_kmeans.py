@@ -39,6 +39,11 @@ def fit(units, codes, *, norm=L2, metric="cosine", epochs=30, batch=10_000, upda
     )
 
 
+def turned(*degrees):
+    angles = torch.deg2rad(torch.tensor(degrees))
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
 def error(units, codes):
     return float((1 - nearest(units, codes, "cosine")[1]).double().mean())
 
@@ -186,10 +191,51 @@ def test_the_passes_stop_at_the_tolerance():
     assert before - after <= 0.01 * after
 
 
+def test_the_tolerance_is_a_share_of_the_error():
+    vectors = 3.0 + torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    passes = [
+        len(fit(scale * vectors, scale * vectors[:6], norm=FeatureNorm("none"), metric="euclidean", tolerance=0.02))
+        for scale in (0.125, 1.0, 128.0)
+    ]
+    assert passes[0] == passes[1] == passes[2] < 30
+
+
+def test_the_passes_go_on_while_codes_are_revived():
+    """Three codes far from all tokens: a pass moves one to the token at 80 degrees, the next one to that at 0."""
+    passes = fit(turned(0, 40, 80), turned(-90, -90, -90), tolerance=1e9)
+    assert [epoch.revived for epoch in passes] == [1, 1, 0]
+    assert torch.allclose(passes[-1].codes, turned(40, 80, 0), atol=1e-6)
+
+
+def test_a_revived_code_brings_no_weight_into_the_next_pass():
+    """The dead code takes the place of the token at 90 degrees, and is then the direction of the tokens it has."""
+    passes = fit(turned(0, 10, 80, 90), turned(0, -120), epochs=2, update="batch")
+    assert [epoch.revived for epoch in passes] == [1, 0]
+    assert torch.allclose(passes[0].codes[1], turned(90)[0], atol=1e-6)
+    assert torch.allclose(passes[1].codes[1], turned(85)[0], atol=1e-6)
+
+
 def test_the_batch_changes_rounding_alone_when_codes_move_once_a_pass():
     units = groups()
     start = kmeans_plus_plus(units, 8, torch.Generator().manual_seed(1))
     assert torch.allclose(fit(units, start, batch=13)[-1].codes, fit(units, start)[-1].codes, atol=1e-5)
+
+
+def test_batches_move_codes_as_a_plain_loop_does():
+    """What a code has learned in a pass weighs as much as one of its batches in the next."""
+    vectors, start = 3.0 + torch.randn(48, 3, generator=torch.Generator().manual_seed(2)), torch.eye(3) * 3.0
+    found = fit(vectors, start, norm=FeatureNorm("none"), metric="euclidean", epochs=3, batch=20, update="batch")
+    assert [epoch.revived for epoch in found] == [0, 0, 0]
+    codes, counts, generator = start.clone(), torch.zeros(3), torch.Generator().manual_seed(0)
+    for epoch in found:
+        sums, weights, counts = codes * counts[:, None] / 3, counts / 3, torch.zeros(3)
+        for batch in vectors[torch.randperm(48, generator=generator)].split(20):
+            for vector, code in zip(batch, torch.cdist(batch, codes).argmin(dim=1).tolist(), strict=True):
+                sums[code] += vector
+                weights[code] += 1
+                counts[code] += 1
+            codes = sums / weights[:, None]
+        assert torch.allclose(epoch.codes, codes, atol=1e-4)
 
 
 def test_the_seed_orders_the_batches():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from protoquant.codebook.probe import LinearProbe, fit_probe, pooled_tokens
+from protoquant.codebook.probe import LinearProbe, fit_probe, pooled_tokens, top1
 from protoquant.codebook.stream import TensorSource
 from protoquant.core.artifacts import save_tensors
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
@@ -45,6 +45,12 @@ def test_the_larger_penalty_wins_a_tie():
     inputs, labels = torch.tensor([[1.0], [-1.0]]).repeat(5, 1), torch.tensor([0, 1]).repeat(5)
     fitted = fit_probe(inputs, labels, inputs, labels, penalties=(0.01, 1.0, 0.1), iterations=50)
     assert (fitted.penalty, fitted.train_top1, fitted.validation_top1) == (1.0, 1.0, 1.0)
+
+
+def test_of_equal_logits_the_lower_class_counts():
+    logits = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0], [3.0, 1.0, 3.0], [0.0, 0.0, 0.0]])
+    assert top1(logits, torch.tensor([0, 1, 0, 0])) == 1.0
+    assert top1(logits, torch.tensor([1, 2, 2, 0])) == 0.25
 
 
 def test_a_constant_dimension_changes_nothing():

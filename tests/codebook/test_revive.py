@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from protoquant.codebook.revive import revive
@@ -35,10 +36,11 @@ def test_a_zero_token_is_never_taken():
     assert torch.equal(codes, CODES)
 
 
-def test_the_scale_of_the_space_changes_no_choice():
+@pytest.mark.parametrize("scale", [1e3, 1e-3])
+def test_the_scale_of_the_space_changes_no_choice(scale):
     dead, errors = torch.tensor([False, False, True, True]), torch.tensor([0.1, 0.4, 0.0, 0.0])
     plain = revive(CODES, dead, errors, WORST)[0]
-    assert torch.allclose(revive(1e3 * CODES, dead, 1e6 * errors, 1e3 * WORST)[0], 1e3 * plain)
+    assert torch.allclose(revive(scale * CODES, dead, scale**2 * errors, scale * WORST)[0] / scale, plain)
 
 
 def test_without_dead_codes_nothing_changes():

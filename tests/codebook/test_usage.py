@@ -12,7 +12,7 @@ COUNTS = st.lists(st.integers(0, 1_000), min_size=1, max_size=20).filter(any).ma
 
 def count(indices, k, similarities=None):
     counter = UsageCounter(k)
-    indices = torch.tensor(indices)
+    indices = torch.tensor(list(indices))
     counter.add(indices, torch.ones(len(indices)) if similarities is None else torch.tensor(similarities))
     return counter
 
@@ -40,6 +40,11 @@ def test_the_top_share_counts_a_tenth_of_the_codes_rounded_up():
     health = count([number // 2 for number in range(40)] + [3, 7, 7], 20).health()
     assert (health.min_usage, health.median_usage, health.max_usage) == (2, 2, 4)
     assert health.top_share == pytest.approx((4 + 3) / 43)
+
+
+@pytest.mark.parametrize(("k", "top"), [(1, 1), (9, 1), (10, 1), (11, 2), (14, 2), (20, 2), (21, 3)])
+def test_a_tenth_of_the_codes_is_never_rounded_down(k, top):
+    assert count(range(k), k).health().top_share == pytest.approx(top / k)
 
 
 @given(COUNTS)

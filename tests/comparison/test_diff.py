@@ -5,6 +5,7 @@ import torch
 
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.comparison.diff import compare
+from protoquant.comparison.numbers import Number
 from protoquant.comparison.words import amount, change, headline, is_clear, setting
 from tests.builders.bundles import answering
 from tests.builders.specs import spec
@@ -78,6 +79,35 @@ def test_weights_follow_their_prototypes_not_their_codes() -> None:
     assert [(each.class_name, each.weight) for each in lost.before.speaks_for] == [("kite", 3.0), ("owl", 0.5)]
     assert (lost.before.image_id, lost.before.seen) == ("train/2.png", 0.25)
     assert headline(diff)[-1] == "Prototypes: of 3 before, 2 kept, 0 moved, 1 lost; 1 new."
+
+
+def test_what_moved_farthest_comes_first_and_what_is_kept_last() -> None:
+    """Moved by 20, by 35 and by 3 degrees."""
+    after = answering(turned(20, 125, 203), HEAD, (0, 0, 1, 2, 2, 0))
+    found = [(each.verdict, each.before.code) for each in compare(first(), after).prototypes]
+    assert found == [("moved", 1), ("moved", 0), ("kept", 2)]
+
+
+def test_of_lost_and_of_new_prototypes_the_heaviest_comes_first() -> None:
+    few, many = answering(turned(0), HEAD[:, :1]), answering(turned(0, 90, 200), HEAD)
+    assert [each.before.code for each in compare(many, few).prototypes if each.verdict == "lost"] == [2, 1]
+    assert [each.after.code for each in compare(few, many).prototypes if each.verdict == "new"] == [2, 1]
+
+
+def test_the_class_that_lost_the_largest_share_comes_first() -> None:
+    """One of one image counts more than two of four."""
+    labels = (0, 0, 0, 0, 1)
+    before, after = (
+        answering(turned(0, 90, 200), HEAD, answers, labels=labels) for answers in ((0, 0, 0, 0, 1), (0, 0, 1, 1, 0))
+    )
+    assert [each.name for each in compare(before, after).classes] == ["wren", "owl", "kite"]
+    assert [each.name for each in compare(after, before).classes] == ["kite", "owl", "wren"]
+
+
+def test_a_change_whose_interval_touches_zero_is_not_clear() -> None:
+    assert not Number("accuracy", "share", 0.5, 0.6, 0.0, 0.2).clear
+    assert not Number("accuracy", "share", 0.6, 0.5, -0.2, 0.0).clear
+    assert Number("accuracy", "share", 0.5, 0.6, 0.01, 0.2).clear
 
 
 def test_settings_that_differ_are_named_by_their_keys() -> None:

@@ -51,6 +51,14 @@ def test_a_prototype_as_near_to_its_neighbours_as_to_its_partner_is_not_the_same
     assert [(pair.before, pair.after, pair.verdict) for pair in alone.pairs] == [(0, 0, "moved")]
 
 
+def test_as_near_to_a_neighbour_as_to_the_partner_is_not_nearer() -> None:
+    codes = np.array([[1.0, 0.0], [0.8, 0.6]])
+    assert match_codes(codes, np.array([[0.8, -0.6]])) == []
+    assert [(i, j, verdict) for i, j, verdict, _ in match_codes(codes[:1], np.array([[0.8, -0.6]]))] == [
+        (0, 0, "moved")
+    ]
+
+
 def test_a_kept_pair_is_not_given_up_for_a_higher_sum() -> None:
     # 0 is 10 degrees from 10; giving 10 away to 40 and 0 to -30 would add up to more.
     found = match_codes(turned(0, 40).double().numpy(), turned(10, -30).double().numpy())
@@ -143,6 +151,14 @@ def test_patches_are_one_where_half_of_the_smaller_lies_in_the_other(cell, alike
     shared = share_patches(before, after)
     assert shared is not None
     assert shared.share.tolist() == ([1.0] if alike else [])
+
+
+def test_shared_patches_are_a_share_of_the_shorter_list() -> None:
+    before = answering(turned(0), head(1), places=[[("a", 0, 0), ("b", 0, 0), ("c", 0, 0), ("d", 0, 0), ("e", 0, 0)]])
+    after = answering(turned(0), head(1), backbone=spec("vit"), places=[[("a", 0, 0), ("b", 0, 0), ("x", 0, 0)]])
+    for one, other in ((before, after), (after, before)):
+        found = match(one, other)
+        assert [(pair.verdict, pair.similarity) for pair in found.pairs] == [("kept", pytest.approx(2 / 3))]
 
 
 def test_models_without_a_training_image_in_common_cannot_be_matched() -> None:

@@ -23,6 +23,14 @@ def test_images_that_tell_two_models_apart_are_counted_by_hand() -> None:
     assert list(found.answers["before"]) == ["owl", "wren", "wren", "owl"]
 
 
+def test_each_model_is_held_to_its_own_confidence() -> None:
+    sure, unsure = bundle((0, 0, 1, 1)), bundle((0, 0, 1, 1))
+    sure.reference.answers["probability"] = 0.95
+    found = paired(sure, unsure).calibration
+    assert (found.before, found.after) == pytest.approx((0.05, 0.25))
+    assert (found.low, found.change, found.high) == pytest.approx((0.2, 0.2, 0.2))
+
+
 def test_the_order_of_images_and_the_numbers_of_classes_do_not_matter() -> None:
     renamed = bundle((0, 0, 1, 1), labels=(0, 0, 1, 1), classes=("wren", "owl"), ids=("c", "d", "a", "b"))
     same = paired(bundle((0, 0, 1, 1)), renamed)

@@ -28,6 +28,16 @@ def test_what_a_class_loses_and_by_which_prototypes():
     assert (bee.by, bee.hit) == ((), False)
 
 
+def test_a_class_that_loses_no_more_than_on_validation_is_not_hit():
+    """Code 0 vanished and takes 0.5 from both classes; code 1 is as in training, but was rare on validation."""
+    parts = compare((0, 1), counts(train=(200, [100, 160]), validation=(100, [50, 10]), now=(100, [0, 80])))
+    assert [part.verdict for part in parts] == ["vanished", "steady"]
+    found = compare_classes(parts, np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([1, 1]), np.array([1, 1]))
+    assert [one.loss for one in found] == pytest.approx([0.5 * 19 / 20] * 2)
+    assert [one.yardstick for one in found] == pytest.approx([0.0, 0.7 * 19 / 20])
+    assert [one.hit for one in found] == [True, False]
+
+
 def test_the_mix_of_classes():
     distance, p_value = mix(np.array([50, 50, 0, 0]), np.array([100, 0, 100, 0]))
     assert distance == 0.5

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,16 +13,17 @@ from protoquant.cli.main import app
 from protoquant.core.artifacts import artifact_digest, open_artifact, read_json
 from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.core.events import MessageEvent, ignore
-from protoquant.drift.account import account
+from protoquant.drift.account import Abstaining, account
 from protoquant.drift.drift import drift
-from protoquant.drift.measure import measure
-from protoquant.drift.numbers import Verdict
+from protoquant.drift.measure import _Tally, measure
+from protoquant.drift.numbers import Verdict, share_test
 from protoquant.drift.page import render
 from protoquant.drift.pictures import Pair, pictures
 from protoquant.head.presence import presence
 from protoquant.model import Model
+from tests.builders.backbones import load_backbone
 from tests.builders.bundles import CLASSES
-from tests.builders.models import TEMPERATURE, write_model
+from tests.builders.models import TEMPERATURE, bundle_of, write_model
 from tests.builders.pictures import small, write_pictures
 from tests.builders.references import histograms
 
@@ -84,6 +86,44 @@ def test_counts_are_those_of_the_presence_of_every_image(model, plain):
         best = int(seen.scores[:, code].argmax())
         assert nearest.score == pytest.approx(float(seen.scores[best, code]), abs=1e-5)
         assert nearest.image in names
+
+
+def test_cells_are_counted_along_the_rows_of_a_grid_that_is_not_square(tmp_path):
+    """Code i is the patch in cell i of the one picture, which is seen in two rows of three."""
+    backbone = load_backbone(tmp_path, input_size=(64, 96))
+    small(7).save(tmp_path / "a.png")
+    found = look(Model(bundle_of(backbone, small(7)), backbone), tmp_path, ["a.png"])
+    assert [nearest.cell for nearest in found.nearest] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+
+
+def test_the_model_abstains_below_its_threshold_and_not_at_it(model, tmp_path):
+    small(3).save(tmp_path / "a.png")
+    (answer,) = model.answer([tmp_path / "a.png"])
+    for below, abstentions in ((answer.logit, 0), (answer.logit + 0.01, 1)):
+        reference = replace(model.bundle.reference, abstain_below=below)
+        changed = Model(replace(model.bundle, reference=reference), model.backbone)
+        assert look(changed, tmp_path, ["a.png"]).abstentions == abstentions
+
+
+def test_of_images_that_show_a_part_alike_the_first_is_kept():
+    tally, cells = _Tally(torch.tensor([0]), 2), torch.tensor([[4], [5]])
+    for names in ("ab", "cd"):
+        tally.add([SimpleNamespace(name=name) for name in names], torch.tensor([[0.5], [0.5]]), cells, 3)
+    assert [(nearest.image, nearest.cell) for nearest in tally.nearest] == [("a", (1, 1))]
+
+
+def test_the_answers_are_held_against_those_of_validation(model, plain):
+    """Five new images against forty of validation, which lie above the threshold, at it and below it."""
+    below = model.bundle.abstain_below
+    held = model.bundle.reference.answers.assign(logit=[below + 1.0] * 20 + [below] * 15 + [below - 1.0] * 5)
+    bundle = replace(model.bundle, reference=replace(model.bundle.reference, answers=held))
+    measured = look(model, plain / "grey", names_of(plain / "grey")[:5])
+    found = account(bundle, measured)
+    p_value = share_test(measured.abstentions, 5, 5, 40)
+    assert found.abstaining == Abstaining(below, 5 / 40, measured.abstentions / 5, p_value)
+    predicted = np.bincount(held["predicted"], minlength=3)
+    assert predicted.tolist() != np.bincount(held["label"], minlength=3).tolist()
+    assert {one.label: one.validation for one in found.classes} == dict(enumerate(predicted / 40))
 
 
 def test_the_batch_does_not_matter_and_bad_images_are_set_aside(model, plain, tmp_path, monkeypatch):

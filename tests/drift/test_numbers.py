@@ -124,6 +124,30 @@ def test_what_vanishes_one_way_appears_the_other(before, now):
     assert back == [MIRROR[there[0]]]
 
 
+@pytest.mark.parametrize(
+    ("base", "now", "verdict"),
+    [
+        (0.5, 0.05, Verdict.VANISHED),
+        (0.75, 0.5, Verdict.RARER),
+        (0.5, 0.75, Verdict.MORE_FREQUENT),
+        (0.05, 0.5, Verdict.APPEARED),
+        (0.02, 0.01, Verdict.RARER),
+        (0.02, 0.0101, Verdict.STEADY),
+    ],
+)
+def test_the_limits_of_the_verdicts_belong_to_the_larger_change(base, now, verdict):
+    assert judge(base, now) is verdict
+
+
+def test_of_many_prototypes_one_that_is_rare_by_chance_alone_has_not_moved():
+    """p = 0.03 is sure of one prototype; of forty, one such is what chance gives."""
+    steady = [400] * 39
+    alone = verdicts((1000, [400]), (1000, [400]), (60, [15]))
+    among = verdicts((1000, [400, *steady]), (1000, [400, *steady]), (60, [15, *[24] * 39]))
+    assert alone == [Verdict.RARER]
+    assert among == [Verdict.STEADY] * 40
+
+
 @given(st.permutations(range(6)))
 @settings(max_examples=20, deadline=None)
 def test_the_order_of_the_prototypes_does_not_matter(order):

@@ -19,6 +19,7 @@ def test_ties_go_to_the_lower_index_and_are_counted() -> None:
     assert ranking.tied.tolist() == [True, True, False]
     assert ranking.hits(np.array([2, 2, 0]), 1).tolist() == [0.0, 0.0, 1.0]
     assert ranking.hits(np.array([2, 2, 0]), 2).tolist() == [0.0, 1.0, 1.0]
+    assert ranking.hits(np.array([0, 1, 0]), 1).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_depth_stops_at_the_number_of_classes() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from protoquant.core.errors import DataError
 from protoquant.core.seeding import numpy_generator
@@ -11,15 +12,28 @@ from protoquant.evaluation.intervals import estimate, macro_of, mean_of
 CONFIG = EvaluateConfig(resamples=500)
 
 
-def test_mean_interval_equals_a_plain_bootstrap() -> None:
+@pytest.mark.parametrize("level", [0.95, 0.5])
+def test_mean_interval_equals_a_plain_bootstrap(level: float) -> None:
     values = np.array([1.0] * 70 + [0.0] * 30)
-    found = estimate(mean_of(values), 100, CONFIG.model_copy(update={"resamples": 4000}), numpy_generator(0, "a"))
+    config = CONFIG.model_copy(update={"resamples": 4000, "level": level})
+    found = estimate(mean_of(values), 100, config, numpy_generator(0, "a"))
     rng = np.random.default_rng(1)
     means = [values[rng.integers(0, 100, 100)].mean() for _ in range(4000)]
     assert found.value == pytest.approx(0.7)
     assert found.n == 100
-    assert found.low == pytest.approx(np.quantile(means, 0.025), abs=0.011)
-    assert found.high == pytest.approx(np.quantile(means, 0.975), abs=0.011)
+    assert found.low == pytest.approx(np.quantile(means, 0.5 - level / 2), abs=0.011)
+    assert found.high == pytest.approx(np.quantile(means, 0.5 + level / 2), abs=0.011)
+
+
+@pytest.mark.parametrize(("kind", "method"), [("percentile", "percentile"), ("bca", "BCa")])
+def test_the_kind_of_interval_is_that_of_scipy(kind: str, method: str) -> None:
+    """Of skewed values, where the two kinds lie apart."""
+    values = np.arange(1.0, 21.0) ** 4
+    config = EvaluateConfig.model_validate({"interval": kind, "resamples": 300})
+    found = estimate(mean_of(values), 20, config, numpy_generator(3, "x"))
+    rng = numpy_generator(3, "x")
+    oracle = stats.bootstrap((values,), np.mean, n_resamples=300, method=method, rng=rng).confidence_interval
+    assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high))
 
 
 @pytest.mark.parametrize("kind", ["percentile", "bca"])

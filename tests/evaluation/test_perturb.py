@@ -74,6 +74,13 @@ def test_the_shift_is_a_small_share_of_the_view() -> None:
     assert corners == {(-2, -2), (-2, 2), (2, -2), (2, 2)}
 
 
+def test_the_shift_is_a_share_of_each_side_for_itself() -> None:
+    """Of 112 x 56 pixels: 4 across, 2 down."""
+    wide = preprocessing((56, 112))
+    seen = np.asarray(PERTURBATIONS["shift"](numbered(112, 56), wide, np.random.default_rng(0))).astype(int)
+    assert (abs(seen[28, 56, 0] - 56), abs(seen[28, 56, 1] - 28)) == (4, 2)
+
+
 def test_an_image_of_one_pixel_survives() -> None:
     for name, change in PERTURBATIONS.items():
         assert change(Image.new("RGB", (1, 1), (9, 9, 9)), WHOLE, np.random.default_rng(0)).size == (56, 56), name

@@ -48,6 +48,15 @@ def test_order_within_the_three_does_not_matter_and_the_class_is_the_first_one()
     assert (kept.prediction, kept.top_prototype, kept.top3, kept.cell) == (0.0, 0.0, 1.0, 1.0)
 
 
+def test_of_fewer_than_three_that_count_only_these_are_compared() -> None:
+    """Codes 0 and 1 count; which of the others comes third is of no interest."""
+    before, after = (
+        seen([0.5, 0.4, 0.0, 0.001, 0.0], [1, 2, 3, 4, 5]),
+        seen([0.5, 0.4, 0.0005, 0.0, 0.0], [1, 2, 3, 4, 5]),
+    )
+    assert compare(before, after, HEAD, 0.001).top3 == 1.0
+
+
 def test_an_image_that_nothing_speaks_for_loses_nothing() -> None:
     silent = seen([0.0] * 5, [0] * 5)
     assert compare(silent, BEFORE, HEAD, 0.001) == stability.Kept(0.0, 1.0, 1.0, 1.0, 1.0)

@@ -45,6 +45,11 @@ def test_path_is_logarithmic_and_marks_the_chosen_point() -> None:
     assert found.level < found.points[2].y < found.points[1].y < found.points[0].y
 
 
+def test_the_axis_of_accuracy_ends_at_100_percent() -> None:
+    path = [Candidate("a", 2.0, 0.96, "sparse", chosen=False), Candidate("a", 4.0, 1.0, "dense", chosen=True)]
+    assert path_curve(path, 0.9, 200.0, 100.0).y.ticks[-1].text == "100 %"
+
+
 def test_path_without_any_head_still_has_axes() -> None:
     found = path_curve([], 0.9, 200.0, 100.0)
     assert (found.points, found.lines) == ((), ())

@@ -49,6 +49,11 @@ def test_limits_keep_the_heaviest_of_every_class() -> None:
     assert found.total == 4
 
 
+def test_where_there_is_no_room_each_class_has_its_heaviest_before_any_has_two() -> None:
+    found = gallery(HEAD, PROVENANCE, NO_USE, per_class=5, at_most=2, patches=1)
+    assert [(label, [one.code for one in group]) for label, group in found.groups] == [(0, [0]), (1, [1])]
+
+
 def test_use_counts_images_of_the_predicted_class_above_epsilon() -> None:
     predictions = pd.DataFrame({"image_id": ["a", "b", "c"], "predicted": [0, 1, 0], "logit": [0.501, 2.0, 1.0]})
     contributions = pd.DataFrame(

@@ -21,5 +21,10 @@ def test_the_hottest_cell_is_the_brightest_and_the_coldest_the_most_veiled() -> 
     assert picture[75, 5, 3] > picture[row, col, 3]
 
 
+def test_colours_compare_the_cells_of_one_picture() -> None:
+    scores = np.array([[0.0, 0.25], [0.125, 0.5]])
+    assert np.array_equal(np.asarray(overlay(scores, 40, 40)), np.asarray(overlay(scores / 8, 40, 40)))
+
+
 def test_maps_need_not_be_square() -> None:
     assert overlay(np.eye(2, 5), 50, 20).size == (50, 20)

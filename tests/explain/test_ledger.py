@@ -69,4 +69,5 @@ def test_choice_is_spread_over_confidence() -> None:
     assert shown.right == (1, 6, 0)
     assert shown.wrong == (8, 7)
     assert choose(predictions, 1, 0).right == (1,)
+    assert choose(predictions.iloc[[1, 4, 3, 6, 2, 5]], 4, 0).right == (0, 2, 3, 5)  # at 0, 5 / 3, 10 / 3 and 5
     assert choose(predictions, 0, 0) == choose(predictions.head(0), 4, 4)

@@ -1,6 +1,7 @@
 """Whose dead runs are looked for."""
 
 import pytest
+
 from flows.recovery import DEPLOYMENTS
 from tests.flows.served import Served
 

@@ -1,6 +1,7 @@
 """The flow sweep on a real Prefect server: the stages before, the trials, the answer on the page."""
 
 import pytest
+
 from protoquant.core.artifacts import read_json
 from protoquant.core.workspace import Workspace
 from tests.flows.served import Served

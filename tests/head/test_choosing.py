@@ -45,6 +45,19 @@ def test_the_loss_never_rises_and_unused_codes_keep_their_patch(seed: int) -> No
     assert int(taken[3]) == 0
 
 
+def test_a_round_that_did_not_lower_the_loss_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    codebook, offers, judge = world(1)
+
+    def of(slot: int) -> float:
+        taken = torch.tensor([slot, 0, 0, 0])
+        return loss(replace(codebook, codes=offers.units[torch.arange(4), taken]), judge)
+
+    worst = max(range(3), key=of)
+    assert of(worst) > of(0)
+    monkeypatch.setattr(choosing, "_choose", lambda *given: given[-1].__setitem__(0, worst))
+    assert choose_patches(codebook, offers, judge).tolist() == [0, 0, 0, 0]
+
+
 def test_it_finds_the_patch_that_tells_the_class() -> None:
     """Class 0 shows the first axis, class 1 the second; code 0 is for class 0 and starts on the third."""
     axes = torch.eye(4)
@@ -74,6 +87,37 @@ def test_neither_batch_nor_group_decides(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(choosing, "_HELD", 1)
     chosen = replace(codebook, codes=offers.units[torch.arange(4), choose_patches(codebook, offers, judge)])
     assert loss(chosen, judge) <= loss(codebook, judge)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_prototype_chooses_after_those_before_it(seed: int) -> None:
+    """The same by a plain loop that puts each chosen presence into the scores before the next one looks."""
+    codebook, offers, judge = world(seed)
+    judge = replace(judge, head=2 * torch.rand(3, 4, generator=torch.Generator().manual_seed(seed)))
+    every, taken, labels = torch.arange(4), torch.zeros(4, dtype=torch.int64), judge.source.labels
+    scores, offered = choosing._presences(codebook, offers.units, every, judge)
+    choosing._choose(codebook, offers, judge, every, taken)
+    expected = []
+    for code in range(4):
+        losses = []
+        for slot in range(3):
+            tried = scores.clone()
+            tried[:, code] = offered[:, code, slot]
+            losses.append(float(cross_entropy(head_logits(tried, judge.head).double(), labels)))
+        expected.append(min(range(3), key=losses.__getitem__))
+        scores[:, code] = offered[:, code, expected[-1]]
+    assert taken.tolist() == expected
+
+
+def test_a_patch_that_one_code_gave_up_may_be_the_next_ones() -> None:
+    """Code 0 speaks for class 1, which shows the second axis, and leaves the first to code 1; code 2 is background."""
+    axes = torch.eye(4)
+    source = TensorSource(torch.stack([axes[[0, 3]], axes[[1, 3]]]), torch.tensor([0, 1]))
+    offers = Offers(torch.tensor([[5, 6], [7, 5], [8, 9]]), axes[torch.tensor([[0, 1], [2, 0], [3, 3]])])
+    judge = Judge(source, torch.tensor([[0.0, 5.0, 0.0], [5.0, 0.0, 0.0]]), 0.1, 1)
+    taken = torch.zeros(3, dtype=torch.int64)
+    choosing._choose(Codebook(axes[[0, 2, 3]], FeatureNorm("l2")), offers, judge, torch.arange(2), taken)
+    assert taken.tolist() == [1, 1, 0]
 
 
 def test_losses_of_a_change_equal_the_formula() -> None:

@@ -194,6 +194,21 @@ def test_the_gradient_of_a_step_is_that_of_finite_differences(monkeypatch: pytes
     assert bool((seen[1][head() == 0] == 0).all())
 
 
+def test_both_rates_warm_up_in_a_tenth_of_the_steps_and_then_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten passes of three batches: three steps up, then half a cosine down towards a hundredth."""
+    rates: list[tuple[float, float]] = []
+
+    class Spy(torch.optim.Adam):
+        def step(self, closure=None):
+            rates.append(tuple(group["lr"] for group in self.param_groups))
+            return super().step(closure)
+
+    monkeypatch.setattr(joint.torch.optim, "Adam", Spy)
+    run(PLAIN.model_copy(update={"epochs": 10}))
+    shares = [1 / 3, 2 / 3, 1.0, *(0.01 + 0.99 * (1 + np.cos(np.pi * step / 27)) / 2 for step in range(27))]
+    np.testing.assert_allclose(rates, [[0.02 * share, 0.1 * share] for share in shares], rtol=1e-12)
+
+
 def test_dropout_keeps_the_mean() -> None:
     generator = torch.Generator().manual_seed(0)
     draws = torch.stack([joint._dropout((4, 5), 0.4, generator) for _ in range(4000)])

@@ -12,7 +12,8 @@ from protoquant.core.errors import ShapeError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.evaluation.score import Scorer, score
 from protoquant.features.store import FeatureStore
-from protoquant.head.presence import competition, look, pool, presence, score_split
+from protoquant.head.nearest import Nearest
+from protoquant.head.presence import ScoredSplit, competition, look, pool, presence, score_split
 from tests.builders.bundles import plain_probe
 
 
@@ -183,6 +184,15 @@ def test_probe_is_scored_on_the_way(features) -> None:
     )
     pooled = store.tokens(list(range(store.n))).float().mean(dim=1)
     torch.testing.assert_close(scored.probe_logits, probe.logits(pooled))
+
+
+def test_the_images_of_a_part_are_found_by_their_position_in_the_split() -> None:
+    """This process holds the images 4, 5 and 6; the image 7 is the first of the next one."""
+    scores, labels = torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 2])
+    part = ScoredSplit((scores,), scores, Nearest.empty(2, 1, torch.device("cpu")), labels, first=4)
+    some = part.on(torch.tensor([0, 3, 4, 6, 7]))
+    assert some.labels.tolist() == [0, 2]
+    assert torch.equal(some.scores[0], scores[[0, 2]])
 
 
 def test_refuses_tokens_of_another_backbone() -> None:

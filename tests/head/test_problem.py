@@ -136,3 +136,11 @@ def test_refuses_what_cannot_be_fitted() -> None:
         Problem(scores, labels, 2, torch.rand(4, 3))
     with pytest.raises(DataError, match="targets must be >= 0 and sum to 1"):
         Problem(scores, labels, 2, torch.rand(4, 2), block=2)
+
+
+@pytest.mark.parametrize("block", [0, 1])
+@pytest.mark.parametrize(("labels", "right"), [((0, 0), 1.0), ((1, 0), 0.5), ((1, 1), 0.0)])
+def test_of_equal_logits_the_lower_class_counts(block: int, labels: tuple[int, int], right: float) -> None:
+    """Both classes have the same weights, so that all logits are equal; the second image shows no code at all."""
+    problem = Problem(torch.tensor([[1.0, 0.5], [0.0, 0.0]]), torch.tensor(labels), 2, block=block)
+    assert problem.top1(torch.tensor([[2.0, 1.0], [2.0, 1.0]])) == right

@@ -69,6 +69,12 @@ def test_the_path_is_a_table_with_one_head_taken() -> None:
     assert found.taken is found.fitted[1]
 
 
+def test_of_epochs_that_are_equally_accurate_the_least_loss_decides() -> None:
+    numbers = ((0.8, 0.7), (0.6, 0.7), (0.6, 0.7), (0.1, 0.6))
+    rows = [JointRow(epoch, 0.5, loss, top1, 1.0) for epoch, (loss, top1) in enumerate(numbers, start=1)]
+    assert max(rows, key=lambda row: row.merit).epoch == 2
+
+
 def test_without_joint_training_there_is_no_joint_table() -> None:
     assert trained().joint_table() is None
 

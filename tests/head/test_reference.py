@@ -77,6 +77,11 @@ def test_at_most_the_share_lies_below(evidence: np.ndarray, share: float) -> Non
     assert found in evidence
 
 
+@pytest.mark.parametrize(("share", "below"), [(0.25, 3.0), (0.3, 4.0), (0.05, 1.0), (0.99, 10.0)])
+def test_the_threshold_is_the_first_evidence_beyond_the_share_by_hand(share: float, below: float) -> None:
+    assert threshold(np.array([2.0, 1, 4, 3, 6, 5, 8, 7, 10, 9]), share) == below
+
+
 def test_without_right_answers_there_is_no_threshold() -> None:
     assert threshold(np.array([]), 0.1) is None
 

@@ -32,11 +32,13 @@ def head(nonzeros: int, top1: float, prototypes: int = 5, temperature: float = 0
         pytest.param([(10, 0.80), (20, 0.89), (30, 0.90)], 1.0, None, 0, id="any accuracy: the sparsest"),
         pytest.param([(0, 0.95), (20, 0.89)], 0.01, None, 1, id="an empty head never counts"),
         pytest.param([(30, 0.90), (20, 0.90)], 0.01, None, 1, id="order does not matter"),
+        pytest.param([(21, 0.90, 8), (20, 0.90, 9)], 0.01, None, 1, id="fewer weights before fewer prototypes"),
         pytest.param([(20, 0.90, 9), (20, 0.90, 8)], 0.01, None, 1, id="then fewer prototypes"),
         pytest.param([(20, 0.895, 8), (20, 0.90, 8)], 0.01, None, 1, id="then the more accurate"),
         pytest.param([(20, 0.90, 8), (20, 0.90, 8)], 0.01, None, 0, id="then the first"),
         pytest.param([(10, 0.80), (20, 0.89), (99, 0.95)], 0.01, 3.0, 1, id="too large a head is not the best"),
         pytest.param([(10, 267 / 300), (20, 270 / 300)], 0.01, None, 0, id="exactly the tolerance is within"),
+        pytest.param([(10, 149 / 300), (20, 152 / 300)], 0.01, None, 0, id="whatever the quotients round to"),
     ],
 )
 def test_rule(heads: list[tuple[int, float]], tolerance: float, limit: float | None, chosen: int) -> None:

@@ -1,6 +1,7 @@
 """The winner is the smallest model near the best; the front holds what nothing beats."""
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +47,29 @@ def test_of_equals_the_smaller_codebook_then_the_more_accurate_then_the_earlier(
     assert choice is not None
     assert (choice.trial, choice.best) == ("t3", "t3")
     assert choice.sentence.endswith("of the best, and is the best itself.")
+
+
+def test_fewer_weights_come_before_fewer_prototypes_and_these_before_fewer_codes() -> None:
+    weights = table((0.95, 5, 50, 110), (0.95, 5, 60, 100)).assign(prototypes=[40.0, 60.0])
+    prototypes = table((0.95, 5, 50, 100), (0.95, 5, 60, 100)).assign(prototypes=[60.0, 40.0])
+    for trials in (weights, prototypes):
+        choice = choose(trials, 0.0)
+        assert choice is not None
+        assert choice.trial == "t2"
+
+
+def test_exactly_the_tolerance_is_within() -> None:
+    choice = choose(table((152 / 300, 5, 100, 100), (149 / 300, 5, 50, 50), (148 / 300, 5, 10, 10)), 0.01)
+    assert choice is not None
+    assert choice.trial == "t2"
+
+
+def test_the_interval_is_wilsons_of_95_percent_by_hand() -> None:
+    choice = choose(table((0.94, 5, 100, 100)), 0.0)
+    assert choice is not None
+    z = 1.959964
+    middle, reach = 0.94 + z**2 / 400, z * (0.94 * 0.06 / 200 + z**2 / (4 * 200**2)) ** 0.5
+    assert choice.interval == pytest.approx([(middle + side * reach) / (1 + z**2 / 200) for side in (-1, 1)], abs=1e-6)
 
 
 def test_without_a_done_trial_nothing_is_chosen() -> None:

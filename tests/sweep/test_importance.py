@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from protoquant.sweep.importance import importance
+from protoquant.sweep.importance import _groups, importance
 from tests.builders.sweeps import KEYS, tables
 
 
@@ -25,6 +25,13 @@ def test_a_worked_case() -> None:
     assert shares["a"] == pytest.approx((6 - 1) / (10 + 1))
     # b: means 1, 2, 3 of two each: between 4, within 6, noise 6 / 3 = 2, two groups are free.
     assert shares["b"] == pytest.approx((4 - 2 * 2) / (10 + 2))
+
+
+def test_values_are_put_into_four_groups_at_most() -> None:
+    """Numbers by the order of their values, however often each comes; texts by how often they come."""
+    assert _groups(pd.Series([1, 1, 1, 1, 2, 3, 4, 5])).tolist() == [1, 1, 1, 1, 2, 3, 4, 4]
+    assert _groups(pd.Series(list("aaabbbccde"))).nunique() == 4
+    assert _groups(pd.Series([8, 8, 2, 4, 1])).nunique() == 4
 
 
 def test_chance_alone_explains_about_nothing() -> None:

@@ -36,6 +36,14 @@ def test_differences_are_paired() -> None:
     assert found["overlap"].tolist() == pytest.approx([0.8] * 3)
 
 
+def test_a_difference_within_its_interval_has_no_winner() -> None:
+    """0.0005 above one_shot in the mean, and by turns 0.0015 above and 0.0005 below."""
+    found = compare(runs({0.6: 0.0005}), "top1", 0.95).iloc[0]
+    assert found["difference"] == pytest.approx(0.0005)
+    assert found["low"] < 0 < found["high"]
+    assert found["winner"] == "neither"
+
+
 def test_the_verdict_names_who_wins_where() -> None:
     said = verdict(compare(runs(), "top1", 0.95), 0.95)
     assert said[0] == CLAIM

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, ignore
 from protoquant.head.problem import Limits
-from protoquant.head.prune.engine import Start, choose, prune
+from protoquant.head.prune.engine import Start, _Drop, choose, prune
 from protoquant.head.prune.evidence import Evidence
 from protoquant.head.prune.finetune import refit
+from protoquant.head.prune.measure import Quality, deviation
 from protoquant.head.prune.plan import GradientTuning, Patience, PrunePlan, StopRule
 
 C, K = 3, 12
@@ -133,6 +134,22 @@ def test_refit_one_shot_from_any_start_is_the_optimum_on_what_is_left() -> None:
     torch.testing.assert_close(found.head, exact, atol=0.05, rtol=0.02)
 
 
+@pytest.mark.parametrize("unit", ["prototype", "entry"])
+def test_each_step_ranks_what_the_step_before_left(unit) -> None:
+    """Codes 0 and 1 are twins that share a weight: once one of them has gone, the other is worth more than code 2."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 2
+    own, dim = (labels == 0).float(), 0.2 * torch.rand(40, generator=generator)
+    scores = torch.stack([own, own, dim + 0.2 * own, 1 - own], dim=1)
+    seen = {"train": Evidence(scores, labels), "validation": Evidence(scores, labels)}
+    head = torch.tensor([[1.0, 0.9, 1.5, 0.0], [0.0, 0.0, 0.0, 3.0]])
+    begin = Start(head, torch.eye(4), 0.01, Limits(1e-4, 2000), lambda kept, rest: seen)
+    steps = PrunePlan(unit=unit, criterion="magnitude", schedule="manual", ratios=(0.25, 0.5))
+    at_once = PrunePlan(unit=unit, criterion="magnitude", end=0.5)
+    kept = [(prune(plan, begin, ignore).head > 0).any(dim=0).nonzero().flatten().tolist() for plan in (steps, at_once)]
+    assert kept == [[0, 3], [2, 3]]
+
+
 @pytest.mark.parametrize(("policy", "work"), [("none", [0, 0]), ("last", [0, 1]), ("each", [1, 1])])
 def test_fine_tuning_happens_where_the_plan_says(policy, work) -> None:
     found = prune(PrunePlan(schedule="manual", ratios=(0.2, 0.5), finetune=policy), start(), ignore)
@@ -153,6 +170,8 @@ def test_compact_scores_again_with_what_is_left_and_keeps_the_order() -> None:
     assert [len(kept) for kept in asked] == [12, 8, 6]  # once a step
     assert found.kept.tolist() == asked[-1]
     assert found.row.deviation.mean > 0
+    scored = compacted(found.kept, None)["validation"]
+    assert found.row.deviation == deviation(SPLITS["validation"], scored, found.head)
     torch.testing.assert_close(found.scored["train"].scores, compacted(found.kept, None)["train"].scores)
 
 
@@ -195,6 +214,18 @@ def test_the_last_step_within_tolerance_is_taken() -> None:
     assert choose(rows, 0.0) == 1
     assert choose(rows, 0.01) == 2
     assert choose(rows, 0.2) == 3
+
+
+def test_a_margin_below_one_image_keeps_rounding_out_of_the_tolerance() -> None:
+    assert choose([row_of(right / 300) for right in (152, 149)], 0.01) == 1
+    assert choose([row_of(right / 300) for right in (152, 148)], 0.01) == 0
+
+
+def test_the_drop_is_from_the_best_step_so_far_and_a_good_step_ends_the_row() -> None:
+    """From 0.9 a fall to 0.75 is too deep; one such step in a row is borne, the second is not."""
+    drop = _Drop(StopRule(metric="top1", drop=0.1, patience=1), Quality(0.7, 1.0))
+    said = [drop.over(Quality(top1, 1.0)) for top1 in (0.9, 0.75, 0.85, 0.75, 0.75)]
+    assert said == [False, False, False, False, True]
 
 
 @pytest.mark.parametrize(("patience", "steps"), [(0, 1), (1, 2), (9, 3)])

@@ -80,6 +80,14 @@ def test_identical_codes_weigh_as_their_number() -> None:
     assert float(rest.weights[0]) == pytest.approx(math.log(3), abs=1e-5)
 
 
+def test_codes_that_no_token_comes_near_have_a_finite_weight() -> None:
+    """Their shares are too small for a number; their rest code then weighs as one code."""
+    codes = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, -1.0]])
+    tokens, removed = torch.tensor([[[1.0, 0.0], [2.0, 0.0]]]), torch.tensor([False, True, True])
+    rest = distil(Codebook(codes, FeatureNorm("l2")), removed, 1, tokens=[tokens], temperature=0.001, seed=0)
+    assert rest.weights.tolist() == [0.0]
+
+
 def test_nothing_removed_needs_no_rest(case) -> None:
     codebook, tokens, removed = case
     assert distil(codebook, ~removed & removed, 3, tokens=[tokens], temperature=0.1, seed=0) is None
