@@ -106,7 +106,7 @@ def test_what_was_there_before_the_shared_cache_is_uploaded_once(photos, config,
     run(config, photos, None)
     assert keys(store) == []
     again, _ = run(config, photos, shared)
-    assert (again.computed, again.fetched) == (0, 0)
+    assert (again.computed, again.fetched, len(keys(store))) == (0, 0, 2 * SHARDS)
     run(config, photos, shared, cache="other")
     run(config, photos, shared)
     assert len(versions(store)) == len(keys(store)) == 2 * SHARDS

@@ -76,6 +76,16 @@ def test_bytes_held_are_bounded_too() -> None:
         await desk.inside.acquire()
         desk.open.set()
         assert [(await one).status for one in (first, second)] == [200, 200]
+        assert (await call(desk.app, parts=[b"x" * 100])).status == 200, "what was held is given back"
+
+    asyncio.run(main())
+
+
+def test_who_comes_alone_is_let_in_however_little_may_be_held() -> None:
+    async def main() -> None:
+        desk = Desk(max_held_bytes=50)
+        desk.open.set()
+        assert (await call(desk.app, parts=[b"x" * 100])).status == 200
 
     asyncio.run(main())
 
