@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from protoquant.core.errors import ConfigError, ProtoQuantError, UnavailableError, UsageError
+from protoquant.core.workspace import Workspace
 from protoquant.pipeline import lease as leases
 from protoquant.pipeline.graph import stages
 from protoquant.pipeline.isolated import Plan, isolated, run_name
@@ -148,6 +149,7 @@ def test_impossible_parameters_are_one_sentence(clone: Path, changes: dict[str, 
         pass
     assert sentence in str(error.value)
     assert isinstance(error.value, ConfigError | UsageError)
+    assert not (Workspace(clone).runs / "bad-1" / "run.json").exists(), "the next of this name is begun anew"
 
 
 def test_the_clones_dvc_configuration_is_in_force(clone: Path, call: Call) -> None:

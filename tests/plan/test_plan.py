@@ -4,10 +4,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from protoquant.core.room import gigabytes
+from protoquant.core.workspace import Workspace
+from protoquant.plan import plan as module
 from protoquant.plan.plan import Machine, missing
 from protoquant.plan.sizes import Sizes
 from tests.integration.job import Job
@@ -35,6 +38,21 @@ def test_a_disk_that_is_too_small_is_named_with_what_would_help():
     (line,) = missing(SIZES, replace(ROOM, disk=100 * 10**9))
     assert line.startswith("disk: 111 GB are needed for features and scores, 100 GB are free; take another disk")
     assert missing(SIZES, replace(ROOM, disk=100 * 10**9), held=80 * 10**9) == ()
+
+
+def test_features_that_are_here_already_make_no_room_for_scores():
+    (line,) = missing(SIZES, replace(ROOM, disk=10 * 10**9), held=500 * 10**9)
+    assert line.startswith("disk: 21 GB are needed for features and scores, 10 GB are free")
+    assert missing(replace(SIZES, mapped=False), replace(ROOM, disk=2 * 10**9), held=500 * 10**9) == ()
+
+
+def test_images_to_measure_on_are_spread_over_all(monkeypatch, tmp_path):
+    table = SimpleNamespace(split=lambda _: range(10), classes=("finch", "jay"))
+    monkeypatch.setattr(module, "ImageTable", SimpleNamespace(open=lambda *_: table))
+    monkeypatch.setattr(module, "sources_of", list)
+    monkeypatch.setattr(module, "_SAMPLE", 3)
+    counts, photos = module._prepared(Workspace(tmp_path), tmp_path)
+    assert (counts.train, counts.classes, photos) == (10, 2, [0, 3, 6])
 
 
 def test_memory_that_is_too_small_names_the_stage():

@@ -154,6 +154,26 @@ def test_who_goes_away_is_not_worked_for(whole: bool) -> None:
     asyncio.run(main())
 
 
+def test_who_goes_away_with_the_whole_answer_has_broken_nothing_off() -> None:
+    async def main() -> None:
+        leave, ended = asyncio.Event(), []
+
+        async def answer(scope, receive, send) -> None:
+            await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"all"})
+            leave.set()
+            for _ in range(9):
+                await asyncio.sleep(0)  # the loop hears that the client has gone
+            ended.append(True)
+
+        app = Record(Admission(answer, ServeConfig()), Metrics(), lambda: None)
+        reply = await call(app, parts=[b"x"], leave=leave)
+        assert (reply.status, reply.body, ended) == (200, b"all", [True])
+
+    asyncio.run(main())
+
+
 def test_an_answer_cut_off_in_the_middle_is_not_mended() -> None:
     async def main() -> None:
         async def half(scope, receive, send) -> None:
