@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "timm", "pandas", "mlflow", "matplotlib", "sklearn", "scipy")
 

@@ -63,6 +63,7 @@ def test_every_value_of_a_learner_is_explained(section):
     assert all(field.description for field in section.model_fields.values())
 
 
+@pytest.mark.process
 def test_reading_the_section_loads_no_torch():
     code = "import sys, protoquant.codebook.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

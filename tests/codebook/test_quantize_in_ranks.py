@@ -16,6 +16,8 @@ from protoquant.core.events import ignore
 from protoquant.distributed.ranks import rank
 from tests.distributed.ranks import in_ranks
 
+pytestmark = pytest.mark.process
+
 VARIANTS = {
     "class_aware, then all": {"epochs": 3},
     "few classes have codes in a batch": {"epochs": 2, "update": "batch", "seeding": "kmeans++"},

@@ -1,5 +1,6 @@
 """Artifacts: atomic, byte-stable, checked by digest."""
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -97,6 +98,22 @@ def test_an_interrupted_write_leaves_the_older_artifact(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_disk_that_refuses_the_last_bytes_leaves_the_older_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = write(tmp_path / "out")
+    before = artifacts.artifact_digest(out)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(artifacts.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(out, "other")
+    assert artifacts.artifact_digest(out) == before
+
+
+@pytest.mark.process
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()

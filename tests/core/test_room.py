@@ -30,3 +30,10 @@ def test_a_reserved_file_has_all_its_blocks(tmp_path):
 def test_a_disk_without_room_is_an_error_and_no_signal(tmp_path):
     with pytest.raises(OSError, match=r"space|large"):
         reserve(tmp_path / "scores", 1 << 60)
+
+
+def test_where_nothing_is_to_be_written_a_full_disk_is_no_reason_to_refuse(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "free_bytes", lambda _: 0)
+    check_room(tmp_path, 0, "features", "take another disk")
+    with pytest.raises(ProtoQuantError, match="features need"):
+        check_room(tmp_path, 1, "features", "take another disk")

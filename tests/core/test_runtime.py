@@ -18,6 +18,26 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
         Runtime.from_environment().torch_device(1)
 
 
+def test_gpus_are_counted_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert Runtime(device="cuda").torch_device() == torch.device("cuda")
+    assert Runtime(device="cuda:0").torch_device() == torch.device("cuda:0")
+    with pytest.raises(UsageError, match="PROTOQUANT_DEVICE: cuda:1 is not there"):
+        Runtime(device="cuda:1").torch_device()
+
+
+def test_a_gpu_computes_in_whole_float32_by_one_algorithm() -> None:
+    switches = [
+        (torch.backends.cuda.matmul, "allow_tf32"),
+        (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cudnn, "benchmark"),
+    ]
+    for backend, name in switches:
+        setattr(backend, name, True)
+    Runtime(device="cpu").torch_device()
+    assert [getattr(backend, name) for backend, name in switches] == [False] * 3
+
+
 def test_an_impossible_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROTOQUANT_WORKERS", "0")
     with pytest.raises(UsageError, match=r"PROTOQUANT_WORKERS: .* greater than or equal to 1, got '0'"):
@@ -53,6 +73,7 @@ def test_streams_are_named_and_independent() -> None:
     assert torch.rand(1, generator=torch_generator(0, "x")) == torch.rand(1, generator=torch_generator(0, "x"))
 
 
+@pytest.mark.process
 def test_the_feature_cache_is_shared_by_worktrees(tmp_path: Path) -> None:
     assert Workspace(tmp_path).feature_cache == tmp_path / ".protoquant" / "features"
     for call in (

@@ -46,6 +46,7 @@ def test_values_become_typed_and_lists_tuples() -> None:
             "quantize.patience must be an integer or 'auto', got 'aut'; did you mean 'auto'? (params.yaml)",
         ),
         ({"temperatures": [0.1, "x"]}, "quantize.temperatures.1 must be a number, got 'x' (params.yaml)"),
+        ({"temperatures": [float("inf")]}, "quantize.temperatures.0 must be a number, got inf (params.yaml)"),
         ({"temperatures": 3}, "quantize.temperatures must be a list, each item a number, got 3 (params.yaml)"),
         ({"note": 3}, "quantize.note must be a text or empty (null), got 3 (params.yaml)"),
         ({"other": {"depth": 0}}, "quantize.other.depth must be an integer >= 1, got 0 (params.yaml)"),

@@ -49,6 +49,7 @@ def test_an_unknown_reader_names_the_nearest() -> None:
         reader("tabel")
 
 
+@pytest.mark.process
 def test_the_config_loads_no_heavy_package() -> None:
     code = "import sys, protoquant.data.config; print(sorted({'torch', 'pandas', 'PIL', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

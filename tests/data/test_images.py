@@ -230,6 +230,15 @@ def test_a_name_without_suffix_says_nothing_wrong(tmp_path: Path, photo: Photo) 
     assert open_image(tmp_path / "upload").size == (48, 40)
 
 
+def test_only_the_decoder_of_the_recognised_format_sees_a_file() -> None:
+    photo_cd = bytearray(96 * 2048 + 768 * 512 * 3 // 2)
+    photo_cd[2048:2052] = b"PCD_"
+    assert Image.open(io.BytesIO(photo_cd)).format == "PCD"
+    photo_cd[:2] = b"BM"
+    with pytest.raises(ImageError, match="is a BMP that"):
+        decode_image(bytes(photo_cd))
+
+
 def test_image_error_is_a_data_error() -> None:
     with pytest.raises(DataError, match=r"^upload\.png is empty"):
         decode_image(b"", name="upload.png")

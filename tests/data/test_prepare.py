@@ -70,6 +70,18 @@ def test_the_bytes_depend_on_images_and_seed_alone(root: Path) -> None:
     assert artifact_digest(run(moved, seed=1)[1]) != first
 
 
+def test_rows_come_by_id_whatever_the_order_of_the_classes(tmp_path: Path, fill: Fill) -> None:
+    fill(tmp_path / "data" / "2", 4, 0)
+    fill(tmp_path / "data" / "10", 4, 100)
+    root = tmp_path / "data"
+    _, out = run(root)
+    assert ImageTable.open(out, root).classes == ("2", "10")
+    for split in SPLITS:
+        ids = ImageTable.open(out, root).split(split).frame["image_id"]
+        assert [Path(image_id).parts[0] for image_id in ids[[0, len(ids) - 1]]] == ["10", "2"]
+        assert list(ids) == sorted(ids)
+
+
 def test_own_splits_stay_and_only_missing_ones_are_cut(tmp_path: Path, fill: Fill) -> None:
     root = tmp_path / "data"
     for number, folder in enumerate(["train/cat", "train/dog", "test/cat", "test/dog"]):

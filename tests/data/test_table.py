@@ -110,3 +110,12 @@ def test_class_names_that_are_not_those_of_the_split_are_refused(tmp_path):
             pass
     with pytest.raises(ArtifactError, match=r"classes\.json is damaged: it names other classes than the split"):
         _ = ImageTable.open(tmp_path / "images", tmp_path).split("train").classes
+
+
+def test_an_image_that_changed_since_prepare_is_named(prepared: tuple[Path, Path], photo: Callable[..., Image.Image]):
+    table = ImageTable.open(*prepared).split("train")
+    image_id = table.frame["image_id"][0]
+    assert table.image(image_id).size == (48, 40)
+    photo(999).save(table.path(image_id))
+    with pytest.raises(DataError, match=rf"^{image_id} changed since prepare: its digest differs .*; run the pipeline"):
+        table.image(image_id)

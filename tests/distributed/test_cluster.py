@@ -32,6 +32,7 @@ def test_an_address_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyP
         pass
 
 
+@pytest.mark.server
 def test_this_machine_is_a_cluster_of_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
     import ray

@@ -11,6 +11,8 @@ from protoquant.distributed.cluster import ADDRESS_VARIABLE
 from protoquant.distributed.executor import run_on_ray
 from tests.distributed.jobs import Job, broken, maker
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(autouse=True)
 def _own_ray(monkeypatch: pytest.MonkeyPatch) -> None:

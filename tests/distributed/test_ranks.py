@@ -68,6 +68,7 @@ def exchanges():
     return found
 
 
+@pytest.mark.process
 def test_three_processes_exchange_what_was_worked_out_by_hand():
     for number, found in enumerate(in_ranks(3, exchanges)):
         assert found["world"] == 3

@@ -12,6 +12,8 @@ from protoquant.distributed.cluster import ADDRESS_VARIABLE
 from protoquant.distributed.training import do_together
 from tests.distributed.steps import step
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(autouse=True)
 def _own_ray(monkeypatch: pytest.MonkeyPatch) -> None:

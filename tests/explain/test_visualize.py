@@ -206,6 +206,7 @@ def test_missing_images_are_named(made: dict[str, Path], tmp_path: Path) -> None
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.browser
 def test_a_browser_draws_it_without_script_and_network(html: str, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None and os.environ.get("CI") != "true":

@@ -77,6 +77,7 @@ def test_damaged_missing_and_incomplete_folders_are_refused(exported: Exported, 
         OnnxModel.open(tmp_path / "nowhere")
 
 
+@pytest.mark.process
 def test_torch_is_not_imported(exported: Exported, tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.png")
     program = (

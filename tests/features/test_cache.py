@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from protoquant.core.artifacts import load_tensors
+from protoquant.core.artifacts import load_tensors, read_json, write_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ignore
 from protoquant.features import cache as module
@@ -37,6 +37,12 @@ def flip_a_bit(path):
     path.write_bytes(data)
 
 
+def make_it_of_another_schema(path):
+    entry = path.with_name("entry.json")
+    entry.chmod(0o644)
+    write_json(entry, read_json(entry) | {"schema": 0})
+
+
 def test_a_shard_is_computed_once_and_read_only(cache):
     first = fill(cache)
     again = cache.shard(KEY, "test_resnet", never, ignore)
@@ -47,7 +53,13 @@ def test_a_shard_is_computed_once_and_read_only(cache):
 
 
 @pytest.mark.parametrize(
-    "damage", [flip_a_bit, lambda path: path.unlink(), lambda path: (path.parent / "entry.json").unlink()]
+    "damage",
+    [
+        flip_a_bit,
+        make_it_of_another_schema,
+        lambda path: path.unlink(),
+        lambda path: (path.parent / "entry.json").unlink(),
+    ],
 )
 def test_a_damaged_shard_is_dropped_said_and_computed_again(cache, damage):
     damage(fill(cache).path)
@@ -120,6 +132,7 @@ def test_pruning_by_age_and_by_size(cache):
     assert cache.prune() == []
     assert [entry.key[0] for entry in cache.prune(max_age=3500)] == ["0"]
     assert [entry.key[0] for entry in cache.prune(max_bytes=2 * size + 1)] == ["1"]
+    assert cache.prune(max_bytes=2 * size) == []
     assert [entry.key[0] for entry in cache.entries()] == ["2", "3"]
     assert len(cache.prune(max_bytes=0)) == 2
     assert cache.entries() == []
@@ -162,5 +175,6 @@ def test_across_file_systems_a_link_is_a_copy(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(module.fcntl, "ioctl", refuse)
     shard = fill(cache)
     link(shard.path, tmp_path / "copied")
+    assert (tmp_path / "copied").stat().st_mode & 0o777 == 0o444
     shutil.rmtree(cache.root)
     assert torch.equal(load_tensors(tmp_path / "copied")["tokens"], TOKENS)

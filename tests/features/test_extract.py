@@ -1,22 +1,28 @@
+import ast
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import protoquant
+from protoquant.core import room
 from protoquant.core.artifacts import artifact_digest, open_artifact
-from protoquant.core.errors import ArtifactError, DataError
+from protoquant.core.errors import ArtifactError, DataError, ProtoQuantError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.images import open_image
 from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
+from protoquant.features import shards
 from protoquant.features.backbone import Backbone
+from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.shards import ShardJob, ShardWorker
@@ -24,6 +30,8 @@ from protoquant.features.store import FeatureStore
 from tests.builders.backbones import CASES, NAMES, RESNET
 from tests.builders.pictures import save, small
 from tests.builders.specs import spec
+
+SOURCE = Path(protoquant.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +251,7 @@ def test_a_damaged_shard_in_the_cache_is_computed_again(photos, tmp_path):
     assert artifact_digest(again.out) == digest
 
 
+@pytest.mark.process
 def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(photos, tmp_path):
     config = RESNET.config(tmp_path, batch=4, shard=4)
     script = Path(__file__).with_name("killed_extract.py")
@@ -260,14 +269,52 @@ def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(phot
     assert artifact_digest(rerun.out) == artifact_digest(undisturbed.out)
 
 
-def test_another_source_of_a_token_gives_another_key(monkeypatch):
-    from types import SimpleNamespace
-
-    from protoquant.features import shards
-    from protoquant.features.config import ExtractConfig
-
+@pytest.fixture
+def key():
+    """The key of a shard."""
     backbone = SimpleNamespace(spec=spec(), device=torch.device("cpu"))
-    before = shards.shard_key(ExtractConfig(), backbone, ["a"])
-    assert before == shards.shard_key(ExtractConfig(), backbone, ["a"])
+    return lambda: shards.shard_key(ExtractConfig(), backbone, ["a"])
+
+
+def test_another_source_of_a_token_gives_another_key(monkeypatch, key):
+    before = key()
+    assert before == key()
     monkeypatch.setattr(shards, "_source_digests", lambda: {"features/decode.py": "changed"})
-    assert before != shards.shard_key(ExtractConfig(), backbone, ["a"])
+    assert before != key()
+
+
+@pytest.mark.parametrize("package", ["pillow", "timm", "torch"])
+def test_another_version_of_a_package_that_makes_tokens_gives_another_key(monkeypatch, key, package):
+    before, version = key(), shards.version
+    monkeypatch.setattr(shards, "version", lambda name: "0" if name == package else version(name))
+    assert before != key()
+
+
+def imported(file):
+    """Our own modules that a module names in an import."""
+    named = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    files = [SOURCE.parent.joinpath(*name.split(".")).with_suffix(".py") for name in named if name]
+    return {file for file in files if SOURCE in file.parents and file.exists()}
+
+
+def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
+    """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves."""
+    beside = {"data/archive.py", "data/quarantine.py", "data/splits.py", "data/table.py"}
+    beside |= {"features/augment.py", "features/config.py", "features/spec.py"}
+    on_the_way, new = set(), {SOURCE / "features" / f"{name}.py" for name in ("decode", "backbone", "dtypes")}
+    while new:
+        on_the_way |= new
+        new = {found for file in new for found in imported(file)} - on_the_way
+    names = {file.relative_to(SOURCE).as_posix() for file in on_the_way}
+    assert {name for name in names if not name.startswith("core/")} - beside == set(shards._source_digests())
+
+
+def test_room_is_asked_for_what_is_not_in_the_cache_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "free_bytes", lambda _: 0)
+    backbone, cache = SimpleNamespace(layout=SimpleNamespace(t=6), d=96), SimpleNamespace(root=tmp_path)
+    worker = SimpleNamespace(config=ExtractConfig(), backbone=backbone, cache=cache, is_cached=lambda _: True)
+    jobs = [ShardJob(range(4)), ShardJob(range(2))]
+    module._check_room(worker, jobs)
+    worker.is_cached = lambda job: len(job.sources) == 4
+    with pytest.raises(ProtoQuantError, match=r"^the features of 2 images need 2 kB of disk at "):
+        module._check_room(worker, jobs)

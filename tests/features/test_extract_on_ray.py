@@ -10,6 +10,8 @@ from protoquant.core.events import ProgressEvent
 from tests.builders.backbones import RESNET
 from tests.features.test_extract import run
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(autouse=True)
 def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,18 +9,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
-from protoquant.core.artifacts import artifact_digest, open_artifact, read_json
+from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact, read_json
 from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.data.images import open_image
 from protoquant.data.table import ImageTable
-from protoquant.features import shards
+from protoquant.features import decode, shards
 from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone, FeatureMap
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
+from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
 from tests.builders.backbones import RESNET
@@ -133,6 +135,19 @@ def test_progress_and_message_count_the_views(photos, tmp_path):
     assert text.startswith("extract: 20 images and 2 views of 10, 2 x 3 tokens of 96; 12 shards computed, 0 linked")
 
 
+def test_a_view_is_cut_from_an_image_decoded_large_enough_for_it(tmp_path):
+    file = tmp_path / "a.jpg"
+    Image.new("RGB", (4000, 3000), "red").save(file)
+    preprocessing = Preprocessing((256, 256), (224, 224), "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
+    backbone = SimpleNamespace(spec=SimpleNamespace(preprocessing=preprocessing), transform=lambda image: image.size)
+    source = decode.Source("a.jpg", file, digest_file(file), 0)
+    assert decode.decode(source, backbone) == (500, 375)  # an eighth
+    seen = []
+    view = SimpleNamespace(at_least=lambda _: 400, apply=lambda image, *_: seen.append(image.size) or [0])
+    decode.decode(source, backbone, view)
+    assert seen == [(1000, 750)]
+
+
 def test_a_view_that_float16_cannot_hold_names_its_image(photos, tmp_path):
     config = viewed(tmp_path, views=1)
     backbone = Backbone.load(config, "cpu")
@@ -152,6 +167,7 @@ def test_a_view_that_float16_cannot_hold_names_its_image(photos, tmp_path):
     worker.close()
 
 
+@pytest.mark.process
 def test_after_kill_9_within_a_view_its_finished_shards_are_linked(photos, tmp_path):
     config = viewed(tmp_path)
     script = Path(__file__).with_name("killed_extract.py")

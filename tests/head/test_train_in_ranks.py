@@ -16,6 +16,8 @@ from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.train import train
 from tests.distributed.ranks import in_ranks
 
+pytestmark = pytest.mark.process
+
 BUDGET = TrainConfig(
     temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1, solver_tolerance=1e-3
 )

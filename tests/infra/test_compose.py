@@ -52,6 +52,7 @@ def pods() -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.process
 def test_compose_follows_its_specification() -> None:
     words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*words, INFRA / "compose.yaml"], capture_output=True, text=True, check=False)

@@ -14,6 +14,8 @@ import pytest
 from protoquant.pipeline import guard
 from protoquant.pipeline.process import run
 
+pytestmark = pytest.mark.process
+
 STUBBORN = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, lambda *_: open(sys.argv[1] + ".int", "w").close())

@@ -14,6 +14,8 @@ from protoquant.pipeline.isolated import Plan, isolated
 from protoquant.pipeline.retention import prune_runs
 from protoquant.settings import Settings
 
+pytestmark = pytest.mark.process
+
 Call = Callable[..., str]
 ALLOWED = "name something in the clone, but not in .git, .dvc, artifacts, dvc.lock, or beside the clone"
 

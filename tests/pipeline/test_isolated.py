@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from protoquant.core.errors import ConfigError, ProtoQuantError, UnavailableError, UsageError
+from protoquant.core.workspace import Workspace
 from protoquant.pipeline import lease as leases
 from protoquant.pipeline.graph import stages
 from protoquant.pipeline.isolated import Plan, isolated, run_name
 from protoquant.pipeline.retention import kept_runs, prune_runs
 from protoquant.pipeline.stage import Status
 from tests.pipeline.conftest import tree_of
+
+pytestmark = pytest.mark.process
 
 Call = Callable[..., str]
 
@@ -148,6 +151,7 @@ def test_impossible_parameters_are_one_sentence(clone: Path, changes: dict[str, 
         pass
     assert sentence in str(error.value)
     assert isinstance(error.value, ConfigError | UsageError)
+    assert not (Workspace(clone).runs / "bad-1" / "run.json").exists(), "the next of this name is begun anew"
 
 
 def test_the_clones_dvc_configuration_is_in_force(clone: Path, call: Call) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from protoquant.core.errors import UsageError
 from protoquant.pipeline.graph import Stage, stages
-from protoquant.pipeline.stage import Outcome, Status, run_command, run_stage
+from protoquant.pipeline.stage import Outcome, Status, _Listener, run_command, run_stage
+
+pytestmark = pytest.mark.process
 
 
 def status(root: Path, name: str, lines: list[str] | None = None) -> Outcome:
@@ -98,3 +100,28 @@ def test_dvcs_own_reason_where_the_stage_did_not_run(clone: Path) -> None:
     assert outcome.status is Status.FAILED
     assert "step.py" in outcome.reason
     assert not outcome.passing
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "reason", "passing"),
+    [
+        (["ERROR: Unable to acquire lock. Most likely another DVC process is running"], 255, "Unable to acq", True),
+        (["ERROR: '/a/dvc.lock' is busy, it is being blocked by:"], 255, "'/a/dvc.lock' is busy", True),
+        (["ERROR: failed to reproduce 'first'"], 255, "failed to reproduce 'first'", False),
+        (["error: no answer", "ERROR: failed to run: python x, exited with 75"], 255, "no answer", True),
+        (["error: bad data", "ERROR: failed to run: python x, exited with 1"], 255, "bad data", False),
+        (["work: first"], 137, "stopped by signal 9", False),
+        (["error: out of memory"], 137, "out of memory", False),
+        (["work: first"], 75, "work: first", True),
+        ([], 1, "DVC said nothing", False),
+    ],
+)
+def test_what_dvc_says_and_its_exit_code_tell_the_outcome(
+    lines: list[str], code: int, reason: str, passing: bool
+) -> None:
+    listener = _Listener(lambda _: None)
+    for line in lines:
+        listener(line)
+    outcome = listener.outcome(code)
+    assert (outcome.status, outcome.passing) == (Status.FAILED, passing)
+    assert outcome.reason.startswith(reason)

@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from protoquant.core.room import gigabytes
+from protoquant.core.workspace import Workspace
+from protoquant.plan import plan as module
 from protoquant.plan.plan import Machine, missing
 from protoquant.plan.sizes import Sizes
 from tests.workspaces import small_clone
@@ -34,6 +37,21 @@ def test_a_disk_that_is_too_small_is_named_with_what_would_help():
     assert missing(SIZES, replace(ROOM, disk=100 * 10**9), held=80 * 10**9) == ()
 
 
+def test_features_that_are_here_already_make_no_room_for_scores():
+    (line,) = missing(SIZES, replace(ROOM, disk=10 * 10**9), held=500 * 10**9)
+    assert line.startswith("disk: 21 GB are needed for features and scores, 10 GB are free")
+    assert missing(replace(SIZES, mapped=False), replace(ROOM, disk=2 * 10**9), held=500 * 10**9) == ()
+
+
+def test_images_to_measure_on_are_spread_over_all(monkeypatch, tmp_path):
+    table = SimpleNamespace(split=lambda _: range(10), classes=("finch", "jay"))
+    monkeypatch.setattr(module, "ImageTable", SimpleNamespace(open=lambda *_: table))
+    monkeypatch.setattr(module, "sources_of", list)
+    monkeypatch.setattr(module, "_SAMPLE", 3)
+    counts, photos = module._prepared(Workspace(tmp_path), tmp_path)
+    assert (counts.train, counts.classes, photos) == (10, 2, [0, 3, 6])
+
+
 def test_memory_that_is_too_small_names_the_stage():
     (line,) = missing(SIZES, replace(ROOM, memory=8 * 10**9))
     assert line.startswith("memory: train holds about 12 GB, 8.0 GB are free")
@@ -58,6 +76,7 @@ def files(root):
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -73,6 +92,7 @@ def test_what_it_cannot_know_it_asks_for(job, options, sentence):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.process
 def test_a_plan_for_images_that_are_not_here(job):
     done = job.run("protoquant", "plan", "--seconds", "0", "--json", *COUNTS, check=False)
     found = json.loads(done.stdout)
@@ -85,6 +105,7 @@ def test_a_plan_for_images_that_are_not_here(job):
         assert done.stderr.startswith(f"error: {found['missing'][0]}")
 
 
+@pytest.mark.process
 def test_a_plan_for_prepared_images_measures_and_writes_nothing(job):
     job.run("protoquant", "prepare")
     before = files(job.root)

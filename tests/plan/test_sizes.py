@@ -6,6 +6,7 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.errors import ConfigError
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.head.config import BudgetConfig, TrainConfig
+from protoquant.plan import sizes
 from protoquant.plan.sizes import Counts, Shape, sizes_of
 
 SMALL = Counts(train=100, validation=20, test=30, classes=5)
@@ -33,6 +34,14 @@ def test_scores_are_computed_again_after_joint_training_and_grounding():
     assert found.scores == 3 * 4 * 120 * 20
 
 
+def test_scores_are_mapped_where_those_of_one_time_are_too_many(monkeypatch):
+    values = {"grounding": "mean", "grounding_patches": 4}
+    config, once = TrainConfig(temperature=0.05).model_copy(update=values), 4 * 120 * 20
+    for most, mapped in ((once, False), (once - 1, True)):
+        monkeypatch.setattr(sizes, "MAPPED", most)
+        assert sizes_of(ExtractConfig(), QuantizeConfig(size=4), config, SMALL, SHAPE).mapped == mapped
+
+
 @pytest.mark.parametrize(
     ("dtype", "size"), [("float16", 96.4e9), ("bfloat16", 96.4e9), ("int8", 48.5e9), ("float32", 192.8e9)]
 )
@@ -46,6 +55,8 @@ def test_imagenet(dtype, size):
 
 
 def test_more_codes_than_tokens_are_refused():
+    just = QuantizeConfig(size=600, size_unit="codebook")
+    assert sizes_of(ExtractConfig(), just, TRAIN, SMALL, SHAPE).k == 600
     config = QuantizeConfig(size=601, size_unit="codebook")
     with pytest.raises(ConfigError, match=r"quantize.size must give at most 600 codes, the train tokens, got 601"):
         sizes_of(ExtractConfig(), config, TRAIN, SMALL, SHAPE)

@@ -3,7 +3,7 @@
 import pytest
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.features.config import ExtractConfig
+from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.plan.calibration import Rates, Sections
 from protoquant.plan.sizes import Counts, Shape
@@ -33,6 +33,14 @@ def test_each_rate_counts_as_often_as_the_settings_say(rate, stage, usual, most)
     assert (found[stage].usual, found[stage].most) == (START + usual, START + most)
     others = [one.most for name, one in found.items() if name != stage]
     assert others == [START, START]
+
+
+def test_views_are_extracted_and_looked_at_in_every_epoch():
+    extract = ExtractConfig(views=3, augment=AugmentConfig())
+    rates = Rates(**(NONE | {"extract": 1.0, "match": 1.0}), photos="")
+    found = {one.stage: one.usual for one in times_of(Sections(extract, QUANTIZE, TRAIN), COUNTS, SHAPE, rates)}
+    assert found["extract"] == START + 150 + 3 * 100
+    assert found["quantize"] == START + 6 * (2 * 4 * 100 + 2 * 100 + 3 * 20)
 
 
 def test_sharing_gains_what_is_shared_at_most():

@@ -76,6 +76,16 @@ def test_bytes_held_are_bounded_too() -> None:
         await desk.inside.acquire()
         desk.open.set()
         assert [(await one).status for one in (first, second)] == [200, 200]
+        assert (await call(desk.app, parts=[b"x" * 100])).status == 200, "what was held is given back"
+
+    asyncio.run(main())
+
+
+def test_who_comes_alone_is_let_in_however_little_may_be_held() -> None:
+    async def main() -> None:
+        desk = Desk(max_held_bytes=50)
+        desk.open.set()
+        assert (await call(desk.app, parts=[b"x" * 100])).status == 200
 
     asyncio.run(main())
 
@@ -140,6 +150,26 @@ def test_who_goes_away_is_not_worked_for(whole: bool) -> None:
         assert reply.status == (499 if whole else 400)
         assert desk.cancelled == (1 if whole else 0)
         assert desk.admission.at_work() == 0
+
+    asyncio.run(main())
+
+
+def test_who_goes_away_with_the_whole_answer_has_broken_nothing_off() -> None:
+    async def main() -> None:
+        leave, ended = asyncio.Event(), []
+
+        async def answer(scope, receive, send) -> None:
+            await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"all"})
+            leave.set()
+            for _ in range(9):
+                await asyncio.sleep(0)  # the loop hears that the client has gone
+            ended.append(True)
+
+        app = Record(Admission(answer, ServeConfig()), Metrics(), lambda: None)
+        reply = await call(app, parts=[b"x"], leave=leave)
+        assert (reply.status, reply.body, ended) == (200, b"all", [True])
 
     asyncio.run(main())
 

@@ -109,6 +109,24 @@ def test_what_nobody_waits_for_is_not_computed() -> None:
     assert gate.batches == [[0], [2]]
 
 
+def test_the_bytes_of_an_image_go_when_nobody_waits_for_it() -> None:
+    gate = Gate()
+
+    async def main() -> None:
+        with batcher() as made:
+            first, second = await held(made, gate, 1)
+            (item,) = made._ready
+            assert item.data
+            second.cancel()
+            with suppress(asyncio.CancelledError):
+                await second
+            assert item.data == b""
+            gate.open.set()
+            await first
+
+    asyncio.run(main())
+
+
 def test_an_error_reaches_its_own_batch_alone() -> None:
     gate = Gate()
     gate.fails = {2}

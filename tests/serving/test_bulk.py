@@ -115,6 +115,7 @@ def test_a_folder_of_bad_images_is_a_table_of_errors(model, tmp_path):
     assert (done.counts.images, done.counts.errors, done.counts.abstentions) == (1, {"not_an_image": 1}, 0)
 
 
+@pytest.mark.process
 def test_a_killed_run_continues_and_gives_the_bytes_of_an_undisturbed_one(model, path, photos, tmp_path):
     out = tmp_path / "out.parquet"
     script = Path(__file__).with_name("killed_bulk.py")

@@ -23,6 +23,8 @@ from tests.browser import chromium, elsewhere
 from tests.builders.pictures import encoded
 from tests.serving.running import EVERYWHERE, TOKEN, serving
 
+pytestmark = pytest.mark.browser
+
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 PNG = {"Content-Type": "image/png"}
 

@@ -41,6 +41,13 @@ def test_what_is_no_token_is_refused_and_not_shown(file: Path, text: str) -> Non
         assert not text.strip() or text.strip() not in str(caught.value)
 
 
+def test_a_token_of_just_the_shortest_length_is_taken(file: Path) -> None:
+    file.write_text("x" * 16)
+    token = read_token(file, {})
+    assert token is not None
+    assert token.get_secret_value() == "x" * 16
+
+
 def test_two_tokens_and_a_missing_file_are_wrong_use(file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="given twice") as caught:
         read_token(file, {VARIABLE: TOKEN})

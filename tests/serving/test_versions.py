@@ -1,7 +1,9 @@
 import gc
 import shutil
 import threading
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -58,6 +60,62 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_and_is_tried_less_and_le
     assert "broken cannot be loaded, the old version stays in use: broken is damaged" in caplog.text
     shelf.at = "two"
     assert versions.look()
+
+
+def test_a_version_that_stays_broken_is_tried_every_65th_look_at_least(shelf, versions) -> None:
+    shelf.at = "broken"
+    asked = []
+    for look in range(400):
+        before = len(shelf.asked)
+        versions.look()
+        asked += [look] if len(shelf.asked) > before else []
+    apart = [later - earlier for earlier, later in pairwise(asked)]
+    assert apart == [2, 3, 5, 9, 17, 33, *[65] * 5]
+
+
+class Fetching:
+    """Stands in for the registry and the reader of bundles; notes what they are asked for."""
+
+    def __init__(self, monkeypatch, bundle: Path) -> None:
+        self.uris, self.folders, self.weights, self.broken = [], [], [], False
+        self.fetched = SimpleNamespace(bundle=bundle, weights=Path("of-the-registry"))
+        monkeypatch.setattr("protoquant.tracking.fetch.fetch_bundle", self.fetch)
+        monkeypatch.setattr("protoquant.serving.versions.Model", SimpleNamespace(load=self.load))
+
+    def fetch(self, uri, *, workspace, into):
+        self.uris.append(uri)
+        self.folders.append(into)
+        return self.fetched
+
+    def load(self, bundle, device, weights):
+        self.weights.append(weights)
+        if self.broken:
+            raise ArtifactError("damaged")
+        return Loaded()
+
+
+class Loaded:
+    bundle = SimpleNamespace(digest="d" * 64)
+
+
+def test_what_is_loaded_is_the_version_that_was_seen_wherever_the_alias_is_now(monkeypatch, tmp_path) -> None:
+    fetching = Fetching(monkeypatch, tmp_path)
+    source = RegistrySource("models:/birds@champion", Workspace(tmp_path), CPU)
+    served = source.load("models:/birds/7")
+    assert (fetching.uris, served.name, served.version) == (["models:/birds/7"], "birds", "7")
+    assert fetching.weights == [Path("of-the-registry")]
+    RegistrySource("runs:/abc/model", Workspace(tmp_path), CPU, Path("mine")).load("/where/the/run/is")
+    assert fetching.uris[1:] == ["runs:/abc/model"]
+    assert fetching.weights[1:] == [Path("mine")], "the command line goes first"
+
+
+def test_a_version_that_cannot_be_loaded_leaves_no_folder(monkeypatch, tmp_path) -> None:
+    fetching = Fetching(monkeypatch, tmp_path)
+    fetching.broken = True
+    with pytest.raises(ArtifactError, match="damaged"):
+        RegistrySource("models:/birds/1", Workspace(tmp_path), CPU).load("models:/birds/1")
+    (folder,) = fetching.folders
+    assert not folder.exists()
 
 
 def test_a_registry_that_is_away_changes_nothing(shelf, versions, monkeypatch) -> None:

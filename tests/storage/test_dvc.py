@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 DVC = Path(sys.executable).with_name("dvc")
 STAGE = """stages:
   prepare:

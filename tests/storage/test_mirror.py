@@ -17,6 +17,9 @@ from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.storage.fetch import LARGE
 from protoquant.storage.location import Location
 from protoquant.storage.mirror import Mirror, local_copy, mirror
+from tests.storage.memory import Memory
+
+pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).parents[2]
 SMALL = {f"{name}/{number}.png": f"{name} {number}".encode() * 50 for name in ("jay", "finch") for number in range(6)}
@@ -127,6 +130,54 @@ def test_a_damaged_file_is_fetched_again_and_a_touched_one_is_not(folder):
     assert "1 local files are damaged, such as jay/0.png; fetching them again" in said.text
     folder.refresh()
     assert folder.gets == []
+
+
+@pytest.fixture
+def remembered(tmp_path):
+    """A store in memory with a mirror that was refreshed, and the mirror."""
+    memory = Memory({f"birds/{name}": name.encode() for name in "abc"})
+    found = Mirror.open(memory.client(), Location("data", "birds"), tmp_path / "objects")
+    found.refresh(ignore)
+    memory.gets.clear()
+    return memory, found
+
+
+def test_what_is_removed_alone_leaves_a_whole_mirror_that_does_not_know_it(remembered):
+    memory, found = remembered
+    del memory.objects["birds/c"]
+    assert set(content(found.refresh(ignore))) == {"a", "b"}
+    assert found.whole()
+    assert memory.gets == []
+    del memory.objects["birds/b"]
+    found.refresh(ignore)
+    assert found.whole()
+
+
+def test_a_link_in_place_of_a_file_gives_way_to_the_object(remembered, tmp_path):
+    memory, found = remembered
+    other = tmp_path / "other"
+    other.write_bytes(b"x")
+    (found.files / "a").unlink()
+    (found.files / "a").symlink_to(other)
+    memory.objects["birds/b"] = b"y"  # something to do
+    assert content(found.refresh(ignore)) == {"a": b"a", "b": b"y", "c": b"c"}
+    assert not (found.files / "a").is_symlink()
+    assert other.read_bytes() == b"x"
+
+
+def test_a_refresh_that_is_killed_while_it_removes_files_is_not_taken_for_whole(remembered, monkeypatch):
+    memory, found = remembered
+    del memory.objects["birds/c"]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "_clear", killed)
+        with pytest.raises(KeyboardInterrupt):
+            found.refresh(ignore)
+    assert not found.whole()
+    assert set(content(found.refresh(ignore))) == {"a", "b"}
 
 
 @pytest.mark.parametrize("harm", ["{", '{"schema": 1, "files": {"jay/0.png": ["e"]}}', ""])

@@ -14,6 +14,8 @@ from protoquant.features.shared import SharedCache
 from protoquant.storage.fetch import LARGE
 from protoquant.storage.objects import ObjectFolder
 
+pytestmark = pytest.mark.server
+
 SMALL, OTHER = b"small", b"other"
 
 

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def call(store, tmp_path):

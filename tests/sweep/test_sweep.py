@@ -21,6 +21,8 @@ from protoquant.sweep.records import Record, SweepFolder
 from tests.flows.served import wait_for
 from tests.workspaces import Job
 
+pytestmark = pytest.mark.server
+
 _SOON = 120  # seconds
 
 

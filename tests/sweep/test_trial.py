@@ -13,6 +13,8 @@ from protoquant.sweep.trial import Job as TrialJob
 from protoquant.sweep.trial import run_trial
 from tests.workspaces import Job
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def prepared(job: Job) -> TrialJob:

@@ -117,6 +117,7 @@ def test_a_database_server_that_is_not_there_is_not_waited_for(workspace: Worksp
         pass
 
 
+@pytest.mark.process
 def test_asking_imports_no_mlflow():
     code = "import sys, protoquant.tracking.address; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

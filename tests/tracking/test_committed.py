@@ -7,6 +7,8 @@ from protoquant.core.workspace import Workspace
 from protoquant.tracking.committed import lock_gate
 from protoquant.tracking.lineage import lock_digest
 
+pytestmark = pytest.mark.process
+
 LOCK = "schema: '2.0'\nstages:\n  train:\n    cmd: protoquant train\n    outs: [{path: artifacts/bundle, md5: %s}]\n"
 
 

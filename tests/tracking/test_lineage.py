@@ -8,6 +8,8 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.lineage import git_state, lineage, lock_digest, package_versions
 
+pytestmark = pytest.mark.process
+
 LOCK = """schema: '2.0'
 stages:
   prepare:

@@ -32,7 +32,7 @@ from tests.servers import REGION, free_ports, weed_mini
 from tests.tracking.lossy import DENY, FAIL, Link, mlflow_server
 from tests.tracking.processes import start_register
 
-pytestmark = pytest.mark.usefixtures("small_package")
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("small_package")]
 
 POINTS = ["experiments/get-by-name", "runs/create", "runs/log-batch", "PUT ", "model-versions/create", "alias"]
 

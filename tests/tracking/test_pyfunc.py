@@ -167,6 +167,7 @@ def write_true_bundle(workspace: Workspace) -> Path:
     return Path(backbone.spec.weights.file)
 
 
+@pytest.mark.process
 def test_a_registered_model_answers_in_a_fresh_process(with_store: Workspace, tmp_path: Path):
     weights = write_true_bundle(with_store)
     register(RegisterConfig(name="birds"), workspace=with_store, params={"seed": 0}, on_event=ignore)

@@ -14,8 +14,10 @@ from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.measurements import Headline
 from protoquant.tracking.mlflow_api import Run
-from protoquant.tracking.register import RegisterResult, described, register
+from protoquant.tracking.pending import keep
+from protoquant.tracking.register import RegisterResult, _without_sent, described, register
 from protoquant.tracking.store import Store, experiment_id, open_store
+from protoquant.tracking.trained import Trained
 from tests.builders.bundles import flip
 from tests.builders.workspaces import evaluate, train
 
@@ -240,3 +242,15 @@ def test_a_flipped_byte_in_the_bundle_is_refused_before_the_store_is_made(worksp
     with pytest.raises(ArtifactError, match=r"tensors\.safetensors is damaged"):
         run(workspace)
     assert not (workspace.root / "mlflow.db").exists()
+
+
+def test_what_was_kept_for_another_server_stays_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    trained = Trained(workspace, "birds", "challenger", {})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
+    kept = keep(trained)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://here:5000")
+    assert _without_sent(workspace, trained) == 1
+    assert kept.is_dir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000/")
+    assert _without_sent(workspace, trained) == 0
+    assert not kept.exists()

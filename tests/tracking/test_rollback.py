@@ -139,6 +139,22 @@ def test_a_promotion_in_between_is_not_undone_unseen(
     assert champion_of(store, "birds") == 1
 
 
+def test_a_version_that_is_archived_meanwhile_does_not_become_champion_again(
+    store: Store, line: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line(1, 2)
+
+    def slow(*words: Any) -> Any:
+        found = gather(*words)
+        store.client.set_model_version_tag("birds", "1", "archived", "2026-01-01")
+        return found
+
+    monkeypatch.setattr(rollback, "gather", slow)
+    with pytest.raises(UsageError, match="version 1 of birds, is archived since 2026-01-01"):
+        back(store)
+    assert champion_of(store, "birds") == 2
+
+
 def test_without_champion_or_model_there_is_nothing_to_roll_back(store: Store, tmp_path: Path) -> None:
     add(store, tmp_path / "one")
     with pytest.raises(UsageError, match="birds has no champion to roll back"):

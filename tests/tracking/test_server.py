@@ -63,6 +63,7 @@ def test_other_than_http_passes() -> None:
     assert seen == ["lifespan"]
 
 
+@pytest.mark.server
 def test_a_password_made_anew_replaces_the_one_before(empty_store: Path, tmp_path: Path) -> None:
     database, settings = tmp_path / "server.db", tmp_path / "auth.ini"
     database.write_bytes(empty_store.read_bytes())

@@ -32,6 +32,8 @@ from protoquant.tracking.versions import Named, champion_of
 from tests.builders.versions import NO_GIT, add
 from tests.tracking.lossy import mlflow_server
 
+pytestmark = pytest.mark.server
+
 USER, PASSWORD, WRONG = "admin", "a-long-and-right-secret", "another-secret"
 READER = "reader"
 LINE = (

@@ -121,6 +121,8 @@ def test_what_is_wrong_with_a_sample_is_named_and_the_others_stay(tmp_path):
             ("unlabelled.png", photo(4)),
             ("odd.png", photo(5)),
             ("odd.json", b"{broken"),
+            ("yes.png", photo(8)),
+            ("yes.json", b'{"label": true}'),
             ("twice.png", photo(6)),
             ("twice.png", photo(7)),
             ("twice.cls", b"a"),
@@ -137,6 +139,7 @@ def test_what_is_wrong_with_a_sample_is_named_and_the_others_stay(tmp_path):
         "a.tar/two",
         "a.tar/unlabelled.png",
         "a.tar/odd.png",
+        "a.tar/yes.png",
         "a.tar/twice.png",
         "a.tar/passwd.png",
     }
@@ -151,6 +154,16 @@ def test_an_archive_that_ends_early_is_named(tmp_path, cut):
     data = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "a.tar").write_bytes(data[:cut])
     with pytest.raises(DataError, match=r"a\.tar (ends early|cannot be read as a plain tar archive)"):
+        contents(tmp_path / "a.tar")
+
+
+def test_an_archive_cut_between_two_files_is_named(tmp_path):
+    pack(tmp_path / "a.tar", [(f"{n}.png", photo(n)) for n in range(4)])
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        third = tar.getmembers()[2].offset
+    data = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "a.tar").write_bytes(data[:third])
+    with pytest.raises(DataError, match=r"a\.tar ends early, after 2 files"):
         contents(tmp_path / "a.tar")
 
 

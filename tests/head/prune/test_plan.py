@@ -81,6 +81,7 @@ def test_every_field_is_described() -> None:
         assert all(field.description for field in section.model_fields.values())
 
 
+@pytest.mark.process
 def test_importing_it_loads_no_torch() -> None:
     code = "import sys, protoquant.head.prune.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
