@@ -45,12 +45,12 @@ def train(workspace: Workspace, seed: int = 0, *, weights: str | None = None) ->
 
 def evaluate(workspace: Workspace, top1: float = 0.9) -> None:
     """Write test numbers of the bundle that is there, and the report on them."""
-    bundle = artifact_digest(workspace.bundle)
+    inputs = {"bundle": artifact_digest(workspace.bundle)}
     accuracy = {"value": top1, "n": 40, "low": 0.8, "high": 0.95}
     test = {"top1": accuracy, "probe": {"top1": {"value": 0.95}}}
-    with writing(workspace.evaluation, "evaluation", {"bundle": bundle}) as folder:
+    with writing(workspace.evaluation, "evaluation", inputs) as folder:
         write_json(folder / "metrics.json", {"test": test, "size": {"global_size": 9, "class_size": 2.5}})
         (folder / "confusion.csv").write_text("actual,predicted\nwren,wren\n")
-    inputs = {"bundle": bundle, "evaluation": artifact_digest(workspace.evaluation)}
+    inputs["evaluation"] = artifact_digest(workspace.evaluation)
     with writing(workspace.report, "report", inputs) as folder:
         (folder / "index.html").write_text("<p>report</p>")
