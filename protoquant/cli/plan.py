@@ -84,7 +84,11 @@ def _print(found: Plan, dtype: str, nodes: int, processes: int) -> None:
     for stage, size in sizes.memory.items():
         table.add_row(stage, gigabytes(size), "memory of a process, about")
     table.add_row("free", gigabytes(found.machine.disk), "disk")
-    table.add_row("free", gigabytes(found.machine.memory), f"memory; {found.machine.cores} cores")
+    table.add_row(
+        "free",
+        gigabytes(found.machine.memory),
+        f"memory; {found.machine.cores} core{'s' if found.machine.cores > 1 else ''}",
+    )
     console.print(table)
     if found.rates is None:
         return
