@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 # Processes that share the tests; 0: all in one.
 JOBS ?= 2
-BENCHMARKS := extract sweep scale kmeans head accuracy levers grounding drift serving load
+BENCHMARKS := extract sweep scale kmeans head accuracy levers grounding drift serving load neighbours
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1

@@ -31,6 +31,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.quantize import quantize
+from protoquant.core.cores import cores
 from protoquant.core.events import ignore
 from protoquant.features.dtypes import DTYPES, token_bytes
 from protoquant.features.preprocessing import Preprocessing
@@ -206,7 +207,7 @@ def _run(root: Path, stage: str, processes: int = 1) -> float:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=f"{title} ({os.cpu_count()} cores)")
+    table = Table(title=f"{title} ({cores()} cores)")
     for place, name in enumerate(columns):
         table.add_column(name, justify="right" if place else "left")
     return table

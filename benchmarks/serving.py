@@ -12,7 +12,6 @@ of an image is told for both: it does not depend on what else the machine does.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from rich.table import Table
 
 from benchmarks.http_clients import Request, in_process, posting
 from benchmarks.served import Served, serving
+from protoquant.core.cores import cores
 from protoquant.core.runtime import Runtime
 from protoquant.data.images import decode_sized
 from protoquant.model import Model
@@ -122,7 +122,7 @@ def _round(service: Served, model: Model, data: list[bytes], requests: list[Requ
     assert len(good) == len(tally.answers), "an answer was refused"
     assert not tally.lost
     cpu = 1e3 * (service.cpu() - before) / len(good)
-    share = tally.cpu / tally.seconds / (os.cpu_count() or 1)
+    share = tally.cpu / tally.seconds / cores()
     return _Round(len(good) / tally.seconds, done / spent, cpu, cpu_loop, share, good)
 
 
@@ -138,7 +138,7 @@ def _loop(model: Model, data: list[bytes], seconds: float, *, batch: int) -> tup
             done += batch
         return done
 
-    workers = 1 if batch == 1 else os.cpu_count() or 1
+    workers = 1 if batch == 1 else cores()
     started = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         done = sum(pool.map(loop, range(0, workers * 7, 7)))
@@ -182,7 +182,7 @@ def _in_turn(
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=f"{title} ({os.cpu_count()} cores)")
+    table = Table(title=f"{title} ({cores()} cores)")
     for place, name in enumerate(columns):
         table.add_column(name, justify="right" if place else "left")
     return table

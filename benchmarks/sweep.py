@@ -26,6 +26,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from protoquant.core.cores import cores
 from protoquant.params_file import override
 from protoquant.sweep.records import SweepFolder
 
@@ -64,7 +65,7 @@ def main() -> None:
             at_once = _time(root, "sweep", "run", "at-once")
         idle = _idle()
         imported = _imports_timm(root)
-    table = Table(title=f"sweeps on {os.cpu_count()} cores")
+    table = Table(title=f"sweeps on {cores()} cores")
     for name in ("what", "seconds", "ratio", "wanted"):
         table.add_column(name, justify="left" if name == "what" else "right")
     table.add_row(f"one quantize + train, {max(SIZES):,} codes, 20 sparsities", f"{one:.1f}", "1", "")

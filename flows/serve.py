@@ -26,6 +26,7 @@ from flows.promote import promote
 from flows.recovery import recover
 from flows.slots import make_slots
 from flows.sweep import sweep
+from protoquant.core.cores import share_cores
 from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.workspace import Workspace
 from protoquant.settings import Settings
@@ -48,6 +49,7 @@ def main() -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong use.
     """
+    share_cores()  # the processes of runs inherit it
     try:
         os.chdir(CLONE)
         server = check_server()

@@ -1,12 +1,12 @@
 """How many stages run at once on this machine: Prefect's limits on the tags of tasks."""
 
-import os
 from functools import cache
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
+from protoquant.core.cores import cores
 from protoquant.core.runtime import Runtime
 
 CPU = "protoquant-cpu"
@@ -34,7 +34,7 @@ def make_slots(threads: int) -> dict[str, int]:
     Returns:
         The limits in force.
     """
-    wanted = {CPU: max(1, (os.cpu_count() or 1) // threads), GPU: max(1, gpus())}
+    wanted = {CPU: max(1, cores() // threads), GPU: max(1, gpus())}
     with get_client(sync_client=True) as client:
         for tag, limit in wanted.items():
             try:

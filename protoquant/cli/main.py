@@ -25,6 +25,7 @@ from protoquant.cli import (
     sweep,
     tracking,
 )
+from protoquant.core.cores import share_cores
 from protoquant.core.errors import ProtoQuantError
 
 _STAGES, _READ = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model"
@@ -90,4 +91,5 @@ app.command(rich_help_panel=_MANAGE)(storage.publish)
 
 def main() -> None:
     """Entry point of the ``protoquant`` command."""
+    share_cores()  # no verb has imported torch yet
     app()

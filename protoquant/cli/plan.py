@@ -11,7 +11,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from protoquant.core.cores import warn_of_threads
 from protoquant.core.errors import ProtoQuantError, UsageError
+from protoquant.core.log import listening
 from protoquant.core.room import gigabytes
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ def plan(  # noqa: PLR0917 - options
     console = Console(stderr=True)
     if seconds > 0:
         console.print(f"measuring this machine for about {seconds:g} s", highlight=False)
+        with listening(console) as on_event:
+            warn_of_threads(settings.threads, on_event)
     counts = None if images is None else Counts(images, validation or 0, test or 0, classes or 0)
     root = workspace.root
     if counts is None:
@@ -80,7 +84,11 @@ def _print(found: Plan, dtype: str, nodes: int, processes: int) -> None:
     for stage, size in sizes.memory.items():
         table.add_row(stage, gigabytes(size), "memory of a process, about")
     table.add_row("free", gigabytes(found.machine.disk), "disk")
-    table.add_row("free", gigabytes(found.machine.memory), f"memory; {found.machine.cores} cores")
+    table.add_row(
+        "free",
+        gigabytes(found.machine.memory),
+        f"memory; {found.machine.cores} core{'s' if found.machine.cores > 1 else ''}",
+    )
     console.print(table)
     if found.rates is None:
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from protoquant.core.cores import warn_of_threads
 from protoquant.core.errors import UsageError
 from protoquant.core.events import OnEvent
 from protoquant.core.log import listening
@@ -48,11 +49,17 @@ class _Run:
         """Do a step by as many processes as the environment says."""
         from protoquant.distributed.training import do_together
 
+        self._warn_of_threads()
         artifacts = self.workspace.codebook.parent
         return do_together(step, self.runtime, self.settings.threads, folder=artifacts, on_event=self.on_event)
 
     def device(self) -> torch.device:
+        self._warn_of_threads()
         return self.runtime.torch_device(self.settings.threads)
+
+    def _warn_of_threads(self) -> None:
+        if self.runtime.processes == 1:  # else they are those of Ray's nodes
+            warn_of_threads(self.settings.threads, self.on_event)
 
     def shared_cache(self) -> OpenObjects | None:
         """Opens the folder in S3 where machines share finished shards; None where no such folder is named."""

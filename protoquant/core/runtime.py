@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from protoquant.core.allocator import keep_freed_memory
+from protoquant.core.cores import cores
 from protoquant.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Runtime(BaseSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description="auto, cpu, cuda, cuda:N or mps"
     )
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads that decode images")
+    workers: int = Field(default_factory=cores, ge=1, description="threads that decode images")
     processes: int = Field(
         1, ge=1, le=10_000, description="processes that share extract, quantize or train; more than 1 run on Ray"
     )

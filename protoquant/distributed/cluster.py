@@ -11,15 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from protoquant.core.cores import WAITING, cores, share_cores
 from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 TLS_VARIABLE = "RAY_USE_TLS"
 _PATIENCE = 5.0  # seconds for the head to answer; Ray itself would ask for minutes
 _SETTINGS = {
-    # Threads that wait for others give their processor away: there are more of them than processors where processes
-    # share a machine.
-    "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -101,16 +99,19 @@ def joined() -> Iterator[Cluster]:
         _check_answers(address)
     if address == "local":
         os.environ.pop(TLS_VARIABLE, None)  # the certificate is that of another cluster
+    share_cores()  # Ray's processes inherit it here, and are told elsewhere
     os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
     import ray
 
     if address not in ("local", "auto") and "://" not in address:
         _check_token(address)
 
-    own: dict[str, Any] = {"num_cpus": os.cpu_count(), "include_dashboard": False}
+    own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
     if address != "local":
         # Processes of a cluster are not our children: the code that runs is named, so that it is a worktree's own.
-        own = {"runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}}}
+        waiting = {name: os.environ[name] for name in WAITING if name in os.environ}
+        path = os.pathsep.join(path for path in sys.path if path)
+        own = {"runtime_env": {"env_vars": {"PYTHONPATH": path, **waiting}}}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from protoquant.core.cores import cores
 from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.core.room import RESERVE, free_bytes, gigabytes
 from protoquant.core.runtime import Runtime
@@ -30,7 +31,7 @@ class Machine:
     Attributes:
         disk: On the file system of the workspace.
         memory: Of the machine, the page cache included.
-        cores: Processors.
+        cores: Those that this process may use.
     """
 
     disk: int
@@ -154,4 +155,4 @@ def _held(workspace: Workspace) -> int:
 
 def _machine(folder: Path) -> Machine:
     memory = psutil.virtual_memory()
-    return Machine(free_bytes(folder), int(memory.available), psutil.cpu_count() or 1)
+    return Machine(free_bytes(folder), int(memory.available), cores())

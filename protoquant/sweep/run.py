@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from protoquant.core.cores import warn_of_threads
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.core.workspace import Workspace
 from protoquant.distributed.cluster import Cluster, joined
+from protoquant.settings import Settings
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.records import Record, SweepFolder
 from protoquant.sweep.trial import MEASURE, Job, run_trial
@@ -48,6 +50,8 @@ def run_trials(
         return
     with joined() as cluster:
         cluster.require("sweep.cpus and sweep.gpus", cpus=plan.config.cpus, gpus=plan.config.gpus)
+        if cluster.address == "local":
+            warn_of_threads(Settings.parse(plan.params).threads, on_event)
         on_event(MessageEvent(_start_sentence(plan, left, cluster)))
         keeper = _Keeper(folder, plan.trials, len(ended), on_record, on_event)
         _tune(plan, Job.prepare(plan, workspace, device), ended, keeper, folder.root)

@@ -1,9 +1,11 @@
 """Ray is joined or refused in one line, and asked for what it has."""
 
+import os
 import socket
 
 import pytest
 
+from protoquant.core.cores import WAITING
 from protoquant.core.errors import UnavailableError, UsageError
 from protoquant.distributed.cluster import ADDRESS_VARIABLE, Cluster, joined
 
@@ -41,3 +43,19 @@ def test_this_machine_is_a_cluster_of_one_node(monkeypatch: pytest.MonkeyPatch) 
         assert (cluster.address, len(cluster.nodes)) == ("local", 1)
         assert ray.get(ray.remote(lambda: 2).remote()) == 2
     assert not ray.is_initialized()
+
+
+def test_processes_elsewhere_wait_as_those_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray.cluster_utils import Cluster as Elsewhere
+
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    elsewhere = Elsewhere(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    monkeypatch.setenv(ADDRESS_VARIABLE, elsewhere.address)
+    try:
+        with joined():
+            waits = ray.remote(lambda: {name: os.environ[name] for name in WAITING if name in os.environ})
+            assert ray.get(waits.remote()) == {"OMP_WAIT_POLICY": "PASSIVE"}
+    finally:
+        elsewhere.shutdown()

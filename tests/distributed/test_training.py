@@ -19,7 +19,7 @@ pytestmark = pytest.mark.server
 def _own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
 
 
 def text(event: Event) -> str:

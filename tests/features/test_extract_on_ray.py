@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
 
 
 def test_two_processes_write_the_bytes_of_one(photos, tmp_path):

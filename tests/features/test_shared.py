@@ -36,7 +36,7 @@ SHARDS = 6
 def _as_a_user(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

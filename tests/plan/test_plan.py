@@ -1,6 +1,7 @@
 """The verb as a user runs it, and what does not fit."""
 
 import json
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -109,8 +110,11 @@ def test_a_plan_for_images_that_are_not_here(job):
 def test_a_plan_for_prepared_images_measures_and_writes_nothing(job):
     job.run("protoquant", "prepare")
     before = files(job.root)
-    done = job.run("protoquant", "plan", "--seconds", "1", "--nodes", "2", "--processes", "4")
+    held = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))))
+    done = job.run(*held, "protoquant", "plan", "--seconds", "1", "--nodes", "2", "--processes", "4")
     assert files(job.root) == before
+    assert done.stderr.count("warning: threads is 2 (params.yaml), and this process may use 1 core: ") == 1
+    assert "memory; 1 core " in done.stdout
     assert done.stdout.startswith("16 train, 8 validation, 8 test images of 4 classes; 7 x 7 cells of")
     for word in ("extract", "quantize", "train", "2 x 4", "Measured on 16 prepared images"):
         assert word in done.stdout

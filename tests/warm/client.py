@@ -1,4 +1,4 @@
-"""A command of the warm server: hands it words, folder, environment and standard files; ends as the command ends."""
+"""A command of the warm server: hands it words, folder, environment, cores and files; ends as the command ends."""
 
 import json
 import os
@@ -12,7 +12,12 @@ def main(server: str) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda received, _: connection.send(bytes([received])))
         connection.connect(server)
-        request = {"argv": sys.argv, "cwd": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109
+        request = {
+            "argv": sys.argv,
+            "cwd": os.getcwd(),  # noqa: PTH109
+            "environment": dict(os.environ),
+            "cores": sorted(os.sched_getaffinity(0)),
+        }
         socket.send_fds(connection, [b"\n"], [0, 1, 2])
         connection.sendall(json.dumps(request).encode() + b"\0")
         code = int(connection.recv(16) or 1)
