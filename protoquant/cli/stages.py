@@ -14,7 +14,6 @@ from rich.console import Console
 from protoquant.core.errors import UsageError
 from protoquant.core.events import OnEvent
 from protoquant.core.log import listening
-from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.roots import image_root, named_by_uri
 from protoquant.storage.location import Location
@@ -22,6 +21,7 @@ from protoquant.storage.location import Location
 if TYPE_CHECKING:
     import torch
 
+    from protoquant.core.runtime import Runtime
     from protoquant.distributed.training import Result_co, Step
     from protoquant.features.shared import OpenObjects
     from protoquant.settings import Settings
@@ -71,6 +71,7 @@ class _Run:
 @contextmanager
 def running() -> Iterator[_Run]:
     """Read params.yaml of the current folder, whole, before any work, and listen to the step."""
+    from protoquant.core.runtime import Runtime
     from protoquant.settings import Settings
 
     workspace = Workspace(Path.cwd())
