@@ -23,6 +23,8 @@ _SCHEMA = "dc11669786a5"
 """The tables of MLflow 3.17; those of another version may mean something else by the same names."""
 _ELSEWHERE = ("MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES")
 """Variables by which models are kept in another place than the default workspace of the database."""
+_PATIENCE = 1.0
+"""Seconds in which whoever writes the file has mostly done so."""
 _UPLOADING = ".artifact.uploading.*"
 """Files that MLflow is writing, or was when it was killed."""
 _VERSION = """
@@ -62,7 +64,7 @@ def fetch_from_file(uri: str, *, workspace: Workspace, into: Path) -> Fetched | 
     if database is None or any(os.environ.get(name) for name in _ELSEWHERE):
         return None
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as tables:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=_PATIENCE, uri=True)) as tables:
             found = _find(tables, uri)
         return _copied(found, into) if found else None
     except (sqlite3.Error, OSError, OverflowError):
