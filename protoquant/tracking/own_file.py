@@ -37,7 +37,7 @@ AND made.version = COALESCE(:number, (
 ))
 """
 _MODELS_OF_RUN = """
-SELECT 'runs:/' || run_uuid || '/' || made.name || IIF(made.lifecycle_stage = 'active', '', ' is deleted'),
+SELECT 'runs:/' || run_uuid || '/' || CASE made.lifecycle_stage WHEN 'active' THEN made.name ELSE '' END,
 artifact_location, tag_value
 FROM runs JOIN inputs AS link ON link.source_id = run_uuid
 JOIN logged_models AS made ON made.model_id = destination_id
