@@ -13,13 +13,14 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(source: str | Path, *, device: str | None = None, weights: Path | None = None) -> Model:
+def load(source: str | Path, *, device: str | None = None, weights: Path | None = None, tables: bool = True) -> Model:
     """Open a trained model, from its bundle or from an MLflow registry.
 
     Args:
         source: A bundle folder, or a URI such as ``models:/NAME@challenger``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; what ``PROTOQUANT_DEVICE`` says if absent.
         weights: The backbone's weight file, where the bundle was trained with ``extract.weights: file``.
+        tables: Whether the bundle's tables, where explanations come from, are read now, or when they are asked for.
 
     Returns:
         A model with ``predict(images)`` and ``explain(image)``.
@@ -40,4 +41,4 @@ def load(source: str | Path, *, device: str | None = None, weights: Path | None 
 
         fetched = fetch_bundle(str(source), workspace=Workspace(Path.cwd()))
         bundle, weights = fetched.bundle, weights or fetched.weights
-    return Model.load(bundle, device=Runtime.from_environment(device).torch_device(), weights=weights)
+    return Model.load(bundle, device=Runtime.from_environment(device).torch_device(), weights=weights, tables=tables)

@@ -80,7 +80,12 @@ class Model(nn.Module):
 
     @classmethod
     def load(
-        cls, path: str | Path, device: torch.device | str | None = None, weights: str | Path | None = None
+        cls,
+        path: str | Path,
+        device: torch.device | str | None = None,
+        weights: str | Path | None = None,
+        *,
+        tables: bool = True,
     ) -> Model:
         """Open a bundle and the backbone it was trained on.
 
@@ -88,12 +93,13 @@ class Model(nn.Module):
             path: The bundle's folder.
             device: Where to compute; the CPU when absent.
             weights: The backbone's weight file, where it is not where the bundle says.
+            tables: Whether the bundle's tables are read now, or when they are asked for.
 
         Raises:
             ArtifactError: The bundle is missing or damaged, or the weights are not those it was trained with.
             UsageError: The weights cannot be had.
         """
-        bundle = Bundle.open(Path(path))
+        bundle = Bundle.open(Path(path), tables=tables)
         file = None if weights is None else Path(weights)
         return cls(bundle, Backbone.load(bundle.backbone, device or "cpu", file))
 
@@ -190,7 +196,7 @@ class Model(nn.Module):
         """
         tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens
         found = presence(tokens, self.codebook, self.bundle.temperature)
-        return answers(found, self.bundle, self._patches, sizes, top, label=label)
+        return answers(found, self.bundle, self._patches if top else {}, sizes, top, label=label)
 
     @torch.inference_mode()
     def explain(self, image: ImageLike, label: int | None = None) -> Explanation:

@@ -1,5 +1,7 @@
 """The application: every verb, in the order of the data flow, then those that read and manage."""
 
+import atexit
+import gc
 import sys
 from typing import Annotated, Any
 
@@ -92,4 +94,6 @@ app.command(rich_help_panel=_MANAGE)(storage.publish)
 def main() -> None:
     """Entry point of the ``protoquant`` command."""
     share_cores()  # no verb has imported torch yet
+    # The last act: what is left is no garbage to be looked for once more, which with torch takes a second.
+    atexit.register(gc.freeze)
     app()

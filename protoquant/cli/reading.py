@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from protoquant.cli.importing import importing
 from protoquant.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Classify images, or a whole folder. One that cannot be read is named, the others are classified all the same."""
-    import protoquant
     from protoquant.cli.bulk import names_a_folder, write_answers
     from protoquant.core.errors import UsageError
 
@@ -47,11 +47,14 @@ def predict(
     if out is not None:
         write_answers(images, model=model, weights=weights, out=out, top=top, as_json=as_json)
         return
-    loaded = protoquant.load(model, weights=weights)
+    with importing():
+        import protoquant.model
+    loaded = protoquant.load(model, weights=weights, tables=False)
+    said = top if as_json else 0  # the table shows no contributions
     rows: list[dict[str, Any]] = []
     for image in images:
         try:
-            rows.append({"image": image, **loaded.answer([image], top)[0].to_dict()})
+            rows.append({"image": image, **loaded.answer([image], said)[0].to_dict()})
         except DataError as error:
             rows.append({"image": image, "error": str(error)})
     if as_json:
@@ -75,10 +78,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why: the regions that count, the training patches they look like, and what each adds to the score."""
-    import protoquant
     from protoquant.core.errors import UsageError, suggest
-    from protoquant.data.images import open_image
-    from protoquant.explain.draw import explanation_figure
 
     picture = out or Path(f"{image.stem}.explained.png")
     if not picture.resolve().parent.is_dir():
@@ -87,6 +87,10 @@ def explain(
         raise UsageError(f"--out must be a file that ends in .png, got {picture}")
     if not image.is_file():
         raise DataError(f"{image} is missing; give the path of an image file")
+    with importing():
+        import protoquant.model
+        from protoquant.data.images import open_image
+        from protoquant.explain.draw import explanation_figure
     loaded = protoquant.load(model, weights=weights)
     if of_class is not None and of_class not in loaded.classes:
         raise UsageError(f"--class: the model knows no {of_class!r}{suggest(of_class, loaded.classes)}")
@@ -102,9 +106,10 @@ def explain(
 def verify(path: Annotated[Path, typer.Argument(help="A bundle folder, or one that export wrote.")]) -> None:
     """Hold every file of a bundle or an export against its digest."""
     from protoquant.core.artifacts import MANIFEST, artifact_digest, read_json
-    from protoquant.export.card import KIND, open_card
-    from protoquant.head.bundle import Bundle
 
+    with importing():
+        from protoquant.export.card import KIND, open_card
+        from protoquant.head.bundle import Bundle
     manifest = read_json(path / MANIFEST) if (path / MANIFEST).is_file() else None
     if isinstance(manifest, dict) and manifest.get("kind") == KIND:
         card = open_card(path)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protoquant.cli import registry_diff
+from protoquant.cli.importing import importing
 from protoquant.core.errors import ConfigError, ProtoQuantError, UsageError
 from protoquant.core.log import listening
 from protoquant.core.workspace import Workspace
@@ -45,9 +46,9 @@ def show_list(
 ) -> None:
     """List the versions with their aliases, numbers and verdicts."""
     workspace = _workspace()
-    from protoquant.tracking.store import open_store
-    from protoquant.tracking.versions import Named, list_versions
-
+    with importing():
+        from protoquant.tracking.store import open_store
+        from protoquant.tracking.versions import Named, list_versions
     with open_store(workspace, create=False) as store:
         found = list_versions(store, workspace, Named.parse(name).name if name else None)
     if as_json:
@@ -73,9 +74,9 @@ def show_list(
 def show(which: Which = "", *, as_json: AsJson = False) -> None:
     """Show one version: numbers, the verdict gate by gate, where it comes from, its pages."""
     workspace = _workspace()
-    from protoquant.tracking.store import open_store
-    from protoquant.tracking.versions import describe
-
+    with importing():
+        from protoquant.tracking.store import open_store
+        from protoquant.tracking.versions import describe
     with open_store(workspace, create=False) as store:
         found = describe(store, workspace, _named(which, workspace).find(store))
     if as_json:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from protoquant.cli.importing import importing
 from protoquant.core.cores import warn_of_threads
 from protoquant.core.errors import UsageError
 from protoquant.core.events import OnEvent
 from protoquant.core.log import listening
-from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.roots import image_root, named_by_uri
 from protoquant.storage.location import Location
@@ -23,6 +23,7 @@ from protoquant.storage.location import Location
 if TYPE_CHECKING:
     import torch
 
+    from protoquant.core.runtime import Runtime
     from protoquant.distributed.training import Result_co, Step
     from protoquant.features.shared import OpenObjects
     from protoquant.settings import Settings
@@ -78,6 +79,7 @@ class _Run:
 @contextmanager
 def running() -> Iterator[_Run]:
     """Read params.yaml of the current folder, whole, before any work, and listen to the step."""
+    from protoquant.core.runtime import Runtime
     from protoquant.settings import Settings
 
     workspace = Workspace(Path.cwd())
@@ -90,7 +92,8 @@ def running() -> Iterator[_Run]:
 def prepare() -> None:
     """Check every image once and settle the splits."""
     with running() as run:
-        from protoquant.data.prepare import prepare as step
+        with importing():
+            from protoquant.data.prepare import prepare as step
 
         step(
             run.settings.prepare,
@@ -106,7 +109,8 @@ def extract() -> None:
     """Run the frozen backbone once and store its patch features."""
     with running() as run:
         shared = run.shared_cache()
-        from protoquant.features.extract import extract as step
+        with importing():
+            from protoquant.features.extract import extract as step
 
         step(
             run.settings.extract,
@@ -126,7 +130,8 @@ def extract() -> None:
 def quantize() -> None:
     """Learn the codebook, and the linear probe beside it."""
     with running() as run:
-        from protoquant.codebook.quantize import quantize as step
+        with importing():
+            from protoquant.codebook.quantize import quantize as step
 
         run.together(
             partial(
@@ -142,7 +147,8 @@ def quantize() -> None:
 def train() -> None:
     """Fit the sparse non-negative head and write the bundle."""
     with running() as run:
-        from protoquant.head.train import train as step
+        with importing():
+            from protoquant.head.train import train as step
 
         run.together(
             partial(
@@ -161,7 +167,8 @@ def train() -> None:
 def evaluate() -> None:
     """Measure the bundle on the test split, once, changing nothing."""
     with running() as run:
-        from protoquant.evaluation.evaluate import evaluate as step
+        with importing():
+            from protoquant.evaluation.evaluate import evaluate as step
 
         step(
             run.settings.evaluate,
@@ -181,7 +188,8 @@ def evaluate() -> None:
 def visualize() -> None:
     """Draw the report: one HTML file that opens from disk."""
     with running() as run:
-        from protoquant.explain.visualize import visualize as step
+        with importing():
+            from protoquant.explain.visualize import visualize as step
 
         step(
             run.settings.visualize,
@@ -199,7 +207,9 @@ def register() -> None:
     """Log the run and register the model in MLflow, once for each bundle."""
     with running() as run:
         from protoquant.settings import read_params
-        from protoquant.tracking.register import register as step
+
+        with importing():
+            from protoquant.tracking.register import register as step
 
         step(
             run.settings.register_,

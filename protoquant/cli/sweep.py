@@ -13,7 +13,6 @@ from rich.table import Table
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.log import listening
-from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ _SHOWN = 20
 @app.command()
 def run(name: Name) -> None:
     """Run the sweep that section sweep of params.yaml describes."""
+    from protoquant.core.runtime import Runtime
     from protoquant.sweep.sweep import begin
 
     workspace, runtime = Workspace(Path.cwd()), Runtime.from_environment()
@@ -39,6 +39,7 @@ def run(name: Name) -> None:
 @app.command()
 def resume(name: Name) -> None:
     """Go on with a sweep that was interrupted, or whose trials failed; what has ended stays."""
+    from protoquant.core.runtime import Runtime
     from protoquant.sweep.sweep import resume as go_on
 
     workspace, runtime = Workspace(Path.cwd()), Runtime.from_environment()

@@ -1,18 +1,22 @@
 """The tables that ``prepare`` writes: every image that is used, with its class, one table for each split."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import pandas as pd
 from PIL import Image
 
 from protoquant.core.artifacts import Manifest, digest_bytes, digest_json, open_artifact, read_json, read_table
 from protoquant.core.errors import ArtifactError, DataError, suggest
 from protoquant.data.images import decode_image, read_bytes
 from protoquant.data.splits import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KIND = "images"
 TABLE = "images.parquet"
@@ -98,6 +102,8 @@ class ImageTable:
         Columns: ``image_id`` (POSIX path relative to ``folder``), ``label`` (index into ``classes``), ``class_name``,
         ``split``, ``digest`` (SHA-256 of the file), ``width`` and ``height`` (pixels, after EXIF rotation).
         """
+        import pandas as pd
+
         return pd.concat([self._part(name) for name in sorted(self.splits)], ignore_index=True)
 
     @cached_property

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 from protoquant.core.artifacts import digest_file, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
-from protoquant.features.dtypes import TOKENS
 from protoquant.features.shared import ENTRY, SCHEMA, SHARD, SharedCache
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PARTIAL = ".partial"
 _LOCKS = "locks"
@@ -90,6 +92,8 @@ class FeatureCache:
         with self._lock(key):
             found = self._find(key, on_event, shared)
             if found is None:
+                from protoquant.features.dtypes import TOKENS
+
                 stored = compute()
                 folder = self.root / key
                 self._keep(folder, stored, {"schema": SCHEMA, "backbone": backbone, "images": len(stored[TOKENS])})

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -28,6 +27,9 @@ from protoquant.core.artifacts import (
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.features.dtypes import DTYPES, SCALES, TOKENS, Shard, copy_rows, pack, unpack
 from protoquant.features.spec import BackboneSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KIND = "feature-store"
 INDEX = "index.parquet"
@@ -233,6 +235,8 @@ class StoreHeader:
 
 def index_table(image_ids: Sequence[str], labels: Sequence[int] | Int64[Tensor, " n"]) -> pd.DataFrame:
     """The table beside the shards: image_id and label of each image, in the order of the tokens."""
+    import pandas as pd
+
     classes = torch.as_tensor(labels, dtype=torch.int64).numpy()
     return pd.DataFrame({"image_id": pd.array(list(image_ids), dtype="str"), "label": classes})
 

@@ -1,12 +1,13 @@
 """The bundle: the trained model on disk, with the evidence it needs to explain itself."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import torch
 from jaxtyping import Float, Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,9 +25,13 @@ from protoquant.core.artifacts import (
     write_table,
 )
 from protoquant.core.errors import ArtifactError
+from protoquant.core.later import later, may_come_later
 from protoquant.features.spec import BackboneSpec
 from protoquant.head.provenance import COLUMNS, crop_name
 from protoquant.head.reference import FILES, Reference
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KIND = "bundle"
 TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT = (
@@ -55,6 +60,7 @@ class Card(BaseModel):
     params: dict[str, Any]
 
 
+@may_come_later("provenance")
 @dataclass(frozen=True)
 class Bundle:
     """A trained model.
@@ -89,7 +95,7 @@ class Bundle:
     @cached_property
     def prototypes(self) -> Int64[Tensor, " p"]:
         """The codes that the head uses, in order."""
-        return (self.head > 0).any(dim=0).nonzero().flatten()
+        return _used(self.head)
 
     @property
     def abstain_below(self) -> float | None:
@@ -153,12 +159,13 @@ class Bundle:
         write_json(folder / METRICS, dict(self.metrics))
 
     @classmethod
-    def open(cls, path: Path, *, verify: bool = True) -> "Bundle":
+    def open(cls, path: Path, *, verify: bool = True, tables: bool = True) -> Bundle:
         """Read a bundle; nothing in it is executed.
 
         Args:
             path: The folder that train wrote.
             verify: Also compare the digest of every file.
+            tables: Whether the tables are read now; else when they are asked for, as who predicts alone never does.
 
         Raises:
             ArtifactError: It is missing, damaged, or holds other files, tensors or keys than a bundle does.
@@ -173,7 +180,12 @@ class Bundle:
         head = tensors.pop("head")
         codebook = Codebook.from_tensors(tensors, card.feature_norm, card.class_of_code, where)
         _check_head(head, (len(card.classes), codebook.k), where)
-        bundle = cls(
+        prototypes = tuple(_used(head).tolist())
+        provenance = partial(_read_provenance, path / PROVENANCE, prototypes)
+        reference = None
+        if set(FILES) <= set(manifest.files):
+            reference = Reference.open(path, prototypes, len(card.classes), tables=tables)
+        return cls(
             codebook=codebook,
             head=head,
             temperature=card.temperature,
@@ -181,15 +193,16 @@ class Bundle:
             grid=card.grid,
             backbone=BackboneSpec.from_dict(card.backbone),
             params=card.params,
-            provenance=read_table(path / PROVENANCE),
+            provenance=provenance() if tables else later(provenance),
             metrics=read_json(path / METRICS),
+            reference=reference,
             path=path,
         )
-        _check_provenance(bundle, path / PROVENANCE)
-        if not set(FILES) <= set(manifest.files):
-            return bundle
-        prototypes = tuple(bundle.prototypes.tolist())
-        return replace(bundle, reference=Reference.open(path, prototypes, len(card.classes)))
+
+
+def _used(head: Float[Tensor, "c k"]) -> Int64[Tensor, " p"]:
+    """The codes that a head uses, in order."""
+    return (head > 0).any(dim=0).nonzero().flatten()
 
 
 def _check_files(path: Path, files: Mapping[str, Any]) -> None:
@@ -218,9 +231,12 @@ def _check_head(head: Tensor, shape: tuple[int, int], where: str) -> None:
         raise ArtifactError(f"{where}: every head weight must be finite and >= 0; run train again")
 
 
-def _check_provenance(bundle: Bundle, where: Path) -> None:
-    found = {name: str(dtype) for name, dtype in bundle.provenance.dtypes.items()}
+def _read_provenance(path: Path, prototypes: tuple[int, ...]) -> pd.DataFrame:
+    """Read the table, which must have its columns and list the prototypes of the head."""
+    table = read_table(path)
+    found = {name: str(dtype) for name, dtype in table.dtypes.items()}
     if found != COLUMNS:
-        raise ArtifactError(f"{where} must have the columns {', '.join(COLUMNS)}, got {', '.join(map(str, found))}")
-    if set(bundle.provenance["code"]) != set(bundle.prototypes.tolist()):
-        raise ArtifactError(f"{where} must list every prototype of the head and no other code; run train again")
+        raise ArtifactError(f"{path} must have the columns {', '.join(COLUMNS)}, got {', '.join(map(str, found))}")
+    if set(table["code"]) != set(prototypes):
+        raise ArtifactError(f"{path} must list every prototype of the head and no other code; run train again")
+    return table

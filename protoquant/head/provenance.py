@@ -1,11 +1,12 @@
 """Where prototypes come from: the nearest training patches of each, and pictures of them."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from PIL import Image
 
 from protoquant.core.events import OnEvent, ProgressEvent
@@ -13,6 +14,9 @@ from protoquant.data.table import ImageTable
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.store import FeatureStore
 from protoquant.head.nearest import Nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RANKS = 8
 """Training patches named for each prototype, of distinct images."""
@@ -41,6 +45,8 @@ def provenance_table(prototypes: list[int], nearest: Nearest, store: FeatureStor
     Returns:
         ``code``, ``rank`` (from 0, nearest first), ``image_id``, ``label``, ``row``, ``col`` (grid cell), ``cosine``.
     """
+    import pandas as pd
+
     cosines, images, cells = (part.cpu().tolist() for part in (nearest.cosines, nearest.images, nearest.cells))
     labels, cols = store.labels.tolist(), store.grid[1]
     rows: list[dict[str, Any]] = [

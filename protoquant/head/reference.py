@@ -1,12 +1,15 @@
 """What a finished model does on the images it was made with: the yardstick for later versions and for new images."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import floor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -24,9 +27,13 @@ from protoquant.core.artifacts import (
 )
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import OnEvent, ProgressEvent
+from protoquant.core.later import later, may_come_later
 from protoquant.features.store import FeatureStore
 from protoquant.head.head import head_logits
 from protoquant.head.presence import look
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ANSWERS, PRESENCE, REFERENCE = "validation.parquet", "presence.safetensors", "reference.json"
 FILES = (ANSWERS, PRESENCE, REFERENCE)
@@ -38,6 +45,7 @@ _COLUMNS = ["image_id", "label", "predicted", "probability", "logit"]
 _SPLITS = ("train", "validation")
 
 
+@may_come_later("answers")
 @dataclass(frozen=True)
 class Reference:
     """A model on its own train and validation images.
@@ -74,32 +82,40 @@ class Reference:
         write_json(folder / REFERENCE, plain)
 
     @classmethod
-    def open(cls, folder: Path, prototypes: tuple[int, ...], classes: int) -> "Reference":
+    def open(cls, folder: Path, prototypes: tuple[int, ...], classes: int, *, tables: bool = True) -> Reference:
         """Read what :meth:`save` wrote.
 
         Args:
             folder: The bundle, its digests verified.
             prototypes: Those of its head.
             classes: Number of classes.
+            tables: Whether the table of answers is read now; else when it is asked for.
 
         Raises:
             ArtifactError: A file is damaged, or is not of this head.
         """
-        answers, plain = read_table(folder / ANSWERS), read_json(folder / REFERENCE)
+        answers = partial(_read_answers, folder, classes)
+        table, plain = answers() if tables else later(answers), read_json(folder / REFERENCE)
         presence = {name: tensor.numpy() for name, tensor in load_tensors(folder / PRESENCE).items()}
-        again = f"{folder} holds a reference of another model; run train again"
         if not isinstance(plain, dict) or set(plain) != {"abstain_below", "codebook", "prototypes"}:
-            raise ArtifactError(again)
-        if list(answers.columns) != _COLUMNS or not set(answers["label"]) | set(answers["predicted"]) <= set(
-            range(classes)
-        ):
-            raise ArtifactError(again)
+            raise _of_another(folder)
         shape = (len(prototypes), BINS)
         if plain["prototypes"] != list(prototypes) or {n: v.shape for n, v in presence.items()} != dict.fromkeys(
             _SPLITS, shape
         ):
-            raise ArtifactError(again)
-        return cls(answers, prototypes, presence, plain["abstain_below"], plain["codebook"])
+            raise _of_another(folder)
+        return cls(table, prototypes, presence, plain["abstain_below"], plain["codebook"])
+
+
+def _read_answers(folder: Path, classes: int) -> pd.DataFrame:
+    table = read_table(folder / ANSWERS)
+    if list(table.columns) != _COLUMNS or not set(table["label"]) | set(table["predicted"]) <= set(range(classes)):
+        raise _of_another(folder)
+    return table
+
+
+def _of_another(folder: Path) -> ArtifactError:
+    return ArtifactError(f"{folder} holds a reference of another model; run train again")
 
 
 @dataclass(frozen=True)
@@ -172,6 +188,8 @@ def threshold(evidence: Float[np.ndarray, " n"], share: float) -> float | None:
 
 
 def _answers(logits: Float[np.ndarray, "n c"], store: FeatureStore) -> pd.DataFrame:
+    import pandas as pd
+
     predicted = logits.argmax(axis=1)
     largest = logits.max(axis=1)
     probability = 1.0 / np.exp(logits - largest[:, None]).sum(axis=1)

@@ -20,9 +20,10 @@ from protoquant.export.export import check_parity
 from protoquant.head.bundle import KIND, Bundle
 from protoquant.head.reference import Reference
 from protoquant.model import BATCH, Model
-from protoquant.tracking.fetch import DIGEST_TAG, fetch_from
+from protoquant.tracking.client_fetch import fetch_from
 from protoquant.tracking.gates import OFF, Evidence, Gate
 from protoquant.tracking.mlflow_api import MlflowException, ModelVersion
+from protoquant.tracking.named import DIGEST_TAG
 from protoquant.tracking.outage import unanswered
 from protoquant.tracking.store import Store
 

@@ -27,9 +27,9 @@ from protoquant.tracking.mlflow_api import (
     mlflow,
     waiting_for,
 )
+from protoquant.tracking.named import MODEL
 from protoquant.tracking.outage import outage
 
-MODEL = "model"
 _TOP = 5
 _PACKAGE = Path(__file__).parents[1]
 _REQUIRED = (

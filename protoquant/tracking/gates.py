@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from protoquant.comparison.paired import Difference, Paired
 from protoquant.tracking.gates_config import GatesConfig
+
+if TYPE_CHECKING:
+    from protoquant.comparison.paired import Difference, Paired
 
 OFF = "off (params.yaml, gates)"
 Answer = tuple[bool, str]
 """Whether a gate lets a version pass, and why."""
-Rival = TypeVar("Rival", "Evidence", Paired)
+Rival = TypeVar("Rival", "Evidence", "Paired")
 _ROUNDING = 1e-9
 
 

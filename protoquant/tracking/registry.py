@@ -9,14 +9,12 @@ from pathlib import Path
 from protoquant.core.artifacts import MANIFEST
 from protoquant.core.errors import UsageError, suggest
 from protoquant.tracking.mlflow_api import FileInfo, MlflowClient, MlflowException, ModelVersion, mlflow
+from protoquant.tracking.named import BUNDLE
 from protoquant.tracking.outage import unanswered
 from protoquant.tracking.store import ALREADY, Store
 
 LOCK_TAG = "promotion_lock"
 """Tag of the registered models that are no models but locks of promotions."""
-ARTIFACTS = "artifacts"
-BUNDLE = f"{ARTIFACTS}/bundle"
-"""Folder of a model's files, and of the bundle, below the root of a logged model."""
 
 
 def find_version(client: MlflowClient, name: str, bundle_digest: str) -> ModelVersion | None:

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from typing import get_args
 
+import pandas as pd
 import pytest
 import torch
 
@@ -83,8 +84,6 @@ def test_every_feature_space_is_kept(path, tmp_path, name) -> None:
 
 
 def read_path(path):
-    import pandas as pd
-
     return pd.read_csv(path / "path.csv")
 
 
@@ -167,6 +166,31 @@ def test_provenance_must_fit_the_head(path) -> None:
     reseal(path)
     with pytest.raises(ArtifactError, match="must have the columns code, rank"):
         Bundle.open(path)
+
+
+def test_tables_that_are_asked_for_later_are_the_same(path) -> None:
+    now, later = Bundle.open(path), Bundle.open(path, tables=False)
+    assert vars(later)["provenance"] is not now.provenance
+    pd.testing.assert_frame_equal(later.provenance, now.provenance)
+    assert now.reference is not None
+    assert later.reference is not None
+    assert later.abstain_below == now.abstain_below
+    pd.testing.assert_frame_equal(later.reference.answers, now.reference.answers)
+
+
+def test_tables_that_are_asked_for_later_are_refused_in_the_same_words(path) -> None:
+    for name, column in (("provenance.parquet", "cosine"), ("validation.parquet", "logit")):
+        table = read_table(path / name)
+        write_table(path / name, table.drop(columns=column))
+        reseal(path)
+        with pytest.raises(ArtifactError) as at_once:
+            Bundle.open(path)
+        later = Bundle.open(path, tables=False)
+        with pytest.raises(ArtifactError, match=re.escape(str(at_once.value))):
+            _ = later.provenance if column == "cosine" else later.reference.answers
+        write_table(path / name, table)
+        reseal(path)
+    Bundle.open(path)
 
 
 def test_a_pickle_is_never_opened(path) -> None:

@@ -1,0 +1,108 @@
+"""What an MLflow URI names, where a model has its files, and the digest it must have; imports no MLflow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from protoquant.core.artifacts import artifact_digest
+from protoquant.core.errors import ArtifactError, UsageError
+
+MODEL = "model"
+"""Name of the logged model of a run."""
+ARTIFACTS = "artifacts"
+BUNDLE = f"{ARTIFACTS}/bundle"
+"""Folder of a model's files, and of the bundle, below the root of a logged model."""
+DIGEST_TAG = "bundle_digest"
+"""Tag of versions and logged models: the digest of the bundle that was registered."""
+_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model"
+_VERSION = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+_OF_RUN = re.compile(r"runs:/(?P<run>[^/]+)(/(?P<model>[^/]+))?/?")
+
+
+@dataclass(frozen=True)
+class Version:
+    """What ``models:/`` names.
+
+    Attributes:
+        name: The registered model.
+        alias: An alias; None where a number is given.
+        number: The number; None where an alias is given.
+    """
+
+    name: str
+    alias: str | None
+    number: int | None
+
+
+@dataclass(frozen=True)
+class OfRun:
+    """What ``runs:/`` names.
+
+    Attributes:
+        run: Id of the run.
+        model: Name of the model in it.
+    """
+
+    run: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model in the registry.
+
+    Attributes:
+        name: In sentences.
+        root: Of its files: ``models:/NAME/VERSION``, or a location.
+        tag: The digest by which its bundle was registered; None where the registry does not say.
+    """
+
+    name: str
+    root: str
+    tag: str | None
+
+
+def read_uri(uri: str) -> Version | OfRun:
+    """Say what an MLflow URI names.
+
+    Raises:
+        UsageError: It is malformed.
+    """
+    if match := _VERSION.fullmatch(uri):
+        return Version(match["name"], match["alias"], int(match["version"]) if match["version"] else None)
+    if match := _OF_RUN.fullmatch(uri):
+        return OfRun(match["run"], match["model"] or MODEL)
+    message = f"expected {_FORMS}, got {uri!r}"
+    raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What an MLflow URI leads to.
+
+    Attributes:
+        bundle: Folder of the bundle.
+        weights: File of backbone weights where the model carries its own, else None; the bundle names their digest.
+        tag: The digest by which the bundle was registered, which it has; None where the registry does not say.
+    """
+
+    bundle: Path
+    weights: Path | None
+    tag: str | None
+
+
+def check_digest(found: Found, bundle: Path) -> None:
+    """Hold a bundle against its tag; whoever opens it holds every file against the manifest.
+
+    Raises:
+        ArtifactError: The bundle is not the one that was registered.
+    """
+    digest = artifact_digest(bundle)
+    if found.tag not in (None, digest):
+        raise ArtifactError(
+            f"{found.name}: its bundle is not the one that was registered: digest {digest[:12]}, its tag {DIGEST_TAG} "
+            f"says {str(found.tag)[:12]}; files or tag were changed since, perhaps by somebody who must not: "
+            "restore them, or register the model again"
+        )
