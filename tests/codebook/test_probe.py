@@ -45,7 +45,7 @@ def test_a_probe_that_fits_train_better_is_not_taken_for_that():
     """With few images the weak penalty has all of train right, and less of validation than the strong one."""
     train, validation = data(60, 20), data(200, 20, seed=10)
     weak, strong, chosen = (
-        fit_probe(*train, *validation, penalties=penalties, iterations=200)
+        fit_probe(*train, *validation, penalties=penalties, iterations=15)
         for penalties in ((1e-3,), (3.0,), (1e-3, 3.0))
     )
     assert weak.train_top1 == 1.0 > strong.train_top1
