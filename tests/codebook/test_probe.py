@@ -41,6 +41,18 @@ def test_the_penalty_is_the_one_that_is_best_on_validation():
     assert chosen.validation_top1 == pytest.approx(max(alone.values()), abs=0.02)
 
 
+def test_a_probe_that_fits_train_better_is_not_taken_for_that():
+    """With few images the weak penalty has all of train right, and less of validation than the strong one."""
+    train, validation = data(60, 20), data(200, 20, seed=10)
+    weak, strong, chosen = (
+        fit_probe(*train, *validation, penalties=penalties, iterations=15)
+        for penalties in ((1e-3,), (3.0,), (1e-3, 3.0))
+    )
+    assert weak.train_top1 == 1.0 > strong.train_top1
+    assert weak.validation_top1 < strong.validation_top1
+    assert chosen.penalty == 3.0
+
+
 def test_the_larger_penalty_wins_a_tie():
     inputs, labels = torch.tensor([[1.0], [-1.0]]).repeat(5, 1), torch.tensor([0, 1]).repeat(5)
     fitted = fit_probe(inputs, labels, inputs, labels, penalties=(0.01, 1.0, 0.1), iterations=50)

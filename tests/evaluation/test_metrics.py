@@ -40,6 +40,13 @@ def test_the_model_is_held_against_the_probe_and_not_the_reverse() -> None:
     assert found["size"]["local_size"]["value"] == 0.75
 
 
+def test_confidence_is_the_models_chance_of_the_predicted_class() -> None:
+    judged = judge(scores(), LABELS)
+    assert judged.confidence == pytest.approx([1 / (1 + np.exp(-gap)) for gap in (0.8, 1.5, 0.2, 0.1)])
+    assert judged.ranking.predicted.tolist() == [0, 0, 0, 0]
+    assert judged.probe.predicted.tolist() == [1, 1, 0, 0]
+
+
 def test_the_headline_names_each_number_once() -> None:
     def value(number: float) -> dict[str, float]:
         return {"value": number, "low": number - 0.1, "high": number + 0.1, "n": 40}

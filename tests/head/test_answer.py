@@ -40,3 +40,13 @@ def test_the_largest_contribution_comes_first_not_the_largest_weight() -> None:
     assert [(part.prototype, part.weight) for part in answer.contributions] == [(0, 1.0), (2, 4.0)]
     assert [part.contribution for part in answer.contributions] == pytest.approx([0.9, 0.4])
     assert [part.train_image for part in answer.contributions] == ["train/0.png", "train/2.png"]
+
+
+def test_the_account_closes_to_the_last_digits() -> None:
+    """Sums are of float64: in float32 they would be right to seven digits."""
+    scores = torch.tensor([[0.9, 0.2, 0.1]])
+    (answer,) = answers(
+        Presence(scores, torch.zeros(1, 3, dtype=torch.int64)), bundle((2, 3)), PATCHES, [(300, 200)], 3
+    )
+    assert answer.logit == pytest.approx(sum(part.contribution for part in answer.contributions), rel=1e-13, abs=0)
+    assert answer.logit == pytest.approx(float(scores.double() @ HEAD[0].double()), rel=1e-13, abs=0)
