@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.lanes import (  # noqa: F401  hooks of pytest
     pytest_collection_modifyitems,
@@ -17,6 +18,12 @@ from tests.lanes import (  # noqa: F401  hooks of pytest
 )
 from tests.warm.programs import warm_programs
 from tests.workspaces import Job, copy_of, train_once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tensors of tests are small: threads would only wait for each other, on a busy machine most of the time."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

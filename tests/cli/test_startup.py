@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.builders.backbones import load_backbone
 from tests.builders.bundles import write_bundle
 from tests.builders.models import bundle_of
 from tests.builders.pictures import picture
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
 LARGE = {
@@ -55,7 +56,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle on a tiny backbone, an image, and a params.yaml that ``config check`` finds valid."""
     root = tmp_path_factory.mktemp("startup")
     image = picture(1)
-    Image.fromarray(image).save(root / "bird.png")
+    image.save(root / "bird.png")
     write_bundle(root / "bundle", bundle_of(load_backbone(root), image))
     (root / "params.yaml").write_text("seed: 0\n")
     shutil.copytree(ROOT / "data", root / "data")
