@@ -146,9 +146,6 @@ def test_what_is_removed_alone_leaves_a_whole_mirror_that_does_not_know_it(remem
     assert set(content(found.refresh(ignore))) == {"a", "b"}
     assert found.whole()
     assert memory.gets == []
-    del memory.objects["birds/b"]
-    found.refresh(ignore)
-    assert found.whole()
 
 
 @pytest.mark.parametrize(("holds", "index"), [(b"x", True), (b"a", True), (b"a", False)])
