@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.measurements import Headline
 from protoquant.tracking.mlflow_api import Run
 from protoquant.tracking.pending import keep
-from protoquant.tracking.register import RegisterResult, _without_sent, described, register
+from protoquant.tracking.register import RegisterResult, _follow_commit, _without_sent, described, register
 from protoquant.tracking.store import Store, experiment_id, open_store
 from protoquant.tracking.trained import Trained
 
@@ -258,3 +259,24 @@ def test_what_was_kept_for_another_server_stays_kept(workspace: Workspace, monke
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000/")
     assert _without_sent(workspace, trained) == 0
     assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("tags", "origin", "noted"),
+    [
+        (("true", "lock"), ("false", "lock"), True),
+        (("true", "lock"), ("false", "other"), False),
+        (("true", "lock"), ("true", "lock"), False),
+        (("false", "lock"), ("false", "lock"), False),
+    ],
+)
+def test_a_later_commit_is_noted_only_if_it_is_clean_and_of_the_same_lock(
+    tags: tuple[str, str], origin: tuple[str, str], noted: bool
+) -> None:
+    names, found = ("git_dirty", "lock_digest"), []
+    now = dict(zip(names, origin, strict=True)) | {"git_commit": "c" * 40}
+    trained: Any = SimpleNamespace(origin=SimpleNamespace(**now, tags=lambda: now))
+    version: Any = SimpleNamespace(name="birds", version="1", tags=dict(zip(names, tags, strict=True)))
+    client: Any = SimpleNamespace(set_model_version_tag=lambda *words: found.append(words[2]))
+    _follow_commit(client, version, trained, lambda _: None)
+    assert found == (["git_commit", "git_dirty"] if noted else [])
