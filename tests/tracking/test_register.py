@@ -16,7 +16,14 @@ from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.measurements import Headline
 from protoquant.tracking.mlflow_api import Run
 from protoquant.tracking.pending import keep
-from protoquant.tracking.register import RegisterResult, _follow_commit, _without_sent, described, register
+from protoquant.tracking.register import (
+    RegisterResult,
+    _follow_commit,
+    _logged_model,
+    _without_sent,
+    described,
+    register,
+)
 from protoquant.tracking.store import Store, experiment_id, open_store
 from protoquant.tracking.trained import Trained
 
@@ -280,3 +287,27 @@ def test_a_later_commit_is_noted_only_if_it_is_clean_and_of_the_same_lock(
     client: Any = SimpleNamespace(set_model_version_tag=lambda *words: found.append(words[2]))
     _follow_commit(client, version, trained, lambda _: None)
     assert found == (["git_commit", "git_dirty"] if noted else [])
+
+
+def test_of_what_was_logged_before_the_own_whole_model_is_taken_and_others_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = {
+        "whole": ("mine", "READY", "there"),
+        "half": ("mine", "PENDING", "there"),
+        "lost": ("mine", "READY", "gone"),
+        "foreign": ("another", "PENDING", "there"),
+    }
+    found = [
+        SimpleNamespace(model_id=name, source_run_id=run, status=status, artifact_location=place)
+        for name, (run, status, place) in models.items()
+    ]
+    deleted: list[str] = []
+    client: Any = SimpleNamespace(
+        get_run=lambda _: SimpleNamespace(info=SimpleNamespace(experiment_id="1")),
+        search_logged_models=lambda *_: found,
+        delete_logged_model=deleted.append,
+    )
+    monkeypatch.setattr("protoquant.tracking.register.holds_bundle", lambda place: place == "there")
+    assert _logged_model(client, "mine", "d") == "whole"
+    assert deleted == ["half", "lost"]
