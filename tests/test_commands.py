@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from protoquant.cli.main import app
 from protoquant.core.cores import WAITING
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 HELP = """
 import sys; sys.argv[1:] = ["--help"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,8 +93,8 @@ def compare(model: Model, run: Run, golden: Iterable[Golden], tolerance: float =
     for each in golden:
         found, cells, labels = _differences(model, run, each)
         for name, value in found.items():
-            # NaN counts as the largest difference
-            if name not in worst or not value <= worst[name][0]:
+            # NaN counts as the largest difference, also beside what comes after it
+            if name not in worst or not (math.isnan(worst[name][0]) or value <= worst[name][0]):
                 worst[name] = (value, each.name)
         images, other_cells, other_labels = images + len(each.images), other_cells + cells, other_labels + labels
     largest = {name: value for name, (value, _) in worst.items()}

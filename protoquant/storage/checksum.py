@@ -16,6 +16,11 @@ _PARTS = re.compile(r"[0-9a-f]{32}-(\d{1,5})")
 _CHUNK = 2**20
 
 
+def is_md5(etag: str) -> bool:
+    """Whether an ETag has the form of an MD5, which tells of the bytes alone and without a question to S3."""
+    return _PLAIN.fullmatch(etag) is not None
+
+
 def md5_of(file: BinaryIO, sizes: Sequence[int], *, parts: bool) -> str:
     """The ETag that a file has when it is sent in parts of these sizes, or in one piece.
 
@@ -43,7 +48,7 @@ def fits(file: BinaryIO, size: int, etag: str, part_size: Callable[[int], int]) 
     Returns:
         Whether it fits; also True where the ETag cannot tell.
     """
-    if _PLAIN.fullmatch(etag):
+    if is_md5(etag):
         return md5_of(file, [size], parts=False) == etag
     match = _PARTS.fullmatch(etag)
     tried = False

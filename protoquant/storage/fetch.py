@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from protoquant.core.artifacts import digest_bytes, digest_file
 from protoquant.core.errors import StorageError
-from protoquant.storage.checksum import fits
+from protoquant.storage.checksum import fits, is_md5
 from protoquant.storage.client import Client
 from protoquant.storage.failures import code_of, status_of
 from protoquant.storage.index import Entry
@@ -103,7 +103,7 @@ class Fetcher:
     def adopt(self, item: RemoteObject) -> Entry | None:
         """Know a file again that lies there already, by its MD5; None where that cannot be told."""
         path = self.files / item.name
-        if "-" in item.etag or not path.is_file() or path.stat().st_size != item.size:
+        if not is_md5(item.etag) or not path.is_file() or path.stat().st_size != item.size:
             return None
         with path.open("rb") as file:
             return entry_of(path, item.etag) if fits(file, item.size, item.etag, lambda _: 0) else None

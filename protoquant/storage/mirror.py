@@ -115,7 +115,9 @@ class Mirror:
         damaged: list[str] = []
         for item in listed:
             path, entry = self.files / item.name, known.get(item.name)
-            if entry is None:
+            if path.is_symlink():
+                found = None  # it goes, wherever it leads
+            elif entry is None:
                 found = fetcher.adopt(item)
             elif (entry.etag, entry.size) != (item.etag, item.size) or not path.is_file():
                 found = None

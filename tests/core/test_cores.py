@@ -77,6 +77,7 @@ def test_a_quota_that_is_none_and_a_system_without_groups_leave_the_affinity(tex
     assert cores(made(tmp_path, **{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": text})) == 8
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
 def test_a_process_held_on_one_core_counts_one_and_decodes_by_one_thread() -> None:
     code = (

@@ -234,9 +234,10 @@ def test_only_the_decoder_of_the_recognised_format_sees_a_file() -> None:
     photo_cd = bytearray(96 * 2048 + 768 * 512 * 3 // 2)
     photo_cd[2048:2052] = b"PCD_"
     assert Image.open(io.BytesIO(photo_cd)).format == "PCD"
-    photo_cd[:2] = b"BM"
-    with pytest.raises(ImageError, match="is a BMP that"):
-        decode_image(bytes(photo_cd))
+    for start, kind in ((b"GIF89a", "GIF"), (b"\xff\xd8\xff\xe0", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG")):
+        photo_cd[: len(start)] = start
+        with pytest.raises(ImageError, match=f"is a {kind} that"):
+            decode_image(bytes(photo_cd))
 
 
 def test_image_error_is_a_data_error() -> None:

@@ -45,6 +45,7 @@ def test_this_machine_is_a_cluster_of_one_node(monkeypatch: pytest.MonkeyPatch) 
     assert not ray.is_initialized()
 
 
+@pytest.mark.server
 def test_processes_elsewhere_wait_as_those_here(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
     from ray.cluster_utils import Cluster as Elsewhere

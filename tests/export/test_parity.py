@@ -10,8 +10,12 @@ from protoquant.export.golden import Golden, golden_images
 from protoquant.export.module import Exportable
 from protoquant.export.outputs import Outputs, Run
 from protoquant.export.parity import Parity, compare
+from protoquant.features.backbone import Backbone
 from protoquant.model import Model
-from tests.builders.pictures import pixels
+from tests.builders.backbones import RESNET
+from tests.builders.bundles import write_bundle
+from tests.builders.models import bundle_of
+from tests.builders.pictures import picture, pixels
 from tests.export.conftest import Exported, export_model
 
 EQUAL = Parity(
@@ -101,12 +105,35 @@ def test_another_cell_counts_by_the_presence_it_gives_up(exported: Exported) -> 
     assert found.cells > found.tolerance
     assert found.failure is not None
     assert found.failure.startswith("cells of golden image 'picture' differ by")
-    flat = compare(
-        exported.model,
-        lambda images: run(images)._replace(cells=run(images).cells + 9),
-        [Golden("p", pixels(3)[None])],
-    )
-    assert flat.cells == float("inf")
+    for by in (9, -9):
+        flat = compare(
+            exported.model,
+            lambda images, by=by: run(images)._replace(cells=run(images).cells + by),
+            [Golden("p", pixels(3)[None])],
+        )
+        assert flat.cells == float("inf")
+
+
+def test_a_number_that_is_none_is_the_largest_difference_in_whichever_image(tmp_path: Path) -> None:
+    model = export_model(tmp_path, "test_convnext")
+    run = untraced(model)
+
+    def wrong(images: np.ndarray) -> Outputs:
+        outputs = run(images)
+        return outputs._replace(scores=outputs.scores * np.float32("nan")) if images[0, 0, 0, 0] == 99 else outputs
+
+    golden = [Golden(str(grey), np.full((1, 30, 50, 3), grey, np.uint8)) for grey in (0, 99, 200)]
+    found = compare(model, wrong, golden)
+    assert found.failure is not None
+    assert found.failure.startswith("scores of golden image '99' differ by nan")
+
+
+def test_cells_of_a_grid_that_is_not_square_are_counted_row_by_row(tmp_path: Path) -> None:
+    bundle = bundle_of(Backbone.load(RESNET.config(tmp_path), "cpu"), picture(7))
+    assert bundle.grid == (2, 3)
+    model = Model.load(write_bundle(tmp_path / "bundle", bundle))
+    found = compare(model, untraced(model), [Golden("a", pixels(1)[None]), Golden("b", pixels(2)[None])])
+    assert (found.failure, found.other_cells) == (None, 0)
 
 
 @pytest.mark.parametrize(

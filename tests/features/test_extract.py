@@ -132,6 +132,18 @@ def test_an_image_does_not_depend_on_how_many_follow_it(photos, tmp_path):
     assert torch.equal(all_of_them["tokens"][:9], fewer["tokens"])
 
 
+def test_a_value_that_does_not_fit_names_its_image_in_whichever_batch_it_is(photos, tmp_path):
+    config = RESNET.config(tmp_path, batch=2)
+    loud = iter([1.0, 1e9])
+    spec = SimpleNamespace(preprocessing=SimpleNamespace(at_least=8))
+    backbone = SimpleNamespace(spec=spec, transform=lambda image: torch.ones(2, 2, 3), normalise=lambda pixels: pixels)
+    backbone.features = lambda pixels: SimpleNamespace(tokens=torch.ones(len(pixels), 6, 4) * next(loud))
+    worker = ShardWorker(config, backbone, tmp_path, 2)
+    with pytest.raises(DataError, match=r"^train/finch/2\.png: the backbone gives 1e\+09, which float16 cannot hold"):
+        worker._compute(ShardJob(sources_of(ImageTable.open(*photos).split("train"))))
+    worker.close()
+
+
 def test_the_backbone_is_the_same_before_and_after(photos, tmp_path, monkeypatch):
     loaded = []
     load = Backbone.load

@@ -21,6 +21,7 @@ from tests.servers import free_ports
 from tests.serving.running import EVERYWHERE, serving
 
 
+@pytest.mark.process
 def test_the_command_answers_and_ends_when_asked(bundles) -> None:
     (port,) = free_ports(1)
     with serving(bundles[0], "--port", str(port)) as (process, at, written):

@@ -7,6 +7,8 @@ from protoquant.storage.buckets import init_bucket
 from protoquant.storage.client import connect
 from tests.servers import READER
 
+pytestmark = pytest.mark.server
+
 ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>no</Message></Error>"
 RULE = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
 

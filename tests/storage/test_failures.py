@@ -9,6 +9,8 @@ from protoquant.storage.location import Location
 from protoquant.storage.publish import publish
 from tests.servers import READER, free_ports
 
+pytestmark = pytest.mark.server
+
 ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message>{more}</Error>"
 
 

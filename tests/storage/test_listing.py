@@ -6,6 +6,8 @@ import pytest
 from protoquant.core.errors import StorageError, UsageError
 from protoquant.storage.listing import RemoteObject, check_reachable, list_objects
 
+pytestmark = pytest.mark.server
+
 
 def test_all_pages_of_a_folder_and_nothing_beside_it(store):
     with ThreadPoolExecutor(8) as pool:

@@ -148,21 +148,20 @@ def test_what_is_removed_alone_leaves_a_whole_mirror_that_does_not_know_it(remem
     assert set(content(found.refresh(ignore))) == {"a", "b"}
     assert found.whole()
     assert memory.gets == []
-    del memory.objects["birds/b"]
-    found.refresh(ignore)
-    assert found.whole()
 
 
-def test_a_link_in_place_of_a_file_gives_way_to_the_object(remembered, tmp_path):
-    memory, found = remembered
+@pytest.mark.parametrize(("holds", "index"), [(b"x", True), (b"a", True), (b"a", False)])
+def test_a_link_in_place_of_a_file_gives_way_to_the_object(remembered, tmp_path, holds, index):
+    _, found = remembered
     other = tmp_path / "other"
-    other.write_bytes(b"x")
+    other.write_bytes(holds)
     (found.files / "a").unlink()
     (found.files / "a").symlink_to(other)
-    memory.objects["birds/b"] = b"y"  # something to do
-    assert content(found.refresh(ignore)) == {"a": b"a", "b": b"y", "c": b"c"}
+    if not index:
+        (found.folder / "index.json").unlink()
+    assert content(found.refresh(ignore)) == {name: name.encode() for name in "abc"}
     assert not (found.files / "a").is_symlink()
-    assert other.read_bytes() == b"x"
+    assert other.read_bytes() == holds
 
 
 def test_a_refresh_that_is_killed_while_it_removes_files_is_not_taken_for_whole(remembered, monkeypatch):

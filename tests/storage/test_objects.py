@@ -11,7 +11,9 @@ from botocore.exceptions import ClientError
 from protoquant.core.artifacts import write_json
 from protoquant.core.errors import StorageError, UsageError
 from protoquant.features.shared import SharedCache
+from protoquant.storage.client import Client
 from protoquant.storage.fetch import LARGE
+from protoquant.storage.location import Location
 from protoquant.storage.objects import ObjectFolder
 
 pytestmark = pytest.mark.server
@@ -128,8 +130,6 @@ def test_an_upload_that_breaks_leaves_no_object_and_no_parts(folder, store, tmp_
 def test_bytes_that_do_not_arrive_as_the_etag_says_are_nothing(pretend, tmp_path):
     wrong = {"ETag": f'"{hashlib.md5(OTHER, usedforsecurity=False).hexdigest()}"'}
     pretend(lambda method, path: (200, wrong, SMALL.decode()))
-    from protoquant.storage.location import Location
-
     assert ObjectFolder.open(Location("data"), 1).fetch("shard", tmp_path) == ""
     assert not (tmp_path / "shard").exists()
 
@@ -162,3 +162,22 @@ def test_an_answer_without_a_reason_names_the_keys_too(store, alone, tmp_path):
     said = rf"access denied at {store.client.endpoint}; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are wrong, or ask"
     with pytest.raises(StorageError, match=said):
         ObjectFolder.open(store.location("cache"), 1).fetch("shard", tmp_path)
+
+
+class Busy:
+    """A client whose server says that another writer is at it, or has been; then the other's object is there."""
+
+    def __init__(self, status):
+        self.status = status
+
+    def put_object(self, **_):
+        raise ClientError({"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": self.status}}, "PutObject")
+
+    def head_object(self, **_):
+        return {"Metadata": {"sha256": sha256(OTHER)}}
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_writer_that_meets_another_is_told_what_is_there(status):
+    client = Client(Busy(status), "http://memory", "here", 2)
+    assert ObjectFolder(client, Location("data")).put("shard", SMALL, sha256(SMALL)) == sha256(OTHER)

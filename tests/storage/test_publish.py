@@ -9,6 +9,8 @@ from protoquant.core.errors import UsageError
 from protoquant.core.events import ignore
 from protoquant.storage.publish import content_type, publish
 
+pytestmark = pytest.mark.server
+
 
 def read(url):
     with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 (loopback)

@@ -17,6 +17,8 @@ from protoquant.roots import folder_of
 from tests.builders.models import write_model
 from tests.builders.pictures import save, small
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def photos(tmp_path):

@@ -2,6 +2,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from protoquant.cli.main import app
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError, ProtoQuantError, UsageError
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.fetch import fetch_bundle
+from protoquant.tracking.fetch import _resolved, fetch_bundle
 from protoquant.tracking.store import Store, open_store
 from tests.builders.bundles import flip
 from tests.builders.versions import Made, add, files_of
@@ -144,3 +145,14 @@ def test_fetching_from_no_store_makes_none(workspace: Workspace):
     with pytest.raises(ProtoQuantError, match="no model registry at"):
         fetch_bundle("models:/birds/1", workspace=workspace)
     assert not (workspace.root / "mlflow.db").exists()
+
+
+def test_of_several_models_of_a_run_the_last_of_the_name_is_meant() -> None:
+    logged = {
+        number: SimpleNamespace(name=name, artifact_location=f"place {number}", tags={"bundle_digest": str(number)})
+        for number, name in enumerate(("model", "model", "other"))
+    }
+    outputs = SimpleNamespace(model_outputs=[SimpleNamespace(model_id=number) for number in logged])
+    client = SimpleNamespace(get_run=lambda _: SimpleNamespace(outputs=outputs), get_logged_model=logged.__getitem__)
+    found = _resolved(Store(client, "here", None), "runs:/abc/model")
+    assert (found.root, found.tag) == ("place 1", "1")

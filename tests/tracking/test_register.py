@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +16,20 @@ from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.measurements import Headline
 from protoquant.tracking.mlflow_api import Run
 from protoquant.tracking.pending import keep
-from protoquant.tracking.register import RegisterResult, _without_sent, described, register
+from protoquant.tracking.register import (
+    RegisterResult,
+    _follow_commit,
+    _logged_model,
+    _without_sent,
+    described,
+    register,
+)
 from protoquant.tracking.store import Store, experiment_id, open_store
 from protoquant.tracking.trained import Trained
 from tests.builders.bundles import flip
 from tests.builders.workspaces import evaluate, train
+
+pytestmark = pytest.mark.process
 
 PARAMS = {"seed": 0, "train": {"temperature": [0.03, 0.05]}}
 CONFIG = RegisterConfig(name="birds")
@@ -254,3 +264,48 @@ def test_what_was_kept_for_another_server_stays_kept(workspace: Workspace, monke
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000/")
     assert _without_sent(workspace, trained) == 0
     assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("tags", "origin", "noted"),
+    [
+        (("true", "lock"), ("false", "lock"), True),
+        (("true", "lock"), ("false", "other"), False),
+        (("true", "lock"), ("true", "lock"), False),
+        (("false", "lock"), ("false", "lock"), False),
+    ],
+)
+def test_a_later_commit_is_noted_only_if_it_is_clean_and_of_the_same_lock(
+    tags: tuple[str, str], origin: tuple[str, str], noted: bool
+) -> None:
+    names, found = ("git_dirty", "lock_digest"), []
+    now = dict(zip(names, origin, strict=True)) | {"git_commit": "c" * 40}
+    trained: Any = SimpleNamespace(origin=SimpleNamespace(**now, tags=lambda: now))
+    version: Any = SimpleNamespace(name="birds", version="1", tags=dict(zip(names, tags, strict=True)))
+    client: Any = SimpleNamespace(set_model_version_tag=lambda *words: found.append(words[2]))
+    _follow_commit(client, version, trained, lambda _: None)
+    assert found == (["git_commit", "git_dirty"] if noted else [])
+
+
+def test_of_what_was_logged_before_the_own_whole_model_is_taken_and_others_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = {
+        "whole": ("mine", "READY", "there"),
+        "half": ("mine", "PENDING", "there"),
+        "lost": ("mine", "READY", "gone"),
+        "foreign": ("another", "PENDING", "there"),
+    }
+    found = [
+        SimpleNamespace(model_id=name, source_run_id=run, status=status, artifact_location=place)
+        for name, (run, status, place) in models.items()
+    ]
+    deleted: list[str] = []
+    client: Any = SimpleNamespace(
+        get_run=lambda _: SimpleNamespace(info=SimpleNamespace(experiment_id="1")),
+        search_logged_models=lambda *_: found,
+        delete_logged_model=deleted.append,
+    )
+    monkeypatch.setattr("protoquant.tracking.register.holds_bundle", lambda place: place == "there")
+    assert _logged_model(client, "mine", "d") == "whole"
+    assert deleted == ["half", "lost"]
