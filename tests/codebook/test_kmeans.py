@@ -54,6 +54,7 @@ def groups(n=600, k=8, d=12, noise=0.25, seed=0):
     return torch.nn.functional.normalize(rows, dim=1)
 
 
+@pytest.mark.process
 def test_the_objective_is_within_a_percent_of_scikit_learn():
     units = unit_rows(800, 6)
     codes = min(

@@ -15,6 +15,7 @@ from protoquant.pipeline.lease import lease
 from tests.flows.served import Served
 
 
+@pytest.mark.process
 def test_a_run_is_gone_where_its_folder_is_here_and_no_process_holds_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def tab() -> Iterator[Page]:
         browser.close()
 
 
+@pytest.mark.browser
 def test_charts_are_drawn_and_the_table_sorts(tab: Page, tmp_path: Path) -> None:
     said: list[str] = []
     tab.on("console", lambda message: said.append(message.text) if message.type == "error" else None)

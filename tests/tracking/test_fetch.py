@@ -13,7 +13,8 @@ from protoquant.cli.main import app
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError, ProtoQuantError, UsageError
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.fetch import _resolved, fetch_bundle
+from protoquant.tracking.client_fetch import find
+from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.store import Store, open_store
 from tests.builders.bundles import flip
 from tests.builders.versions import Made, add, files_of
@@ -154,5 +155,5 @@ def test_of_several_models_of_a_run_the_last_of_the_name_is_meant() -> None:
     }
     outputs = SimpleNamespace(model_outputs=[SimpleNamespace(model_id=number) for number in logged])
     client = SimpleNamespace(get_run=lambda _: SimpleNamespace(outputs=outputs), get_logged_model=logged.__getitem__)
-    found = _resolved(Store(client, "here", None), "runs:/abc/model")
+    found = find(Store(client, "here", None), "runs:/abc/model")
     assert (found.root, found.tag) == ("place 1", "1")

@@ -192,6 +192,7 @@ def test_a_file_that_another_process_holds_is_left_to_the_client_which_waits(
     assert by_file("models:/birds/1", with_birds, tmp_path / "into") is not None
 
 
+@pytest.mark.process
 def test_reading_changes_nothing_and_imports_no_mlflow(store: Store, with_birds: Workspace, tmp_path: Path) -> None:
     before = (with_birds.root / "mlflow.db").read_bytes()
     script = (

@@ -13,6 +13,8 @@ from protoquant.tracking import pending as module
 from protoquant.tracking.pending import KIND, is_pending, keep, opened, pending, remove, sending
 from protoquant.tracking.trained import Trained
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def kept(workspace: Workspace) -> Path:
