@@ -2,7 +2,6 @@ import ast
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -264,10 +263,10 @@ def test_a_damaged_shard_in_the_cache_is_computed_again(photos, tmp_path):
 
 
 @pytest.mark.process
-def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(photos, tmp_path):
+def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(photos, tmp_path, programs):
     config = RESNET.config(tmp_path, batch=4, shard=4)
     script = Path(__file__).with_name("killed_extract.py")
-    call = [sys.executable, str(script), str(tmp_path), config.model_dump_json(), "10"]
+    call = [programs / "warm-python", script, str(tmp_path), config.model_dump_json(), "10"]
     killed = subprocess.run(
         call, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, capture_output=True, check=False
     )

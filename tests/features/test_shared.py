@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -141,9 +140,9 @@ def test_a_damaged_entry_is_said_computed_and_replaced(store, shared, tmp_path, 
 
 
 @pytest.mark.parametrize("puts", [1, 2, 4])
-def test_a_killed_upload_leaves_no_entry_and_the_next_run_ends_it(photos, config, store, shared, puts):
+def test_a_killed_upload_leaves_no_entry_and_the_next_run_ends_it(photos, config, store, shared, *, puts, programs):
     script, uri = str(Path(__file__).with_name("killed_upload.py")), store.location("features").uri
-    call = [sys.executable, script, str(photos[0].parent), config.model_dump_json(), uri, str(puts)]
+    call = [programs / "warm-python", script, str(photos[0].parent), config.model_dump_json(), uri, str(puts)]
     killed = subprocess.run(call, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     names = [Path(key).name for key in keys(store)]
@@ -320,10 +319,10 @@ def test_without_a_common_disk_and_a_shared_cache_there_is_no_result(photos, con
         run(config, photos, away, processes=2)
 
 
-def test_the_verb_reads_the_environment_before_any_work(tmp_path):
+def test_the_verb_reads_the_environment_before_any_work(tmp_path, programs):
     (tmp_path / "params.yaml").write_text("seed: 0\n")
     done = subprocess.run(
-        [sys.executable, "-m", "protoquant", "extract"],
+        [programs / "protoquant", "extract"],
         cwd=tmp_path,
         env=os.environ | {"PROTOQUANT_FEATURE_CACHE": "s3://My_Bucket/p"},
         capture_output=True,

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -168,10 +167,10 @@ def test_a_view_that_float16_cannot_hold_names_its_image(photos, tmp_path):
 
 
 @pytest.mark.process
-def test_after_kill_9_within_a_view_its_finished_shards_are_linked(photos, tmp_path):
+def test_after_kill_9_within_a_view_its_finished_shards_are_linked(photos, tmp_path, programs):
     config = viewed(tmp_path)
     script = Path(__file__).with_name("killed_extract.py")
-    call = [sys.executable, str(script), str(tmp_path), config.model_dump_json(), "38"]
+    call = [programs / "warm-python", script, str(tmp_path), config.model_dump_json(), "38"]
     killed = subprocess.run(
         call, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, capture_output=True, check=False
     )

@@ -87,7 +87,11 @@ class Served:
         environment = {**self.job.environment, **self.variables, "PROTOQUANT_WORKERS": "2"}
         with self.log.open("ab") as log:
             self.runner = subprocess.Popen(
-                [sys.executable, "-m", "flows.serve"], cwd=self.job.root, env=environment, stdout=log, stderr=log
+                [self.job.programs / "python", "-m", "flows.serve"],
+                cwd=self.job.root,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
         last = "promote"  # the runner offers them one after the other
         wait_for(lambda: self.deployment(last), f"the deployments\n{self.log.read_text()[-2000:]}", 90)

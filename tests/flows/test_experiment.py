@@ -126,7 +126,7 @@ def test_a_registered_model_is_measured_on_a_data_set(served: Served) -> None:
     name, message = served.end(run)
     assert (name, message.startswith("top-1 ")) == ("Completed", True), message
     rows = {row["metric"]: row for row in json.loads(served.artifacts(run)["metrics"]["data"])}
-    assert rows["top1"]["n"] == 16
+    assert rows["top1"]["n"] == 8
     wrong = served.start(params | {"model": "models:/protoqant@challenger"}, "evaluate-model")
     name, message = served.end(wrong)
     assert (name, "did you mean 'protoquant'?" in message) == ("Failed", True), message

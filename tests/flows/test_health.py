@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -33,7 +32,7 @@ def test_what_the_file_tells(tmp_path: Path, pid: object, age: float, said: str)
 @pytest.mark.server
 def test_the_command_asks_the_runner_of_its_server(served: Served) -> None:
     def ask(**variables: str) -> tuple[int, str]:
-        words = [sys.executable, "-m", "flows.health"]
+        words = [served.job.programs / "warm-python", "-m", "flows.health"]
         environment = {**served.job.environment, **served.variables, **variables}
         done = subprocess.run(words, cwd=served.job.root, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout
@@ -62,7 +61,7 @@ def test_a_wrong_secret_is_one_line(served: Served, secret: str, why: str) -> No
     if not secret:
         del environment["PREFECT_API_AUTH_STRING"]
     done = subprocess.run(
-        [sys.executable, "-m", "flows.serve"],
+        [served.job.programs / "warm-python", "-m", "flows.serve"],
         cwd=served.job.root, env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1

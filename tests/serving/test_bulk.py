@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -116,11 +115,11 @@ def test_a_folder_of_bad_images_is_a_table_of_errors(model, tmp_path):
 
 
 @pytest.mark.process
-def test_a_killed_run_continues_and_gives_the_bytes_of_an_undisturbed_one(model, path, photos, tmp_path):
+def test_a_killed_run_continues_and_gives_the_bytes_of_an_undisturbed_one(model, path, photos, tmp_path, programs):
     out = tmp_path / "out.parquet"
     script = Path(__file__).with_name("killed_bulk.py")
     killed = subprocess.run(
-        [sys.executable, str(script), str(path), str(photos), str(out), "12"],
+        [programs / "warm-python", script, str(path), str(photos), str(out), "12"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         check=False,

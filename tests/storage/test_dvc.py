@@ -3,14 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.server
 
-DVC = Path(sys.executable).with_name("dvc")
+DVC = "dvc"
 STAGE = """stages:
   prepare:
     cmd: echo ran > out.txt
@@ -21,12 +19,12 @@ STAGE = """stages:
 
 
 @pytest.fixture
-def repository(store, tmp_path):
+def repository(store, tmp_path, programs):
     root = tmp_path / "work"
     root.mkdir()
 
     def run(*words, where=root, check=True):
-        environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+        environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(words, cwd=where, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done.stdout + done.stderr

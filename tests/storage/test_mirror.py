@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -279,10 +278,17 @@ def test_an_etag_of_a_key_of_kms_says_nothing_of_the_bytes(folder):
 
 
 @pytest.mark.parametrize("gets", [0, 5, len(SMALL) + 2])
-def test_a_killed_download_continues(folder, gets):
+def test_a_killed_download_continues(folder, gets, programs):
     big = os.urandom(3 * LARGE + 5)
     folder.put({"big.bin": big})
-    call = [sys.executable, "-m", "tests.storage.killed_mirror", folder.location.uri, str(folder.cache), str(gets)]
+    call = [
+        programs / "warm-python",
+        "-m",
+        "tests.storage.killed_mirror",
+        folder.location.uri,
+        str(folder.cache),
+        str(gets),
+    ]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     found = Mirror.open(folder.store.client, folder.location, folder.cache)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import urllib.request
 from uuid import uuid4
 
@@ -13,9 +12,9 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def call(store, tmp_path):
+def call(store, tmp_path, programs):
     def run(*words, **variables):
-        command = [sys.executable, "-m", "protoquant", *words]
+        command = [programs / "protoquant", *words]
         environment = os.environ | {"COLUMNS": "200", **variables}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,7 +79,7 @@ def undisturbed(job: Job) -> dict[str, Any]:
 
 def test_killed_and_resumed_every_trial_is_there_once(job: Job, undisturbed: dict[str, Any]) -> None:
     with changed(job, sweep__at_once=1):
-        words = ["protoquant", "sweep", "run", "killed"]
+        words = [sys.executable, "-m", "protoquant", "sweep", "run", "killed"]  # its children are looked for
         driver = subprocess.Popen(words, cwd=job.root, env=job.environment, stderr=subprocess.DEVNULL)
         trial = wait_for(lambda: trial_process(driver.pid), "a trial", _SOON)
         trial.kill()

@@ -208,14 +208,14 @@ def test_a_killed_register_is_finished_by_the_next(birds: Birds, link: Link, tmp
     assert_once(birds, tmp_path / "into")
 
 
-def test_two_syncs_at_once_send_each_model_once(birds: Birds, link: Link):
+def test_two_syncs_at_once_send_each_model_once(birds: Birds, link: Link, programs: Path):
     link.lose_from("runs/create")
     for seed in (1, 2):
         train(birds.workspace, seed)
         link.lose_from("runs/create")
         birds.register()
     link.mend()
-    call = [sys.executable, "-m", "protoquant", "tracking", "sync"]
+    call = [programs / "protoquant", "tracking", "sync"]
     both = [subprocess.Popen(call, cwd=birds.workspace.root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(process.communicate(timeout=90)[0].strip() for process in both)
     assert [process.returncode for process in both] == [0, 0]
@@ -290,7 +290,7 @@ def test_a_snapshot_holds_what_was_true_when_it_was_made(
     assert {"params.yaml", "report"} <= files
 
 
-def test_a_damaged_snapshot_is_named_and_the_others_are_sent(birds: Birds, link: Link):
+def test_a_damaged_snapshot_is_named_and_the_others_are_sent(birds: Birds, link: Link, programs: Path):
     paths = []
     for seed in (1, 2, 3):
         train(birds.workspace, seed)
@@ -303,7 +303,7 @@ def test_a_damaged_snapshot_is_named_and_the_others_are_sent(birds: Birds, link:
     assert len(result.sent) == len(birds.versions) == 1
     assert "manifest.json is damaged" in result.left[0]
     assert "tensors.safetensors is damaged" in result.left[1]
-    call = [sys.executable, "-m", "protoquant", "tracking", "sync"]
+    call = [programs / "protoquant", "tracking", "sync"]
     done = subprocess.run(call, cwd=birds.workspace.root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (1, "0 sent, 2 still kept")
     assert "tensors.safetensors is damaged" in done.stderr
@@ -412,20 +412,20 @@ def make_bucket(keys: dict[str, str]) -> None:
     session.client("s3", endpoint_url=keys["AWS_ENDPOINT_URL"]).create_bucket(Bucket="mlflow")
 
 
-def test_the_list_tells_what_waits(birds: Birds, link: Link):
+def test_the_list_tells_what_waits(birds: Birds, link: Link, programs: Path):
     link.lose_from("runs/create")
     kept = birds.register()
-    call = [sys.executable, "-m", "protoquant", "tracking", "list", "--json"]
+    call = [programs / "protoquant", "tracking", "list", "--json"]
     done = subprocess.run(call, cwd=birds.workspace.root, capture_output=True, text=True, check=True)
     assert f'"path": "{kept.path}"' in done.stdout
     assert f'"for": "{link.url}"' in done.stdout
     assert os.environ["MLFLOW_TRACKING_URI"] == link.url
 
 
-def test_config_check_asks_the_server(workspace: Workspace, link: Link):
+def test_config_check_asks_the_server(workspace: Workspace, link: Link, programs: Path):
     (workspace.root / "images").mkdir()
     workspace.params.write_text("prepare: {reader: image_folder, root: images}\n")
-    call = [sys.executable, "-m", "protoquant", "config", "check"]
+    call = [programs / "protoquant", "config", "check"]
     done = subprocess.run(call, cwd=workspace.root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "params.yaml is valid\n")
     link.lose_from("", FAIL)

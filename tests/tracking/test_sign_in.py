@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,11 +208,11 @@ def test_the_places_that_only_mlflows_client_knows_count_too(
 
 
 def test_no_secret_is_shown_even_in_a_trace(
-    sign_in: SignIn, server: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    sign_in: SignIn, server: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, programs: Path
 ):
     sign_in("", "")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("//", f"//{USER}:{WRONG}@"))
-    call = [sys.executable, "-m", "protoquant", "-v", "registry", "list"]
+    call = [programs / "protoquant", "-v", "registry", "list"]
     done = subprocess.run(call, cwd=workspace.root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "UnknownUserError: MLflow at http://127" in done.stderr

@@ -12,7 +12,7 @@ from tests.warm import client, server
 
 @contextmanager
 def warm_programs() -> Iterator[Path]:
-    """Start a server and yield the folder ``bin`` of an environment whose ``protoquant`` and ``dvc`` it runs.
+    """Start a server and yield a folder ``bin`` whose ``protoquant``, ``dvc`` and ``warm-python`` it runs.
 
     The environment is that of this process by links, so a command that starts others through ``sys.executable``, or
     through the folder of it, finds the same packages and these programs.
@@ -26,7 +26,7 @@ def warm_programs() -> Iterator[Path]:
         (root / "bin" / "python").symlink_to(Path(sys.executable).resolve())
         socket = root / "socket"
         text = f"#!{Path(sys.executable).resolve()}\n{Path(client.__file__).read_text()}\n\nmain({str(socket)!r})\n"
-        for name in server.MAINS:
+        for name in (*server.MAINS, server.SCRIPT):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
         words = [str(root / "bin" / "python"), server.__file__, str(socket)]

@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import sys
@@ -29,6 +30,8 @@ PACKAGES = (
 )  # fmt: skip
 MAINS = {"protoquant": "protoquant.cli.main", "dvc": "dvc.cli"}
 """Module whose ``main`` each command calls."""
+SCRIPT = "warm-python"
+"""The command that runs a file, or a module after ``-m``, as Python does."""
 
 
 def main(path: str) -> None:
@@ -101,12 +104,26 @@ def _run(request: dict[str, Any], files: list[int], others: list[socket.socket])
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     sys.argv = request["argv"]
-    program = Path(sys.argv[0])
-    sys.path[0:1] = [str(program.parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    ours = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     try:
-        sys.exit(importlib.import_module(MAINS[program.name]).main())
+        _become(Path(sys.argv[0]), ours)
     finally:
         atexit._run_exitfuncs()
+
+
+def _become(program: Path, ours: list[str]) -> None:
+    """Run a command of `MAINS`, a file or a module, with a path of imports like that of a new process."""
+    if program.name in MAINS:
+        sys.path[0:1] = [str(program.parent), *ours]
+        sys.exit(importlib.import_module(MAINS[program.name]).main())
+    del sys.argv[0]
+    if sys.argv[0] == "-m":
+        del sys.argv[0]
+        sys.path[0:1] = [str(Path.cwd()), *ours]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0:1] = [str(Path(sys.argv[0]).resolve().parent), *ours]
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":
