@@ -14,7 +14,6 @@ from flows.offered import check_offer
 from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.stages import process_task
-from protoquant.assess import CONFUSIONS, METRICS
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
@@ -93,6 +92,8 @@ def evaluate_model(params: Evaluation) -> State[Any]:
 def _show(assessment: Path) -> str:
     """Put the numbers and the worst confusions on the page; returns the headline."""
     import pandas as pd
+
+    from protoquant.assess import CONFUSIONS, METRICS  # with torch, which the process of a run need not wait for
 
     numbers = read_json(assessment / METRICS)
     rows = [

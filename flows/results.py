@@ -11,7 +11,6 @@ from protoquant.core.artifacts import read_json
 from protoquant.core.errors import UnavailableError
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.isolated import IsolatedRun
-from protoquant.tracking.registered import find_registered
 
 _INTERVAL = ("top1_low", "top1_high")
 
@@ -66,6 +65,8 @@ def picture(path: Path) -> str:
 
 def links(run: IsolatedRun) -> str:
     """Say in Markdown where the run, the model, the report and the experiment are."""
+    from protoquant.tracking.registered import find_registered
+
     name = run.plan.name
     config = run.settings.register_
     try:

@@ -87,3 +87,10 @@ def test_verify_needs_no_backbone_and_an_explanation_no_registry(workspace: Path
     assert found["predict bird.png -m bundle --json"] == MODEL | {"pandas", "pyarrow"}
     assert found["explain bird.png -m bundle"] == MODEL | {"matplotlib", "pandas", "pyarrow"}
     assert (workspace / "bird.explained.png").is_file()
+
+
+def test_the_process_of_a_run_needs_nothing_large() -> None:
+    code = "import json, sys, flows.serve; print(json.dumps(sorted(set(json.loads(sys.argv[1])) & set(sys.modules))))"
+    command = [sys.executable, "-c", code, json.dumps(sorted(LARGE))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
