@@ -15,6 +15,8 @@ from protoquant.core.errors import ArtifactError, ConfigError, DataError
 from protoquant.core.events import EpochEvent, ignore
 from protoquant.features.store import FeatureStore
 
+pytestmark = pytest.mark.model
+
 CPU = torch.device("cpu")
 
 

@@ -170,6 +170,7 @@ def test_what_cannot_be_compared_is_said(after) -> None:
     assert all(note in text for note in diff.notes)
 
 
+@pytest.mark.model
 def test_a_large_diff_stays_small(tmp_path) -> None:
     rng = np.random.default_rng(0)
     c, k, n = 200, 2000, 2000

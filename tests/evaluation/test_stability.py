@@ -17,6 +17,8 @@ from tests.builders.backbones import load_backbone
 from tests.builders.bundles import bundle
 from tests.builders.pictures import picture, write_classes
 
+pytestmark = pytest.mark.model
+
 HEAD = np.array([[4.0, 2.0, 1.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
 
 

@@ -22,6 +22,8 @@ from tests.builders.bundles import CLASSES
 from tests.builders.pictures import pixels
 from tests.export.conftest import Exported
 
+pytestmark = pytest.mark.model
+
 
 def test_both_files_answer_as_the_model(exported: Exported) -> None:
     for name in ("onnx", "torch"):

@@ -18,6 +18,8 @@ from tests.builders.models import bundle_of
 from tests.builders.pictures import picture, pixels
 from tests.export.conftest import Exported, export_model
 
+pytestmark = pytest.mark.model
+
 EQUAL = Parity(
     30, 1e-4, 1e-6, 1e-6, 1e-6, 0.0, 0.0, 0, 0, dict.fromkeys(("relative", "scores", "cells", "labels"), "x")
 )

@@ -13,6 +13,8 @@ from tests.builders.bundles import CLASSES
 from tests.builders.pictures import picture, pixels
 from tests.export.conftest import Exported
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def opened(exported: Exported) -> OnnxModel:

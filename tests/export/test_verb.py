@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from protoquant.cli.main import app
 from tests.export.conftest import Exported
 
+pytestmark = pytest.mark.model
+
 run = CliRunner().invoke
 
 

@@ -30,6 +30,8 @@ from tests.builders.backbones import CASES, NAMES, RESNET
 from tests.builders.pictures import save, small
 from tests.builders.specs import spec
 
+pytestmark = pytest.mark.model
+
 SOURCE = Path(protoquant.__file__).parent
 
 

@@ -27,6 +27,8 @@ from protoquant.features.store import FeatureStore
 from tests.builders.backbones import RESNET
 from tests.builders.specs import spec
 
+pytestmark = pytest.mark.model
+
 MILD = AugmentConfig()
 
 

@@ -22,6 +22,8 @@ from protoquant.head.presence import ScoredSplit, presence
 from protoquant.head.problem import Limits, Problem
 from protoquant.head.train import train
 
+pytestmark = pytest.mark.model
+
 CONFIG = TrainConfig(
     temperature=(0.1, 0.3),
     solver="proximal",

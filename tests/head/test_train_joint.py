@@ -24,6 +24,8 @@ from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.train import train
 from tests.builders.tokens import clustered
 
+pytestmark = pytest.mark.model
+
 BUDGET = TrainConfig(
     temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1, solver_tolerance=0.001
 )

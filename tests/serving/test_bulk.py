@@ -23,6 +23,8 @@ from protoquant.serving.answer_table import SCHEMA
 from tests.builders.models import write_model
 from tests.builders.pictures import small, write_pictures
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():

@@ -19,6 +19,8 @@ from protoquant.serving.service import create_app
 from protoquant.serving.versions import FolderSource, RegistrySource, Versions, source_of
 from tests.builders.pictures import encoded
 
+pytestmark = pytest.mark.model
+
 CPU = torch.device("cpu")
 RAW = {"Content-Type": "application/octet-stream"}
 

@@ -17,6 +17,8 @@ from protoquant.tracking.store import Store, experiment_id, open_store
 from tests.builders.bundles import answering, write_bundle
 from tests.builders.tokens import turned
 
+pytestmark = pytest.mark.server
+
 HEAD = torch.eye(3)
 
 

@@ -19,6 +19,8 @@ from protoquant.tracking.store import Store, open_store
 from tests.builders.bundles import flip
 from tests.builders.versions import Made, add, files_of
 
+pytestmark = pytest.mark.server
+
 REPLACED = r"^{}: its bundle is not the one that was registered: digest {:.12}, its tag bundle_digest says {:.12}; "
 
 

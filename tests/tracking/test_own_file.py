@@ -26,6 +26,8 @@ from protoquant.tracking.store import Store, open_store
 from tests.builders.versions import Made, add, files_of
 from tests.tracking.conftest import MLFLOW_VARIABLES
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -26,6 +26,8 @@ from tests.builders.images import write_images
 from tests.builders.specs import preprocessing, spec
 from tests.builders.versions import CLASSES, NO_GIT, Made, N, add, files_of
 
+pytestmark = pytest.mark.server
+
 GOOD, EQUAL, WORSE = Made(wrong=2), Made(wrong=2, cosine=0.79), Made(wrong=6)
 
 

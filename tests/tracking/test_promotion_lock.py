@@ -10,6 +10,8 @@ from protoquant.tracking.promotion_lock import STALE, Clock, promoting
 from protoquant.tracking.registry import LOCK_TAG, find_named, model_names
 from protoquant.tracking.store import Store, open_store
 
+pytestmark = pytest.mark.server
+
 NAME = "birds.promotion"
 
 

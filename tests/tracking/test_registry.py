@@ -9,6 +9,8 @@ from protoquant.core.workspace import Workspace
 from protoquant.tracking.registry import create_version, find_version, point_alias
 from protoquant.tracking.store import Store, experiment_id, open_store
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def store(with_store: Workspace) -> Iterator[Store]:

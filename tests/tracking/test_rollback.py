@@ -18,6 +18,8 @@ from protoquant.tracking.store import Store, open_store
 from protoquant.tracking.versions import Named, champion_of
 from tests.builders.versions import NO_GIT, Made, add, files_of
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def store(with_store: Workspace) -> Iterator[Store]:

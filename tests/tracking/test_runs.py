@@ -10,6 +10,8 @@ from protoquant.tracking.mlflow_api import MlflowClient
 from protoquant.tracking.runs import choose_run, log_measurements, log_params, running
 from protoquant.tracking.store import experiment_id, open_store
 
+pytestmark = pytest.mark.server
+
 ORIGIN = Lineage("c0ffee", "false", "d", "w", "b" * 64, "e", "l", {"torch": "2.0"})
 PARAMS = {"seed": "0", "train.temperature": "[0.03]"}
 

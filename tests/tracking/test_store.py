@@ -14,6 +14,8 @@ from protoquant.tracking.address import TrackingUnavailableError
 from protoquant.tracking.mlflow_api import MlflowClient, mlflow
 from protoquant.tracking.store import experiment_id, open_store
 
+pytestmark = pytest.mark.server
+
 
 def test_the_workspace_holds_the_store_where_no_server_is_named(with_store: Workspace):
     with open_store(with_store, create=False) as store:

@@ -4,9 +4,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.store import open_store
 from protoquant.tracking.sweeps import SweepRun, TrialRun, end_sweep, log_trials
+
+pytestmark = pytest.mark.server
 
 SWEEP = SweepRun("sizes", "d1", "birds", {"seed": "0"})
 CURVE = ({"class_size": 1.0, "validation_top1": 0.5}, {"class_size": 2.0, "validation_top1": 0.75})

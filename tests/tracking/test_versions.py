@@ -15,6 +15,8 @@ from protoquant.tracking.store import Store, open_store
 from protoquant.tracking.versions import Named, _links, describe, list_versions
 from tests.builders.versions import Made, add, files_of
 
+pytestmark = pytest.mark.server
+
 GATES = "gates: {export: false, lock: false}\n"
 
 

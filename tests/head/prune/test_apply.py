@@ -17,6 +17,8 @@ from protoquant.head.prune.apply import prune_bundle, pruning_sentence, starting
 from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.train import train
 
+pytestmark = pytest.mark.model
+
 CPU = torch.device("cpu")
 HALF = {"end": 0.4, "criterion": "magnitude"}
 

@@ -13,6 +13,8 @@ from protoquant.head.prune.study_config import StudyConfig
 from protoquant.head.prune.study_files import study_bundle, write_study
 from tests.head.prune.conftest import CPU
 
+pytestmark = pytest.mark.model
+
 CONFIG = StudyConfig(
     ratios=(0.3, 0.6),
     resamples=2,

@@ -9,6 +9,8 @@ from protoquant.cli.main import app
 from protoquant.core.errors import UsageError
 from protoquant.head.bundle import Bundle
 
+pytestmark = pytest.mark.model
+
 ROOT = Path(__file__).parents[3]
 
 
