@@ -2,8 +2,10 @@
 SHELL := bash
 PYTHON ?= python3
 VENV := .venv
-# Processes that share the tests; 0: all in one.
-JOBS ?= 2
+# Processes that share the tests, one more than cores since tests of servers wait; 0: all in one.
+JOBS ?= 3
+PYTEST := OMP_WAIT_POLICY=PASSIVE python -m pytest # threads that wait leave the cores to others
+PLAIN := not (model or process or server or browser)
 BENCHMARKS := extract sweep scale kmeans head accuracy levers grounding drift serving load neighbours
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -15,7 +17,7 @@ PACKAGES := $(UV) --require-hashes --constraints hashes.txt --requirements pypro
 RESOLVE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint bench stack-up stack-down stack-status stack-login serve constraints audit clean preflight
+.PHONY: help demo test test-fast test-deep test-faults lint bench stack-up stack-down stack-status stack-login serve constraints audit clean preflight
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +28,13 @@ demo: $(VENV)/.installed ## set up and run the whole job: images to a registered
 	@git diff --quiet -- dvc.lock || echo "note: dvc.lock changed: other sources, values or versions than committed, or another machine's rounding; commit it before a promotion"
 
 test: $(VENV)/.installed-dev lint ## set up, then lint, types, import contracts and the whole test suite
-	@OMP_WAIT_POLICY=PASSIVE python -m pytest -n $(JOBS) --dist loadfile # threads that wait leave the cores to others
+	@$(PYTEST) -n $(JOBS) --durations=20
+
+test-fast: $(VENV)/.installed-dev ## the plain tests alone: no process, server, browser or real backbone (90 seconds)
+	@$(PYTEST) -n 2 -m "$(PLAIN)"
+
+test-deep: $(VENV)/.installed-dev ## properties tried on forty times as many examples
+	@$(PYTEST) -n $(JOBS) --hypothesis-profile=deep -m "not (process or server or browser)"
 
 test-faults: $(VENV)/.installed-dev ## kill processes and stop servers of a whole stack in the middle of runs (15 minutes)
 	@python -m pytest -o addopts=--import-mode=importlib tests/faults

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -18,6 +19,10 @@ from tests.lanes import (  # noqa: F401  hooks of pytest
 )
 from tests.warm.programs import warm_programs
 from tests.workspaces import Job, copy_of, train_once
+
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("deep", max_examples=1000, deadline=None)  # make test-deep
+hypothesis.settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
@@ -68,7 +68,6 @@ def test_assignment_equals_brute_force(norm):
         assert float(found.similarities[place]) == pytest.approx(cosines.max(), abs=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.permutations(range(6)), st.sampled_from(["l2", "center_l2"]))
 def test_permuting_codes_permutes_outputs(order, name):
     norm = FeatureNorm(name, 0.1 * torch.ones(8) if name == "center_l2" else None)
@@ -78,7 +77,6 @@ def test_permuting_codes_permutes_outputs(order, name):
     assert torch.equal(torch.tensor(order)[moved.assign(tokens).indices], plain.assign(tokens).indices)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.floats(1e-3, 1e3), st.sampled_from(["l2", "center_l2"]))
 def test_the_scale_of_tokens_changes_nothing(scale, name):
     norm = FeatureNorm(name, 0.1 * torch.ones(8) if name == "center_l2" else None)

@@ -3,7 +3,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.config import FeatureNormName
@@ -121,7 +121,6 @@ def test_the_cut_into_batches_changes_rounding_alone(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([1e-2, 1.0, 1e3]))
 def test_undo_gives_the_token_back(name, seed, scale):
     norm, tokens = fitted(name), scale * tokens_of(5, seed=seed, dtype=torch.float64)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.feature_norm import FeatureNorm
@@ -51,7 +51,6 @@ def test_a_copy_of_a_patch_in_another_image_is_not_another_patch():
     assert sorted((found.images * 2 + found.cells).tolist()) in ([0, 3], [2, 3])
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.sampled_from([4, 20, 1_000]))
 def test_every_code_gets_a_patch_of_its_own(seed, k, batch):
     """Codes in one narrow bundle all want the same patches, far more than the 16 that one pass keeps."""

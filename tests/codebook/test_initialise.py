@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
@@ -14,7 +14,6 @@ def unit_rows(n, d, seed=0):
 
 
 @pytest.mark.parametrize("choose", CHOOSE)
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1_000), st.integers(1, 12))
 def test_seeds_are_tokens_and_no_two_alike(choose, seed, k):
     units = unit_rows(12, 4).repeat(5, 1)
@@ -63,7 +62,6 @@ def test_zero_tokens_are_left_out_and_too_few_others_are_an_error():
         with_direction(units, 3)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1_000), st.integers(1, 60))
 def test_farthest_equals_the_greedy_choice_one_by_one(seed, k):
     vectors = 3.0 * torch.randn(60, 5, generator=torch.Generator().manual_seed(seed))

@@ -142,7 +142,6 @@ def check_duplicates(seed, update):
     assert int((codes @ codes.T > 1 - 1e-6).sum()) == 9
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_duplicates_lead_to_no_dead_or_equal_codes(seed):
     check_duplicates(seed, "epoch")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook import matching
@@ -23,7 +23,6 @@ def brute_force(vectors, codes, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 30), st.sampled_from([0.01, 1.0, 50.0]))
 def test_the_nearest_equals_brute_force(metric, seed, b, k, scale):
     vectors, codes = scale * rows(b, 7, seed), scale * rows(k, 7, seed + 1)

@@ -4,7 +4,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.feature_norm import FeatureNorm
@@ -82,7 +82,6 @@ def near_codes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return tuple(codes / np.linalg.norm(codes, axis=1, keepdims=True) for codes in (before, after))
 
 
-@settings(max_examples=60, deadline=None)
 @given(units)
 def test_swapping_the_models_swaps_the_answer_and_the_order_of_codes_changes_nothing(rng) -> None:
     before, after = near_codes(rng)
@@ -97,7 +96,6 @@ def test_swapping_the_models_swaps_the_answer_and_the_order_of_codes_changes_not
         assert cosine >= (KEPT if verdict == "kept" else MOVED)
 
 
-@settings(max_examples=60, deadline=None)
 @given(units)
 def test_the_assignment_is_the_best_of_all(rng) -> None:
     table = rng.random((rng.integers(1, 5), 5)) * (rng.random((1, 5)) < 0.7)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -36,7 +36,6 @@ def test_logits_are_refused() -> None:
 
 
 @given(seed=st.integers(0, 10_000), bins=st.integers(2, 30))
-@settings(max_examples=30, deadline=None)
 def test_equals_torchmetrics(seed: int, bins: int) -> None:
     rng = np.random.default_rng(seed)
     probabilities, labels = softmax(rng.normal(size=(80, 4)) * 2), rng.integers(0, 4, 80)

@@ -3,7 +3,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -21,7 +21,6 @@ def both(image: np.ndarray, preprocessing: Preprocessing) -> tuple[np.ndarray, n
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_the_bytes_are_those_of_pillow(interpolation: Interpolation, data: st.DataObject) -> None:
     crop = data.draw(st.tuples(st.integers(1, 60), st.integers(1, 60)) | st.just((48, 48)))
@@ -34,7 +33,6 @@ def test_the_bytes_are_those_of_pillow(interpolation: Interpolation, data: st.Da
     assert np.array_equal(mine, pillow)
 
 
-@settings(max_examples=40, deadline=None)
 @given(height=sides, width=sides, mode=st.sampled_from(get_args(Mode)))
 def test_hamming_differs_by_one_level_at_most(height: int, width: int, mode: Mode) -> None:
     """Its cosine is computed by another library than Pillow's; a weight can fall on the other side of a rounding."""

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -66,7 +66,6 @@ def test_ties_go_to_the_lower_code_however_many_there_are() -> None:
     assert torch.equal(chosen, torch.arange(500).expand(2, -1) < 7)
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     sizes=st.tuples(st.integers(4, 30), st.integers(1, 10), st.integers(2, 4)),
@@ -109,7 +108,6 @@ def test_both_fits_are_the_optimum_of_scipy(seed: int, ridge: float) -> None:
     assert one.last.weights[:, ~support.any(axis=0)].abs().sum() == 0
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     sizes=st.tuples(st.integers(4, 25), st.integers(1, 9), st.integers(2, 4)),
@@ -139,7 +137,6 @@ def test_optimality_conditions_hold_with_a_ridge(seed, sizes, penalty, ridge, pa
     assert found.residual == pytest.approx(optimality_residual(found.weights, plain, penalty, support), abs=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), ridge=st.floats(0.003, 0.3))
 def test_a_larger_budget_never_fits_train_worse(seed: int, ridge: float) -> None:
     """Supports are nested, so that the optimum over the larger one is no higher."""

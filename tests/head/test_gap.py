@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.head.gap import duality_gap
@@ -33,7 +33,6 @@ def test_by_hand() -> None:
     assert gap_at(problem, problem.zeros(), 1.0) == pytest.approx(0.0, abs=1e-14)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     sizes=st.tuples(st.integers(2, 20), st.integers(1, 6), st.integers(2, 4)),
@@ -105,7 +104,6 @@ def test_ridge_by_hand() -> None:
     assert ridge_gap(problem, problem.zeros(), 1.0, 0.5)[0] == pytest.approx(0.0, abs=1e-14)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     sizes=st.tuples(st.integers(2, 20), st.integers(1, 6), st.integers(2, 4)),

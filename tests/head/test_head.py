@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.core.errors import ShapeError
@@ -14,7 +14,6 @@ def test_by_hand() -> None:
     assert contributions(scores, head, torch.tensor([1])).tolist() == [[0.5, 3.0]]
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 300), st.integers(2, 9))
 def test_contributions_sum_to_the_logit(seed: int, n: int, k: int, c: int) -> None:
     generator = torch.Generator().manual_seed(seed)

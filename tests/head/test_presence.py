@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
@@ -40,7 +40,6 @@ def test_shares_sum_to_one_over_codes() -> None:
         assert shares.isfinite().all()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     sizes=st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 9)),

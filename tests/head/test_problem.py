@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.core.errors import DataError, ShapeError
@@ -20,7 +20,6 @@ def parts(n: int = 23, k: int = 8, c: int = 3, seed: int = 0) -> tuple[torch.Ten
     return scores, labels, torch.softmax(torch.randn(n, c, generator=generator, dtype=torch.float64), dim=1)
 
 
-@settings(max_examples=30, deadline=None)
 @given(block=st.integers(1, 30), soft=st.booleans(), seed=st.integers(0, 100))
 def test_blocks_change_no_number(block: int, soft: bool, seed: int) -> None:
     scores, labels, targets = parts(seed=seed)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -68,7 +68,6 @@ def test_float32_reaches_the_same_objective() -> None:
     assert found.objective == pytest.approx(lbfgs(random_problem(1), penalty)[0], abs=2e-6)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     n=st.integers(4, 25),

@@ -22,6 +22,7 @@ def main(server: str) -> None:
         connection.sendall(json.dumps(request).encode() + b"\0")
         code = int(connection.recv(16) or 1)
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.core.errors import DataError
@@ -51,7 +51,6 @@ def start(rescore=masked, head=None) -> Start:
 STEPS = {"schedule": "geometric", "step": 0.3}
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     unit=st.sampled_from(["prototype", "entry"]),
     criterion=st.sampled_from(["magnitude", "contribution", "taylor", "leave_one_out"]),

@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.core.errors import DataError
@@ -29,7 +29,6 @@ def test_geometric_does_not_overshoot_where_the_study_does(step, end) -> None:
 SHARE = st.floats(0.01, 0.99)
 
 
-@settings(deadline=None)
 @given(name=st.sampled_from(["one_shot", "constant", "geometric", "logarithmic", "hybrid"]), end=SHARE, data=st.data())
 def test_every_schedule_rises_and_hits_its_end(name, end, data) -> None:
     keys = {"end": end, "schedule": name}
@@ -48,7 +47,6 @@ def test_every_schedule_rises_and_hits_its_end(name, end, data) -> None:
             assert before - after <= keys["step"] * before + 1e-6
 
 
-@settings(deadline=None)
 @given(end=st.floats(0.0, 0.99), total=st.integers(1, 5000), step=st.floats(0.05, 0.9))
 def test_a_count_removes_exactly_the_rounded_share(end, total, step) -> None:
     ratios = geometric(end, step) if end > 0 else (0.0,)
