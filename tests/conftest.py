@@ -17,6 +17,7 @@ from tests.lanes import (  # noqa: F401  hooks of pytest
     pytest_terminal_summary,
     pytest_xdist_make_scheduler,
 )
+from tests.servers import ray_head
 from tests.warm.programs import warm_programs
 from tests.workspaces import Job, copy_of, train_once
 
@@ -43,6 +44,13 @@ def programs() -> Iterator[Path]:
     """The folder of programs that start at once; the head of a command's PATH."""
     with warm_programs() as folder:
         yield folder
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray of two processors; one that a command starts for itself takes seconds each time."""
+    with ray_head() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,16 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 REGION = "us-east-1"
@@ -84,6 +87,39 @@ def weed_mini(folder: Path, *, port: int | None = None) -> Iterator[dict[str, st
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+@contextmanager
+def ray_head() -> Iterator[str]:
+    """Run a Ray of one node with two processors; yields its address."""
+    port = free_ports(1)[0]
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short: its sockets' paths have 107 bytes at most
+        words = [
+            *(Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1"),
+            *(f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"),
+            f"--temp-dir={folder}",
+        ]
+        with (Path(folder) / "log").open("ab") as log:
+            head = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _await_port(port, head, Path(folder) / "log")
+            yield f"127.0.0.1:{port}"
+        finally:
+            family = psutil.Process(head.pid).children(recursive=True)
+            head.terminate()
+            _, left = psutil.wait_procs(family, timeout=10)
+            for process in left:
+                process.kill()
+            head.wait()
+
+
+def _await_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _DEADLINE
+    while time.monotonic() < deadline and server.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"Ray does not answer on port {port} (exit code {server.poll()}):\n{log.read_text(errors='replace')}")
 
 
 def _identity(keys: dict[str, str], actions: list[str]) -> dict[str, object]:

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(autouse=True)
-def _own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
+def _ray(monkeypatch: pytest.MonkeyPatch, ray_address: str) -> None:
+    monkeypatch.setenv(ADDRESS_VARIABLE, ray_address)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
 

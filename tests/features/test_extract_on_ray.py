@@ -14,8 +14,8 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(autouse=True)
-def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+def _ray(monkeypatch: pytest.MonkeyPatch, ray_address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
 

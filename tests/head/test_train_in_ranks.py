@@ -45,29 +45,28 @@ def numbers(candidate):
     return {name: value for name, value in asdict(candidate).items() if name in kept}
 
 
-@pytest.mark.parametrize("in_blocks", [False, True], ids=["in memory", "in blocks on disk"])
+@pytest.mark.parametrize("world", [2, 3], ids=["two, in memory", "three, in blocks on disk"])
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_two_and_three_processes_give_what_one_gives(inputs, tmp_path, monkeypatch, values, in_blocks):
-    if in_blocks:
+def test_several_processes_give_what_one_gives(inputs, tmp_path, monkeypatch, values, world):
+    if world == 3:
         monkeypatch.setattr(problem_module, "WHOLE", 0)
         monkeypatch.setattr(problem_module, "BLOCK", 20)
         monkeypatch.setattr(inputs_module, "MAPPED", 0)
     one = run(inputs, tmp_path / "one", values)
     alone = Bundle.open(tmp_path / "one")
-    for world in (2, 3):
 
-        def work(world=world):
-            result = run(inputs, tmp_path / f"{world}-{rank()}", values)
-            return [numbers(candidate) for candidate in result.candidates]
+    def work():
+        result = run(inputs, tmp_path / f"{world}-{rank()}", values)
+        return [numbers(candidate) for candidate in result.candidates]
 
-        for found in in_ranks(world, work):
-            for candidate, expected in zip(found, one.candidates, strict=True):
-                assert candidate == pytest.approx(numbers(expected), abs=1e-3)
-        assert not (tmp_path / f"{world}-1").exists()  # the first alone writes
-        several = Bundle.open(tmp_path / f"{world}-0")
-        assert torch.allclose(several.codebook.codes, alone.codebook.codes, rtol=0.0, atol=1e-4)
-        if values.get("solver") != "proximal":
-            assert torch.allclose(several.head, alone.head, rtol=1e-3, atol=1e-3)
-        for part in ("train", "validation", "probe"):
-            assert several.metrics[part] == alone.metrics[part]
-            pd.testing.assert_frame_equal(several.provenance, alone.provenance, atol=1e-3)
+    for found in in_ranks(world, work):
+        for candidate, expected in zip(found, one.candidates, strict=True):
+            assert candidate == pytest.approx(numbers(expected), abs=1e-3)
+    assert not (tmp_path / f"{world}-1").exists()  # the first alone writes
+    several = Bundle.open(tmp_path / f"{world}-0")
+    assert torch.allclose(several.codebook.codes, alone.codebook.codes, rtol=0.0, atol=1e-4)
+    if values.get("solver") != "proximal":
+        assert torch.allclose(several.head, alone.head, rtol=1e-3, atol=1e-3)
+    for part in ("train", "validation", "probe"):
+        assert several.metrics[part] == alone.metrics[part]
+        pd.testing.assert_frame_equal(several.provenance, alone.provenance, atol=1e-3)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,9 +40,9 @@ if name != "last":
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def call(monkeypatch: pytest.MonkeyPatch, programs: Path) -> Callable[..., str]:
     """Run a command in a folder and return what it prints."""
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(programs), os.environ["PATH"]]))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)

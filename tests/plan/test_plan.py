@@ -99,7 +99,7 @@ def test_a_plan_for_images_that_are_not_here(job):
     found = json.loads(done.stdout)
     t, d = 49, found["shape"]["d"]
     assert found["sizes"]["store"] == 1_331_167 * t * d * 2
-    assert found["sizes"]["k"] == 10_000
+    assert found["sizes"]["k"] == 5_000
     assert (found["rates"], found["times"], found["shared"]) == (None, [], {})
     if found["missing"]:
         assert done.returncode == 1

@@ -19,6 +19,8 @@ def sweep_workspace(trained: Path, root: Path, programs: Path) -> Job:
 
 
 @pytest.fixture(scope="session")
-def job(trained: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A workspace for all tests; each gives its sweeps names of their own."""
-    return sweep_workspace(trained, tmp_path_factory.mktemp("sweeps") / "clone", programs)
+def job(trained: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Job:
+    """A workspace for all tests, on the Ray that is there; each gives its sweeps names of their own."""
+    made = sweep_workspace(trained, tmp_path_factory.mktemp("sweeps") / "clone", programs)
+    made.environment["RAY_ADDRESS"] = ray_address
+    return made

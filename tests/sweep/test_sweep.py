@@ -80,7 +80,8 @@ def undisturbed(job: Job) -> dict[str, Any]:
 def test_killed_and_resumed_every_trial_is_there_once(job: Job, undisturbed: dict[str, Any]) -> None:
     with changed(job, sweep__at_once=1):
         words = [sys.executable, "-m", "protoquant", "sweep", "run", "killed"]  # its children are looked for
-        driver = subprocess.Popen(words, cwd=job.root, env=job.environment, stderr=subprocess.DEVNULL)
+        own = job.environment | {"RAY_ADDRESS": "local"}  # a Ray of its own, which dies with it
+        driver = subprocess.Popen(words, cwd=job.root, env=own, stderr=subprocess.DEVNULL)
         trial = wait_for(lambda: trial_process(driver.pid), "a trial", _SOON)
         trial.kill()
         wait_for(lambda: records(job, "killed"), "a first record", _SOON)
