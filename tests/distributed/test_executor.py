@@ -7,7 +7,6 @@ import pytest
 
 from protoquant.core.errors import DataError, ProtoQuantError, UsageError
 from protoquant.core.events import ignore
-from protoquant.distributed.cluster import ADDRESS_VARIABLE
 from protoquant.distributed.executor import run_on_ray
 from tests.distributed.jobs import Job, broken, maker
 
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture(autouse=True)
 def _ray(monkeypatch: pytest.MonkeyPatch, ray_address: str) -> None:
-    monkeypatch.setenv(ADDRESS_VARIABLE, ray_address)
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
 

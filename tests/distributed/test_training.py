@@ -8,7 +8,6 @@ import pytest
 from protoquant.core.errors import DataError, UsageError
 from protoquant.core.events import Event, MessageEvent
 from protoquant.core.runtime import Runtime
-from protoquant.distributed.cluster import ADDRESS_VARIABLE
 from protoquant.distributed.training import do_together
 from tests.distributed.steps import step
 
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture(autouse=True)
 def _ray(monkeypatch: pytest.MonkeyPatch, ray_address: str) -> None:
-    monkeypatch.setenv(ADDRESS_VARIABLE, ray_address)
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
 
