@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.servers import free_ports
@@ -51,8 +52,10 @@ def mlflow_server(folder: Path, database: Path, *, port: int | None = None, **va
         _await(f"http://127.0.0.1:{port}/health", server, folder / "log")
         yield f"http://127.0.0.1:{port}"
     finally:
+        family = psutil.Process(server.pid).children(recursive=True)
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+        psutil.wait_procs(family, timeout=10)  # the last of them lets go of the port
 
 
 class Link:
