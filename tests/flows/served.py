@@ -78,9 +78,16 @@ class Served:
         return self.variables["PREFECT_API_URL"]
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Call the REST API as who has its secret."""
+        """Call the REST API as who has its secret; as Prefect's own clients do, again while its SQLite is locked."""
         login = base64.b64encode(self.variables["PREFECT_API_AUTH_STRING"].encode()).decode()
-        return httpx.request(method, f"{self.api}/{path}", headers={"Authorization": f"Basic {login}"}, **options)
+
+        def answer() -> httpx.Response | None:
+            url, headers = f"{self.api}/{path}", {"Authorization": f"Basic {login}"}
+            found = httpx.request(method, url, headers=headers, **({"timeout": 30} | options))
+            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
+
+        answered: httpx.Response = wait_for(answer, f"the server answers {method} {path}", 60)
+        return answered
 
     def serve(self) -> None:
         """Start the runner and wait for its deployments."""
@@ -108,15 +115,9 @@ class Served:
         return answer.json()["id"] if answer.status_code == 200 else None
 
     def post(self, parameters: dict[str, Any], flow: str = "experiment") -> httpx.Response:
-        """Start a run as the UI does; as Prefect's own clients do, ask again while its SQLite is locked."""
+        """Start a run as the UI does."""
         path = f"deployments/{self.deployment(flow)}/create_flow_run"
-
-        def answer() -> httpx.Response | None:
-            found = self.ask("POST", path, json={"parameters": parameters})
-            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
-
-        started: httpx.Response = wait_for(answer, "the server starts a run", 60)
-        return started
+        return self.ask("POST", path, json={"parameters": parameters})
 
     def start(self, params: dict[str, Any], flow: str = "experiment") -> str:
         """Start a run and return its id."""
