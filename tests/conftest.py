@@ -23,7 +23,7 @@ from tests.warm.programs import warm_programs
 from tests.workspaces import Job, copy_of, train_once
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # Ray reads it once for a process, and else goes by a file of the user's
-hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("deep", max_examples=1000, deadline=None)  # make test-deep
 hypothesis.settings.load_profile("quick")
 

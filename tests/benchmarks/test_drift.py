@@ -8,6 +8,8 @@ from benchmarks.steadiness import MEASURES, VIEWS, stays
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.evaluation.stability import Seen
 
+pytestmark = pytest.mark.model
+
 
 def drift(name, *, change=0.2, seed=0):
     rng = np.random.default_rng(seed)

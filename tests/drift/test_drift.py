@@ -27,6 +27,8 @@ from tests.builders.models import TEMPERATURE, bundle_of, write_model
 from tests.builders.pictures import small, write_pictures
 from tests.builders.references import histograms
 
+pytestmark = pytest.mark.model
+
 EVIL = ("<script>alert(1)</script>", 'a"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} & co")
 
 

@@ -28,6 +28,8 @@ from protoquant.head.bundle import Bundle
 from protoquant.head.config import TrainConfig
 from protoquant.head.train import train
 
+pytestmark = pytest.mark.model
+
 CPU, D = torch.device("cpu"), 16
 
 

@@ -13,6 +13,8 @@ from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.head.train import train
 from tests.builders.backbones import RESNET
 
+pytestmark = pytest.mark.model
+
 CPU = torch.device("cpu")
 LEARNERS = {
     "ema": {"learner": "ema", "epochs": 2, "ema": {}},

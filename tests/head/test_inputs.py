@@ -12,6 +12,8 @@ from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import Scoring, TrainInputs, scoring
 from protoquant.head.presence import presence
 
+pytestmark = pytest.mark.model
+
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(temperature=(0.1, 0.3), batch=5)
 

@@ -27,6 +27,8 @@ from tests.builders.specs import spec
 from tests.builders.tokens import units
 from tests.builders.workspaces import PATH, evaluate
 
+pytestmark = pytest.mark.model
+
 # What a stranger does with the registered model, in a process of its own; prints one JSON object.
 STRANGER = """
 import io, json, sys, warnings
