@@ -12,6 +12,8 @@ from tests.faults.conftest import Platform, digests, undisturbed
 from tests.flows.served import wait_for
 from tests.pipeline.conftest import tree_of
 
+pytestmark = pytest.mark.server
+
 Expected = Callable[[str, int], dict[str, str]]
 QUICK = {"train.joint.epochs": 3, "evaluate.stability_images": 8}
 

@@ -9,6 +9,8 @@ from playwright.sync_api import Page, expect
 from tests.browser import chromium
 from tests.faults.conftest import Platform
 
+pytestmark = pytest.mark.server
+
 _PATIENCE = 600_000  # milliseconds; a run of the small data set needs about a minute on a quiet machine
 
 

@@ -17,6 +17,8 @@ from tests.sweep.conftest import sweep_workspace
 from tests.sweep.test_sweep import numbers, records, runs
 from tests.workspaces import Job
 
+pytestmark = pytest.mark.server
+
 _SOON = 300  # seconds
 
 
