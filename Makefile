@@ -30,7 +30,7 @@ demo: $(VENV)/.installed ## set up and run the whole job: images to a registered
 test: $(VENV)/.installed-dev lint ## set up, then lint, types, import contracts and the whole test suite
 	@$(PYTEST) -n $(JOBS) --durations=20
 
-test-fast: $(VENV)/.installed-dev ## the plain tests alone: no process, server, browser or real backbone (90 seconds)
+test-fast: $(VENV)/.installed-dev ## the plain tests alone: no process, server, browser or real backbone (1 minute)
 	@$(PYTEST) -n 2 -m "$(PLAIN)"
 
 test-deep: $(VENV)/.installed-dev ## properties tried on forty times as many examples
