@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -28,9 +28,13 @@ hypothesis.settings.register_profile("deep", max_examples=1000, deadline=None)  
 hypothesis.settings.load_profile("quick")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Tensors of tests are small: threads would only wait for each other, on a busy machine most of the time."""
+torch.set_num_threads(1)  # tensors of tests are small: threads would only wait for each other
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread again after a test that has run a verb, which takes as many as params.yaml says."""
+    yield
     torch.set_num_threads(1)
 
 
@@ -67,9 +71,3 @@ def trained(run_folder: Path, programs: Path) -> Iterator[Path]:
 def job(trained: Path, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A copy of the trained workspace for the tests of one file."""
     return copy_of(trained, tmp_path_factory.mktemp("job") / "clone", programs)
-
-
-@pytest.fixture
-def copy(trained: Path, programs: Path, tmp_path: Path) -> Callable[[], Job]:
-    """Make a copy of the trained workspace for one test."""
-    return lambda: copy_of(trained, tmp_path / "clone", programs)

@@ -19,7 +19,7 @@ LANES = ("browser", "server", "process", "model", PLAIN)
 """The markers of pyproject, and what has none of them; a test with several counts in the first."""
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
 _TOGETHER = tuple(f"tests/{name}/" for name in ("flows", "infra", "sweep", "distributed", "storage", "export"))
-"""Folders whose tests share a server, so that one process runs them all."""
+"""Folders whose tests share a server or a trace, so that one process runs them all."""
 
 _lane: str | None = None  # of the test that runs
 _seen = 0.0  # processor seconds until its last phase ended

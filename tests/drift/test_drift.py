@@ -32,14 +32,6 @@ pytestmark = pytest.mark.model
 EVIL = ("<script>alert(1)</script>", 'a"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} & co")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model"))

@@ -1,6 +1,6 @@
 """A small run to report on: three classes of drawn images, one of them with a hostile name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,6 @@ CLASSES = (HOSTILE, "NA", "wren")
 GRID, D, K = (3, 4), 10, 7
 SIZES = {"train": 4, "validation": 2, "test": 5}
 BACKBONE = spec(view=preprocessing((48, 64), (60, 80)))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are slower on many threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -35,14 +35,6 @@ pytestmark = pytest.mark.model
 SOURCE = Path(protoquant.__file__).parent
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_event=ignore, processes=1, shared=None):
     images, root = photos
     folder = images.parent

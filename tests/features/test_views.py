@@ -32,14 +32,6 @@ pytestmark = pytest.mark.model
 MILD = AugmentConfig()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def viewed(folder, views=2, **changes):
     augment = MILD if views else None
     return RESNET.config(folder, **({"batch": 4, "shard": 4, "views": views, "augment": augment} | changes))

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from protoquant.core.errors import ArtifactError
 from protoquant.head.bundle import Bundle
@@ -16,15 +15,6 @@ from tests.builders.backbones import load_backbone
 from tests.builders.bundles import write_bundle
 from tests.builders.models import bundle_of
 from tests.builders.pictures import picture
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _one_thread():
-    """As the service computes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

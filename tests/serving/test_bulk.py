@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from filelock import FileLock
 from typer.testing import CliRunner
 
@@ -24,14 +23,6 @@ from tests.builders.models import write_model
 from tests.builders.pictures import small, write_pictures
 
 pytestmark = pytest.mark.model
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ def main(server: str) -> None:
             "argv": sys.argv,
             "cwd": os.getcwd(),  # noqa: PTH109
             "environment": dict(os.environ),
-            "cores": sorted(os.sched_getaffinity(0)),
+            "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,  # not on macOS
         }
         socket.send_fds(connection, [b"\n"], [0, 1, 2])
         connection.sendall(json.dumps(request).encode() + b"\0")

@@ -96,7 +96,8 @@ def _run(request: dict[str, Any], files: list[int], others: list[socket.socket])
     for other in others:
         other.close()
     os.setpgid(0, 0)
-    os.sched_setaffinity(0, request["cores"])
+    if request["cores"]:
+        os.sched_setaffinity(0, request["cores"])
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
