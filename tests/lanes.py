@@ -18,8 +18,10 @@ PLAIN = "plain"
 LANES = ("browser", "server", "process", "model", PLAIN)
 """The markers of pyproject, and what has none of them; a test with several counts in the first."""
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
-_TOGETHER = tuple(f"tests/{name}/" for name in ("flows", "infra", "sweep", "distributed", "storage", "export"))
-"""Folders whose tests share a server or a trace, so that one process runs them all."""
+_TOGETHER = {f"tests/{name}/": name for name in ("flows", "infra", "storage", "export")} | {
+    f"tests/{name}": "ray" for name in ("distributed/", "sweep/", "features/test_extract_on_ray.py")
+}
+"""Tests that share a server or a trace, so that one process runs them all."""
 
 _lane: str | None = None  # of the test that runs
 _seen = 0.0  # processor seconds until its last phase ended
@@ -51,8 +53,8 @@ def _seconds() -> float:
 
 
 def scope_of(nodeid: str) -> str:
-    """What one process runs whole: a file, or a folder whose tests share a server."""
-    return next((folder for folder in _TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
+    """What one process runs whole: a file, or those whose tests share a server."""
+    return next((name for start, name in _TOGETHER.items() if nodeid.startswith(start)), nodeid.partition("::")[0])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from tests.flows.served import Served, prefect_server
 from tests.workspaces import small_clone
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Served]:
     """A small clone whose flows are served."""
     folder = tmp_path_factory.mktemp("served")

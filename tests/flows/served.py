@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests.workspaces import Job
 
 SECRET = "of-the-tests-alone"  # noqa: S105
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-_DEADLINE = 240.0  # seconds; a small job needs about twenty on a quiet machine
+_DEADLINE = 300.0  # seconds; a small job needs about twenty on a quiet machine
 
 
 def wait_for(ready: Callable[[], Any], what: str, seconds: float = _DEADLINE) -> Any:
@@ -27,7 +27,7 @@ def wait_for(ready: Callable[[], Any], what: str, seconds: float = _DEADLINE) ->
     until = time.monotonic() + seconds
     while not (answer := ready()):
         assert time.monotonic() < until, f"not in time: {what}"
-        time.sleep(0.1)
+        time.sleep(0.2)
     return answer
 
 
@@ -71,6 +71,12 @@ class Served:
     variables: dict[str, str]
     log: Path
     runner: "subprocess.Popen[bytes] | None" = None
+    _client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        """One client for all questions: to make one takes more time than to ask."""
+        login = base64.b64encode(self.variables["PREFECT_API_AUTH_STRING"].encode()).decode()
+        self._client = httpx.Client(headers={"Authorization": f"Basic {login}"}, timeout=60, trust_env=False)
 
     @property
     def api(self) -> str:
@@ -79,14 +85,12 @@ class Served:
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Call the REST API as who has its secret; as Prefect's own clients do, again while its SQLite is locked."""
-        login = base64.b64encode(self.variables["PREFECT_API_AUTH_STRING"].encode()).decode()
 
         def answer() -> httpx.Response | None:
-            url, headers = f"{self.api}/{path}", {"Authorization": f"Basic {login}"}
-            found = httpx.request(method, url, headers=headers, **({"timeout": 30} | options))
+            found = self._client.request(method, f"{self.api}/{path}", **options)
             return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
 
-        answered: httpx.Response = wait_for(answer, f"the server answers {method} {path}", 60)
+        answered: httpx.Response = wait_for(answer, f"the server answers {method} {path}")
         return answered
 
     def serve(self) -> None:
@@ -101,7 +105,7 @@ class Served:
                 stderr=log,
             )
         last = "promote"  # the runner offers them one after the other
-        wait_for(lambda: self.deployment(last), f"the deployments\n{self.log.read_text()[-2000:]}", 90)
+        wait_for(lambda: self.deployment(last), f"the deployments\n{self.log.read_text()[-2000:]}")
 
     def stop(self) -> None:
         """End the runner."""
@@ -140,7 +144,8 @@ class Served:
         """Name and message of the last state of each task."""
         query = {"flow_runs": {"id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
         found = self.ask("POST", "task_runs/filter", json=query).json()
-        return {task["name"]: (task["state"]["name"], task["state"]["message"] or "") for task in found}
+        states = {task["name"]: task["state"] or {"name": "Pending", "message": ""} for task in found}  # none at first
+        return {name: (state["name"], state["message"] or "") for name, state in states.items()}
 
     def settled(self, run_id: str, count: int) -> dict[str, tuple[str, str]]:
         """The tasks of an ended run: their states reach the server as events, a moment after the run's own."""
@@ -150,7 +155,7 @@ class Served:
             open_ = {"Pending", "Running"} & {name for name, _ in tasks.values()}
             return tasks if len(tasks) == count and not open_ else None
 
-        found: dict[str, tuple[str, str]] = wait_for(ended, f"the ends of {count} tasks: {self.tasks(run_id)}", 60)
+        found: dict[str, tuple[str, str]] = wait_for(ended, f"the ends of {count} tasks: {self.tasks(run_id)}")
         return found
 
     def artifacts(self, run_id: str) -> dict[str | None, dict[str, Any]]:

@@ -29,9 +29,3 @@ def test_a_sweep_ends_with_its_answer_on_the_page(served: Served) -> None:
     applied = served.job.run("protoquant", "sweep", "apply", folder.name).stdout
     assert applied.startswith("params.yaml: quantize.size ") or "holds the winner already" in applied
     served.job.run("git", "checkout", "-q", "params.yaml")
-
-
-def test_a_key_that_does_not_exist_is_one_sentence(served: Served) -> None:
-    run = served.start({"space": {"quantize.sise": [1, 2]}}, flow="sweep")
-    name, message = served.end(run)
-    assert (name, "unknown key 'quantize.sise'; did you mean 'size'?" in message) == ("Failed", True), message

@@ -13,7 +13,7 @@ SERVERS = ("postgres", "s3", "mlflow", "prefect")
 OFFSET = 2000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that is up, without runner and Ray."""
     try:

@@ -171,14 +171,14 @@ def prefect(stack: Stack) -> httpx.Client:
     known = stack.env()
     token = base64.b64encode(known["PREFECT_API_AUTH_STRING"].encode()).decode()
     headers = {"Authorization": f"Basic {token}"}
-    return httpx.Client(trust_env=False, base_url=known["PREFECT_API_URL"], headers=headers)
+    return httpx.Client(trust_env=False, timeout=60, base_url=known["PREFECT_API_URL"], headers=headers)
 
 
 def mlflow(stack: Stack) -> httpx.Client:
     """MLflow's API, with the secret."""
     known = stack.env()
     login = (known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"])
-    return httpx.Client(trust_env=False, auth=login, base_url=f"{known['MLFLOW_TRACKING_URI']}/api/2.0")
+    return httpx.Client(trust_env=False, timeout=60, auth=login, base_url=f"{known['MLFLOW_TRACKING_URI']}/api/2.0")
 
 
 def s3(stack: Stack) -> Any:

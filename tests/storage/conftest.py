@@ -35,7 +35,7 @@ class Store:
         return Location(self.bucket, prefix)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The variables of a running server."""
     with weed_mini(tmp_path_factory.mktemp("s3")) as variables:

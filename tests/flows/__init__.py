@@ -1,0 +1,1 @@
+"""The flows, on one Prefect server that ends with the folder."""

@@ -1,0 +1,1 @@
+"""The stack, one for the folder, which ends with it."""

@@ -1,0 +1,1 @@
+"""Storage, on one S3 server that ends with the folder."""
