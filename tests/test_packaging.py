@@ -43,7 +43,7 @@ def test_help_lists_the_stages_in_the_order_of_the_pipeline(tmp_path: Path) -> N
     done = subprocess.run(
         [sys.executable, "-m", "protoquant", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    stages = ["prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
+    stages = ["code", "prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
     places = [done.stdout.index(f" {stage} ") for stage in stages]
     assert places == sorted(places)
 

@@ -89,6 +89,17 @@ def running() -> Iterator[_Run]:
         yield _Run(settings, workspace, runtime, on_event)
 
 
+def code() -> None:
+    """Read which code each stage runs, so that a change of it reruns the stages that it reaches."""
+    from protoquant.pipeline.code import write_code
+    from protoquant.settings import read_params
+
+    workspace = Workspace(Path.cwd())
+    read_params(workspace.params)
+    with listening(Console(stderr=True)) as on_event:
+        write_code(workspace.code, on_event)
+
+
 def prepare() -> None:
     """Check every image once and settle the splits."""
     with running() as run:
@@ -219,4 +230,4 @@ def register() -> None:
         )
 
 
-VERBS: tuple[Callable[[], None], ...] = (prepare, extract, quantize, train, evaluate, visualize, register)
+VERBS: tuple[Callable[[], None], ...] = (code, prepare, extract, quantize, train, evaluate, visualize, register)

@@ -28,6 +28,11 @@ class Workspace:
         return self.root / "dvc.lock"
 
     @property
+    def code(self) -> Path:
+        """Written by code: a file for each stage that names all that its step imports."""
+        return self.root / "artifacts" / "code"
+
+    @property
     def images(self) -> Path:
         """Written by prepare: the table of images, classes and splits."""
         return self.root / "artifacts" / "images"

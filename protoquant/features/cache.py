@@ -102,13 +102,15 @@ class FeatureCache:
                 return found
             return replace(found, unshared=shared.publish(key, self.root / key))
 
-    def find(self, key: str, on_event: OnEvent, shared: SharedCache, *, patient: bool = True) -> CachedShard | None:
+    def find(
+        self, key: str, on_event: OnEvent, shared: SharedCache | None, *, patient: bool = True
+    ) -> CachedShard | None:
         """Find a shard here or in the shared cache, and compute nothing; None where neither has it.
 
         Args:
             key: Names the content.
             on_event: Hears of a damaged shard.
-            shared: Where other machines keep theirs.
+            shared: Where other machines keep theirs; None for nowhere.
             patient: Whether a shared cache that has just failed is left alone for a while.
         """
         with self._lock(key):

@@ -6,16 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache as remembered
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.core.artifacts import digest_file, digest_json
 from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent, ignore
 from protoquant.core.runtime import Runtime
@@ -25,21 +22,8 @@ from protoquant.features.cache import CachedShard, FeatureCache
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, batches
 from protoquant.features.dtypes import largest, pack
-from protoquant.features.shared import SCHEMA, SHARD, OpenObjects, SharedCache
-
-_DECIDING_PACKAGES = ("pillow", "timm", "torch")
-_VIEW_SOURCE = "features/augment.py"
-_DECIDING_SOURCES = (
-    "data/images.py",
-    "data/pixels.py",
-    "features/backbone.py",
-    "features/build.py",
-    "features/decode.py",
-    "features/dtypes.py",
-    "features/layout.py",
-    "features/preprocessing.py",
-    "features/weights.py",
-)
+from protoquant.features.shard_key import shard_keys
+from protoquant.features.shared import SHARD, OpenObjects, SharedCache
 
 
 @dataclass(frozen=True)
@@ -94,11 +78,11 @@ class ShardWorker:
 
     def is_cached(self, job: ShardJob) -> bool:
         """Tell whether the cache has an entry for a shard, whole or damaged."""
-        return (self.cache.root / self.key(job)).exists()
+        return self._held(job) is not None
 
     def path(self, job: ShardJob) -> Path:
         """Where the cache keeps a shard."""
-        return self.cache.root / self.key(job) / SHARD
+        return self.cache.root / (self._held(job) or self.key(job)) / SHARD
 
     def find(self, job: ShardJob, *, needed: bool = False) -> CachedShard | None:
         """Find a shard here or in the shared cache, and compute nothing; None where neither has it.
@@ -110,7 +94,9 @@ class ShardWorker:
         """
         if self.shared is None:
             return None
-        found = self.cache.find(self.key(job), self._on_event, self.shared, patient=not needed)
+        keys = self._keys(job)
+        asked = (self.cache.find(key, self._on_event, self.shared, patient=not needed) for key in keys)
+        found = next((shard for shard in asked if shard is not None), None)
         if found is not None and not needed:
             self._on_images(len(job.sources))
         return found
@@ -125,19 +111,35 @@ class ShardWorker:
         Raises:
             DataError: An image changed since prepare, or a value does not fit the dtype.
         """
-        name = self.backbone.spec.name
-        shard = self.cache.shard(self.key(job), name, lambda: self._compute(job), self._on_event, self.shared)
+        shard = self._former(job) or self.cache.shard(
+            self.key(job), self.backbone.spec.name, lambda: self._compute(job), self._on_event, self.shared
+        )
         if not shard.computed:
             self._on_images(len(job.sources))
         return shard
 
     def key(self, job: ShardJob) -> str:
         """Name a shard's content."""
-        return shard_key(self.config, self.backbone, [source.digest for source in job.sources], job.view)
+        return self._keys(job)[0]
 
     def close(self) -> None:
         """Give up images that wait to be decoded."""
         self._pool.shutdown(cancel_futures=True)
+
+    def _keys(self, job: ShardJob) -> tuple[str, ...]:
+        return shard_keys(self.config, self.backbone, [source.digest for source in job.sources], job.view)
+
+    def _held(self, job: ShardJob) -> str | None:
+        """The key under which the cache has a shard."""
+        return next((key for key in self._keys(job) if (self.cache.root / key).exists()), None)
+
+    def _former(self, job: ShardJob) -> CachedShard | None:
+        """The shard as an earlier version kept it, here or in the shared cache; None where there is none or a newer."""
+        key, *former = self._keys(job)
+        if (self.cache.root / key).exists():
+            return None
+        kept = former if self.shared else [one for one in former if (self.cache.root / one).exists()]
+        return next(filter(None, (self.cache.find(one, self._on_event, self.shared) for one in kept)), None)
 
     def _compute(self, job: ShardJob) -> dict[str, Tensor]:
         parts: list[dict[str, Tensor]] = []
@@ -158,44 +160,6 @@ def _make(
 ) -> ShardWorker:
     Runtime(device=device).torch_device(threads)
     return ShardWorker(config, Backbone.load(config, device), cache, workers, shared=shared)
-
-
-def shard_key(config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None) -> str:
-    """Name the content of a shard by all that decides it; paths and labels do not.
-
-    Args:
-        config: dtype and batch count; the batch decides the rounding.
-        backbone: Name, weights, preprocessing and device count.
-        digests: Of the image files, in order.
-        view: Number, seed and augmentation count where there is one; the key of plain images knows nothing of them.
-    """
-    of_view = {} if view is None else {"view": view.to_dict() | {"source": _source_digest(_VIEW_SOURCE)}}
-    return digest_json(
-        {
-            "schema": SCHEMA,
-            "backbone": backbone.spec.name,
-            "weights": backbone.spec.weights.digest,
-            "preprocessing": backbone.spec.preprocessing.to_dict(),
-            "dtype": config.dtype,
-            "batch": config.batch,
-            "device": backbone.device.type,
-            "threads": torch.get_num_threads(),
-            "packages": {name: version(name) for name in _DECIDING_PACKAGES},
-            "sources": _source_digests(),
-            "images": list(digests),
-            **of_view,
-        }
-    )
-
-
-def _source_digests() -> dict[str, str]:
-    """Name our own code that decides a token, so that a change of it finds nothing old in the cache."""
-    return {name: _source_digest(name) for name in _DECIDING_SOURCES}
-
-
-@remembered
-def _source_digest(name: str) -> str:
-    return digest_file(Path(__file__).parents[1] / name)
 
 
 def _check_range(tokens: Float[Tensor, "n t d"], dtype: str, sources: Sequence[Source]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,6 +16,7 @@ _RESTORED = re.compile(r"Stage '.+' is cached - skipping run, checking out outpu
 _EXIT = re.compile(r"failed to run: .*, exited with (-?\d+)")
 _BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked")
 _RECORD_GONE = re.compile(r"No such file or directory: '.*[/\\]runs[/\\].*\.tmp'")
+_NO_CODE = re.compile(r"No such file or directory: '.*[/\\]artifacts[/\\]code[/\\]")
 _ATTEMPTS = 3
 _ERROR = re.compile(r"(?i:error): (?P<reason>.+)")
 _SIGNAL, _DVC_FAILED = 128, 255
@@ -85,6 +86,9 @@ def run_stage(
         outcome = run_command(words, root, environment=environment, on_line=on_line, hold=hold)
         if not _RECORD_GONE.search(outcome.reason):
             break
+    if _NO_CODE.search(outcome.reason):
+        reason = "artifacts/code is missing; run the stage that writes it first: dvc repro code"
+        return replace(outcome, reason=reason)
     return outcome
 
 

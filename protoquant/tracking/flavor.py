@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from protoquant.core.errors import ProtoQuantError
-from protoquant.tracking.lineage import package_versions
+from protoquant.core.packages import package_versions
 from protoquant.tracking.mlflow_api import (
     Array,
     ColSpec,

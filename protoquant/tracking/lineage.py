@@ -6,7 +6,6 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -14,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from protoquant.core.artifacts import artifact_digest, digest_json
 from protoquant.core.errors import ArtifactError
+from protoquant.core.packages import package_versions
 from protoquant.core.workspace import Workspace
 
 NONE = "none"
@@ -88,7 +88,7 @@ def git_state(root: Path) -> tuple[str, str]:
 
 
 def lock_digest(lock: Path) -> str:
-    """Digest what dvc.lock records of every stage but ``register``.
+    """Digest what dvc.lock records of every stage but ``code``, which only reads, and ``register``.
 
     Only the content counts, not the order or layout of the file.
 
@@ -116,23 +116,9 @@ def lock_digest_of(held: bytes, lock: Path) -> str:
         stages = dict(content["stages"])
     except (YAMLError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{lock} is damaged: no stages in it; restore it from git or run dvc repro") from error
-    stages.pop("register", None)
+    for name in ("code", "register"):
+        stages.pop(name, None)
     return digest_json(stages) if stages else NONE
-
-
-def package_versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Read the versions of installed packages, without local parts such as ``+cpu``.
-
-    Args:
-        names: Names of distributions; one that is not installed is left out.
-    """
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name).partition("+")[0]
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _git(root: Path, *arguments: str) -> str | None:

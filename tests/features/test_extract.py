@@ -19,16 +19,16 @@ from protoquant.data.images import open_image
 from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
-from protoquant.features import shards
+from protoquant.features import shard_key, shards
 from protoquant.features.backbone import Backbone
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
+from protoquant.features.shard_key import shard_keys
 from protoquant.features.shards import ShardJob, ShardWorker
 from protoquant.features.store import FeatureStore
 from tests.builders.backbones import CASES, NAMES, RESNET
 from tests.builders.pictures import save, small
-from tests.builders.specs import spec
 
 pytestmark = pytest.mark.model
 
@@ -256,6 +256,25 @@ def test_a_damaged_shard_in_the_cache_is_computed_again(photos, tmp_path):
     assert artifact_digest(again.out) == digest
 
 
+def as_before(*arguments):
+    """The keys that version 0.1.0 used."""
+    return shard_keys(*arguments)[1:]
+
+
+def no_images(*_):
+    raise AssertionError("the backbone runs")
+
+
+def test_shards_of_version_0_1_0_are_linked_and_no_backbone_runs(photos, tmp_path, monkeypatch):
+    config = RESNET.config(tmp_path, batch=4, shard=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "shard_keys", as_before)
+        digest = artifact_digest(run(config, photos).out)
+    monkeypatch.setattr(ShardWorker, "_compute", no_images)
+    again = run(config, photos, out="again")
+    assert (again.computed, again.linked, artifact_digest(again.out)) == (0, 6, digest)
+
+
 @pytest.mark.process
 def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(photos, tmp_path, programs):
     config = RESNET.config(tmp_path, batch=4, shard=4)
@@ -274,27 +293,6 @@ def test_after_kill_9_finished_shards_are_linked_and_the_result_is_the_same(phot
     assert artifact_digest(rerun.out) == artifact_digest(undisturbed.out)
 
 
-@pytest.fixture
-def key():
-    """The key of a shard."""
-    backbone = SimpleNamespace(spec=spec(), device=torch.device("cpu"))
-    return lambda: shards.shard_key(ExtractConfig(), backbone, ["a"])
-
-
-def test_another_source_of_a_token_gives_another_key(monkeypatch, key):
-    before = key()
-    assert before == key()
-    monkeypatch.setattr(shards, "_source_digests", lambda: {"features/decode.py": "changed"})
-    assert before != key()
-
-
-@pytest.mark.parametrize("package", ["pillow", "timm", "torch"])
-def test_another_version_of_a_package_that_makes_tokens_gives_another_key(monkeypatch, key, package):
-    before, version = key(), shards.version
-    monkeypatch.setattr(shards, "version", lambda name: "0" if name == package else version(name))
-    assert before != key()
-
-
 def imported(file):
     """Our own modules that a module names in an import."""
     named = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
@@ -311,7 +309,9 @@ def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
         on_the_way |= new
         new = {found for file in new for found in imported(file)} - on_the_way
     names = {file.relative_to(SOURCE).as_posix() for file in on_the_way}
-    assert {name for name in names if not name.startswith("core/")} - beside == set(shards._source_digests())
+    assert {name for name in names if not name.startswith("core/")} - beside == set(
+        shard_key._DECIDING_SOURCES.values()
+    )
 
 
 def test_room_is_asked_for_what_is_not_in_the_cache_alone(tmp_path, monkeypatch):

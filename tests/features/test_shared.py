@@ -15,12 +15,14 @@ from protoquant.core.artifacts import artifact_digest, load_tensors
 from protoquant.core.errors import StorageError, UnavailableError, UsageError
 from protoquant.core.events import MessageEvent, ignore
 from protoquant.distributed import executor
+from protoquant.features import shards
 from protoquant.features.cache import FeatureCache
 from protoquant.features.shards import ShardWorker
 from protoquant.features.shared import SharedCache, _Patience
 from protoquant.storage.buckets import init_bucket
 from protoquant.storage.objects import ObjectFolder
 from tests.builders.backbones import RESNET
+from tests.features.test_extract import as_before
 from tests.features.test_extract import run as run_extract
 from tests.servers import READER, free_ports
 
@@ -100,6 +102,14 @@ def test_a_second_clone_computes_nothing(photos, config, store, shared):
     assert artifact_digest(second.out) == artifact_digest(first.out)
     third, said = run(config, photos, None, out="third", cache="second-cache")
     assert (third.computed, third.linked, third.fetched) == (0, SHARDS, 0)
+
+
+def test_what_version_0_1_0_uploaded_is_fetched(photos, config, shared, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "shard_keys", as_before)
+        first, _ = run(config, photos, shared)
+    again, _ = run(config, photos, shared, out="again", cache="second-cache")
+    assert (again.computed, again.fetched, artifact_digest(again.out)) == (0, SHARDS, artifact_digest(first.out))
 
 
 def test_what_was_there_before_the_shared_cache_is_uploaded_once(photos, config, store, shared):

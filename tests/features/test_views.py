@@ -15,7 +15,7 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.data.images import open_image
 from protoquant.data.table import ImageTable
-from protoquant.features import decode, shards
+from protoquant.features import decode, shard_key
 from protoquant.features.augment import View
 from protoquant.features.backbone import Backbone, FeatureMap
 from protoquant.features.config import AugmentConfig, ExtractConfig
@@ -180,13 +180,12 @@ def test_the_code_of_augmentation_is_in_the_key_of_a_view_alone(monkeypatch):
     looks = [None, View(1, 0, MILD), View(2, 0, MILD), View(1, 1, MILD), View(1, 0, AugmentConfig(flip=0))]
 
     def keys():
-        return [shards.shard_key(ExtractConfig(), backbone, ["a"], look) for look in looks]
+        return [shard_key.shard_keys(ExtractConfig(), backbone, ["a"], look) for look in looks]
 
     before = keys()
-    assert len(set(before)) == len(looks)
-    digest = shards._source_digest
-    changed = {"features/augment.py": "changed"}
-    monkeypatch.setattr(shards, "_source_digest", lambda name: changed.get(name) or digest(name))
+    assert len({key for both in before for key in both}) == 2 * len(looks)
+    changed = shard_key._syntax() | {"augment": "changed"}
+    monkeypatch.setattr(shard_key, "_syntax", lambda: changed)
     after = keys()
     assert before[0] == after[0]
-    assert not set(before[1:]) & set(after)
+    assert not {key for both in before[1:] for key in both} & {key for both in after for key in both}

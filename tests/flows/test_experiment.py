@@ -15,7 +15,7 @@ from tests.pipeline.conftest import tree_of
 
 pytestmark = pytest.mark.server
 
-STAGES = ["prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
+STAGES = ["code", "prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
 NO_MODEL = {"model": "models:/protoqant@challenger"}
 DATA = {"root": "data/partbirds.yaml", "reader": "partbirds", "split": "test"}
 MISTAKES = [
@@ -60,7 +60,7 @@ def test_the_same_again_recomputes_nothing(served: Served) -> None:
     run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.stability_images": 0}})
     assert served.end(run)[0] == "Completed"
     found = {name: state for name, (state, _) in served.settled(run, len(STAGES) + 1).items()}
-    assert {found[name] for name in STAGES[:-1]} == {"Restored"}
+    assert {found[name] for name in STAGES[1:-1]} == {"Restored"}
     with sqlite3.connect(served.job.root / "mlflow.db") as database:
         assert database.execute("select count(*) from runs").fetchone() == (1,)
         assert database.execute("select count(*) from model_versions").fetchone() == (1,)
@@ -86,7 +86,7 @@ def test_bad_data_fails_once_and_what_follows_is_not_reached(served: Served) -> 
     assert (name, "prepare: at least two classes are needed" in message) == ("Failed", True)
     tasks = served.settled(run, len(STAGES) + 1)
     assert tasks["prepare"][0] == "Failed"
-    assert {state for task, (state, _) in tasks.items() if task != "prepare"} == {"NotReady"}
+    assert {state for task, (state, _) in tasks.items() if task not in ("code", "prepare")} == {"NotReady"}
 
 
 def test_cancel_ends_the_stage_and_a_retry_continues(served: Served) -> None:
@@ -101,7 +101,7 @@ def test_cancel_ends_the_stage_and_a_retry_continues(served: Served) -> None:
 
     def states() -> set[str]:
         tasks = served.tasks(run)
-        return {tasks[name][0] for name in STAGES[:3]}
+        return {tasks[name][0] for name in STAGES[1:4]}
 
     wait_for(lambda: states() == {"Unchanged"}, f"the earlier stages' ends: {served.tasks(run)}")
     served.set_state(run, type="CANCELLING")

@@ -18,7 +18,7 @@ def test_a_sweep_ends_with_its_answer_on_the_page(served: Served) -> None:
     name, message = served.end(run)
     assert name == "Completed", message + served.logs(run)
     assert "is the smallest model within 1 point of the best" in message
-    assert list(served.settled(run, 3)) == ["prepare", "extract", "trials"]
+    assert list(served.settled(run, 4)) == ["code", "prepare", "extract", "trials"]
     shown = served.artifacts(run)
     assert "data:image/png;base64," in shown["accuracy-against-size"]["data"]
     assert shown["trials"]["data"].count("quantize.size") >= 1

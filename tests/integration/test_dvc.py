@@ -14,7 +14,7 @@ pytestmark = pytest.mark.process
 
 def test_a_second_run_finds_six_stages_unchanged_and_the_version_registered(job: Job) -> None:
     done = job.run("dvc", "repro")
-    assert stages_that_ran(done.stdout) == ["register"]
+    assert stages_that_ran(done.stdout) == ["code", "register"]
     assert done.stdout.count("didn't change, skipping") == 6
     assert "already registered as version 1" in done.stdout + done.stderr
 
@@ -33,7 +33,7 @@ def test_a_change_of_train_reruns_train_and_what_follows(job: Job) -> None:
     before = job.lock()
     job.set("train.tolerance", 0.05)
     done = job.run("dvc", "repro")
-    assert stages_that_ran(done.stdout)[:1] == ["train"]
+    assert stages_that_ran(done.stdout)[:2] == ["code", "train"]
     assert {"prepare", "extract", "quantize"}.isdisjoint(stages_that_ran(done.stdout))
     job.set("train.tolerance", 0.01)
     job.run("dvc", "repro")
@@ -51,7 +51,7 @@ def test_another_test_image_changes_no_model(job: Job) -> None:
     before = artifact_digest(workspace.bundle)
     job.spec(test=5)
     done = job.run("dvc", "repro", "evaluate")
-    assert stages_that_ran(done.stdout) == ["prepare", "extract", "evaluate"]
+    assert stages_that_ran(done.stdout) == ["code", "prepare", "extract", "evaluate"]
     assert artifact_digest(workspace.bundle) == before
 
 

@@ -23,7 +23,7 @@ def test_the_graph_comes_from_dvc(clone: Path) -> None:
 
 def test_the_graph_of_the_project_itself() -> None:
     names = [stage.name for stage in stages(Path(__file__).parents[2])]
-    assert names == ["prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
+    assert names == ["code", "prepare", "extract", "quantize", "train", "evaluate", "visualize", "register"]
 
 
 def test_no_pipeline_is_one_sentence(clone: Path) -> None:

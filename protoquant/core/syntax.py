@@ -1,0 +1,63 @@
+"""What a source says to Python: its digest stays when comments, docstrings or layout change."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from typing import Any
+
+_SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
+"""Fields that decide nothing, or that Python 3.11 does not have: the digest is the same on each Python."""
+_RELEASE = "__version__"
+"""Names a release; no result depends on it."""
+
+
+def syntax_digest(source: str) -> str:
+    """Digest the syntax tree of a module.
+
+    Left out are comments, layout, docstrings (every statement that is a text alone) and what is assigned to
+    ``__version__``.
+
+    Args:
+        source: Text of the module.
+
+    Returns:
+        SHA-256 as hexadecimal, the same on Python 3.11 to 3.13.
+
+    Raises:
+        SyntaxError: It is no Python.
+    """
+    return hashlib.sha256(_text(ast.parse(source)).encode()).hexdigest()
+
+
+def _text(value: Any) -> str:
+    """A form of our own: that of ``ast.dump`` differs between versions of Python."""
+    if isinstance(value, ast.Constant):
+        return f"{type(value.value).__name__}:{value.value!r}"
+    if isinstance(value, ast.JoinedStr):  # Python 3.12 adds empty texts to what formats
+        parts = [part for part in value.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        return f"JoinedStr({_text(parts)})"
+    if isinstance(value, ast.AST):
+        known = []
+        for name in _fields(type(value)):
+            field = getattr(value, name, None)
+            if field is not None and field != []:
+                known.append(f"{name}={_text(field)}")
+        return f"{type(value).__name__}({','.join(known)})"
+    if isinstance(value, list):
+        return f"[{','.join([_text(item) for item in value if not _decides_nothing(item)])}]"
+    return repr(value)
+
+
+@cache
+def _fields(kind: Any) -> list[str]:
+    return sorted(name for name in kind._fields if name not in _SILENT)
+
+
+def _decides_nothing(item: Any) -> bool:
+    if isinstance(item, ast.Expr):
+        return isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+    if isinstance(item, ast.Assign):
+        return isinstance(item.targets[0], ast.Name) and item.targets[0].id == _RELEASE
+    return False

@@ -1,0 +1,168 @@
+"""Code as an input of the pipeline: for each stage a file that names all that its step imports.
+
+DVC compares these files and not the sources, so a comment reruns nothing, a changed constant reruns what reaches it,
+and the sources may lie anywhere. Reading the imports takes no import of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protoquant.core.artifacts import digest_file, read_json, write_json
+from protoquant.core.errors import ArtifactError, UsageError
+from protoquant.core.events import MessageEvent, OnEvent, ignore
+from protoquant.core.packages import package_versions
+from protoquant.core.syntax import syntax_digest
+
+if TYPE_CHECKING:
+    from grimp import ImportGraph
+
+STEPS = {
+    "prepare": "protoquant.data.prepare",
+    "extract": "protoquant.features.extract",
+    "quantize": "protoquant.codebook.quantize",
+    "train": "protoquant.head.train",
+    "evaluate": "protoquant.evaluation.evaluate",
+    "visualize": "protoquant.explain.visualize",
+}
+"""The module of each stage's step; ``register`` asks the registry each time, whatever its code."""
+HARMLESS = {
+    "filelock", "jaxtyping", "psutil", "pydantic", "pydantic_core", "pydantic_settings", "ray", "ruamel",
+}  # fmt: skip
+"""Packages that lock, check, parse settings or share work out: no byte of an artifact depends on their version."""
+_DISTRIBUTIONS = {"PIL": "pillow"}
+"""Those that are not called as they are imported; looking through all installed ones takes most of a second."""
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class StageCode:
+    """All that can change what a step does.
+
+    Attributes:
+        modules: Digest of the syntax of each module that is imported, those inside of functions too.
+        files: Digest of each file beside such a module, a template for one, by its path in the package.
+        packages: Version of each third-party package among the imports, but for `HARMLESS` ones.
+    """
+
+    modules: Mapping[str, str]
+    files: Mapping[str, str]
+    packages: Mapping[str, str]
+
+
+def write_code(out: Path, on_event: OnEvent = ignore) -> None:
+    """Write ``STAGE.json`` for each stage, where it is not there yet as it would be written.
+
+    Args:
+        out: The folder; it gets a ``.gitignore``, since its content follows from the code.
+        on_event: Hears which modules changed, and for which stages.
+
+    Raises:
+        UsageError: The package that reads imports is not installed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ".gitignore").write_text("*\n")
+    changed: dict[str, list[str]] = {}
+    for stage, code in read_code().items():
+        path, value = out / f"{stage}.json", asdict(code)
+        before = _before(path)
+        if before != value:
+            write_json(path, value)
+        for name in _differences(before, value) if before else ():
+            changed.setdefault(name, []).append(stage)
+    on_event(MessageEvent(_sentence(changed)))
+
+
+def read_code(steps: Mapping[str, str] = STEPS) -> dict[str, StageCode]:
+    """Read what each step imports.
+
+    Args:
+        steps: Module of each step by its stage.
+
+    Raises:
+        UsageError: The package that reads imports is not installed.
+    """
+    root, graph = _root(), _graph()
+    ours = {module for module in graph.modules if module.partition(".")[0] == root.name}
+    closures = {stage: {step, *graph.find_upstream_modules(step)} for stage, step in steps.items()}
+    modules = {stage: _with_parents(closure & ours) for stage, closure in closures.items()}
+    paths = {module: _file(root, module) for module in set().union(*modules.values())}
+    digests = {module: syntax_digest(path.read_text(encoding="utf-8")) for module, path in paths.items()}
+    beside = {folder: _inputs(folder) for folder in {path.parent for path in paths.values()}}
+    found = {}
+    for stage, closure in closures.items():
+        files = [path for folder in {paths[module].parent for module in modules[stage]} for path in beside[folder]]
+        found[stage] = StageCode(
+            modules={module: digests[module] for module in sorted(modules[stage])},
+            files={path.relative_to(root).as_posix(): digest_file(path) for path in sorted(files)},
+            packages=_versions(closure - ours - sys.stdlib_module_names - HARMLESS),
+        )
+    return found
+
+
+def _root() -> Path:
+    """The folder of our package: of this clone, or where it is installed."""
+    return Path(__file__).parents[1]
+
+
+def _graph() -> ImportGraph:
+    try:
+        import grimp
+    except ModuleNotFoundError as error:
+        raise UsageError("protoquant code needs grimp: pip install 'protoquant[pipeline]'") from error
+    return grimp.build_graph(
+        _root().name, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+
+
+def _file(root: Path, module: str) -> Path:
+    path = root.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _with_parents(modules: set[str]) -> set[str]:
+    """Importing a module runs the ``__init__`` of each package around it."""
+    parts = [module.split(".") for module in modules]
+    return {".".join(names[:length]) for names in parts for length in range(1, len(names) + 1)}
+
+
+def _inputs(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc", ".typed")]
+
+
+def _versions(imported: set[str]) -> dict[str, str]:
+    """Versions by distribution; of a package that is not installed, the word ``absent``."""
+    names = {_DISTRIBUTIONS.get(name, name) for name in imported}
+    found = package_versions(names)
+    if unknown := names - found.keys():
+        everywhere = packages_distributions()
+        found |= {name: "absent" for name in unknown if name not in everywhere}
+        found |= package_versions(sorted({other for name in unknown for other in everywhere.get(name, ())}))
+    return dict(sorted(found.items()))
+
+
+def _before(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        return dict(read_json(path))
+    except (ArtifactError, ValueError):
+        return {}
+
+
+def _differences(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Names of what is other, new or gone."""
+    pairs = [(before.get(kind, {}), held) for kind, held in after.items()]
+    return sorted({name for old, new in pairs for name in old.keys() | new.keys() if old.get(name) != new.get(name)})
+
+
+def _sentence(changed: Mapping[str, list[str]]) -> str:
+    if not changed:
+        return f"code of {len(STEPS)} stages read"
+    stages = [stage for stage in STEPS if any(stage in others for others in changed.values())]
+    more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    names = [name.removeprefix("protoquant.") for name in changed]
+    return f"code changed: {', '.join(names[:_NAMED])}{more}; used by {', '.join(stages)}"
