@@ -17,6 +17,7 @@ from flows.stages import process_task
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
+from protoquant.data.readers.registry import ReaderName, layouts
 from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import lease
@@ -42,8 +43,8 @@ class Evaluation(BaseModel):
         description="the data set: a folder, as the runner's clone sees it, s3://bucket/prefix, or a spec of partbirds",
         json_schema_extra={"position": 1},
     )
-    reader: Literal["image_folder", "table", "webdataset", "partbirds"] = Field(
-        "image_folder", description="how the images lie", json_schema_extra={"position": 2}
+    reader: ReaderName = Field(
+        "image_folder", description=f"how the images lie: {layouts()}", json_schema_extra={"position": 2}
     )
     split: Literal["all", "train", "validation", "test"] = Field(
         "all", description="what is measured; all where the data has no splits", json_schema_extra={"position": 3}

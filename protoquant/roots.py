@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import OnEvent
 from protoquant.core.workspace import Workspace
+from protoquant.data.readers.registry import READERS
 from protoquant.storage.location import Location, is_uri
 
 if TYPE_CHECKING:
@@ -92,16 +93,14 @@ def check_root(prepare: PrepareConfig, workspace: Workspace) -> None:
         raise UsageError(
             f"prepare.root: there is no {prepare.root} (params.yaml); correct the path, relative to this folder"
         )
-    folder, spec = (root.is_dir(), "a folder"), (root.is_file(), "the file of a spec")
-    wanted = {"image_folder": folder, "webdataset": folder, "partbirds": spec}
-    fits, what = wanted.get(prepare.reader, (True, ""))
-    if not fits:
-        raise UsageError(_unfit(prepare, what))
+    wanted = READERS[prepare.reader].root
+    if wanted is not None and not (root.is_dir() if wanted == "a folder" else root.is_file()):
+        raise UsageError(_unfit(prepare, wanted))
 
 
 def _location(prepare: PrepareConfig) -> Location:
-    if prepare.reader == "partbirds":
-        raise UsageError(_unfit(prepare, "the file of a spec"))
+    if (wanted := READERS[prepare.reader].root) == "the file of a spec":
+        raise UsageError(_unfit(prepare, wanted))
     return Location.parse(prepare.root, _WHERE)
 
 

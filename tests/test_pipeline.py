@@ -46,7 +46,7 @@ def test_code_is_an_input_of_each_step_by_its_own_file_and_no_folder_of_sources(
 
     assert list(STEPS) == [name for name in STAGES if name not in ("code", "register")]
     for name, stage in STAGES.items():
-        code = [dep for dep in stage.get("deps", []) if dep.startswith(("artifacts/code", "protoquant"))]
+        code = [dep for dep in stage.get("deps", []) if dep.startswith(("artifacts/code/", "protoquant/"))]
         assert code == ([f"artifacts/code/{name}.json"] if name in STEPS else [])
 
 

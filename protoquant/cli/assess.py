@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from protoquant.cli.reading import DEFAULT, AsJson, Source, Weights
+from protoquant.data.readers.registry import ReaderName, layouts
 
 
 def assess(
@@ -17,9 +18,7 @@ def assess(
     *,
     model: Source = DEFAULT,
     weights: Weights = None,
-    reader: Annotated[
-        Literal["image_folder", "table", "webdataset", "partbirds"], typer.Option(help="How the images lie.")
-    ] = "image_folder",
+    reader: Annotated[ReaderName, typer.Option(help=f"How the images lie: {layouts()}.")] = "image_folder",
     split: Annotated[Literal["all", "train", "validation", "test"], typer.Option(help="What is measured.")] = "all",
     out: Annotated[Path, typer.Option(help="Folder for numbers, answers and confusions.")] = Path("assessment"),
     as_json: AsJson = False,

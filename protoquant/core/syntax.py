@@ -40,7 +40,7 @@ def _text(value: Any) -> str:
         return f"JoinedStr({_text(parts)})"
     if isinstance(value, ast.AST):
         known = []
-        for name in _fields(type(value)):
+        for name in _known(value._fields):
             field = getattr(value, name, None)
             if field is not None and field != []:
                 known.append(f"{name}={_text(field)}")
@@ -51,8 +51,8 @@ def _text(value: Any) -> str:
 
 
 @cache
-def _fields(kind: Any) -> list[str]:
-    return sorted(name for name in kind._fields if name not in _SILENT)
+def _known(names: tuple[str, ...]) -> list[str]:
+    return sorted(name for name in names if name not in _SILENT)
 
 
 def _decides_nothing(item: Any) -> bool:

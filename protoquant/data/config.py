@@ -1,10 +1,11 @@
 """The ``prepare`` section of params.yaml."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
+from protoquant.data.readers.registry import ReaderName, layouts
 
 
 class TableConfig(Section):
@@ -27,12 +28,7 @@ class TableConfig(Section):
 class PrepareConfig(Section):
     """Which images there are, and what is cut from those that come without splits."""
 
-    reader: Literal["partbirds", "image_folder", "table", "webdataset"] = Field(
-        "partbirds",
-        description="How the images lie: partbirds (drawn from a spec), image_folder (class-named folders, also below "
-        "train/ validation/ test/), table (CSV or parquet with path, label and perhaps split), webdataset (tar "
-        "archives of images, each with a .cls or .json of its name).",
-    )
+    reader: ReaderName = Field("partbirds", description=f"How the images lie: {layouts()}.")
     root: str = Field(
         "data/partbirds.yaml",
         min_length=1,

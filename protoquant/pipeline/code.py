@@ -31,6 +31,8 @@ STEPS = {
     "visualize": "protoquant.explain.visualize",
 }
 """The module of each stage's step; ``register`` asks the registry each time, whatever its code."""
+REGISTRIES = {"protoquant.data.readers.registry": "protoquant.data.readers"}
+"""Modules that import others by name, which no import statement shows, and the package of those others."""
 HARMLESS = {
     "filelock", "jaxtyping", "psutil", "pydantic", "pydantic_core", "pydantic_settings", "ray", "ruamel",
 }  # fmt: skip
@@ -89,7 +91,7 @@ def read_code(steps: Mapping[str, str] = STEPS) -> dict[str, StageCode]:
     """
     root, graph = _root(), _graph()
     ours = {module for module in graph.modules if module.partition(".")[0] == root.name}
-    closures = {stage: {step, *graph.find_upstream_modules(step)} for stage, step in steps.items()}
+    closures = {stage: _closure(graph, step) for stage, step in steps.items()}
     modules = {stage: _with_parents(closure & ours) for stage, closure in closures.items()}
     paths = {module: _file(root, module) for module in set().union(*modules.values())}
     digests = {module: syntax_digest(path.read_text(encoding="utf-8")) for module, path in paths.items()}
@@ -118,6 +120,15 @@ def _graph() -> ImportGraph:
     return grimp.build_graph(
         _root().name, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
     )
+
+
+def _closure(graph: ImportGraph, step: str) -> set[str]:
+    """The step with all that it imports."""
+    found = {step, *graph.find_upstream_modules(step)}
+    for registry in found & REGISTRIES.keys():
+        for module in graph.find_children(REGISTRIES[registry]):
+            found |= {module, *graph.find_upstream_modules(module)}
+    return found
 
 
 def _file(root: Path, module: str) -> Path:

@@ -1,10 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from protoquant.core.errors import ConfigError
 from protoquant.data.config import PrepareConfig, TableConfig
+from protoquant.data.readers import registry
 from protoquant.data.readers.registry import READERS, reader
 
 
@@ -38,10 +40,13 @@ def test_names_of_a_table_are_read() -> None:
     assert config.table == TableConfig(file="all.parquet", label="species")
 
 
-def test_every_reader_of_the_config_exists() -> None:
-    allowed = PrepareConfig.model_json_schema()["properties"]["reader"]["enum"]
-    assert sorted(allowed) == sorted(READERS)
-    assert all(reader(name) is READERS[name] for name in allowed)
+def test_every_module_of_the_folder_is_a_reader_that_settings_offer_and_describe() -> None:
+    beside = {path.stem for path in Path(registry.__file__).parent.glob("*.py")} - {"__init__", "registry", "listing"}
+    field = PrepareConfig.model_json_schema()["properties"]["reader"]
+    assert sorted(field["enum"]) == sorted(READERS) == sorted(beside)
+    for name, entry in READERS.items():
+        assert f"{name} ({entry.layout})" in field["description"]
+        assert callable(reader(name))
 
 
 def test_an_unknown_reader_names_the_nearest() -> None:

@@ -10,7 +10,7 @@ from protoquant.core.events import ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.images import open_image
 from protoquant.data.prepare import prepare
-from protoquant.data.readers import registry
+from protoquant.data.readers import partbirds
 from protoquant.data.readers.listing import Listing
 from protoquant.data.splits import SPLITS
 from protoquant.data.table import DTYPES, ImageTable
@@ -90,7 +90,7 @@ def test_drawn_images_lie_in_the_part_of_their_split(
             photo(number).save(into / path)
         return Listing(pd.DataFrame(rows, columns=["path", "class_name", "split"]), into)
 
-    monkeypatch.setitem(registry.READERS, "partbirds", draw)  # type: ignore[arg-type]
+    monkeypatch.setattr(partbirds, "read", draw)
     out = tmp_path / "images"
     prepare(PrepareConfig(), root=tmp_path / "spec.yaml", out=out, seed=0, on_event=ignore)
     assert not (out / "drawn").exists()

@@ -11,8 +11,9 @@ from protoquant.core.artifacts import digest_file, read_json
 from protoquant.core.errors import UsageError
 from protoquant.core.events import Event, MessageEvent
 from protoquant.core.syntax import syntax_digest
+from protoquant.data.readers.registry import READERS
 from protoquant.pipeline import code
-from protoquant.pipeline.code import HARMLESS, STEPS, StageCode, read_code, write_code
+from protoquant.pipeline.code import HARMLESS, REGISTRIES, STEPS, StageCode, read_code, write_code
 
 ROOT = Path(protoquant.__file__).parent
 EMPTY = StageCode({}, {}, {})
@@ -38,6 +39,15 @@ def test_imports_inside_of_functions_count_and_those_for_types_alone_do_not() ->
     found = read_code({"model": "protoquant", "files": "protoquant.core.artifacts"})
     assert "protoquant.model" in found["model"].modules
     assert found["files"].packages.keys() == {"pandas", "pyarrow", "safetensors"}, "torch stands under TYPE_CHECKING"
+
+
+def test_what_a_registry_imports_by_name_counts(found: dict[str, StageCode]) -> None:
+    assert {f"protoquant.data.readers.{name}" for name in READERS} <= found["prepare"].modules.keys()
+    assert "protoquant.data.partbirds.paint" in found["prepare"].modules
+    assert "protoquant.data.readers.partbirds" not in found["extract"].modules
+    by_name = {path for path in ROOT.rglob("*.py") if "import_module(" in path.read_text()}
+    registries = {ROOT.parent.joinpath(*name.split(".")).with_suffix(".py") for name in REGISTRIES}
+    assert by_name == registries, "a module that imports by name is listed in REGISTRIES"
 
 
 def test_what_lies_outside_of_a_step_is_not_in_it(found: dict[str, StageCode]) -> None:

@@ -1,25 +1,59 @@
-"""The readers by the name that ``prepare.reader`` gives them."""
+"""The readers: the one list of them that settings, help texts and checks go by.
+
+A reader is a module of this folder, called as its entry, with a function ``read``; it is imported when it is asked for.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, cast
 
 from protoquant.core.errors import ConfigError, suggest
-from protoquant.data.readers import image_folder, partbirds, table, webdataset
-from protoquant.data.readers.listing import Reader
 
-READERS: Mapping[str, Reader] = {
-    "partbirds": partbirds.read,
-    "image_folder": image_folder.read,
-    "table": table.read,
-    "webdataset": webdataset.read,
+if TYPE_CHECKING:
+    from protoquant.data.readers.listing import Reader
+
+
+@dataclass(frozen=True)
+class ReaderEntry:
+    """What is known of a reader before it is imported.
+
+    Attributes:
+        layout: How the images lie, for help texts.
+        root: What ``prepare.root`` has to be; None where the reader itself looks.
+    """
+
+    layout: str
+    root: Literal["a folder", "the file of a spec"] | None = None
+
+
+READERS: Mapping[str, ReaderEntry] = {
+    "partbirds": ReaderEntry("drawn from a spec", root="the file of a spec"),
+    "image_folder": ReaderEntry("class-named folders, also below train/ validation/ test/", root="a folder"),
+    "table": ReaderEntry("CSV or parquet with path, label and perhaps split"),
+    "webdataset": ReaderEntry("tar archives of images, each with a .cls or .json of its name", root="a folder"),
 }
+
+if TYPE_CHECKING:
+    ReaderName = str
+else:
+    ReaderName = Literal[tuple(READERS)]
+"""The type of a setting or option that names a reader."""
+
+
+def layouts() -> str:
+    """Every reader with the layout that it reads, in one line."""
+    return ", ".join(f"{name} ({entry.layout})" for name, entry in READERS.items())
 
 
 def reader(name: str) -> Reader:
-    """Find a reader.
+    """Import a reader.
 
     Raises:
         ConfigError: There is none of that name.
     """
     if name not in READERS:
         raise ConfigError(f"unknown reader {name!r}{suggest(name, READERS)}; readers: {', '.join(READERS)}")
-    return READERS[name]
+    return cast("Reader", import_module(f"{__package__}.{name}").read)
