@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import UnavailableError
 from protoquant.core.workspace import Workspace
+from protoquant.evaluation.schema import by_headline
 from protoquant.pipeline.isolated import IsolatedRun
 
 _INTERVAL = ("top1_low", "top1_high")
@@ -29,12 +30,14 @@ def show_results(run: IsolatedRun) -> None:
 
 
 def metrics_table(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """The numbers of metrics.json as rows, the interval beside its number."""
+    """The numbers of metrics.json as rows: the interval beside its number, and what each is."""
     rows = []
     for name, value in sorted(metrics.items()):
         if name not in _INTERVAL:
             interval = " to ".join(f"{metrics[end]:g}" for end in _INTERVAL if end in metrics) if name == "top1" else ""
-            rows.append({"metric": name, "value": value, "interval": interval})
+            metric = by_headline(name)
+            meaning = metric.meaning if metric else ""
+            rows.append({"metric": name, "value": value, "interval": interval, "meaning": meaning})
     return rows
 
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from protoquant.comparison.paired import Paired
 from protoquant.evaluation.calibration import error_of
 from protoquant.evaluation.config import EvaluateConfig
+from protoquant.evaluation.schema import Better, Unit
 from protoquant.head.bundle import Bundle
-
-Unit = Literal["share", "count", "number"]
-Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.grounding import PROTOTYPES, prototype_table
 from protoquant.evaluation.metrics import (
     METRICS,
-    headline,
     judge,
     measure,
     measure_abstention,
     measure_explanations,
     stability_numbers,
 )
+from protoquant.evaluation.schema import headline
 from protoquant.evaluation.score import Scorer, score
 from protoquant.evaluation.stability import STABILITY, Stability, measure_stability
 from protoquant.evaluation.tables import write_csv, write_tables

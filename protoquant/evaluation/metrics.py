@@ -1,4 +1,4 @@
-"""The numbers of the test split: all of them with n and interval, and the headline alone."""
+"""The numbers of the test split, all of them with n and interval."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -163,37 +163,6 @@ def measure_abstention(
     }
     plain: Numbers = rounded(numbers, config.decimals)
     return plain
-
-
-def headline(numbers: Numbers) -> dict[str, float]:
-    """Pick what ``dvc metrics show`` has room for.
-
-    Args:
-        numbers: As ``measure`` returns them.
-
-    Returns:
-        About a dozen flat numbers; ``low`` and ``high`` are those of the interval of top-1 accuracy. Stability is there
-        where it was measured.
-    """
-    test, size, stable = numbers["test"], numbers["size"], numbers.get("stability")
-    flat = {
-        "n": test["top1"]["n"],
-        "top1": test["top1"]["value"],
-        "top1_low": test["top1"]["low"],
-        "top1_high": test["top1"]["high"],
-        "top5": test["top5"]["value"],
-        "macro": test["macro"]["value"],
-        "probe_top1": test["probe"]["top1"]["value"],
-        "ece": test["ece"]["value"],
-        "class_size": size["class_size"],
-        "local_size": size["local_size"]["value"],
-        "global_size": size["global_size"],
-        "sparsity": size["sparsity"],
-        "nearest_patch": numbers["grounding"]["nearest_mean"],
-    }
-    if stable is not None:
-        flat |= {f"stable_{name}": stable[name]["value"] for name in ("prediction", "top_prototype")}
-    return flat
 
 
 def image_sizes(ledger: pd.DataFrame, predicted: Int[np.ndarray, " n"], config: EvaluateConfig) -> pd.DataFrame:

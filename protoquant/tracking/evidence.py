@@ -16,6 +16,7 @@ from protoquant.core.events import OnEvent, track
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.data.table import ImageTable
+from protoquant.evaluation.schema import PREDICTION, STAGE
 from protoquant.export.export import check_parity
 from protoquant.head.bundle import KIND, Bundle
 from protoquant.head.reference import Reference
@@ -27,7 +28,7 @@ from protoquant.tracking.named import DIGEST_TAG
 from protoquant.tracking.outage import unanswered
 from protoquant.tracking.store import Store
 
-STABILITY = "evaluate.validation.stability.prediction.value"
+STABILITY = f"{STAGE}.validation.{PREDICTION.path}.value"
 _VALIDATION = "images/validation"
 
 

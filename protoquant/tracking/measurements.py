@@ -13,6 +13,7 @@ import pandas as pd
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
+from protoquant.evaluation.schema import CLASS_SIZE, GLOBAL_SIZE, PROBE_TOP1, STAGE, TOP1
 
 PATH = "train.path"
 """First parts of the names of the path's curves; its steps are its heads."""
@@ -86,7 +87,7 @@ def metric_files(workspace: Workspace) -> dict[str, Path]:
     return {
         "quantize": workspace.codebook / "metrics.json",
         "train": workspace.bundle / "metrics.json",
-        "evaluate": workspace.evaluation / "metrics.json",
+        STAGE: workspace.evaluation / "metrics.json",
     }
 
 
@@ -184,14 +185,14 @@ def headline(workspace: Workspace) -> Headline:
     """
     found = metrics(workspace)
     names = {
-        "prototypes": "evaluate.size.global_size",
-        "class_size": "evaluate.size.class_size",
+        "prototypes": GLOBAL_SIZE.tracked,
+        "class_size": CLASS_SIZE.tracked,
         "validation_top1": "train.validation.top1",
-        "test_top1": "evaluate.test.top1.value",
-        "test_low": "evaluate.test.top1.low",
-        "test_high": "evaluate.test.top1.high",
-        "test_n": "evaluate.test.top1.n",
-        "probe_top1": "evaluate.test.probe.top1.value",
+        "test_top1": f"{TOP1.tracked}.value",
+        "test_low": f"{TOP1.tracked}.low",
+        "test_high": f"{TOP1.tracked}.high",
+        "test_n": f"{TOP1.tracked}.n",
+        "probe_top1": f"{PROBE_TOP1.tracked}.value",
     }
     if missing := [name for name in names.values() if name not in found]:
         message = f"the metrics of the stages lack {', '.join(missing)}; run the pipeline again (dvc repro)"

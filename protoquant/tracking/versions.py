@@ -11,6 +11,7 @@ from typing import Any
 
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
+from protoquant.evaluation.schema import CLASS_SIZE, TOP1
 from protoquant.tracking.address import pages, run_page, tracking_uri
 from protoquant.tracking.gates import Verdict
 from protoquant.tracking.mlflow_api import MlflowException, ModelVersion, Run
@@ -34,7 +35,7 @@ champions before it, the latest first; why it was forced; who made it champion; 
 _NAMED = re.compile(r"(models:/)?(?P<name>[^/@:]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))?")
 _LINEAGE = ("bundle_digest", "data_digest", "weight_digest", "evaluation_digest", "lock_digest")
 _INTERVALS = {
-    "test_accuracy": "evaluate.test.top1",
+    "test_accuracy": TOP1.tracked,
     "validation_accuracy": "evaluate.validation.top1",
 }
 
@@ -181,7 +182,7 @@ def describe(store: Store, workspace: Workspace, version: ModelVersion) -> Liste
             for name, metric in _INTERVALS.items()
             if name in tags
         },
-        class_size=metrics.get("evaluate.size.class_size", _number(tags.get("class_size"))),
+        class_size=metrics.get(CLASS_SIZE.tracked, _number(tags.get("class_size"))),
         verdict=tags.get(VERDICT),
         archived=tags.get(ARCHIVED),
         whole=holds_bundle(f"models:/{version.name}/{number}"),

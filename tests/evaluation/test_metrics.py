@@ -9,7 +9,7 @@ import torch
 
 from protoquant.codebook.usage import UsageCounter
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.metrics import headline, judge, measure, measure_abstention
+from protoquant.evaluation.metrics import judge, measure, measure_abstention
 from protoquant.evaluation.score import Scores
 
 CONFIG = EvaluateConfig(resamples=100, epsilon=0.1, cover=0.5)
@@ -45,40 +45,6 @@ def test_confidence_is_the_models_chance_of_the_predicted_class() -> None:
     assert judged.confidence == pytest.approx([1 / (1 + np.exp(-gap)) for gap in (0.8, 1.5, 0.2, 0.1)])
     assert judged.ranking.predicted.tolist() == [0, 0, 0, 0]
     assert judged.probe.predicted.tolist() == [1, 1, 0, 0]
-
-
-def test_the_headline_names_each_number_once() -> None:
-    def value(number: float) -> dict[str, float]:
-        return {"value": number, "low": number - 0.1, "high": number + 0.1, "n": 40}
-
-    test = {
-        "top1": value(0.5),
-        "top5": value(0.8),
-        "macro": value(0.4),
-        "ece": value(0.2),
-        "probe": {"top1": value(0.6), "macro": value(0.7)},
-    }
-    size = {"class_size": 3.0, "local_size": value(2.5), "global_size": 9, "sparsity": 0.75}
-    numbers = {"test": test, "size": size, "grounding": {"nearest_mean": 0.95, "nearest_min": 0.7}}
-    flat = {
-        "n": 40,
-        "top1": 0.5,
-        "top1_low": 0.4,
-        "top1_high": 0.6,
-        "top5": 0.8,
-        "macro": 0.4,
-        "probe_top1": 0.6,
-        "ece": 0.2,
-        "class_size": 3.0,
-        "local_size": 2.5,
-        "global_size": 9,
-        "sparsity": 0.75,
-        "nearest_patch": 0.95,
-    }
-    assert headline(numbers) == pytest.approx(flat)
-    stability = {name: value(at) for name, at in (("prediction", 0.9), ("top_prototype", 0.3), ("top3", 0.1))}
-    stable = {"stable_prediction": 0.9, "stable_top_prototype": 0.3}
-    assert headline(numbers | {"stability": stability}) == pytest.approx(flat | stable)
 
 
 def test_right_and_wrong_are_those_that_it_abstains_on() -> None:

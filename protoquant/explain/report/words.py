@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from protoquant.evaluation.schema import METRICS, Metric
 from protoquant.explain.gallery import Gallery
 from protoquant.explain.report.page import Headline
 from protoquant.explain.report.render import number, percent
@@ -183,32 +184,22 @@ def grounding_note(sources: Sources) -> str:
 
 def sizes(sources: Sources) -> tuple[tuple[str, str, str], ...]:
     """Name, value and meaning of the numbers that are not headlines."""
-    test, size, codes = (sources.metrics[name] for name in ("test", "size", "codebook"))
-    gap = test["top1_minus_probe"]
-    return (
-        (
-            "top1_minus_probe",
-            f"{100 * gap['value']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})",
-            "percentage points between the model and the linear probe, paired over images",
-        ),
-        ("probe top-5", percent(test["probe"]["top5"]["value"]), "of the linear probe"),
-        ("probe macro", percent(test["probe"]["macro"]["value"]), "of the linear probe"),
-        ("ties", f"{test['ties']['value']}", "images whose largest class score belongs to more than one class"),
-        ("sparsity", number(size["sparsity"], 4), "share of head weights that are exactly zero"),
-        ("local_size", number(size["local_size"]["value"]), "prototypes that speak for the predicted class, per image"),
-        (
-            "cover_size",
-            number(size["cover_size"]["value"]),
-            "fewest prototypes that carry the stated share of the score",
-        ),
-        ("class_size", number(size["class_size"]), "non-zero weights per class"),
-        ("global_size", f"{size['global_size']:,}", "prototypes of the model"),
-        ("usage", percent(codes["usage"]), "share of codes that are nearest to some test patch"),
-        ("perplexity", number(codes["perplexity"], 1), "effective number of codes among test patches"),
-        ("dead_share", percent(codes["dead_share"]), "share of codes nearest to no test patch"),
-        *_explanations(sources),
-        ("quantization_error", number(codes["quantization_error"], 4), "mean of 1 - cosine with the nearest code"),
-    )
+    listed = [metric for metric in METRICS if metric.row and metric.measured(sources.metrics)]
+    return tuple((metric.row, _shown(metric, metric.of(sources.metrics)), metric.meaning) for metric in listed)
+
+
+def _shown(metric: Metric, found: Any) -> str:
+    """Write a value, or a difference with its interval."""
+    value = found["value"] if isinstance(found, Mapping) else found
+    match metric.unit:
+        case "share":
+            return percent(value)
+        case "count":
+            return f"{value:,}"
+        case "points":
+            return f"{100 * value:+.1f} ({100 * found['low']:+.1f} to {100 * found['high']:+.1f})"
+        case _:
+            return number(value, metric.digits)
 
 
 def lineage(sources: Sources) -> tuple[tuple[str, str], ...]:
@@ -222,18 +213,3 @@ def lineage(sources: Sources) -> tuple[tuple[str, str], ...]:
         ("feature_norm", sources.bundle.codebook.feature_norm),
         ("grid", " x ".join(map(str, sources.store.grid)) + " cells"),
     )
-
-
-def _explanations(sources: Sources) -> tuple[tuple[str, str, str], ...]:
-    """Grounding and, where it was measured, stability."""
-    near, stable = sources.metrics["grounding"], sources.metrics.get("stability")
-    rows = [
-        ("near_share", percent(near["near_share"]), "share of prototypes with a training patch above a cosine of 0.9"),
-        ("patches_mean", number(near["patches_mean"]), "mean cosine of a prototype with the patches named for it"),
-    ]
-    if stable is not None:
-        rows += [
-            ("top3", percent(stable["top3"]["value"]), "changed images whose three largest contributions stay"),
-            ("cell", percent(stable["cell"]["value"]), "changed images whose first prototype stays in its cell"),
-        ]
-    return tuple(rows)

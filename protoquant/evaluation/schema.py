@@ -1,0 +1,157 @@
+"""The metrics by name: where each stands among the numbers of the test split, its unit, its direction, what it means.
+
+Whoever shows or compares a metric goes by this list: `metrics.json`, the report, the page of a run, MLflow, the gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
+from typing import Any, Literal
+
+Unit = Literal["share", "count", "number", "points"]
+"""share: in [0, 1], shown in percent; points: a difference of two shares, shown in percentage points."""
+Better = Literal["higher", "lower"]
+
+STAGE = "evaluate"
+"""What the names in MLflow begin with."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        path: Dotted place among the numbers of ``evaluation/metrics.json``; an estimate with an interval is a mapping
+            of ``value``, ``low``, ``high`` and ``n`` there.
+        unit: Of its value.
+        better: Whether higher or lower is better, where either is.
+        meaning: What it is, as a phrase.
+        headline: Its name in ``artifacts/metrics.json``; empty where it has none there.
+        row: Its name in the report's table of numbers; empty where the report says it elsewhere.
+        digits: Decimal places of a number.
+    """
+
+    path: str
+    unit: Unit
+    better: Better | None
+    meaning: str
+    headline: str = ""
+    row: str = ""
+    digits: int = 2
+
+    def measured(self, numbers: Mapping[str, Any]) -> bool:
+        """Whether it stands among nested numbers."""
+        found: Any = numbers
+        for name in self.path.split("."):
+            if name not in found:
+                return False
+            found = found[name]
+        return True
+
+    def of(self, numbers: Mapping[str, Any]) -> Any:
+        """The value, or the estimate, of a metric that was measured; None where it is undefined."""
+        return reduce(getitem, self.path.split("."), numbers)
+
+    def value(self, numbers: Mapping[str, Any]) -> Any:
+        """The value alone, without its interval."""
+        found = self.of(numbers)
+        return found["value"] if isinstance(found, Mapping) else found
+
+    @property
+    def tracked(self) -> str:
+        """Its name in MLflow; of an estimate, what ``.value``, ``.low``, ``.high`` and ``.n`` are put behind."""
+        return f"{STAGE}.{self.path}"
+
+
+TOP1 = Metric("test.top1", "share", "higher", "test images whose best class is the true one", headline="top1")
+PROBE_TOP1 = Metric("test.probe.top1", "share", "higher", "the same of the linear probe", headline="probe_top1")
+CLASS_SIZE = Metric("size.class_size", "number", None, "non-zero weights per class", "class_size", "class_size")
+GLOBAL_SIZE = Metric("size.global_size", "count", None, "prototypes of the model", "global_size", "global_size")
+PREDICTION = Metric(
+    "stability.prediction", "share", "higher", "changed images whose answer stays", headline="stable_prediction"
+)
+
+METRICS: tuple[Metric, ...] = (
+    TOP1,
+    Metric("test.top5", "share", "higher", "test images whose true class is among the five best", headline="top5"),
+    Metric("test.macro", "share", "higher", "accuracy where every class counts the same", headline="macro"),
+    Metric("test.ece", "share", "lower", "mean distance of confidence from accuracy", headline="ece"),
+    PROBE_TOP1,
+    Metric(
+        "test.top1_minus_probe", "points", "higher",
+        "percentage points between the model and the linear probe, paired over images", row="top1_minus_probe",
+    ),
+    Metric("test.probe.top5", "share", "higher", "of the linear probe", row="probe top-5"),
+    Metric("test.probe.macro", "share", "higher", "of the linear probe", row="probe macro"),
+    Metric(
+        "test.ties", "count", "lower", "images whose largest class score belongs to more than one class", row="ties",
+    ),
+    Metric(
+        "size.sparsity", "number", "higher", "share of head weights that are exactly zero",
+        "sparsity", "sparsity", digits=4,
+    ),
+    Metric(
+        "size.local_size", "number", "lower", "prototypes that speak for the predicted class, per image",
+        "local_size", "local_size",
+    ),
+    Metric(
+        "size.cover_size", "number", "lower", "fewest prototypes that carry the stated share of the score",
+        row="cover_size",
+    ),
+    CLASS_SIZE,
+    GLOBAL_SIZE,
+    Metric("codebook.usage", "share", "higher", "share of codes that are nearest to some test patch", row="usage"),
+    Metric(
+        "codebook.perplexity", "number", "higher", "effective number of codes among test patches",
+        row="perplexity", digits=1,
+    ),
+    Metric("codebook.dead_share", "share", "lower", "share of codes nearest to no test patch", row="dead_share"),
+    Metric(
+        "grounding.nearest_mean", "number", "higher", "mean cosine of a prototype with its nearest training patch",
+        headline="nearest_patch",
+    ),
+    Metric(
+        "grounding.near_share", "share", "higher", "share of prototypes with a training patch above a cosine of 0.9",
+        row="near_share",
+    ),
+    Metric(
+        "grounding.patches_mean", "number", "higher", "mean cosine of a prototype with the patches named for it",
+        row="patches_mean",
+    ),
+    PREDICTION,
+    Metric(
+        "stability.top_prototype", "share", "higher", "changed images whose first prototype stays",
+        headline="stable_top_prototype",
+    ),
+    Metric("stability.top3", "share", "higher", "changed images whose three largest contributions stay", row="top3"),
+    Metric("stability.cell", "share", "higher", "changed images whose first prototype stays in its cell", row="cell"),
+    Metric(
+        "codebook.quantization_error", "number", "lower", "mean of 1 - cosine with the nearest code",
+        row="quantization_error", digits=4,
+    ),
+)  # fmt: skip
+"""In the order in which the report lists them. A new metric is a line here, and a number at its place in evaluate."""
+
+
+def headline(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """Pick what ``dvc metrics show`` has room for.
+
+    Args:
+        numbers: As ``evaluation/metrics.json`` holds them.
+
+    Returns:
+        About a dozen flat numbers; ``n``, ``top1_low`` and ``top1_high`` are those of top-1 accuracy. What was not
+        measured is left out.
+    """
+    top1 = TOP1.of(numbers)
+    shown = [metric for metric in METRICS if metric.headline and metric.measured(numbers)]
+    values = {metric.headline: metric.value(numbers) for metric in shown}
+    return values | {"n": top1["n"], "top1_low": top1["low"], "top1_high": top1["high"]}
+
+
+def by_headline(name: str) -> Metric | None:
+    """The metric that has a name in ``artifacts/metrics.json``."""
+    return next((metric for metric in METRICS if metric.headline == name), None)

@@ -1,0 +1,83 @@
+"""The one list of metrics, held against what evaluate really writes."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protoquant.evaluation.config import EvaluateConfig
+from protoquant.evaluation.schema import METRICS, TOP1, Metric, by_headline, headline
+from tests.evaluation.test_evaluate import run
+
+
+def test_the_headline_names_each_number_once() -> None:
+    def value(number: float) -> dict[str, float]:
+        return {"value": number, "low": number - 0.1, "high": number + 0.1, "n": 40}
+
+    test = {
+        "top1": value(0.5),
+        "top5": value(0.8),
+        "macro": value(0.4),
+        "ece": value(0.2),
+        "probe": {"top1": value(0.6), "macro": value(0.7)},
+    }
+    size = {"class_size": 3.0, "local_size": value(2.5), "global_size": 9, "sparsity": 0.75}
+    numbers = {"test": test, "size": size, "grounding": {"nearest_mean": 0.95, "nearest_min": 0.7}}
+    flat = {
+        "n": 40,
+        "top1": 0.5,
+        "top1_low": 0.4,
+        "top1_high": 0.6,
+        "top5": 0.8,
+        "macro": 0.4,
+        "probe_top1": 0.6,
+        "ece": 0.2,
+        "class_size": 3.0,
+        "local_size": 2.5,
+        "global_size": 9,
+        "sparsity": 0.75,
+        "nearest_patch": 0.95,
+    }
+    assert headline(numbers) == pytest.approx(flat)
+    stability = {name: value(at) for name, at in (("prediction", 0.9), ("top_prototype", 0.3), ("top3", 0.1))}
+    stable = {"stable_prediction": 0.9, "stable_top_prototype": 0.3}
+    assert headline(numbers | {"stability": stability}) == pytest.approx(flat | stable)
+
+
+def test_every_metric_but_those_of_stability_stands_in_what_evaluate_writes(
+    make: Callable[..., dict[str, Path]],
+) -> None:
+    numbers = run(make(), EvaluateConfig(resamples=100, stability_images=0)).numbers
+    missing = {metric.path for metric in METRICS if not metric.measured(numbers)}
+    assert missing == {f"stability.{name}" for name in ("prediction", "top_prototype", "top3", "cell")}
+    for metric in METRICS:
+        if metric.path not in missing and isinstance(found := metric.of(numbers), Mapping):
+            assert {"value", "n"} <= found.keys()
+
+
+def test_names_are_unique_and_known() -> None:
+    for named in ("path", "headline", "row"):
+        names = Counter(getattr(metric, named) for metric in METRICS if getattr(metric, named))
+        assert set(names.values()) == {1}, named
+    assert by_headline("top1") is TOP1
+    assert by_headline("top1_low") is None
+    assert TOP1.tracked == "evaluate.test.top1"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "measured", "value"),
+    [
+        ({"a": {"b": 0.5}}, True, 0.5),
+        ({"a": {"b": {"value": 0.25, "low": 0.0, "high": 1.0, "n": 4}}}, True, 0.25),
+        ({"a": {"b": None}}, True, None),
+        ({"a": {}}, False, None),
+        ({}, False, None),
+    ],
+)
+def test_a_value_is_found_by_its_path(numbers: dict[str, Any], measured: bool, value: float | None) -> None:
+    metric = Metric("a.b", "share", "higher", "a number")
+    assert metric.measured(numbers) is measured
+    if measured:
+        assert metric.value(numbers) == value
