@@ -11,6 +11,8 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.schema import METRICS, TOP1, Metric, by_headline, headline
 from tests.evaluation.test_evaluate import run
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_the_headline_names_each_number_once() -> None:
     def value(number: float) -> dict[str, float]:
@@ -81,3 +83,11 @@ def test_a_value_is_found_by_its_path(numbers: dict[str, Any], measured: bool, v
     assert metric.measured(numbers) is measured
     if measured:
         assert metric.value(numbers) == value
+
+
+def test_the_glossary_lists_every_metric_as_it_is() -> None:
+    rows = [line.split(" | ") for line in (ROOT / "docs" / "glossary.md").read_text().splitlines() if "`" in line[:3]]
+    found = [(row[0].strip("|` "), row[1].strip("` "), row[2], row[3], row[4].rstrip(" |")) for row in rows]
+    assert found == [
+        (metric.path, metric.headline, metric.unit, metric.better or "", metric.meaning) for metric in METRICS
+    ]
