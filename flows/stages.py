@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows.slots import slot
-from protoquant.core.log import progress_in
+from protoquant.core.events import from_record
 from protoquant.pipeline.isolated import IsolatedRun
 from protoquant.pipeline.process import OnLine
 from protoquant.pipeline.stage import Outcome, Status, run_command
@@ -82,8 +82,10 @@ class _Listener:
         self._artifact: UUID | None = None
 
     def __call__(self, line: str) -> None:
-        self._logger.info("%s", line)
-        if progress := progress_in(line):
+        progress = from_record(line)
+        if progress is None:
+            self._logger.info("%s", line)
+        else:
             percent = 100.0 * progress.done / max(1, progress.total)
             # A page that cannot be told of progress is no reason to end the work.
             with suppress(Exception):

@@ -1,7 +1,8 @@
 """How a step tells of its progress without knowing who listens."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeVar
 
 T = TypeVar("T")
@@ -36,6 +37,25 @@ class MessageEvent:
 
 Event = ProgressEvent | EpochEvent | MessageEvent
 OnEvent = Callable[[Event], None]
+
+
+_MARK = "@progress "
+"""Begins a record among lines of text."""
+
+
+def to_record(event: ProgressEvent) -> str:
+    """Write progress as one line that :func:`from_record` reads in another process."""
+    return _MARK + json.dumps(asdict(event))
+
+
+def from_record(line: str) -> ProgressEvent | None:
+    """Read a line of :func:`to_record`; None for any other line."""
+    if not line.startswith(_MARK):
+        return None
+    try:
+        return ProgressEvent(**json.loads(line.removeprefix(_MARK)))
+    except (ValueError, TypeError):
+        return None
 
 
 def ignore(event: Event) -> None:

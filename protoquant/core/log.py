@@ -6,7 +6,7 @@ Everything goes to standard error, so that standard output holds results alone.
 from __future__ import annotations
 
 import logging
-import re
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from protoquant.core.events import EpochEvent, Event, MessageEvent, OnEvent, ProgressEvent
+from protoquant.core.events import EpochEvent, Event, MessageEvent, OnEvent, ProgressEvent, to_record
 
 _FIRST_LINE_AFTER = 2.0  # seconds: shorter work needs no line of progress
 
-_PROGRESS = re.compile(r"(?P<label>.+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>[^,]+), [\d.]* ?[^,]*, \d+ s left")
+RECORDS = "PROTOQUANT_RECORDS"
+"""Set by who starts a command to hear its progress with fields: each line of it is followed by a record."""
 
 
 def configure(console: Console, *, verbose: bool) -> None:
@@ -43,7 +44,7 @@ def listening(console: Console) -> Iterator[OnEvent]:
         with _bars(console) as progress:
             yield _Bars(progress)
     else:
-        yield Lines(console)
+        yield Lines(console, records=bool(os.environ.get(RECORDS)))
 
 
 def _bars(console: Console) -> Progress:
@@ -79,8 +80,8 @@ class _Bars:
 class Lines:
     """One line for each tenth of the work, with its rate and the time left."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, records: bool = False) -> None:
+        self._console, self._records = console, records
         self._started: dict[str, float] = {}
         self._tenth: dict[str, int] = {}
 
@@ -89,6 +90,8 @@ class Lines:
         text = self._progress(event) if isinstance(event, ProgressEvent) else _line(event)
         if text:
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            if self._records and isinstance(event, ProgressEvent):
+                self._console.file.write(to_record(event) + "\n")
 
     def _progress(self, event: ProgressEvent) -> str:
         now = time.monotonic()
@@ -102,14 +105,6 @@ class Lines:
         left = seconds / event.done * (event.total - event.done)
         rate = _rate(event.done, seconds, event.unit)
         return f"{event.label}: {event.done}/{event.total} {event.unit}, {rate}, {left:.0f} s left"
-
-
-def progress_in(line: str) -> ProgressEvent | None:
-    """Read back the progress that a line of :class:`Lines` tells; None for any other line."""
-    found = _PROGRESS.fullmatch(line)
-    if found is None:
-        return None
-    return ProgressEvent(found["label"], int(found["done"]), int(found["total"]), found["unit"])
 
 
 def _rate(done: int, seconds: float, unit: str) -> str:

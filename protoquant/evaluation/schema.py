@@ -67,7 +67,9 @@ class Metric:
 
 
 TOP1 = Metric("test.top1", "share", "higher", "test images whose best class is the true one", headline="top1")
-PROBE_TOP1 = Metric("test.probe.top1", "share", "higher", "test images that the linear probe has right", headline="probe_top1")
+PROBE_TOP1 = Metric(
+    "test.probe.top1", "share", "higher", "test images that the linear probe has right", headline="probe_top1"
+)
 CLASS_SIZE = Metric("size.class_size", "number", None, "non-zero weights per class", "class_size", "class_size")
 GLOBAL_SIZE = Metric("size.global_size", "count", None, "prototypes of the model", "global_size", "global_size")
 PREDICTION = Metric(

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from protoquant.core.log import RECORDS
+
 _TRACKING = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
 _NOT_HANDED_ON = ("DVC_ROOT", "DVC_STAGE", "MLFLOW_RUN_ID", "PYTHONHOME", "VIRTUAL_ENV")
@@ -34,6 +36,7 @@ def environment_of(tree: Path, clone: Path, given: Mapping[str, str] | None = No
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(tree), kept.get("PYTHONPATH", "")])),
         "PYTHONUNBUFFERED": "1",
+        RECORDS: "1",
         "DVC_NO_ANALYTICS": kept.get("DVC_NO_ANALYTICS", "1"),
         _TRACKING: _absolute(kept.get(_TRACKING, ""), clone),
     }

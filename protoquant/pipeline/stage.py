@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from protoquant.core.errors import UnavailableError
+from protoquant.core.events import from_record
 from protoquant.pipeline.process import OnLine, run
 
 _UNCHANGED = re.compile(r"(Stage )?'.+' didn't change, skipping")
@@ -78,7 +79,8 @@ def run_stage(
         root: The workspace.
         name: Name of the stage; those that it depends on must be up to date.
         environment: Of the process.
-        on_line: Hears the stage's own lines, and DVC's where they say something of this stage.
+        on_line: Hears the stage's own lines, and DVC's where they say something of this stage; among them records of
+            progress (:func:`protoquant.core.events.from_record`) where the environment asks for them.
         hold: As in :func:`protoquant.pipeline.process.run`.
     """
     words = ["dvc", "--wait-for-lock", "repro", "--single-item", "--", name]
@@ -105,6 +107,9 @@ class _Listener:
 
     def __call__(self, line: str) -> None:
         if _CHATTER.match(line):
+            return
+        if from_record(line):
+            self._on_line(line)
             return
         if _UNCHANGED.match(line):
             self._status = Status.UNCHANGED

@@ -3,9 +3,11 @@
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from protoquant.core import log
+from protoquant.core import events, log
 from protoquant.core.events import EpochEvent, Event, MessageEvent, ProgressEvent, track
 
 
@@ -47,9 +49,30 @@ def test_a_terminal_gets_a_bar_and_the_messages_above_it() -> None:
     assert "decode" in out.getvalue()
 
 
-def test_the_lines_of_progress_are_read_back() -> None:
-    assert log.progress_in("patch pictures: 282/507 images, 140.9 images/s, 2 s left") == ProgressEvent(
-        "patch pictures", 282, 507, "images"
-    )
-    assert log.progress_in("head 3: temperature 0.05, class_size 7") is None
-    assert log.progress_in("a: 1/2 of it") is None
+def test_progress_comes_with_its_fields_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 30))
+    monkeypatch.setattr(log.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setenv(log.RECORDS, "1")
+    out = io.StringIO()
+    with log.listening(Console(file=out)) as listen:
+        listen(ProgressEvent("a: 1/2", 0, 4))
+        listen(ProgressEvent("a: 1/2", 2, 4))
+        listen(MessageEvent("done"))
+    text, record, last = out.getvalue().splitlines()
+    assert (text[:19], last) == ("a: 1/2: 2/4 images,", "done")
+    assert events.from_record(record) == ProgressEvent("a: 1/2", 2, 4)
+    assert [events.from_record(line) for line in (text, last)] == [None, None]
+
+
+@given(st.builds(ProgressEvent, st.text(), st.integers(), st.integers(), st.text()))
+def test_a_record_is_one_line_and_is_read_back(event: ProgressEvent) -> None:
+    record = events.to_record(event)
+    assert len(record.splitlines()) == 1
+    assert events.from_record(record) == event
+
+
+@pytest.mark.parametrize(
+    "line", ["", "a: 1/2 images", '@progress {"label": 1}', "@progress [", '@progress "a"', "@progress 3", "@progress"]
+)
+def test_what_is_no_record_is_none(line: str) -> None:
+    assert events.from_record(line) is None
