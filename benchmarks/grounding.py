@@ -18,15 +18,16 @@ import torch
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.probe import LinearProbe, top1
 from protoquant.codebook.quantize import quantize
+from protoquant.codebook.stream import SubsetSource
 from protoquant.core.events import ignore
 from protoquant.features.store import FeatureStore
-from protoquant.head.choosing import Judge, Part, halves
+from protoquant.head.choosing import Judge, halves
 from protoquant.head.config import Grounding, TrainConfig
 from protoquant.head.grounding import accuracy_at, ground_codes
 from protoquant.head.head import head_logits
-from protoquant.head.path import Fitted, fit_path, top1
+from protoquant.head.path import Fitted, fit_path
 from protoquant.head.presence import ScoredSplit, score_split
 
 SIZES = (3.0, 5.0, 10.0)
@@ -128,7 +129,10 @@ def main() -> None:
         taken = min(before, key=lambda one: (abs(one.candidate.class_size - 5.0), -one.candidate.validation_top1))
         judging, measuring = halves(bench.validation.labels)
         judge = Judge(
-            Part(bench.validation, judging), taken.weights.to_dense(), taken.candidate.temperature, bench.config.batch
+            SubsetSource(bench.validation, judging),
+            taken.weights.to_dense(),
+            taken.candidate.temperature,
+            bench.config.batch,
         )
         for method, patches in METHODS:
             grounded = ground_codes(method, patches, source=bench.train, codebook=codebook, judge=judge)

@@ -40,7 +40,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.core.seeding import torch_generator
 from protoquant.core.workspace import Workspace
 from protoquant.features.store import FeatureStore
-from protoquant.head.config import GradientConfig
+from protoquant.head.config import GradientHeadConfig
 from protoquant.head.gradient import train_epochs
 from protoquant.head.presence import presence
 from protoquant.head.problem import Limits, Problem
@@ -177,7 +177,7 @@ def adam(rate: float) -> Callable[[Trace], None]:
     """The paper's way."""
 
     def run(trace: Trace) -> None:
-        config = GradientConfig(lr=rate, epochs=EPOCHS, warmup_epochs=10)
+        config = GradientHeadConfig(lr=rate, epochs=EPOCHS, warmup_epochs=10)
         for epoch in train_epochs(trace.problem, trace.penalty, config, torch_generator(0, "benchmark adam")):
             trace.mark(epoch.weights)
 

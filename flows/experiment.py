@@ -16,7 +16,7 @@ from flows.stages import record_task, stage_task
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.graph import stages
-from protoquant.pipeline.isolated import IsolatedRun, Plan, isolated, run_name
+from protoquant.pipeline.isolated import IsolatedRun, RunSpec, isolated, run_name
 from protoquant.pipeline.retention import prune_runs
 from protoquant.tracking.address import check_tracking
 
@@ -56,10 +56,10 @@ def experiment(params: Experiment = Experiment()) -> State[Any]:  # type: ignore
     return Completed(message=f"DVC experiment {plan.name}")
 
 
-def plan_of(params: Any) -> Plan:
+def plan_of(params: Any) -> RunSpec:
     """What the form asks for, named after the flow run."""
     identity = str(flow_run.id)
-    return Plan(
+    return RunSpec(
         name=run_name(str(flow_run.name), identity),
         changes=params.changes(),
         revision=params.revision,

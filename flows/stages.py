@@ -62,7 +62,7 @@ def _task(name: str, work: Callable[[OnLine], Outcome], tags: set[str] | None = 
         retry_condition_fn=_may_pass,
     )
     def stage() -> State[Any]:
-        outcome = work(_Listener())
+        outcome = work(_RunReporter())
         if outcome.status is not Status.FAILED:
             return Completed(name=outcome.status.value.capitalize())
         return Failed(name=PASSING, message=outcome.reason) if outcome.passing else Failed(message=outcome.reason)
@@ -74,7 +74,7 @@ def _may_pass(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> b
     return state.name == PASSING
 
 
-class _Listener:
+class _RunReporter:
     """Sends lines to the run's log and progress to the run's page."""
 
     def __init__(self) -> None:

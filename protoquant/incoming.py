@@ -25,7 +25,7 @@ _LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderListing:
     """The files of a folder.
 
     Attributes:
@@ -58,7 +58,7 @@ class Bad:
         return f"{self.kind}: {self.detail}"
 
 
-def find_images(root: Path, on_event: OnEvent = ignore) -> Found:
+def find_images(root: Path, on_event: OnEvent = ignore) -> FolderListing:
     """List the images below a folder, however deep.
 
     Hidden files and folders, and what operating systems leave behind, are passed over and not counted; links are
@@ -84,7 +84,7 @@ def find_images(root: Path, on_event: OnEvent = ignore) -> Found:
         raise DataError(f"{root} holds no image ({passed_over:,} other files); give a folder of images")
     if passed_over:
         on_event(MessageEvent(f"passed over, not named like images: {passed_over:,} files"))
-    return Found(tuple(sorted(names)), passed_over)
+    return FolderListing(tuple(sorted(names)), passed_over)
 
 
 def writable(name: str) -> str:

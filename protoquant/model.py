@@ -32,7 +32,7 @@ ImageLike = str | Path | bytes | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _ScoredImage:
     """One image, scored: similarity and shares (t, k), scores and cells (k), logits (c), (width, height)."""
 
     similarity: Tensor
@@ -238,7 +238,7 @@ class Model(nn.Module):
         if label is not None and not 0 <= label < len(self.classes):
             raise UsageError(f"label must lie in [0, {len(self.classes)}), got {label}")
 
-    def _see(self, image: ImageLike) -> _Seen:
+    def _see(self, image: ImageLike) -> _ScoredImage:
         """Score one image and keep its maps."""
         pixels, size = self._open(image, 0)
         tokens = self.backbone.features(self.backbone.batch([pixels])).tokens
@@ -246,9 +246,9 @@ class Model(nn.Module):
         found = seen.pooled()
         scores, cells = found.scores[0].cpu(), found.cells[0].cpu()
         logits = self._logits(scores[None])[0]
-        return _Seen(seen.similarity[0].cpu(), seen.shares[0].cpu(), scores.double(), cells, logits, size)
+        return _ScoredImage(seen.similarity[0].cpu(), seen.shares[0].cpu(), scores.double(), cells, logits, size)
 
-    def _contribution(self, seen: _Seen, code: int, weight: float, part: float) -> Contribution:
+    def _contribution(self, seen: _ScoredImage, code: int, weight: float, part: float) -> Contribution:
         rows, cols = self.bundle.grid
         cell = divmod(int(seen.cells[code]), cols)
         return Contribution(

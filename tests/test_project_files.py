@@ -1,8 +1,10 @@
 """The files beside the code agree with each other and with the package."""
 
+import ast
 import hashlib
 import re
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,14 @@ def test_the_hooks_run_the_tools_of_make_lint_and_download_nothing():
         command = hook["entry"].removesuffix(" --force-exclude")
         assert command in recipe[1]
     assert len(local["hooks"]) == len(recipe[1].splitlines())
+
+
+def test_no_public_class_name_is_defined_twice():
+    places = defaultdict(list)
+    for package in ("protoquant", "flows"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert len(places) > 300
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -13,7 +13,7 @@ from rich.table import Table
 from protoquant.cli.reading import DEFAULT, AsJson, Source, Weights
 
 if TYPE_CHECKING:
-    from protoquant.drift.account import Account
+    from protoquant.drift.account import DriftAnalysis
 
 _SHOWN = 12
 
@@ -57,7 +57,7 @@ def drift(
     Console().print(f"page: {out / PAGE}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _print(account: Account) -> None:
+def _print(account: DriftAnalysis) -> None:
     """The prototypes that moved most, and the sentence."""
     console = Console()
     if account.moved:

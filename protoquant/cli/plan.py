@@ -44,7 +44,7 @@ def plan(  # noqa: PLR0917 - options
     from protoquant.core.runtime import Runtime
     from protoquant.core.workspace import Workspace
     from protoquant.plan.plan import plan as work_out
-    from protoquant.plan.sizes import Counts
+    from protoquant.plan.sizes import DatasetCounts
     from protoquant.roots import image_root
     from protoquant.settings import Settings
 
@@ -55,7 +55,7 @@ def plan(  # noqa: PLR0917 - options
         console.print(f"measuring this machine for about {seconds:g} s", highlight=False)
         with listening(console) as on_event:
             warn_of_threads(settings.threads, on_event)
-    counts = None if images is None else Counts(images, validation or 0, test or 0, classes or 0)
+    counts = None if images is None else DatasetCounts(images, validation or 0, test or 0, classes or 0)
     root = workspace.root
     if counts is None:
         root = image_root(settings.prepare, workspace, runtime.workers, lambda _: None)

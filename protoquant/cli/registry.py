@@ -19,7 +19,7 @@ from protoquant.core.log import listening
 from protoquant.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from protoquant.tracking.gates import Verdict
+    from protoquant.tracking.gates import GateVerdict
     from protoquant.tracking.versions import Listed, Named
 
 app = typer.Typer(
@@ -225,7 +225,7 @@ def _rows(found: Listed) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _print_verdict(verdict: Verdict) -> None:
+def _print_verdict(verdict: GateVerdict) -> None:
     rival = "no champion" if verdict.champion is None else f"the champion, version {verdict.champion}"
     table = Table("gate", "verdict", "why", title=f"version {verdict.version} against {rival}", caption=verdict.beside)
     for gate in verdict.gates:

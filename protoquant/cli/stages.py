@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from protoquant.core.runtime import Runtime
-    from protoquant.distributed.training import Result_co, Step
+    from protoquant.distributed.training import DeviceStep, Result_co
     from protoquant.features.shared import OpenObjects
     from protoquant.settings import Settings
 
@@ -46,7 +46,7 @@ class _Run:
         """
         return image_root(self.settings.prepare, self.workspace, self.runtime.workers, self.on_event, renew=renew)
 
-    def together(self, step: Step[Result_co]) -> Result_co:
+    def together(self, step: DeviceStep[Result_co]) -> Result_co:
         """Do a step by as many processes as the environment says."""
         from protoquant.distributed.training import do_together
 

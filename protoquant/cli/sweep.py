@@ -16,7 +16,7 @@ from protoquant.core.log import listening
 from protoquant.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from protoquant.sweep.sweep import Answer
+    from protoquant.sweep.sweep import SweepResult
 
 app = typer.Typer(help="Search keys of quantize and train on the stored features.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the sweep; its folder is artifacts/sweeps/NAME.", metavar="NAME")]
@@ -82,7 +82,7 @@ def apply(name: Name) -> None:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
-def _check(found: Answer) -> None:
+def _check(found: SweepResult) -> None:
     """A sweep of which trials failed has failed, whatever the others found."""
     if found.left:
         raise ProtoQuantError(
@@ -97,7 +97,7 @@ def _headers(keys: Sequence[str]) -> list[str]:
     return [word if words.count(word) == 1 else key for word, key in zip(words, keys, strict=True)]
 
 
-def _print(found: Answer) -> None:
+def _print(found: SweepResult) -> None:
     """The trials, the most accurate first."""
     table = Table("trial", *_headers(found.keys), "codes", "validation", "per class", "seconds", "", box=SIMPLE)
     ranked = found.trials.sort_values(["validation_top1", "number"], ascending=[False, True])

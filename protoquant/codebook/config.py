@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from protoquant.codebook.learner_config import EmaConfig, GradientConfig
+from protoquant.codebook.learner_config import EmaConfig, GradientLearnerConfig
 from protoquant.core.section import Section
 
 FeatureNormName = Literal["none", "l2", "layernorm", "center_l2", "whiten"]
@@ -79,7 +79,7 @@ class QuantizeConfig(Section):
         "follows compares directions with either",
     )
     ema: EmaConfig | None = Field(None, description="running means (ema); null with another learner")
-    gradient: GradientConfig | None = Field(
+    gradient: GradientLearnerConfig | None = Field(
         None, description="stage 1 by gradient (gradient); null with another learner"
     )
     probe_penalties: tuple[Annotated[float, Field(gt=0.0, le=1e6)], ...] = Field(

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.kmeans import Epoch
+from protoquant.codebook.kmeans import CodebookEpoch
 from protoquant.codebook.learner_config import EmaConfig
 from protoquant.codebook.matched import match
 from protoquant.codebook.matching import Matcher, Metric
@@ -91,7 +91,7 @@ def ema(
     epochs: int,
     batch: int,
     generator: torch.Generator,
-) -> Iterator[Epoch]:
+) -> Iterator[CodebookEpoch]:
     """Move codes by VQ-EMA over all tokens.
 
     With the metric ``cosine`` tokens and codes are unit vectors; with ``euclidean`` both are as the feature
@@ -113,7 +113,7 @@ def ema(
     """
     state = EmaState.start(codes, metric)
     for number in range(1, epochs + 1):
-        seen = _Seen(UsageCounter(len(codes)), WorstTokens(state.codes))
+        seen = _EpochTally(UsageCounter(len(codes)), WorstTokens(state.codes))
         for tokens in own_token_batches(source, batch, generator):
             here = tokens.to(codes.device)
             state = _step(state, norm.vectors(here, metric), config, metric, seen)
@@ -122,18 +122,20 @@ def ema(
             dead, agreed = usage.counts.to(codes.device) == 0, seen.worst.over_ranks()
             moved, revived, rows = revive(state.codes, dead, agreed.errors, agreed.vectors)
             state = state.moved(moved, rows)
-        yield Epoch(state.codes, usage, revived)
+        yield CodebookEpoch(state.codes, usage, revived)
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _EpochTally:
     """What an epoch has met so far."""
 
     usage: UsageCounter
     worst: WorstTokens
 
 
-def _step(state: EmaState, vectors: Float[Tensor, "b d"], config: EmaConfig, metric: Metric, seen: _Seen) -> EmaState:
+def _step(
+    state: EmaState, vectors: Float[Tensor, "b d"], config: EmaConfig, metric: Metric, seen: _EpochTally
+) -> EmaState:
     """Match a batch and take it in."""
     matched = match(vectors, Matcher(state.codes, metric), metric)
     seen.usage.add(matched.indices, matched.cosines)

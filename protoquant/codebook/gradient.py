@@ -9,8 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.kmeans import Epoch
-from protoquant.codebook.learner_config import GradientConfig
+from protoquant.codebook.kmeans import CodebookEpoch
+from protoquant.codebook.learner_config import GradientLearnerConfig
 from protoquant.codebook.matched import match
 from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.revive import revive
@@ -34,13 +34,13 @@ def gradient(
     codes: Float[Tensor, "k d"],
     norm: FeatureNorm,
     head: TaskHead,
-    config: GradientConfig,
+    config: GradientLearnerConfig,
     *,
     metric: Metric,
     epochs: int,
     batch: int,
     generator: torch.Generator,
-) -> Iterator[Epoch]:
+) -> Iterator[CodebookEpoch]:
     """Learn codes by Adam: L = w_task CE(g(quantised map)) + w_codebook MSE(code, token) + w_balance L_balance.
 
     Tokens go to their nearest code without gradient, and the code takes their place as it is, not of norm 1.
@@ -76,7 +76,7 @@ def gradient(
     learner = _Learner(_Problem(norm, head, config, metric), codes, generator)
     for number in range(1, epochs + 1):
         last = revival_due(number, epochs, every=config.revive_every, until=config.revive_until)
-        seen = _Seen(UsageCounter(len(codes)), WorstTokens(codes) if last else None)
+        seen = _EpochStatistics(UsageCounter(len(codes)), WorstTokens(codes) if last else None)
         totals: dict[str, float] = {}
         rate = 0.0
         for step, images in enumerate(image_batches(source, batch, generator)):
@@ -92,11 +92,11 @@ def gradient(
                 totals[name] = totals.get(name, 0.0) + value * len(images) / source.n
         usage = seen.usage.over_ranks()
         revived = 0 if seen.worst is None else learner.revive(usage, seen.worst.over_ranks())
-        yield Epoch(learner.codes, usage, revived, totals | {"lr": rate})
+        yield CodebookEpoch(learner.codes, usage, revived, totals | {"lr": rate})
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _EpochStatistics:
     """What an epoch has met so far."""
 
     usage: UsageCounter
@@ -109,7 +109,7 @@ class _Problem:
 
     norm: FeatureNorm
     head: TaskHead
-    config: GradientConfig
+    config: GradientLearnerConfig
     metric: Metric
 
 
@@ -127,7 +127,9 @@ class _Learner:
         """A copy of the codes as they are now."""
         return self._codes.detach().clone()
 
-    def step(self, source: TokenSource, images: Int64[Tensor, " n"], rate: float, seen: _Seen) -> dict[str, float]:
+    def step(
+        self, source: TokenSource, images: Int64[Tensor, " n"], rate: float, seen: _EpochStatistics
+    ) -> dict[str, float]:
         """Match one batch, and move the codes against the gradient of its losses; gives their numbers."""
         config, codes, labels = self._problem.config, self._codes.detach(), source.labels[images].to(self._codes.device)
         mine = own(len(images))
@@ -166,7 +168,7 @@ class _Learner:
             self._optimizer.state[self._codes][name][rows] = 0.0
         return revived
 
-    def _match(self, tokens: Float[Tensor, "n t d"], matcher: Matcher, sums: BatchSums, seen: _Seen) -> None:
+    def _match(self, tokens: Float[Tensor, "n t d"], matcher: Matcher, sums: BatchSums, seen: _EpochStatistics) -> None:
         vectors = self._problem.norm.apply(tokens)
         flat = vectors.flatten(0, 1)
         matched = match(flat, matcher, self._problem.metric)

@@ -23,7 +23,7 @@ _BLOCK = 1_024
 
 
 @dataclass(frozen=True)
-class Epoch:
+class CodebookEpoch:
     """One full pass.
 
     Attributes:
@@ -50,7 +50,7 @@ def kmeans(
     update: Literal["epoch", "batch"],
     tolerance: float,
     generator: torch.Generator,
-) -> Iterator[Epoch]:
+) -> Iterator[CodebookEpoch]:
     """Move codes to the means of the tokens nearest to them.
 
     With the metric ``cosine`` codes are unit vectors, the directions of the means of unit tokens (spherical
@@ -97,7 +97,7 @@ def kmeans(
         counts = usage.counts.to(codes)
         codes, revived, _ = revive(learned.codes, counts == 0, worst.errors, worst.vectors)
         error, values = learned.error(usage)
-        yield Epoch(codes, usage, revived, values)
+        yield CodebookEpoch(codes, usage, revived, values)
         if revived == 0 and before - error <= tolerance * error:
             return
         before = error

@@ -9,7 +9,7 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.ema import ema
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.gradient import gradient
-from protoquant.codebook.kmeans import Epoch, kmeans
+from protoquant.codebook.kmeans import CodebookEpoch, kmeans
 from protoquant.codebook.stream import TokenSource
 from protoquant.codebook.task_head import TaskHead
 from protoquant.core.seeding import torch_generator
@@ -23,7 +23,7 @@ def learn(
     head: TaskHead,
     *,
     seed: int,
-) -> Iterator[Epoch]:
+) -> Iterator[CodebookEpoch]:
     """Run the learner.
 
     Args:

@@ -44,7 +44,7 @@ class EmaConfig(_Reviving):
     )
 
 
-class GradientConfig(_Reviving):
+class GradientLearnerConfig(_Reviving):
     """Stage 1 of the paper: codes learned by gradient through the frozen task head."""
 
     optimizer: Literal["adam", "adamw"] = Field(

@@ -20,7 +20,7 @@ from protoquant.codebook.grounding import Grounding, NearestPatches, ground
 from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
 from protoquant.codebook.learn import learn
 from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
-from protoquant.codebook.size import Size, resolve_size
+from protoquant.codebook.size import CodebookSize, resolve_size
 from protoquant.codebook.stream import Sampled, TokenSource, all_views, own_part, sample_tokens, token_batches
 from protoquant.codebook.task_head import TaskHead
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
@@ -171,7 +171,7 @@ def _check_validation(train: FeatureStore, validation: FeatureStore) -> None:
 
 
 def _learn(
-    config: QuantizeConfig, train: FeatureStore, size: Size, probe: LinearProbe, *, seed: int, on_event: OnEvent
+    config: QuantizeConfig, train: FeatureStore, size: CodebookSize, probe: LinearProbe, *, seed: int, on_event: OnEvent
 ) -> tuple[Tensor, Codebook, list[dict[str, float | str]]]:
     """Seed the codes, then move them over all train tokens; also give them as they were learned, of any length."""
     device = probe.mean.device

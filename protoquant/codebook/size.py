@@ -12,7 +12,7 @@ from protoquant.core.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class Size:
+class CodebookSize:
     """The codebook's size.
 
     Attributes:
@@ -31,7 +31,7 @@ class Size:
         return tuple(label for label, count in enumerate(self.of_class) for _ in range(count))
 
 
-def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) -> Size:
+def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) -> CodebookSize:
     """Work out the number of codes and check it against the train tokens.
 
     Args:
@@ -65,7 +65,7 @@ def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) ->
             _check_parting(config, k)
         if config.seeding not in get_args(Drawn):
             _check_draw(config, k)
-        return Size(k, None)
+        return CodebookSize(k, None)
     if k < c:
         raise ConfigError(
             f"quantize.size must be >= {c} (one code for each class) with seeding class_aware, got {written} "
@@ -81,7 +81,7 @@ def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) ->
                 f"lower quantize.size or raise quantize.seeding_share"
             )
     _check_draw(config, max(of_class))
-    return Size(k, of_class)
+    return CodebookSize(k, of_class)
 
 
 def typical_cells(share: float, t: int) -> int:

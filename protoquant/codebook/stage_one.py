@@ -8,7 +8,7 @@ from torch import Tensor
 
 from protoquant.codebook.balance import balance_loss
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.learner_config import GradientConfig
+from protoquant.codebook.learner_config import GradientLearnerConfig
 from protoquant.codebook.matching import Metric
 from protoquant.codebook.quantised import QuantisedMean
 from protoquant.codebook.task_head import TaskHead
@@ -86,7 +86,7 @@ class BatchSums:
         codes: Float[Tensor, "k d"],
         targets: Float[Tensor, "n c"],
         head: TaskHead,
-        config: GradientConfig,
+        config: GradientLearnerConfig,
         metric: Metric,
         *,
         share: float = 1.0,

@@ -142,7 +142,7 @@ class ViewedSource:
 
 
 @dataclass(frozen=True)
-class Part:
+class SubsetSource:
     """Some images of a source, as a source.
 
     Attributes:
@@ -237,7 +237,7 @@ def own_part(source: TokenSource) -> TokenSource:
     Raises:
         UsageError: There are fewer images than processes.
     """
-    return source if world() == 1 else Part(source, torch.arange(source.n)[own_images(source.n)])
+    return source if world() == 1 else SubsetSource(source, torch.arange(source.n)[own_images(source.n)])
 
 
 def all_views(store: FeatureStore) -> TokenSource:

@@ -31,7 +31,7 @@ Measure = Literal["cosine", "patches", "none"]
 
 
 @dataclass(frozen=True)
-class Pair:
+class PrototypePair:
     """A prototype of the first model and its partner in the second.
 
     Attributes:
@@ -61,11 +61,11 @@ class Matching:
 
     measure: Measure
     note: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PrototypePair, ...]
     lost: tuple[int, ...]
     new: tuple[int, ...]
 
-    def verdict(self, name: Verdict) -> tuple[Pair, ...]:
+    def verdict(self, name: Verdict) -> tuple[PrototypePair, ...]:
         """The pairs of one verdict."""
         return tuple(pair for pair in self.pairs if pair.verdict == name)
 
@@ -247,7 +247,7 @@ def _named(
 ) -> Matching:
     """From rows to codes."""
     codes = before.prototypes.tolist(), after.prototypes.tolist()
-    pairs = [Pair(codes[0][i], codes[1][j], verdict, value) for i, j, verdict, value in found]
+    pairs = [PrototypePair(codes[0][i], codes[1][j], verdict, value) for i, j, verdict, value in found]
     rest = set(codes[0]) - {pair.before for pair in pairs}, set(codes[1]) - {pair.after for pair in pairs}
     ordered = tuple(sorted(pairs, key=lambda pair: pair.before))
     return Matching(measure, note, ordered, tuple(sorted(rest[0])), tuple(sorted(rest[1])))

@@ -16,8 +16,8 @@ from protoquant.comparison import words
 from protoquant.comparison.answers import ClassChange, ImageChange
 from protoquant.comparison.diff import Diff
 from protoquant.comparison.numbers import Number
-from protoquant.comparison.pictures import Picture, image_picture, patch_pictures
-from protoquant.comparison.prototypes import Prototype, PrototypeChange
+from protoquant.comparison.pictures import DiffPicture, image_picture, patch_pictures
+from protoquant.comparison.prototypes import PrototypeChange, PrototypeSummary
 from protoquant.head.bundle import Bundle
 
 PROTOTYPES, CLASSES, IMAGES, SETTINGS = 16, 60, 36, 60
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Line:
+class NumberRow:
     """A row of the table of numbers; ``range`` holds low, change and high as places in [0, 100], zero at 50."""
 
     name: str
@@ -59,12 +59,12 @@ class Speaks:
 class Side:
     """One model's half of a card: the prototype and its patches."""
 
-    prototype: Prototype
-    patches: tuple[Picture, ...]
+    prototype: PrototypeSummary
+    patches: tuple[DiffPicture, ...]
 
 
 @dataclass(frozen=True)
-class Card:
+class PrototypeCard:
     """A prototype on the page."""
 
     similarity: float | None
@@ -74,21 +74,21 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Group:
+class VerdictGroup:
     """The prototypes of one verdict: those that are shown, and how many are not."""
 
     verdict: str
     intro: str
     count: int
-    cards: tuple[Card, ...]
+    cards: tuple[PrototypeCard, ...]
 
 
 @dataclass(frozen=True)
-class Shown:
+class ChangedImage:
     """An image whose answer changed, with its picture where there is one."""
 
     image: ImageChange
-    picture: Picture | None
+    picture: DiffPicture | None
 
 
 def render(diff: Diff, before: Bundle, after: Bundle, *, images: Path | None = None) -> str:
@@ -119,19 +119,21 @@ def render(diff: Diff, before: Bundle, after: Bundle, *, images: Path | None = N
         shares=_shares(counts),
         groups=[_group(diff, name, before, after) for name in _VERDICTS if counts[name]],
         classes=_classes(diff.classes),
-        images=[Shown(image, image_picture(images, image.image_id, preprocessing)) for image in _images(diff.images)],
+        images=[
+            ChangedImage(image, image_picture(images, image.image_id, preprocessing)) for image in _images(diff.images)
+        ],
         kinds={kind: sum(image.kind == kind for image in diff.images) for kind in ("gained", "lost", "other")},
         style=Markup(_own("page.css")),  # noqa: S704
     )
 
 
-def _lines(diff: Diff, numbers: Sequence[Number]) -> list[Line]:
+def _lines(diff: Diff, numbers: Sequence[Number]) -> list[NumberRow]:
     ends = [abs(end) for number in numbers for end in (number.low, number.high) if end is not None]
     scale = 46.0 / max([*ends, 1e-9])
     return [_line(number, scale, clear=words.is_clear(diff, number)) for number in numbers]
 
 
-def _line(number: Number, scale: float, *, clear: bool) -> Line:
+def _line(number: Number, scale: float, *, clear: bool) -> NumberRow:
     change = number.change
     held = None
     if number.low is not None and number.high is not None and change is not None:
@@ -141,7 +143,7 @@ def _line(number: Number, scale: float, *, clear: bool) -> Line:
     if clear and number.better is not None and change:
         mark = "good" if (change > 0) == (number.better == "higher") else "bad"
     before, after = words.amount(number, number.before), words.amount(number, number.after)
-    return Line(number.name, before, after, words.change(number, change), words.interval(number), held, mark)
+    return NumberRow(number.name, before, after, words.change(number, change), words.interval(number), held, mark)
 
 
 def _shares(counts: dict[str, int]) -> list[tuple[str, int, float]]:
@@ -150,13 +152,13 @@ def _shares(counts: dict[str, int]) -> list[tuple[str, int, float]]:
     return [(name, count, round(100.0 * count / total, 2)) for name, count in counts.items() if count]
 
 
-def _group(diff: Diff, verdict: str, before: Bundle, after: Bundle) -> Group:
+def _group(diff: Diff, verdict: str, before: Bundle, after: Bundle) -> VerdictGroup:
     found = [change for change in diff.prototypes if change.verdict == verdict]
     cards = tuple(_card(change, diff.names, before, after) for change in found[:PROTOTYPES])
-    return Group(verdict, _VERDICTS[verdict], len(found), cards)
+    return VerdictGroup(verdict, _VERDICTS[verdict], len(found), cards)
 
 
-def _card(change: PrototypeChange, names: tuple[str, str], before: Bundle, after: Bundle) -> Card:
+def _card(change: PrototypeChange, names: tuple[str, str], before: Bundle, after: Bundle) -> PrototypeCard:
     both = zip(names, (change.before, change.after), (before, after), strict=True)
     sides = tuple(
         (name, Side(prototype, patch_pictures(bundle, prototype.code, _PATCHES)))
@@ -168,10 +170,10 @@ def _card(change: PrototypeChange, names: tuple[str, str], before: Bundle, after
         one.keys() | other.keys(), key=lambda name: (-max(one.get(name, 0.0), other.get(name, 0.0)), name)
     )
     speaks = tuple(Speaks(name, _weight(one.get(name)), _weight(other.get(name))) for name in heaviest[:_SPEAKS_FOR])
-    return Card(change.similarity, sides, speaks, len(heaviest) - len(speaks))
+    return PrototypeCard(change.similarity, sides, speaks, len(heaviest) - len(speaks))
 
 
-def _weights(prototype: Prototype | None) -> dict[str, float]:
+def _weights(prototype: PrototypeSummary | None) -> dict[str, float]:
     return {} if prototype is None else {each.class_name: each.weight for each in prototype.speaks_for}
 
 

@@ -17,7 +17,7 @@ _QUALITY = 75
 
 
 @dataclass(frozen=True)
-class Picture:
+class DiffPicture:
     """A picture within the page.
 
     Attributes:
@@ -33,7 +33,7 @@ class Picture:
     box: Rect | None = None
 
 
-def patch_pictures(bundle: Bundle, code: int, most: int) -> tuple[Picture, ...]:
+def patch_pictures(bundle: Bundle, code: int, most: int) -> tuple[DiffPicture, ...]:
     """The nearest training patches of a prototype, nearest first; none where the bundle was written without them.
 
     Args:
@@ -50,11 +50,11 @@ def patch_pictures(bundle: Bundle, code: int, most: int) -> tuple[Picture, ...]:
             continue
         image.thumbnail((SIDE, SIDE))
         box = None if context is None else _middle(*image.size, 1.0 / (1.0 + 2.0 * float(context)))
-        found.append(Picture(webp_uri(image, _QUALITY), *image.size, box))
+        found.append(DiffPicture(webp_uri(image, _QUALITY), *image.size, box))
     return tuple(found)
 
 
-def image_picture(folder: Path | None, image_id: str, preprocessing: Preprocessing) -> Picture | None:
+def image_picture(folder: Path | None, image_id: str, preprocessing: Preprocessing) -> DiffPicture | None:
     """What the backbone sees of an image; None where its file is not there or cannot be read.
 
     Args:
@@ -71,7 +71,7 @@ def image_picture(folder: Path | None, image_id: str, preprocessing: Preprocessi
     if image is None:
         return None
     view = see(image, preprocessing, SIDE)
-    return Picture(webp_uri(view, _QUALITY), *view.size)
+    return DiffPicture(webp_uri(view, _QUALITY), *view.size)
 
 
 def _opened(file: Path, at_least: int | None = None) -> Image.Image | None:

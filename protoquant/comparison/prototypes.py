@@ -19,7 +19,7 @@ class Weight:
 
 
 @dataclass(frozen=True)
-class Prototype:
+class PrototypeSummary:
     """A prototype of one model.
 
     Attributes:
@@ -52,8 +52,8 @@ class PrototypeChange:
 
     verdict: Literal["kept", "moved", "new", "lost"]
     similarity: float | None
-    before: Prototype | None
-    after: Prototype | None
+    before: PrototypeSummary | None
+    after: PrototypeSummary | None
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,15 @@ def _size(weight: WeightChange) -> tuple[float, int, int]:
     return -abs(weight.change), codes[0], codes[1]
 
 
-def _weights(prototype: Prototype | None) -> dict[str, float]:
+def _weights(prototype: PrototypeSummary | None) -> dict[str, float]:
     return {} if prototype is None else {each.class_name: each.weight for each in prototype.speaks_for}
 
 
-def _heaviest(prototypes: Iterable[Prototype]) -> list[Prototype]:
+def _heaviest(prototypes: Iterable[PrototypeSummary]) -> list[PrototypeSummary]:
     return sorted(prototypes, key=lambda each: (-each.speaks_for[0].weight, each.code))
 
 
-def _prototypes(bundle: Bundle) -> dict[int, Prototype]:
+def _prototypes(bundle: Bundle) -> dict[int, PrototypeSummary]:
     codes = bundle.prototypes.tolist()
     seen = None if bundle.reference is None else bundle.reference.seen("validation").tolist()
     weights = bundle.head.cpu()[:, bundle.prototypes].T.tolist()
@@ -140,7 +140,7 @@ def _prototypes(bundle: Bundle) -> dict[int, Prototype]:
     for place, code in enumerate(codes):
         image_id, label, cosine = nearest[code]
         of_class = sorted((-weight, label) for label, weight in enumerate(weights[place]) if weight > 0)
-        found[code] = Prototype(
+        found[code] = PrototypeSummary(
             code=code,
             speaks_for=tuple(Weight(bundle.classes[label], -minus) for minus, label in of_class),
             image_id=image_id,

@@ -17,7 +17,7 @@ _KEEPING_ORDER = ("test", "validation", "train")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImageEntry:
     """An image as the reader lists it; ``split`` is None where the data has no splits."""
 
     image_id: str
@@ -37,14 +37,14 @@ class Checked:
         height: Pixels after EXIF rotation.
     """
 
-    entry: Entry
+    entry: ImageEntry
     digest: str
     pixels: bytes
     width: int
     height: int
 
 
-def check_image(entry: Entry, root: Path, min_side: int) -> Checked | Rejected:
+def check_image(entry: ImageEntry, root: Path, min_side: int) -> Checked | Rejected:
     """Read and decode one image in full.
 
     Args:
@@ -67,7 +67,9 @@ def check_image(entry: Entry, root: Path, min_side: int) -> Checked | Rejected:
     return Checked(entry, digest_bytes(data), pixels.digest(), width, height)
 
 
-def check_images(entries: Iterable[Entry], root: Path, min_side: int, workers: int) -> Iterator[Checked | Rejected]:
+def check_images(
+    entries: Iterable[ImageEntry], root: Path, min_side: int, workers: int
+) -> Iterator[Checked | Rejected]:
     """Check images in parallel threads; the results come in the order given, whatever the number of threads."""
     with ThreadPoolExecutor(workers) as pool:
         yield from ahead(lambda entry: check_image(entry, root, min_side), entries, pool, 4 * workers)
@@ -100,11 +102,11 @@ def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]
 
 def _choose(copies: list[Checked]) -> tuple[list[Checked], list[Rejected]]:
     """Choose the one of several images with equal pixels, sorted by id, that stays, if any does."""
-    by_split: dict[str | None, list[Entry]] = defaultdict(list)
+    by_split: dict[str | None, list[ImageEntry]] = defaultdict(list)
     for copy in copies:
         by_split[copy.entry.split].append(copy.entry)
     rejected: list[Rejected] = []
-    firsts: dict[str | None, Entry] = {}
+    firsts: dict[str | None, ImageEntry] = {}
     for split, entries in by_split.items():
         first = entries[0]
         if any(entry.class_name != first.class_name for entry in entries):
@@ -121,7 +123,7 @@ def _choose(copies: list[Checked]) -> tuple[list[Checked], list[Rejected]]:
     return [copy for copy in copies if copy.entry is winner], rejected
 
 
-def _conflict(entry: Entry, entries: list[Entry]) -> Rejected:
+def _conflict(entry: ImageEntry, entries: list[ImageEntry]) -> Rejected:
     other = next(other for other in entries if other.class_name != entry.class_name)
     detail = f"is {entry.class_name!r} and has the pixels of {other.image_id}, which is {other.class_name!r}"
     return Rejected(entry.image_id, Reason.CONFLICTING_LABELS, f"{detail}; keep one")

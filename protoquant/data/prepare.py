@@ -11,7 +11,7 @@ import pandas as pd
 from protoquant.core.artifacts import digest_json, write_json, write_table, writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, OnEvent, track
-from protoquant.data.checks import Checked, Entry, check_images, set_apart
+from protoquant.data.checks import Checked, ImageEntry, check_images, set_apart
 from protoquant.data.config import PrepareConfig
 from protoquant.data.quarantine import Rejected, count_reasons, in_words
 from protoquant.data.readers.listing import Listing
@@ -104,7 +104,7 @@ def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None
 def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> tuple[list[Checked], list[Rejected]]:
     """Open every image and set apart what cannot be used."""
     rows = zip(listing.frame["path"], listing.frame["class_name"], listing.frame["split"], strict=True)
-    entries = [Entry(path, name, None if pd.isna(split) else split) for path, name, split in rows]
+    entries = [ImageEntry(path, name, None if pd.isna(split) else split) for path, name, split in rows]
     checked = check_images(entries, listing.image_root, min_side, workers)
     decoded: list[Checked] = []
     rejected = list(listing.rejected)

@@ -21,14 +21,16 @@ _ATTEMPTS = 3
 _VARIABLE = "PROTOQUANT_PROCESSES"
 
 
-class Step(Protocol[Result_co]):
+class DeviceStep(Protocol[Result_co]):
     """A step of which all but the machine's side is settled."""
 
     def __call__(self, *, device: torch.device, on_event: OnEvent) -> Result_co:
         """Do it, on a device, and tell of progress."""
 
 
-def do_together(step: Step[Result_co], runtime: Runtime, threads: int, *, folder: Path, on_event: OnEvent) -> Result_co:
+def do_together(
+    step: DeviceStep[Result_co], runtime: Runtime, threads: int, *, folder: Path, on_event: OnEvent
+) -> Result_co:
     """Do a step here, or by as many processes of Ray as ``PROTOQUANT_PROCESSES`` says.
 
     The processes are those of ``RAY_ADDRESS``'s cluster, or of this machine. They exchange sums by gloo, on graphics
@@ -62,7 +64,7 @@ def do_together(step: Step[Result_co], runtime: Runtime, threads: int, *, folder
 class _Group:
     """The processes of one step."""
 
-    step: Step[Any]
+    step: DeviceStep[Any]
     device: str
     threads: int
     processes: int
@@ -101,7 +103,7 @@ class _Group:
         from ray.util.queue import Queue
 
         queue: Any = Queue(actor_options={"num_cpus": 0})
-        listener = _Listener(queue, self.on_event)
+        listener = _EventReceiver(queue, self.on_event)
         cuda = self.device == "cuda"
         given = {"step": self.step, "device": self.device, "threads": self.threads, "queue": queue}
         failures = FailureConfig(max_failures=0, controller_failure_limit=0)  # attempts are ours
@@ -134,7 +136,7 @@ class _Outcome:
     error: BaseException | None = None
 
 
-class _Listener(threading.Thread):
+class _EventReceiver(threading.Thread):
     """Hands the events of the first process on, and keeps the outcome; an error comes before any result."""
 
     def __init__(self, queue: Any, on_event: OnEvent) -> None:

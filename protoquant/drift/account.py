@@ -13,7 +13,7 @@ from protoquant.core.artifacts import rounded
 from protoquant.core.errors import ArtifactError
 from protoquant.drift.classes import MIX, ClassDrift, compare_classes, mix
 from protoquant.drift.measure import Measured
-from protoquant.drift.numbers import FEW, LEVEL, PrototypeDrift, Verdict, compare, share_test
+from protoquant.drift.numbers import FEW, LEVEL, DriftVerdict, PrototypeDrift, compare, share_test
 from protoquant.head.bundle import Bundle
 from protoquant.head.reference import Reference
 
@@ -41,7 +41,7 @@ class Abstaining:
 
 
 @dataclass(frozen=True)
-class Account:
+class DriftAnalysis:
     """The parts of new images against those of the training images.
 
     Attributes:
@@ -81,14 +81,14 @@ class Account:
     @property
     def moved(self) -> tuple[PrototypeDrift, ...]:
         """The prototypes that are not steady, the largest change of their share first."""
-        moved = (part for part in self.parts if part.verdict is not Verdict.STEADY)
+        moved = (part for part in self.parts if part.verdict is not DriftVerdict.STEADY)
         return tuple(sorted(moved, key=lambda part: (-abs(part.now - part.train), part.prototype)))
 
     @property
-    def verdicts(self) -> dict[Verdict, int]:
+    def verdicts(self) -> dict[DriftVerdict, int]:
         """Number of prototypes for each verdict, in the order of the verdicts."""
         counted = Counter(part.verdict for part in self.parts)
-        return {verdict: counted[verdict] for verdict in Verdict}
+        return {verdict: counted[verdict] for verdict in DriftVerdict}
 
     def sentence(self) -> str:
         """All of it in one sentence."""
@@ -146,7 +146,7 @@ def reference_of(bundle: Bundle) -> Reference:
     return bundle.reference
 
 
-def account(bundle: Bundle, measured: Measured) -> Account:
+def account(bundle: Bundle, measured: Measured) -> DriftAnalysis:
     """Hold what a model saw in new images against what it saw in its own.
 
     Args:
@@ -168,7 +168,7 @@ def account(bundle: Bundle, measured: Measured) -> Account:
     p_value = share_test(measured.abstentions, n, before, of_validation)
     abstaining = Abstaining(below, before / of_validation, measured.abstentions / n, p_value)
     users = {code: _users(bundle.head[:, code].tolist()) for code in reference.prototypes}
-    return Account(
+    return DriftAnalysis(
         measured=measured,
         sizes=sizes,
         parts=parts,
@@ -185,12 +185,12 @@ def _users(weights: list[float]) -> tuple[int, ...]:
     return tuple(label for label in order if weights[label] > 0)
 
 
-def _parts(verdicts: Mapping[Verdict, int], prototypes: int) -> str:
+def _parts(verdicts: Mapping[DriftVerdict, int], prototypes: int) -> str:
     """How many prototypes moved, in words."""
     said = []
     for verdict, count in verdicts.items():
-        if count and verdict is not Verdict.STEADY:
-            are = "" if verdict in (Verdict.VANISHED, Verdict.APPEARED) else "is " if count == 1 else "are "
+        if count and verdict is not DriftVerdict.STEADY:
+            are = "" if verdict in (DriftVerdict.VANISHED, DriftVerdict.APPEARED) else "is " if count == 1 else "are "
             said.append(f"{count:,} {are}{verdict}")
     if not said:
         return f"none of {prototypes:,} prototypes moved beyond what validation images show"

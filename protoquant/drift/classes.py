@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
-from protoquant.drift.numbers import PrototypeDrift, Verdict
+from protoquant.drift.numbers import DriftVerdict, PrototypeDrift
 
 MIX = 0.25
 """Part of the images whose predicted class would have to change for the mix of validation, from which it is told."""
@@ -60,7 +60,7 @@ def compare_classes(
     means = {
         name: np.array([getattr(part, f"mean_{name}") for part in parts]) for name in ("train", "validation", "now")
     }
-    gone = {part.prototype for part in parts if part.verdict in (Verdict.VANISHED, Verdict.RARER)}
+    gone = {part.prototype for part in parts if part.verdict in (DriftVerdict.VANISHED, DriftVerdict.RARER)}
     weights = head[:, codes]
     losses, yardsticks = weights * (means["train"] - means["now"]), weights @ (means["train"] - means["validation"])
     found = []

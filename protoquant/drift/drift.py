@@ -9,7 +9,7 @@ from pathlib import Path
 from protoquant.core.artifacts import MANIFEST, digest_json, open_artifact, write_json, writing
 from protoquant.core.errors import ArtifactError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
-from protoquant.drift.account import Account, account, reference_of
+from protoquant.drift.account import DriftAnalysis, account, reference_of
 from protoquant.drift.measure import measure
 from protoquant.drift.page import render
 from protoquant.drift.pictures import pictures
@@ -24,7 +24,7 @@ class DriftResult:
     """What was found, and the folder that holds it."""
 
     out: Path
-    account: Account
+    account: DriftAnalysis
 
 
 def check_out(out: Path) -> None:

@@ -22,7 +22,7 @@ from protoquant.model import BATCH, Model
 
 
 @dataclass(frozen=True)
-class Nearest:
+class TopImage:
     """The new image in which a prototype is most present, and where: name, presence, (row, col) of the cell."""
 
     image: str
@@ -47,7 +47,7 @@ class Measured:
     counts: Int[np.ndarray, "p b"]
     predicted: Int[np.ndarray, " c"]
     abstentions: int
-    nearest: tuple[Nearest, ...]
+    nearest: tuple[TopImage, ...]
     bad: tuple[Bad, ...]
 
 
@@ -96,7 +96,7 @@ class _Tally:
         self.bad: list[Bad] = []
         self.counts = np.zeros((len(prototypes), BINS), dtype=np.int64)
         self.predicted = np.zeros(classes, dtype=np.int64)
-        self.nearest = [Nearest("", -1.0, (0, 0))] * len(prototypes)
+        self.nearest = [TopImage("", -1.0, (0, 0))] * len(prototypes)
 
     def add(
         self, images: Sequence[Opened], scores: Float[Tensor, "n p"], cells: Int[Tensor, "n p"], columns: int
@@ -110,7 +110,7 @@ class _Tally:
         for place, (score, image) in enumerate(zip(best.tolist(), first.tolist(), strict=True)):
             if score > self.nearest[place].score:
                 cell = divmod(int(cells[image, place]), columns)
-                self.nearest[place] = Nearest(images[image].name, score, cell)
+                self.nearest[place] = TopImage(images[image].name, score, cell)
 
     def result(self) -> Measured:
         """What was counted."""

@@ -25,7 +25,7 @@ FEW = 30
 """Images below which little can be told: a part seen in a tenth of them would be seen in three."""
 
 
-class Verdict(StrEnum):
+class DriftVerdict(StrEnum):
     """What became of a prototype."""
 
     VANISHED = "vanished"
@@ -69,7 +69,7 @@ class PrototypeDrift:
     mean_train: float
     mean_validation: float
     mean_now: float
-    verdict: Verdict
+    verdict: DriftVerdict
 
 
 def compare(
@@ -122,13 +122,13 @@ def compare(
                 mean_train=float(mean["train"][row]),
                 mean_validation=float(mean["validation"][row]),
                 mean_now=float(mean["now"][row]),
-                verdict=judge(base, now) if sure else Verdict.STEADY,
+                verdict=judge(base, now) if sure else DriftVerdict.STEADY,
             )
         )
     return tuple(found)
 
 
-def judge(base: float, now: float) -> Verdict:
+def judge(base: float, now: float) -> DriftVerdict:
     """Name the size of a change that is sure.
 
     Args:
@@ -136,12 +136,14 @@ def judge(base: float, now: float) -> Verdict:
         now: Share now.
     """
     if abs(now - base) < LEAST:
-        return Verdict.STEADY
+        return DriftVerdict.STEADY
     if now < base:
-        return Verdict.VANISHED if now <= GONE * base else Verdict.RARER if now <= RARER * base else Verdict.STEADY
+        if now <= GONE * base:
+            return DriftVerdict.VANISHED
+        return DriftVerdict.RARER if now <= RARER * base else DriftVerdict.STEADY
     if base <= GONE * now:
-        return Verdict.APPEARED
-    return Verdict.MORE_FREQUENT if base <= RARER * now else Verdict.STEADY
+        return DriftVerdict.APPEARED
+    return DriftVerdict.MORE_FREQUENT if base <= RARER * now else DriftVerdict.STEADY
 
 
 def distances(one: Int[np.ndarray, "p b"], other: Int[np.ndarray, "p b"]) -> Float[np.ndarray, " p"]:

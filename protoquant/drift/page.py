@@ -10,24 +10,24 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from protoquant.drift import numbers
-from protoquant.drift.account import Account
-from protoquant.drift.numbers import PrototypeDrift, Verdict
-from protoquant.drift.pictures import Pair
+from protoquant.drift.account import DriftAnalysis
+from protoquant.drift.numbers import DriftVerdict, PrototypeDrift
+from protoquant.drift.pictures import PicturePair
 from protoquant.head.reference import SEEN
 
 _BAD_SHOWN, _BY_SHOWN, _USERS_SHOWN = 50, 4, 2
 _LEAST_P = 0.0001
 _GLYPHS = {
-    Verdict.VANISHED: "\N{MULTIPLICATION SIGN}",
-    Verdict.RARER: "\N{DOWNWARDS ARROW}",
-    Verdict.STEADY: "=",
-    Verdict.MORE_FREQUENT: "\N{UPWARDS ARROW}",
-    Verdict.APPEARED: "+",
+    DriftVerdict.VANISHED: "\N{MULTIPLICATION SIGN}",
+    DriftVerdict.RARER: "\N{DOWNWARDS ARROW}",
+    DriftVerdict.STEADY: "=",
+    DriftVerdict.MORE_FREQUENT: "\N{UPWARDS ARROW}",
+    DriftVerdict.APPEARED: "+",
 }
 
 
 @dataclass(frozen=True)
-class Bar:
+class ShareBar:
     """A share of images: what it is of, its width on the page, the share in words."""
 
     name: str
@@ -36,22 +36,22 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Card:
+class DriftCard:
     """A prototype that moved."""
 
     prototype: int
     verdict: str
     glyph: str
     said: str
-    bars: tuple[Bar, ...]
+    bars: tuple[ShareBar, ...]
     classes: str
-    pair: Pair
+    pair: PicturePair
     image: str
     presence: str
 
 
 @dataclass(frozen=True)
-class ClassRow:
+class ClassDriftRow:
     """A class in the table."""
 
     name: str
@@ -63,7 +63,7 @@ class ClassRow:
     hit: bool
 
 
-def render(account: Account, pairs: Mapping[int, Pair], *, title: str, digest: str) -> str:
+def render(account: DriftAnalysis, pairs: Mapping[int, PicturePair], *, title: str, digest: str) -> str:
     """Write the page.
 
     Args:
@@ -115,13 +115,13 @@ def chance(value: float) -> str:
     return f"{value:.2g}" if value >= _LEAST_P else f"< {_LEAST_P}"
 
 
-def _card(part: PrototypeDrift, account: Account, pair: Pair, widest: float) -> Card:
+def _card(part: PrototypeDrift, account: DriftAnalysis, pair: PicturePair, widest: float) -> DriftCard:
     shares = {"training": part.train, "validation": part.validation, "now": part.now}
-    bars = [Bar(name, f"{100 * share / max(widest, 1e-9):.1f}", percent(share)) for name, share in shares.items()]
+    bars = [ShareBar(name, f"{100 * share / max(widest, 1e-9):.1f}", percent(share)) for name, share in shares.items()]
     using = [account.names[label] for label in account.users[part.prototype]]
     more = f" and {len(using) - _USERS_SHOWN} more" if len(using) > _USERS_SHOWN else ""
     place = next(row for row, one in enumerate(account.parts) if one is part)
-    return Card(
+    return DriftCard(
         prototype=part.prototype,
         verdict=_slug(part.verdict),
         glyph=_GLYPHS[part.verdict],
@@ -134,12 +134,12 @@ def _card(part: PrototypeDrift, account: Account, pair: Pair, widest: float) -> 
     )
 
 
-def _class_row(account: Account, row: int) -> ClassRow:
+def _class_row(account: DriftAnalysis, row: int) -> ClassDriftRow:
     one = account.classes[row]
     by = ", ".join(f"{code} ({loss:.2f})" for code, loss in one.by[:_BY_SHOWN])
     if len(one.by) > _BY_SHOWN:
         by += f" and {len(one.by) - _BY_SHOWN} more"
-    return ClassRow(
+    return ClassDriftRow(
         name=account.names[one.label],
         validation=percent(one.validation),
         now=percent(one.now),
@@ -150,7 +150,7 @@ def _class_row(account: Account, row: int) -> ClassRow:
     )
 
 
-def _slug(verdict: Verdict) -> str:
+def _slug(verdict: DriftVerdict) -> str:
     return str(verdict).replace(" ", "-")
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from protoquant.data.images import decode_image, read_bytes
 from protoquant.data.quarantine import ImageError
-from protoquant.drift.account import Account
-from protoquant.drift.measure import Nearest
+from protoquant.drift.account import DriftAnalysis
+from protoquant.drift.measure import TopImage
 from protoquant.explain.album import webp_uri
 from protoquant.head.bundle import Bundle
 from protoquant.head.provenance import cut_patch
@@ -22,14 +22,14 @@ _CONTEXT, _SIZE, _QUALITY = 1.0, 96, 82
 
 
 @dataclass(frozen=True)
-class Pair:
+class PicturePair:
     """Pictures of one prototype as ``data:`` URIs; None where a file is missing."""
 
     train: str | None
     now: str | None
 
 
-def pictures(bundle: Bundle, account: Account, root: Path) -> dict[int, Pair]:
+def pictures(bundle: Bundle, account: DriftAnalysis, root: Path) -> dict[int, PicturePair]:
     """The pictures of the prototypes that moved most, by number of the code.
 
     Args:
@@ -43,11 +43,11 @@ def pictures(bundle: Bundle, account: Account, root: Path) -> dict[int, Pair]:
         crop = bundle.crop(part.prototype, 0)
         nearest = account.measured.nearest[order.index(part.prototype)]
         train = None if crop is None else "data:image/png;base64," + base64.b64encode(crop.read_bytes()).decode("ascii")
-        found[part.prototype] = Pair(train, _patch(bundle, nearest, root))
+        found[part.prototype] = PicturePair(train, _patch(bundle, nearest, root))
     return found
 
 
-def _patch(bundle: Bundle, nearest: Nearest, root: Path) -> str | None:
+def _patch(bundle: Bundle, nearest: TopImage, root: Path) -> str | None:
     """The new patch; none where the image has gone since it was measured."""
     preprocessing = bundle.backbone.preprocessing
     try:

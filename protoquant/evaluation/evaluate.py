@@ -24,7 +24,7 @@ from protoquant.evaluation.metrics import (
     stability_numbers,
 )
 from protoquant.evaluation.schema import headline
-from protoquant.evaluation.score import Scorer, score
+from protoquant.evaluation.score import LogitScorer, score
 from protoquant.evaluation.stability import STABILITY, Stability, measure_stability
 from protoquant.evaluation.tables import write_csv, write_tables
 from protoquant.features.backbone import Backbone
@@ -95,7 +95,7 @@ def evaluate(
     tables = ImageTable.open(images, root)
     _check_fit(model, store, tables.split(SPLIT))
     _check_origin(bundle, store, images=images, codebook=codebook)
-    scorer = Scorer(model.codebook.to(device), model.head.to(device), model.temperature, probe.to(device), device)
+    scorer = LogitScorer(model.codebook.to(device), model.head.to(device), model.temperature, probe.to(device), device)
     with torch.inference_mode():
         scores = score(store, scorer, on_event)
     judged, head = judge(scores, store.labels.numpy()), model.head.numpy()
@@ -187,7 +187,7 @@ def _check_origin(bundle: Path, store: FeatureStore, *, images: Path, codebook: 
         raise ArtifactError(f"{store.path} was extracted from other images than {images / SPLIT}; run extract again")
 
 
-def _check_unchanged(bundle: Path, before: str, scorer: Scorer, model: Bundle) -> None:
+def _check_unchanged(bundle: Path, before: str, scorer: LogitScorer, model: Bundle) -> None:
     """An evaluation that changed what it measured is void: compare files and tensors with what was opened."""
     same = torch.equal(scorer.head.cpu(), model.head) and torch.equal(scorer.codebook.codes.cpu(), model.codebook.codes)
     fresh = Bundle.open(bundle)

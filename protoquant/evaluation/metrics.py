@@ -15,7 +15,7 @@ from protoquant.evaluation.compactness import cover_size, head_size, local_size
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.grounding import grounding_numbers
 from protoquant.evaluation.intervals import Statistic, estimate, macro_of, mean_of
-from protoquant.evaluation.score import Scores
+from protoquant.evaluation.score import EvaluationScores
 from protoquant.evaluation.stability import MEASURES, Stability
 
 METRICS = "metrics.json"
@@ -44,13 +44,13 @@ class Judged:
         return self.ranking.hits(self.labels, 1)
 
 
-def judge(scores: Scores, labels: Int[np.ndarray, " n"]) -> Judged:
+def judge(scores: EvaluationScores, labels: Int[np.ndarray, " n"]) -> Judged:
     """Rank the classes of every image by the model and by the probe."""
     return Judged(labels, rank(scores.logits), softmax(scores.logits).max(axis=1), rank(scores.probe_logits))
 
 
 def measure(
-    scores: Scores, judged: Judged, head: Float[np.ndarray, "c k"], config: EvaluateConfig, seed: int
+    scores: EvaluationScores, judged: Judged, head: Float[np.ndarray, "c k"], config: EvaluateConfig, seed: int
 ) -> Numbers:
     """Measure everything that metrics.json holds.
 
@@ -139,7 +139,7 @@ def stability_numbers(stability: Stability, config: EvaluateConfig, seed: int) -
 
 
 def measure_abstention(
-    scores: Scores, judged: Judged, below: float | None, config: EvaluateConfig, seed: int
+    scores: EvaluationScores, judged: Judged, below: float | None, config: EvaluateConfig, seed: int
 ) -> Numbers:
     """Measure how often the model says that it sees no known part, where the classes are known to it.
 
@@ -169,7 +169,7 @@ def image_sizes(ledger: pd.DataFrame, predicted: Int[np.ndarray, " n"], config: 
     """Count the prototypes that speak for the predicted class of every image.
 
     Args:
-        ledger: Contributions as in :class:`Scores`.
+        ledger: Contributions as in :class:`EvaluationScores`.
         predicted: Predicted class of every image.
         config: epsilon of local_size and share of cover_size.
 

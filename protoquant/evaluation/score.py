@@ -19,7 +19,7 @@ from protoquant.head.presence import look
 
 
 @dataclass(frozen=True)
-class Scorer:
+class LogitScorer:
     """What turns patch tokens into logits, on one device.
 
     Attributes:
@@ -38,7 +38,7 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class Scores:
+class EvaluationScores:
     """What the pass found, in the order of the store.
 
     Attributes:
@@ -55,7 +55,7 @@ class Scores:
     health: CodebookHealth
 
 
-def score(store: FeatureStore, scorer: Scorer, on_event: OnEvent) -> Scores:
+def score(store: FeatureStore, scorer: LogitScorer, on_event: OnEvent) -> EvaluationScores:
     """Score every image of a store, one at a time.
 
     An image is computed alone, so its numbers depend neither on the shard nor on the images beside it; at 49 tokens
@@ -95,7 +95,7 @@ def score(store: FeatureStore, scorer: Scorer, on_event: OnEvent) -> Scores:
         places = np.stack(np.divmod(found.cells[0].cpu().numpy(), store.grid[1]))
         rows += [_ledger(position, label, scores, places, head) for label in classes]
     ledger = pd.DataFrame({name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
-    return Scores(torch.cat(logits).numpy(), torch.cat(probe_logits).numpy(), ledger, counter.health())
+    return EvaluationScores(torch.cat(logits).numpy(), torch.cat(probe_logits).numpy(), ledger, counter.health())
 
 
 def _ledger(

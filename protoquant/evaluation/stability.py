@@ -39,7 +39,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Kept:
+class ExplanationAgreement:
     """What stays of one explanation; that of the class predicted on the unchanged image.
 
     Attributes:
@@ -57,7 +57,7 @@ class Kept:
     cell: float
 
 
-MEASURES = tuple(field.name for field in fields(Kept))
+MEASURES = tuple(field.name for field in fields(ExplanationAgreement))
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def measure_stability(
     return Stability(np.array(values, dtype=np.float64))
 
 
-def compare(before: Seen, after: Seen, head: Float[np.ndarray, "c k"], epsilon: float) -> Kept:
+def compare(before: Seen, after: Seen, head: Float[np.ndarray, "c k"], epsilon: float) -> ExplanationAgreement:
     """Hold the explanation of a changed image against that of the image itself.
 
     Args:
@@ -150,10 +150,10 @@ def compare(before: Seen, after: Seen, head: Float[np.ndarray, "c k"], epsilon: 
     own, other = before.scores * head[label], after.scores * head[label]
     counted = own > epsilon
     if not counted.any():
-        return Kept(0.0, prediction, 1.0, 1.0, 1.0)
+        return ExplanationAgreement(0.0, prediction, 1.0, 1.0, 1.0)
     top = min(_TOP, int(counted.sum()))
     first, second = (np.argsort(-parts, kind="stable")[:top] for parts in (own, other))
-    return Kept(
+    return ExplanationAgreement(
         presence_change=float(np.abs(after.scores - before.scores)[counted].mean()),
         prediction=prediction,
         top_prototype=float(first[0] == second[0]),

@@ -12,7 +12,7 @@ from protoquant.evaluation.calibration import reliability
 from protoquant.evaluation.compactness import class_sizes
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics import Judged, image_sizes
-from protoquant.evaluation.score import Scores
+from protoquant.evaluation.score import EvaluationScores
 
 PREDICTIONS = "predictions.parquet"
 CONTRIBUTIONS = "contributions.parquet"
@@ -22,7 +22,7 @@ PER_CLASS = "per_class.csv"
 
 
 def predictions_table(
-    image_ids: tuple[str, ...], scores: Scores, judged: Judged, config: EvaluateConfig
+    image_ids: tuple[str, ...], scores: EvaluationScores, judged: Judged, config: EvaluateConfig
 ) -> pd.DataFrame:
     """One row per test image, in the order of the store.
 
@@ -58,7 +58,7 @@ def predictions_table(
     )
 
 
-def contributions_table(image_ids: tuple[str, ...], scores: Scores) -> pd.DataFrame:
+def contributions_table(image_ids: tuple[str, ...], scores: EvaluationScores) -> pd.DataFrame:
     """The ledger with image ids: image_id, class, code, score, weight, contribution, row, col."""
     names = pd.Series(list(image_ids), dtype="str").take(scores.ledger["image"].to_numpy()).reset_index(drop=True)
     return pd.concat([names.rename("image_id"), scores.ledger.drop(columns="image")], axis=1)
@@ -69,7 +69,7 @@ def write_tables(
     *,
     image_ids: tuple[str, ...],
     classes: tuple[str, ...],
-    scores: Scores,
+    scores: EvaluationScores,
     judged: Judged,
     head: Float[np.ndarray, "c k"],
     config: EvaluateConfig,

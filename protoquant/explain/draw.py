@@ -22,7 +22,7 @@ _PIXELS = 480
 
 
 @dataclass(frozen=True)
-class Row:
+class ContributionRow:
     """One line of the picture.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sheet:
 
     view: Image.Image
     heading: str
-    rows: tuple[Row, ...]
+    rows: tuple[ContributionRow, ...]
     others: int
     rest: float
     logit: float
@@ -130,7 +130,7 @@ def explanation_figure(explanation: Explanation, image: Image.Image, shown: int 
     return Image.open(held).convert("RGB")
 
 
-def _row(part: Contribution, explanation: Explanation, size: float) -> Row:
+def _row(part: Contribution, explanation: Explanation, size: float) -> ContributionRow:
     left, top = explanation.view[:2]
     x0, y0, x1, y1 = part.box
     pictures = []
@@ -141,7 +141,7 @@ def _row(part: Contribution, explanation: Explanation, size: float) -> Row:
     caption = part.patches[0].class_name if part.patches else "no training patch recorded"
     share = part.contribution / explanation.logit if explanation.logit > 0 else 0.0
     box = ((x0 - left) * size, (y0 - top) * size, (x1 - left) * size, (y1 - top) * size)
-    return Row(part, box, tuple(pictures[:3]), caption, share)
+    return ContributionRow(part, box, tuple(pictures[:3]), caption, share)
 
 
 def _heading(figure: Figure, found: Sheet, height: float) -> None:
@@ -162,7 +162,7 @@ def _heading(figure: Figure, found: Sheet, height: float) -> None:
         whole.text(*row.box[:2], f"{number}", size=8, weight="bold", color=_INK, bbox={"facecolor": _BOX, "pad": 1.5})
 
 
-def _draw_row(figure: Figure, view: Image.Image, row: Row, number: str, span: tuple[float, float]) -> None:
+def _draw_row(figure: Figure, view: Image.Image, row: ContributionRow, number: str, span: tuple[float, float]) -> None:
     """Similarity map, training patches, product and bar of one prototype."""
     part, (bottom, height) = row.contribution, span
     heat = _panel(figure, (0.345, bottom, 0.115, height))

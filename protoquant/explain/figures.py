@@ -75,7 +75,7 @@ def _round_step(step: float) -> float:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """A point of a curve: drawing units, what a reader is told of it, and how large it is."""
 
     x: float
@@ -107,13 +107,13 @@ class Curve:
 
     x: Axis
     y: Axis
-    points: tuple[Point, ...]
+    points: tuple[CurvePoint, ...]
     lines: tuple[Polyline, ...]
     level: float | None
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PathPoint:
     """A point of the accuracy-sparsity path.
 
     Attributes:
@@ -131,7 +131,7 @@ class Candidate:
     chosen: bool
 
 
-def path_curve(candidates: Sequence[Candidate], level: float, width: float, height: float) -> Curve:
+def path_curve(candidates: Sequence[PathPoint], level: float, width: float, height: float) -> Curve:
     """Lay out accuracy against prototypes per class, on a logarithmic horizontal axis.
 
     Args:
@@ -152,17 +152,17 @@ def path_curve(candidates: Sequence[Candidate], level: float, width: float, heig
     x = _log_axis(min(sizes), max(sizes), width)
     y = axis(min(accuracies), min(1.0, max(accuracies) + 0.005), height, 0.0, 5, percent=True)
     main = next((one.series for one in kept if one.chosen), None)
-    points: list[Point] = []
+    points: list[CurvePoint] = []
     lines: list[Polyline] = []
     for series in sorted({one.series for one in kept}, key=lambda name: (name == main, name)):
         own = [one for one in kept if one.series == series]
-        placed = [Point(x.at(math.log2(one.size)), y.at(one.accuracy), one.text, one.chosen) for one in own]
+        placed = [CurvePoint(x.at(math.log2(one.size)), y.at(one.accuracy), one.text, one.chosen) for one in own]
         points += placed
         lines.append(join(placed, main=series == main))
     return Curve(x, y, tuple(points), tuple(lines), y.at(level))
 
 
-def join(points: Sequence[Point], *, main: bool) -> Polyline:
+def join(points: Sequence[CurvePoint], *, main: bool) -> Polyline:
     """Join points in their order."""
     return Polyline(" ".join(f"{point.x},{point.y}" for point in points), main)
 

@@ -27,7 +27,7 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Prototype:
+class GalleryPrototype:
     """One prototype of the gallery.
 
     Attributes:
@@ -56,7 +56,7 @@ class Gallery:
         total: Prototypes of the model.
     """
 
-    groups: tuple[tuple[int, tuple[Prototype, ...]], ...]
+    groups: tuple[tuple[int, tuple[GalleryPrototype, ...]], ...]
     total: int
 
     @property
@@ -95,12 +95,12 @@ def gallery(
         for label in np.unique(homes)
         for position, code in enumerate(_heaviest(codes[homes == label], head[label])[:per_class])
     )
-    groups: dict[int, list[Prototype]] = {}
+    groups: dict[int, list[GalleryPrototype]] = {}
     for _, label, code in ranked[:at_most]:
         weights = head[:, code]
         order = [int(index) for index in np.argsort(-weights, kind="stable") if weights[index] > 0]
         groups.setdefault(int(label), []).append(
-            Prototype(
+            GalleryPrototype(
                 code=code,
                 home=int(label),
                 classes=tuple((index, float(weights[index])) for index in order),

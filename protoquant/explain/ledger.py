@@ -15,7 +15,7 @@ _LEAST = 0.01
 
 
 @dataclass(frozen=True)
-class Part:
+class LedgerEntry:
     """What one prototype adds to one class score of one image.
 
     Attributes:
@@ -48,7 +48,7 @@ class Ledger:
     """
 
     label: int
-    parts: tuple[Part, ...]
+    parts: tuple[LedgerEntry, ...]
     others: int
     rest: float
     logit: float
@@ -78,7 +78,7 @@ def ledger(rows: pd.DataFrame, label: int, logit: float, shown: int) -> Ledger:
         )
     shown = max(1, min(shown, int((own["contribution"] >= _LEAST * total).sum())))
     parts = tuple(
-        Part(
+        LedgerEntry(
             int(row["code"]),
             float(row["score"]),
             float(row["weight"]),
@@ -92,14 +92,14 @@ def ledger(rows: pd.DataFrame, label: int, logit: float, shown: int) -> Ledger:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReportSelection:
     """Which test images the report explains: positions in predictions.parquet, most confident first."""
 
     right: tuple[int, ...]
     wrong: tuple[int, ...]
 
 
-def choose(predictions: pd.DataFrame, right: int, wrong: int) -> Shown:
+def choose(predictions: pd.DataFrame, right: int, wrong: int) -> ReportSelection:
     """Choose images by a rule, not by looks: evenly spaced from the most to the least confident.
 
     Args:
@@ -112,7 +112,7 @@ def choose(predictions: pd.DataFrame, right: int, wrong: int) -> Shown:
     """
     correct = (predictions["label"] == predictions["predicted"]).to_numpy()
     order = np.argsort(-predictions["probability"].to_numpy(), kind="stable")
-    return Shown(_spaced(order[correct[order]], right), _spaced(order[~correct[order]], wrong))
+    return ReportSelection(_spaced(order[correct[order]], right), _spaced(order[~correct[order]], wrong))
 
 
 def _spaced(positions: np.ndarray, count: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Row:
+class DotRow:
     """The values of one name: where its band begins, where its middle is, and a dot for each series below the last."""
 
     name: str
@@ -43,7 +43,7 @@ class Dots:
     """
 
     x: Axis
-    rows: tuple[Row, ...]
+    rows: tuple[DotRow, ...]
     series: tuple[str, ...]
     height: float
 
@@ -62,7 +62,7 @@ def dots(values: Mapping[str, Sequence[float]], series: Sequence[str], width: fl
     least = min(min(row) for row in values.values())
     x = axis(min(least, 0.99), 1.0, 0.0, width, 5, percent=True)
     rows = tuple(
-        Row(
+        DotRow(
             name,
             ROW * place,
             ROW * (place + 0.5),
@@ -82,7 +82,7 @@ def dots(values: Mapping[str, Sequence[float]], series: Sequence[str], width: fl
 
 
 @dataclass(frozen=True)
-class Bar:
+class HistogramBar:
     """A bar of a histogram, in drawing units, with what a reader is told of it."""
 
     x: float
@@ -104,7 +104,7 @@ class Histogram:
 
     x: Axis
     y: Axis
-    bars: tuple[Bar, ...]
+    bars: tuple[HistogramBar, ...]
 
 
 def histogram(values: Sequence[float], what: str, width: float, height: float, bins: int = 20) -> Histogram:
@@ -128,7 +128,7 @@ def histogram(values: Sequence[float], what: str, width: float, height: float, b
     x = Axis(float(low), 1.0, 0.0, width, ticks)
     y = axis(0.0, float(counts.max()), height, 0.0, 4, percent=False)
     bars = tuple(
-        Bar(
+        HistogramBar(
             x.at(start) + 0.75,
             y.at(count),
             round(x.at(end) - x.at(start) - 1.5, 2),

@@ -13,7 +13,7 @@ from protoquant.core.errors import ArtifactError
 KIND, CARD, ONNX, PROGRAM = "export", "card.json", "model.onnx", "model.pt2"
 
 
-class Card(BaseModel):
+class ExportCard(BaseModel):
     """What ``card.json`` says.
 
     Attributes:
@@ -45,7 +45,7 @@ class Card(BaseModel):
     parity: dict[str, dict[str, Any]]
 
 
-def open_card(path: Path) -> Card:
+def open_card(path: Path) -> ExportCard:
     """Read an export folder's card, after holding every file against its digest.
 
     Args:
@@ -62,7 +62,7 @@ def open_card(path: Path) -> Card:
         )
     read_json(path / CARD)  # says that the file is not JSON
     try:
-        return Card.model_validate_json((path / CARD).read_bytes())
+        return ExportCard.model_validate_json((path / CARD).read_bytes())
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(map(str, detail["loc"])) or "the file"

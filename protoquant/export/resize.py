@@ -62,7 +62,7 @@ _FILTERS: Mapping[str, tuple[float, Callable[[Tensor], Tensor]]] = {
 
 
 @dataclass(frozen=True)
-class Axis:
+class CropAxis:
     """One axis of the crop.
 
     Attributes:
@@ -150,7 +150,7 @@ def _resized(height: Tensor, width: Tensor, preprocessing: Preprocessing) -> tup
     return torch.round(height / ratio).clamp_min(1.0), torch.round(width / ratio).clamp_min(1.0)
 
 
-def _axis(size: Tensor, pixels: int, new: Tensor, crop: int, name: str) -> Axis:
+def _axis(size: Tensor, pixels: int, new: Tensor, crop: int, name: str) -> CropAxis:
     """Weights of one axis: ``pixels`` is ``size`` as a shape, ``new`` the size after the resize."""
     padding, start = -torch.floor((crop - new) / 2.0), torch.round((new - crop) / 2.0)
     places = torch.arange(crop, dtype=torch.float64) + torch.where(new < crop, padding, start)
@@ -158,7 +158,7 @@ def _axis(size: Tensor, pixels: int, new: Tensor, crop: int, name: str) -> Axis:
     sources = torch.arange(pixels, dtype=torch.float64)
     scale = size / new
     weights = _nearest(places, sources, scale) if name == "nearest" else _filtered(places, sources, scale, size, name)
-    return Axis(torch.where(inside[:, None], weights, 0.0), inside)
+    return CropAxis(torch.where(inside[:, None], weights, 0.0), inside)
 
 
 def _nearest(places: Tensor, sources: Tensor, scale: Tensor) -> Float64[Tensor, "m n"]:

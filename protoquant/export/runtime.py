@@ -12,7 +12,7 @@ from PIL import Image
 from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.data.images import open_image
 from protoquant.data.pixels import to_rgb, upright
-from protoquant.export.card import ONNX, Card, open_card
+from protoquant.export.card import ONNX, ExportCard, open_card
 from protoquant.export.onnx import open_onnx
 from protoquant.export.outputs import Outputs, Run
 
@@ -54,7 +54,7 @@ class OnnxModel:
         run: From uint8 images (n, height, width, 3) to the raw outputs.
     """
 
-    card: Card
+    card: ExportCard
     run: Run
 
     @classmethod

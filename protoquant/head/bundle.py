@@ -46,7 +46,7 @@ TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT = (
 )
 
 
-class Card(BaseModel):
+class BundleCard(BaseModel):
     """What ``model.json`` says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -212,10 +212,10 @@ def _check_files(path: Path, files: Mapping[str, Any]) -> None:
         raise ArtifactError(f"{path} must name {', '.join(sorted(needed))}, it names {', '.join(sorted(named))}")
 
 
-def _read_card(path: Path) -> Card:
+def _read_card(path: Path) -> BundleCard:
     read_json(path)  # says that the file is missing or not JSON
     try:
-        return Card.model_validate_json(path.read_bytes())
+        return BundleCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(map(str, detail["loc"])) or "the file"

@@ -12,7 +12,7 @@ Temperature = Annotated[float, Field(ge=0.001, le=10.0)]
 Penalty = Annotated[float, Field(ge=0.0, le=10.0)]
 
 
-class GradientConfig(Section):
+class GradientHeadConfig(Section):
     """Stage 2 of the paper: weights behind a ReLU, trained by gradient on mini-batches."""
 
     optimizer: Literal["adam", "adamw"] = Field(
@@ -93,7 +93,7 @@ class TrainConfig(Section):
         "convex problem with an L1 penalty, for a path of sparsities; gradient: the paper's training",
     )
     budget: BudgetConfig | None = Field(BudgetConfig(), description="sizes to fit (budget); null with another solver")
-    gradient: GradientConfig | None = Field(None, description="how to train by gradient (gradient); null otherwise")
+    gradient: GradientHeadConfig | None = Field(None, description="how to train by gradient (gradient); null otherwise")
     points: int = Field(20, ge=1, le=200, description="sparsities tried for each temperature (proximal)")
     ratio: float = Field(
         0.003,

@@ -15,7 +15,7 @@ from protoquant.codebook.schedule import warmup_cosine
 from protoquant.codebook.targets import mixup, smooth
 from protoquant.core.errors import DataError
 from protoquant.distributed.ranks import gather_over_ranks, rank, sum_over_ranks, world
-from protoquant.head.config import GradientConfig
+from protoquant.head.config import GradientHeadConfig
 from protoquant.head.objective import cross_entropy
 from protoquant.head.problem import Problem
 
@@ -27,7 +27,7 @@ FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
-class Epoch:
+class HeadEpoch:
     """The head after a pass over the train images.
 
     Attributes:
@@ -44,8 +44,8 @@ class Epoch:
 
 
 def train_epochs(
-    problem: Problem, penalty: float, config: GradientConfig, generator: torch.Generator
-) -> Iterator[Epoch]:
+    problem: Problem, penalty: float, config: GradientHeadConfig, generator: torch.Generator
+) -> Iterator[HeadEpoch]:
     """Minimise mean CE(objective(a relu(W)^T), y) + penalty / c * sum(relu(W)) for one penalty.
 
     In a distributed run every process makes the same steps, on batches that all have put together.
@@ -87,7 +87,7 @@ def train_epochs(
             optimizer.step()
             objective += value * len(images) / problem.images
             step += 1
-        yield Epoch(number, step, objective, raw.relu())
+        yield HeadEpoch(number, step, objective, raw.relu())
 
 
 def loss_and_gradient(
@@ -95,7 +95,7 @@ def loss_and_gradient(
     scores: Float[Tensor, "n k"],
     targets: Float[Tensor, "n c"],
     penalty: float,
-    config: GradientConfig,
+    config: GradientHeadConfig,
 ) -> tuple[float, Float[Tensor, "c k"]]:
     """The training objective of a batch and its derivative by the weights before the ReLU.
 
@@ -118,7 +118,7 @@ def loss_and_gradient(
 
 
 def _batch(
-    problem: Problem, images: Tensor, config: GradientConfig, generator: torch.Generator
+    problem: Problem, images: Tensor, config: GradientHeadConfig, generator: torch.Generator
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n c"]]:
     """Scores and soft labels of some images, by their positions among all, mixed as the config says."""
     first = sum(gather_over_ranks(problem.n)[: rank()])
@@ -142,7 +142,7 @@ def _whole(rows: Float[Tensor, "b m"], mine: Bool[Tensor, " n"]) -> Float[Tensor
     return sum_over_ranks(whole)
 
 
-def _optimizer(raw: Tensor, config: GradientConfig) -> torch.optim.Optimizer:
+def _optimizer(raw: Tensor, config: GradientHeadConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adam":
         return torch.optim.Adam([raw], lr=config.lr)
     return torch.optim.AdamW([raw], lr=config.lr, weight_decay=config.weight_decay)

@@ -18,10 +18,10 @@ from protoquant.core.errors import DataError
 from protoquant.head.choosing import Judge, Offers, choose_patches
 from protoquant.head.config import Grounding
 from protoquant.head.head import head_logits
-from protoquant.head.nearest import Nearest
+from protoquant.head.nearest import NearestImages
 from protoquant.head.path import Fitted
 from protoquant.head.presence import ScoredSplit
-from protoquant.head.select import Candidate
+from protoquant.head.select import HeadCandidate
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ def ground_codes(
 
 def _look(
     source: TokenSource, codebook: Codebook, classes: Int64[Tensor, " k"] | None, patches: int, batch: int
-) -> tuple[NearestPatches, Nearest]:
+) -> tuple[NearestPatches, NearestImages]:
     """Find the patches nearest to each code, and the nearest images, in one pass over the train tokens."""
     first = NearestPatches(codebook.codes)
-    nearest = Nearest.empty(codebook.k, patches, codebook.codes.device)
+    nearest = NearestImages.empty(codebook.k, patches, codebook.codes.device)
     for images in image_batches(source, batch * source.t):
         units = codebook.norm.units(source.tokens(images).reshape(-1, source.d).to(codebook.codes.device))
         similarities = (units @ codebook.codes.T).clamp_(-1.0, 1.0)
@@ -182,7 +182,7 @@ def price_of(
     return Price(class_size, accuracy_at(before, class_size), accuracy_at([one.candidate for one in after], class_size))
 
 
-def accuracy_at(candidates: Sequence[Candidate], class_size: float) -> float:
+def accuracy_at(candidates: Sequence[HeadCandidate], class_size: float) -> float:
     """Validation accuracy of a path at a size, read off between its heads, for the temperature where it is highest.
 
     Args:

@@ -100,7 +100,7 @@ class TrainInputs:
 
 
 @dataclass(frozen=True)
-class Scores:
+class PresenceScores:
     """Presence scores of both splits for one codebook."""
 
     train: ScoredSplit
@@ -129,14 +129,14 @@ class Scoring:
         """Those that scores are given for, in their order."""
         return self._config.temperatures
 
-    def scores(self, codebook: Codebook) -> Scores:
+    def scores(self, codebook: Codebook) -> PresenceScores:
         """Score both splits.
 
         Raises:
             ShapeError: d differs from the codebook's, or a split is empty. DataError: A token holds NaN or infinity.
         """
         self._times += 1
-        return Scores(self._split("train", codebook), self._split("validation", codebook))
+        return PresenceScores(self._split("train", codebook), self._split("validation", codebook))
 
     def _split(self, name: str, codebook: Codebook) -> ScoredSplit:
         room = None if self._folder is None else self._folder / f"{self._times}-{name}"

@@ -13,7 +13,7 @@ _NONE = -2.0
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestImages:
     """For each code the m images with the most similar patch, nearest first; each image once.
 
     Attributes:

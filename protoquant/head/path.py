@@ -11,13 +11,13 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent, track
 from protoquant.core.seeding import torch_generator
 from protoquant.head.budget import budget_path
-from protoquant.head.config import BudgetConfig, GradientConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, GradientHeadConfig, TrainConfig
 from protoquant.head.gradient import train_epochs
 from protoquant.head.presence import ScoredSplit
 from protoquant.head.problem import Limits, Problem, Solution
 from protoquant.head.proximal import describe, refit
 from protoquant.head.regularisation import largest_penalty, penalty_path, solve_path
-from protoquant.head.select import Candidate
+from protoquant.head.select import HeadCandidate
 
 NOISE = 1e-6
 """A largest penalty below this is rounding: scores lie in [0, 1]."""
@@ -32,7 +32,7 @@ class Fitted:
         weights: The head (c, k), sparse in memory.
     """
 
-    candidate: Candidate
+    candidate: HeadCandidate
     weights: Float[Tensor, "c k"]
 
 
@@ -115,7 +115,7 @@ def _budgets(config: TrainConfig, budget: BudgetConfig, problem: Problem, temper
 
 
 def _by_gradient(
-    config: GradientConfig,
+    config: GradientHeadConfig,
     problem: Problem,
     held: Problem,
     *,
@@ -134,11 +134,11 @@ def _by_gradient(
         yield _Fit(solution, solution, best.number)
 
 
-def _describe(temperature: float, problem: Problem, held: Problem, fit: _Fit) -> Candidate:
+def _describe(temperature: float, problem: Problem, held: Problem, fit: _Fit) -> HeadCandidate:
     first, last = fit.first, fit.last
     used = last.weights > 0
     penalty, relaxed = first.penalty + fit.ridges[0], last.penalty + fit.ridges[1]
-    return Candidate(
+    return HeadCandidate(
         temperature=temperature,
         penalty=penalty,
         objective=first.objective,
@@ -157,7 +157,7 @@ def _describe(temperature: float, problem: Problem, held: Problem, fit: _Fit) ->
     )
 
 
-def _tell(candidate: Candidate, number: int, on_event: OnEvent) -> None:
+def _tell(candidate: HeadCandidate, number: int, on_event: OnEvent) -> None:
     values = {
         "temperature": candidate.temperature,
         "class_size": candidate.class_size,
@@ -168,7 +168,7 @@ def _tell(candidate: Candidate, number: int, on_event: OnEvent) -> None:
     on_event(EpochEvent("head", number, values))
 
 
-def _warn(config: TrainConfig, candidate: Candidate, said: set[str], on_event: OnEvent) -> set[str]:
+def _warn(config: TrainConfig, candidate: HeadCandidate, said: set[str], on_event: OnEvent) -> set[str]:
     """Tell of a convex fit that was not finished, each once; give what has been said so far."""
     if config.solver == "gradient":
         return said

@@ -15,7 +15,7 @@ from protoquant.core.events import OnEvent, ProgressEvent
 from protoquant.core.room import reserve
 from protoquant.distributed.ranks import own_images, totals_over_ranks
 from protoquant.features.store import FeatureStore
-from protoquant.head.nearest import Nearest
+from protoquant.head.nearest import NearestImages
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ScoredSplit:
 
     scores: tuple[Float[Tensor, "n k"], ...]
     probe_logits: Float[Tensor, "n c"]
-    nearest: Nearest
+    nearest: NearestImages
     labels: Int64[Tensor, " n"]
     first: int = 0
 
@@ -188,7 +188,7 @@ def score_split(
     n = mine.stop - mine.start
     scores = tuple(_room((n, codebook.k), folder, number, device) for number in range(len(temperatures)))
     logits: list[Tensor] = []
-    best = Nearest.empty(codebook.k, nearest, device)
+    best = NearestImages.empty(codebook.k, nearest, device)
     on_event(ProgressEvent(label, 0, n))
     done = 0
     for part in _batches(store, mine, batch):

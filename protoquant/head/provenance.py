@@ -13,7 +13,7 @@ from protoquant.core.events import OnEvent, ProgressEvent
 from protoquant.data.table import ImageTable
 from protoquant.features.preprocessing import Preprocessing
 from protoquant.features.store import FeatureStore
-from protoquant.head.nearest import Nearest
+from protoquant.head.nearest import NearestImages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ COLUMNS = {
 }
 
 
-def provenance_table(prototypes: list[int], nearest: Nearest, store: FeatureStore) -> pd.DataFrame:
+def provenance_table(prototypes: list[int], nearest: NearestImages, store: FeatureStore) -> pd.DataFrame:
     """List the nearest training patches of every prototype.
 
     Args:

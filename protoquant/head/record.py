@@ -14,11 +14,11 @@ from protoquant.features.store import FeatureStore
 from protoquant.head.bundle import Bundle
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding import Price
-from protoquant.head.inputs import Scores, TrainInputs
+from protoquant.head.inputs import PresenceScores, TrainInputs
 from protoquant.head.path import Fitted
 from protoquant.head.provenance import provenance_table
 from protoquant.head.reference import measure_reference
-from protoquant.head.select import Candidate
+from protoquant.head.select import HeadCandidate
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class JointRow:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingOutcome:
     """Codes and heads, and which head was taken.
 
     Attributes:
@@ -65,7 +65,7 @@ class Trained:
     """
 
     codebook: Codebook
-    scores: Scores
+    scores: PresenceScores
     fitted: tuple[Fitted, ...]
     place: int
     moved: Fitted | None = None
@@ -74,7 +74,7 @@ class Trained:
     price: Price | None = None
 
     @property
-    def candidates(self) -> tuple[Candidate, ...]:
+    def candidates(self) -> tuple[HeadCandidate, ...]:
         """All heads of the path."""
         return tuple(one.candidate for one in self.fitted)
 
@@ -98,7 +98,7 @@ class Trained:
         return frame
 
 
-def bundle_of(config: TrainConfig, given: TrainInputs, trained: Trained) -> Bundle:
+def bundle_of(config: TrainConfig, given: TrainInputs, trained: TrainingOutcome) -> Bundle:
     """Put the taken head together with what it needs to explain itself; not yet written."""
     chosen = trained.taken.candidate
     params: dict[str, Any] = {"train": config.model_dump(mode="json")}
@@ -153,7 +153,7 @@ def referred(
     return replace(bundle, reference=reference)
 
 
-def head_sentence(trained: Trained, probe_top1: float) -> str:
+def head_sentence(trained: TrainingOutcome, probe_top1: float) -> str:
     """The taken head in one line."""
     chosen, n = trained.taken.candidate, trained.scores.validation.images
     return (
@@ -162,7 +162,7 @@ def head_sentence(trained: Trained, probe_top1: float) -> str:
     )
 
 
-def _metrics(config: TrainConfig, trained: Trained) -> dict[str, Any]:
+def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
     """The model's numbers, each accuracy with the linear probe's beside it; fractions."""
     chosen = trained.taken.candidate
     splits = {"train": trained.scores.train, "validation": trained.scores.validation}

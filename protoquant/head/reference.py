@@ -119,7 +119,7 @@ def _of_another(folder: Path) -> ArtifactError:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _SplitStatistics:
     """One split: logits (n, c), images by prototype and bin of presence (p, bins), assignments of all tokens."""
 
     logits: Float[np.ndarray, "n c"]
@@ -214,7 +214,7 @@ def _look_at(
     batch: int,
     label: str,
     on_event: OnEvent,
-) -> _Seen:
+) -> _SplitStatistics:
     usage, device = UsageCounter(codebook.k), codebook.codes.device
     counts = np.zeros((len(prototypes), BINS), dtype=np.int64)
     rows = np.arange(len(prototypes)) * BINS
@@ -232,4 +232,4 @@ def _look_at(
             logits.append(head_logits(scores.double(), head).numpy())
             done += len(tokens)
             on_event(ProgressEvent(label, done, store.n))
-    return _Seen(np.concatenate(logits), counts, usage)
+    return _SplitStatistics(np.concatenate(logits), counts, usage)

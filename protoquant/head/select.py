@@ -7,7 +7,7 @@ from protoquant.core.errors import DataError
 
 
 @dataclass(frozen=True)
-class Candidate:
+class HeadCandidate:
     """One head of the path: one row of ``path.csv``.
 
     Objective, residual, gap and iterations are of the fit that chose the weights; those with ``refit_`` are of the
@@ -48,7 +48,7 @@ class Candidate:
     validation_top1: float
 
 
-def select(candidates: Sequence[Candidate], *, tolerance: float, max_class_size: float | None) -> int:
+def select(candidates: Sequence[HeadCandidate], *, tolerance: float, max_class_size: float | None) -> int:
     """Take the sparsest head within a tolerance of the best validation accuracy.
 
     Sparsest: fewest non-zero weights, then fewest prototypes, then highest validation accuracy, then the first.
@@ -82,5 +82,5 @@ def select(candidates: Sequence[Candidate], *, tolerance: float, max_class_size:
     return min(good, key=lambda place: (*_size(candidates[place]), place))
 
 
-def _size(candidate: Candidate) -> tuple[int, int, float]:
+def _size(candidate: HeadCandidate) -> tuple[int, int, float]:
     return candidate.nonzeros, candidate.prototypes, -candidate.validation_top1

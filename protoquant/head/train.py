@@ -8,7 +8,7 @@ import torch
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import top1
-from protoquant.codebook.stream import Part
+from protoquant.codebook.stream import SubsetSource
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
@@ -19,14 +19,14 @@ from protoquant.head.choosing import Judge, halves
 from protoquant.head.config import JointConfig, TrainConfig
 from protoquant.head.grounding import Price, ground_codes, price_of
 from protoquant.head.head import head_logits
-from protoquant.head.inputs import Scores, Scoring, TrainInputs, scoring
+from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
 from protoquant.head.joint import joint_epochs
 from protoquant.head.path import Fitted, fit_path
 from protoquant.head.presence import presence_scores
 from protoquant.head.provenance import write_crops
 from protoquant.head.prune.apply import prune_bundle, pruning_sentence
-from protoquant.head.record import JointRow, Trained, bundle_of, head_sentence, referred
-from protoquant.head.select import Candidate, select
+from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence, referred
+from protoquant.head.select import HeadCandidate, select
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class TrainResult:
     """
 
     out: Path
-    chosen: Candidate
-    candidates: tuple[Candidate, ...]
+    chosen: HeadCandidate
+    candidates: tuple[HeadCandidate, ...]
     probe_top1: float
 
 
@@ -96,7 +96,7 @@ def train(
 def _write(
     config: TrainConfig,
     given: TrainInputs,
-    trained: Trained,
+    trained: TrainingOutcome,
     bundle: Bundle,
     *,
     out: Path,
@@ -129,7 +129,7 @@ def _write(
 
 def fit(
     config: TrainConfig, given: TrainInputs, room: Scoring, *, device: torch.device, seed: int, on_event: OnEvent
-) -> Trained:
+) -> TrainingOutcome:
     """Everything between the inputs and the bundle: path, joint training, grounding.
 
     Args:
@@ -151,25 +151,25 @@ def fit(
 
 
 def _path(
-    config: TrainConfig, given: TrainInputs, codebook: Codebook, scores: Scores, *, seed: int, on_event: OnEvent
-) -> Trained:
+    config: TrainConfig, given: TrainInputs, codebook: Codebook, scores: PresenceScores, *, seed: int, on_event: OnEvent
+) -> TrainingOutcome:
     """Fit the path for some codes and take one head of it."""
     fitted = fit_path(config, scores.train, scores.validation, given.classes, seed=seed, on_event=on_event)
     candidates = [one.candidate for one in fitted]
     place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
-    return Trained(codebook, scores, tuple(fitted), place)
+    return TrainingOutcome(codebook, scores, tuple(fitted), place)
 
 
 def _joint(
     config: JointConfig,
     given: TrainInputs,
-    trained: Trained,
+    trained: TrainingOutcome,
     room: Scoring,
     *,
     device: torch.device,
     seed: int,
     on_event: OnEvent,
-) -> Trained:
+) -> TrainingOutcome:
     """Train codes and head together from the chosen head and keep the epoch that is best on validation."""
     taken = trained.taken.candidate
     epochs = joint_epochs(
@@ -206,7 +206,7 @@ def _joint(
     return replace(trained, codebook=codebook, scores=scores, moved=moved, joint=tuple(rows), epoch=best[1].number)
 
 
-def _measured(trained: Trained, weights: torch.Tensor, scores: Scores, place: int) -> Fitted:
+def _measured(trained: TrainingOutcome, weights: torch.Tensor, scores: PresenceScores, place: int) -> Fitted:
     """The chosen head after joint training, with its new numbers; the solver's are those of its start."""
     used = weights > 0
     candidate = replace(
@@ -223,13 +223,13 @@ def _measured(trained: Trained, weights: torch.Tensor, scores: Scores, place: in
 def _ground(
     config: TrainConfig,
     given: TrainInputs,
-    trained: Trained,
+    trained: TrainingOutcome,
     room: Scoring,
     *,
     device: torch.device,
     seed: int,
     on_event: OnEvent,
-) -> Trained:
+) -> TrainingOutcome:
     """Tie the codes to train patches, then score and fit again; the result knows what that cost.
 
     Validation images that chose patches are set aside: half of them choose, the other half measures.
@@ -237,7 +237,9 @@ def _ground(
     every = torch.arange(given.validation.n)
     judging, measuring = halves(given.validation.labels) if config.grounding == "chosen" else (every, every)
     taken = trained.taken
-    judge = Judge(Part(given.validation, judging), taken.weights.to_dense(), taken.candidate.temperature, config.batch)
+    judge = Judge(
+        SubsetSource(given.validation, judging), taken.weights.to_dense(), taken.candidate.temperature, config.batch
+    )
     grounded = ground_codes(
         config.grounding,
         config.grounding_patches,
@@ -248,7 +250,7 @@ def _ground(
     codebook = grounded.codebook.to(torch.device("cpu"))
     found = room.scores(codebook)
     led = found.train.nearest.led_by(*(part.to(device) for part in grounded.patches))
-    scores = Scores(replace(found.train, nearest=led), found.validation.on(measuring.to(device)))
+    scores = PresenceScores(replace(found.train, nearest=led), found.validation.on(measuring.to(device)))
     again = _path(config, given, codebook, scores, seed=seed, on_event=on_event)
     before = trained.scores.validation.on(measuring.to(device))
     fitted = (taken,) if trained.moved is not None else trained.fitted

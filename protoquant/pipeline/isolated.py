@@ -31,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSpec:
     """What an isolated run is to be.
 
     Attributes:
@@ -69,7 +69,7 @@ class IsolatedRun:
         continued: Whether an earlier run of the same name left the worktree.
     """
 
-    plan: Plan
+    plan: RunSpec
     folder: Path
     clone: Path
     root: Path
@@ -119,7 +119,7 @@ class IsolatedRun:
 
 
 @contextmanager
-def isolated(clone: Path, plan: Plan) -> Iterator[IsolatedRun]:
+def isolated(clone: Path, plan: RunSpec) -> Iterator[IsolatedRun]:
     """Open an isolated run, or open the one of the same name again where it was left.
 
     Args:

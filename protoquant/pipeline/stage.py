@@ -62,7 +62,7 @@ def run_command(
     """
     if unfit := next((word for word in words if "\0" in word), None):
         return Outcome(Status.FAILED, f"{unfit!r} holds a NUL character, which no command takes; leave it out")
-    listener = _Listener(on_line)
+    listener = _OutputParser(on_line)
     code = run(words, cwd=root, environment=environment, on_line=listener, hold=hold)
     return listener.outcome(code)
 
@@ -94,7 +94,7 @@ def run_stage(
     return outcome
 
 
-class _Listener:
+class _OutputParser:
     """Passes lines on and keeps what tells the outcome."""
 
     def __init__(self, on_line: OnLine) -> None:

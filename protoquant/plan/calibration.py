@@ -33,7 +33,7 @@ from protoquant.head.joint import joint_epochs
 from protoquant.head.presence import competition
 from protoquant.head.problem import Limits, Problem
 from protoquant.head.proximal import solve
-from protoquant.plan.sizes import Counts, Shape, Sizes
+from protoquant.plan.sizes import DatasetCounts, Shape, Sizes
 
 _PARTS = 7
 _STEPS = 5
@@ -82,7 +82,7 @@ def calibrate(
     sections: Sections,
     backbone: Backbone,
     photos: Sequence[Source],
-    counts: Counts,
+    counts: DatasetCounts,
     sizes: Sizes,
     *,
     seconds: float,
@@ -142,7 +142,7 @@ def _seconds(work: Callable[[], object], budget: float) -> float:
 
 
 def _seeding(
-    config: QuantizeConfig, counts: Counts, shape: Shape, k: int, *, device: torch.device, budget: float
+    config: QuantizeConfig, counts: DatasetCounts, shape: Shape, k: int, *, device: torch.device, budget: float
 ) -> float:
     """Seed one class as the settings say, on tokens that lie about some centres, as real ones do."""
     aware = config.seeding == "class_aware"
@@ -158,7 +158,7 @@ def _seeding(
     return _seconds(lambda: seed_class(config, vectors, codes, torch.Generator().manual_seed(0)), budget)
 
 
-def _solving(counts: Counts, k: int, draw: torch.Generator, device: torch.device, budget: float) -> float:
+def _solving(counts: DatasetCounts, k: int, draw: torch.Generator, device: torch.device, budget: float) -> float:
     """Make some steps on a few images; the price of a step grows with their number."""
     n = min(counts.train, max(64, 20_000_000 // max(k, counts.classes)))
     scores = torch.rand(n, k, generator=draw).to(device)
@@ -184,7 +184,7 @@ def _joint(
     return _seconds(work, budget) / n
 
 
-def _pooled(counts: Counts, d: int, draw: torch.Generator, device: torch.device, budget: float) -> float:
+def _pooled(counts: DatasetCounts, d: int, draw: torch.Generator, device: torch.device, budget: float) -> float:
     """Make some steps of the linear probe on a few images."""
     n = max(counts.classes, min(counts.train, 4_096))
     rows = torch.randn(n, d, generator=draw).to(device)

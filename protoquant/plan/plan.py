@@ -17,7 +17,7 @@ from protoquant.data.table import ImageTable
 from protoquant.features.backbone import Backbone
 from protoquant.features.decode import Source, sources_of
 from protoquant.plan.calibration import Rates, Sections, calibrate
-from protoquant.plan.sizes import Counts, Shape, Sizes, sizes_of
+from protoquant.plan.sizes import DatasetCounts, Shape, Sizes, sizes_of
 from protoquant.plan.times import StageTime, times_of
 from protoquant.settings import Settings
 
@@ -53,7 +53,7 @@ class Plan:
         times: Of each stage; empty without a calibration.
     """
 
-    counts: Counts
+    counts: DatasetCounts
     shape: Shape
     sizes: Sizes
     machine: Machine
@@ -75,7 +75,13 @@ class Plan:
 
 
 def plan(
-    workspace: Workspace, settings: Settings, runtime: Runtime, *, root: Path, counts: Counts | None, seconds: float
+    workspace: Workspace,
+    settings: Settings,
+    runtime: Runtime,
+    *,
+    root: Path,
+    counts: DatasetCounts | None,
+    seconds: float,
 ) -> Plan:
     """Work out what the stages of params.yaml will need; writes nothing.
 
@@ -130,7 +136,7 @@ def missing(sizes: Sizes, machine: Machine, *, held: int = 0) -> tuple[str, ...]
     return tuple(found)
 
 
-def _prepared(workspace: Workspace, root: Path) -> tuple[Counts, list[Source]]:
+def _prepared(workspace: Workspace, root: Path) -> tuple[DatasetCounts, list[Source]]:
     """Counts of the images that prepare listed, and some of them to measure on."""
     try:
         table = ImageTable.open(workspace.images, root)
@@ -145,7 +151,7 @@ def _prepared(workspace: Workspace, root: Path) -> tuple[Counts, list[Source]]:
         raise DataError("prepare found no train image; correct section prepare")
     photos = sources_of(frames["train"])
     photos = photos[:: max(1, len(photos) // _SAMPLE)][:_SAMPLE]
-    return Counts(**sizes, classes=len(table.classes)), photos
+    return DatasetCounts(**sizes, classes=len(table.classes)), photos
 
 
 def _held(workspace: Workspace) -> int:

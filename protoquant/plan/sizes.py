@@ -17,7 +17,7 @@ PROCESS = 600 << 20
 
 
 @dataclass(frozen=True)
-class Counts:
+class DatasetCounts:
     """How many images there are.
 
     Attributes:
@@ -86,7 +86,7 @@ class Sizes:
 
 
 def sizes_of(
-    extract: ExtractConfig, quantize: QuantizeConfig, train: TrainConfig, counts: Counts, shape: Shape
+    extract: ExtractConfig, quantize: QuantizeConfig, train: TrainConfig, counts: DatasetCounts, shape: Shape
 ) -> Sizes:
     """Work out all sizes.
 

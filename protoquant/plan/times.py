@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.head.config import TrainConfig
 from protoquant.plan.calibration import Rates, Sections
-from protoquant.plan.sizes import Counts, Shape
+from protoquant.plan.sizes import DatasetCounts, Shape
 
 START = 5.0
 """Seconds in which a process has loaded torch and opened what it needs, about."""
@@ -42,7 +42,7 @@ class StageTime:
         return asdict(self)
 
 
-def times_of(sections: Sections, counts: Counts, shape: Shape, rates: Rates) -> tuple[StageTime, ...]:
+def times_of(sections: Sections, counts: DatasetCounts, shape: Shape, rates: Rates) -> tuple[StageTime, ...]:
     """Estimate extract, quantize and train."""
     images = counts.images + counts.train * sections.extract.views
     extract = {"images": (images * rates.extract,) * 2}
@@ -57,7 +57,7 @@ Parts = dict[str, tuple[float, float]]
 """Usual and most seconds of the parts of a stage."""
 
 
-def _quantize(config: QuantizeConfig, views: int, counts: Counts, shape: Shape, rates: Rates) -> Parts:
+def _quantize(config: QuantizeConfig, views: int, counts: DatasetCounts, shape: Shape, rates: Rates) -> Parts:
     step = rates.pooled * counts.train * len(config.probe_penalties)
     classes = counts.classes if config.seeding == "class_aware" else 1
     of_pass = rates.match * shape.t
@@ -69,7 +69,7 @@ def _quantize(config: QuantizeConfig, views: int, counts: Counts, shape: Shape, 
     }
 
 
-def _train(config: TrainConfig, counts: Counts, rates: Rates) -> Parts:
+def _train(config: TrainConfig, counts: DatasetCounts, rates: Rates) -> Parts:
     temperatures = len(config.temperatures)
     times = 1 + (config.joint is not None) + (config.grounding != "centroid")
     fits = times if config.grounding != "centroid" else 1

@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Counts:
+class AnswerCounts:
     """What rows say in all.
 
     Attributes:
@@ -87,7 +87,7 @@ def whole(file: Path, rows: int) -> bool:
     return bool(held.num_rows == rows and held.schema.equals(SCHEMA))
 
 
-def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> Counts:
+def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> AnswerCounts:
     """Write the rows of files one after the other into one, holding one of them at a time.
 
     Args:
@@ -114,7 +114,7 @@ def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> Counts:
         aside.replace(out)
     finally:
         aside.unlink(missing_ok=True)
-    return Counts(images, dict(sorted(kinds.items())), abstentions)
+    return AnswerCounts(images, dict(sorted(kinds.items())), abstentions)
 
 
 def _sync(file: Path) -> None:

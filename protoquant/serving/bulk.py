@@ -22,7 +22,7 @@ from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.core.room import check_room
 from protoquant.incoming import Bad, Opened, opened_ahead, stacked
 from protoquant.model import BATCH, Model
-from protoquant.serving.answer_table import Counts, answer_row, error_row, join, whole, write_rows
+from protoquant.serving.answer_table import AnswerCounts, answer_row, error_row, join, whole, write_rows
 from protoquant.serving.resuming import alone, digest_images, open_plan
 
 PART = 1024
@@ -42,7 +42,7 @@ class BulkResult:
     """
 
     out: Path
-    counts: Counts
+    counts: AnswerCounts
     kept: int
 
 

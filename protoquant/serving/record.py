@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Account:
+class RequestRecord:
     """What is known of a request.
 
     Attributes:
@@ -47,13 +47,13 @@ class Account:
     stranger: bool = False
 
 
-def account(scope: Scope) -> Account:
-    """The account of a request."""
-    found: Account = scope[_KEY]
+def account(scope: Scope) -> RequestRecord:
+    """The record of a request."""
+    found: RequestRecord = scope[_KEY]
     return found
 
 
-class Record:
+class RequestMiddleware:
     """ASGI middleware: a :class:`RefusedError` from below becomes an answer, anything unexpected a 500 without a trace.
 
     Args:
@@ -72,7 +72,7 @@ class Record:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        known = scope[_KEY] = Account(_request_id(scope))
+        known = scope[_KEY] = RequestRecord(_request_id(scope))
         started = time.perf_counter()
 
         async def sending(message: Message) -> None:
@@ -95,7 +95,7 @@ class Record:
         finally:
             self._close(scope, known, time.perf_counter() - started)
 
-    async def _refuse(self, refusal: RefusedError, known: Account, send: Send) -> None:
+    async def _refuse(self, refusal: RefusedError, known: RequestRecord, send: Send) -> None:
         if known.status:
             raise refusal  # the answer has begun: the server cuts the connection
         body = refusal.body(known.request)
@@ -104,7 +104,7 @@ class Record:
         await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
         await send({"type": "http.response.body", "body": body})
 
-    def _close(self, scope: Scope, known: Account, seconds: float) -> None:
+    def _close(self, scope: Scope, known: RequestRecord, seconds: float) -> None:
         path = scope["path"] if scope["path"] in PATHS else "other"
         self._metrics.record(path, known.status, seconds)
         self._metrics.content(known.images, known.abstained, known.kinds)

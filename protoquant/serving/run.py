@@ -18,13 +18,13 @@ from protoquant.serving.config import ServeConfig
 from protoquant.serving.connection import Connection
 from protoquant.serving.logs import to_stderr
 from protoquant.serving.service import create_app
-from protoquant.serving.versions import Source, Versions
+from protoquant.serving.versions import ModelSource, Versions
 
 _BACKLOG = 4096
 _log = logging.getLogger(__name__)
 
 
-def run(source: Source, config: ServeConfig, *, on_ready: Callable[[str], None]) -> None:
+def run(source: ModelSource, config: ServeConfig, *, on_ready: Callable[[str], None]) -> None:
     """Serve until the process is asked to end; what is at work then is finished.
 
     Args:

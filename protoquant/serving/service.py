@@ -22,7 +22,7 @@ from protoquant.serving.batcher import Batcher, Outcome, decode
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.metrics import Metrics
 from protoquant.serving.payload import asked
-from protoquant.serving.record import Account, Record, account
+from protoquant.serving.record import RequestMiddleware, RequestRecord, account
 from protoquant.serving.refusal import RefusedError
 from protoquant.serving.versions import Served, Versions
 
@@ -181,7 +181,7 @@ def create_app(versions: Versions, config: ServeConfig, *, workers: int = 1) -> 
     app.add_exception_handler(HTTPException, _no_such)
     app.add_middleware(_watched, service=service)
     app.add_middleware(Access, config=config)
-    app.add_middleware(Record, metrics=service.metrics, current=versions.current)
+    app.add_middleware(RequestMiddleware, metrics=service.metrics, current=versions.current)
     return app
 
 
@@ -198,7 +198,7 @@ async def _no_such(_: Request, error: Exception) -> Response:
     raise RefusedError(status, "no_such_path", "there are POST /predict, POST /explain, GET /health and GET /metrics")
 
 
-def _entry(outcome: Outcome, known: Account) -> dict[str, Any]:
+def _entry(outcome: Outcome, known: RequestRecord) -> dict[str, Any]:
     if isinstance(outcome, ImageError):
         known.kinds[outcome.reason.value] += 1
         return {"error": str(outcome), "kind": outcome.reason.value}

@@ -44,7 +44,7 @@ class Served:
         return {"name": self.name, "version": self.version, "bundle": self.bundle}
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Where models come from."""
 
     @property
@@ -131,7 +131,7 @@ class Versions:
         every: Seconds between two looks.
     """
 
-    def __init__(self, source: Source, *, every: float):
+    def __init__(self, source: ModelSource, *, every: float):
         self._source = source
         self._every = every
         self._place = ""
@@ -210,7 +210,7 @@ class Versions:
             self.look()
 
 
-def source_of(text: str, device: torch.device, weights: Path | None = None) -> Source:
+def source_of(text: str, device: torch.device, weights: Path | None = None) -> ModelSource:
     """The source that a command line names.
 
     Args:

@@ -20,14 +20,14 @@ _AWS_DEFAULT = "us-east-1"  # the one region that a bucket's request must not na
 
 
 @dataclass(frozen=True)
-class Step:
+class BucketStep:
     """One property of a bucket, and what became of it."""
 
     name: str
     outcome: Outcome
 
 
-def init_bucket(client: Client, bucket: str, *, abort_days: int, old_days: int) -> list[Step]:
+def init_bucket(client: Client, bucket: str, *, abort_days: int, old_days: int) -> list[BucketStep]:
     """Make a bucket and set what it lacks; doing it twice changes nothing.
 
     Args:
@@ -53,7 +53,7 @@ def init_bucket(client: Client, bucket: str, *, abort_days: int, old_days: int) 
         ),
     }
     with translated(client, bucket, f"s3://{bucket}"):
-        return [Step(name, _outcome(step)) for name, step in steps.items()]
+        return [BucketStep(name, _outcome(step)) for name, step in steps.items()]
 
 
 def _outcome(step: Callable[[], bool]) -> Outcome:

@@ -20,7 +20,7 @@ from protoquant.core.errors import StorageError
 from protoquant.storage.checksum import fits, is_md5
 from protoquant.storage.client import Client
 from protoquant.storage.failures import code_of, status_of
-from protoquant.storage.index import Entry
+from protoquant.storage.index import IndexEntry
 from protoquant.storage.listing import RemoteObject
 from protoquant.storage.location import Location
 
@@ -67,7 +67,7 @@ class Fetcher:
     files: Path
     partial: Path
 
-    def fetch(self, item: RemoteObject, spread: Spread = map) -> Entry | None:
+    def fetch(self, item: RemoteObject, spread: Spread = map) -> IndexEntry | None:
         """Fetch an object; one that changes while it is read is read again, at most twice.
 
         Args:
@@ -100,7 +100,7 @@ class Fetcher:
                 return None
         raise UnfitObjectError(f"{self.location.uri}: the object {item.name!r} {said}")
 
-    def adopt(self, item: RemoteObject) -> Entry | None:
+    def adopt(self, item: RemoteObject) -> IndexEntry | None:
         """Know a file again that lies there already, by its MD5; None where that cannot be told."""
         path = self.files / item.name
         if not is_md5(item.etag) or not path.is_file() or path.stat().st_size != item.size:
@@ -187,7 +187,7 @@ class Fetcher:
 
         return opaque or fits(file, item.size, item.etag, part_size)
 
-    def _keep(self, item: RemoteObject, aside: Path, digest: str) -> Entry:
+    def _keep(self, item: RemoteObject, aside: Path, digest: str) -> IndexEntry:
         target = self.files / item.name
         written = aside.stat().st_mtime_ns
         try:
@@ -195,7 +195,7 @@ class Fetcher:
         except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
             aside.rename(target)
-        return Entry(item.etag, item.size, digest, written)
+        return IndexEntry(item.etag, item.size, digest, written)
 
     def _now(self, item: RemoteObject) -> RemoteObject:
         try:
@@ -209,11 +209,11 @@ class Fetcher:
         return self.location.key(item.name)
 
 
-def entry_of(path: Path, etag: str) -> Entry:
+def entry_of(path: Path, etag: str) -> IndexEntry:
     """Describe a file that holds an object."""
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-        return Entry(etag, status.st_size, hashlib.file_digest(file, "sha256").hexdigest(), status.st_mtime_ns)
+        return IndexEntry(etag, status.st_size, hashlib.file_digest(file, "sha256").hexdigest(), status.st_mtime_ns)
 
 
 def _raise_if_other(error: ClientError) -> None:

@@ -14,7 +14,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """A file that was fetched whole.
 
     Attributes:
@@ -45,18 +45,18 @@ class Index:
         """Whether the last change was finished."""
         return self._index.is_file() and not self._journal.exists()
 
-    def load(self) -> dict[str, Entry]:
+    def load(self) -> dict[str, IndexEntry]:
         """All known files; what a kill or a full disk left half written is not known."""
-        known: dict[str, Entry] = {}
+        known: dict[str, IndexEntry] = {}
         with suppress(OSError, ValueError, TypeError, KeyError):
             content = json.loads(self._index.read_text(encoding="utf-8"))
             if content["schema"] == SCHEMA:
-                known = {name: Entry(*values) for name, values in content["files"].items()}
+                known = {name: IndexEntry(*values) for name, values in content["files"].items()}
         with suppress(OSError):
             for line in self._journal.read_text(encoding="utf-8").splitlines():
                 with suppress(ValueError, TypeError):
                     name, values = json.loads(line)
-                    known[name] = Entry(*values)
+                    known[name] = IndexEntry(*values)
         return known
 
     def begin(self) -> None:
@@ -64,12 +64,12 @@ class Index:
         with self._journal.open("a", encoding="utf-8") as file:
             file.write("\n")  # ends a line that a kill cut off
 
-    def record(self, name: str, entry: Entry) -> None:
+    def record(self, name: str, entry: IndexEntry) -> None:
         """Keep one finished file."""
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps([name, astuple(entry)]) + "\n")
 
-    def finish(self, entries: Mapping[str, Entry]) -> None:
+    def finish(self, entries: Mapping[str, IndexEntry]) -> None:
         """Write the whole index, aside and then renamed, and end the journal."""
         content: dict[str, Any] = {
             "schema": SCHEMA,

@@ -16,7 +16,7 @@ from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.storage.client import Client, connect
 from protoquant.storage.failures import translated
 from protoquant.storage.fetch import LARGE, Fetcher, entry_of
-from protoquant.storage.index import Entry, Index
+from protoquant.storage.index import Index, IndexEntry
 from protoquant.storage.listing import RemoteObject, list_objects
 from protoquant.storage.location import Location
 
@@ -108,10 +108,10 @@ class Mirror:
         return self.files
 
     def _kept(
-        self, listed: Sequence[RemoteObject], known: dict[str, Entry], fetcher: Fetcher, on_event: OnEvent
-    ) -> dict[str, Entry]:
+        self, listed: Sequence[RemoteObject], known: dict[str, IndexEntry], fetcher: Fetcher, on_event: OnEvent
+    ) -> dict[str, IndexEntry]:
         """The files that need not be fetched; those with a new size or time are read and held against their digest."""
-        kept: dict[str, Entry] = {}
+        kept: dict[str, IndexEntry] = {}
         damaged: list[str] = []
         for item in listed:
             path, entry = self.files / item.name, known.get(item.name)
@@ -136,15 +136,15 @@ class Mirror:
 
     def _fetch(
         self, missing: Sequence[RemoteObject], fetcher: Fetcher, index: Index, on_event: OnEvent
-    ) -> dict[str, Entry]:
+    ) -> dict[str, IndexEntry]:
         """Fetch small objects side by side, then large ones one after the other, their pieces side by side."""
-        fetched: dict[str, Entry] = {}
+        fetched: dict[str, IndexEntry] = {}
         if not missing:
             return fetched
         with _pool(self.client.streams) as pool:
             small = {pool.submit(fetcher.fetch, item): item for item in missing if item.size <= LARGE}
             large = (item for item in missing if item.size > LARGE)
-            results: Iterable[tuple[RemoteObject, Entry | None]] = _results(small)
+            results: Iterable[tuple[RemoteObject, IndexEntry | None]] = _results(small)
             for item, entry in track(
                 _joined(results, ((one, fetcher.fetch(one, pool.map)) for one in large)),
                 f"fetch {self.location.uri}",
@@ -181,7 +181,7 @@ class Mirror:
             lock.release()
 
 
-def _untouched(path: Path, entry: Entry) -> bool:
+def _untouched(path: Path, entry: IndexEntry) -> bool:
     try:
         status = path.stat()
     except OSError:
@@ -199,13 +199,13 @@ def _pool(streams: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _results(small: dict[Future[Entry | None], RemoteObject]) -> Iterator[tuple[RemoteObject, Entry | None]]:
+def _results(small: dict[Future[IndexEntry | None], RemoteObject]) -> Iterator[tuple[RemoteObject, IndexEntry | None]]:
     for future in as_completed(small):
         yield small[future], future.result()
 
 
 def _joined(
-    *parts: Iterable[tuple[RemoteObject, Entry | None]],
-) -> Iterator[tuple[RemoteObject, Entry | None]]:
+    *parts: Iterable[tuple[RemoteObject, IndexEntry | None]],
+) -> Iterator[tuple[RemoteObject, IndexEntry | None]]:
     for part in parts:
         yield from part

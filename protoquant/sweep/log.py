@@ -11,7 +11,7 @@ from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
 from protoquant.settings import Settings
 from protoquant.sweep.plan import SweepPlan
-from protoquant.sweep.records import Record
+from protoquant.sweep.records import TrialRecord
 from protoquant.tracking.address import TrackingUnavailableError
 
 _CURVE = ("class_size", "train_top1", "validation_top1")
@@ -30,13 +30,13 @@ class SweepLog:
         self._plan, self._workspace, self._on_event = plan, workspace, on_event
         self._away = False
 
-    def add(self, record: Record) -> None:
+    def add(self, record: TrialRecord) -> None:
         """Send a trial that has just ended; what MLflow was not there to take, :meth:`finish` sends."""
         if not self._away:
             self._send([record])
 
     def finish(
-        self, records: Sequence[Record], files: Path | None, metrics: Mapping[str, float], *, whole: bool
+        self, records: Sequence[TrialRecord], files: Path | None, metrics: Mapping[str, float], *, whole: bool
     ) -> None:
         """Send what is not there yet, and the answer.
 
@@ -50,7 +50,7 @@ class SweepLog:
 
     def _send(
         self,
-        records: Sequence[Record],
+        records: Sequence[TrialRecord],
         *,
         files: Path | None = None,
         metrics: Mapping[str, float] | None = None,
@@ -76,7 +76,7 @@ class SweepLog:
             self._away = True
 
 
-def _trial(record: Record) -> Any:
+def _trial(record: TrialRecord) -> Any:
     from protoquant.tracking.sweeps import TrialRun
 
     return TrialRun(

@@ -34,7 +34,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """A trial in the table."""
 
     cells: tuple[Cell, ...]
@@ -98,7 +98,7 @@ def render(
     )
 
 
-def _row(row: Mapping[Any, Any], keys: Sequence[str], choice: Choice | None, on_front: set[str]) -> Row:
+def _row(row: Mapping[Any, Any], keys: Sequence[str], choice: Choice | None, on_front: set[str]) -> TrialRow:
     cells = [Cell(str(row["number"]), str(row["number"]))]
     cells += [Cell(_text(row[key]), _text(row[key])) for key in keys]
     for column, (_, form) in _COLUMNS.items():
@@ -110,7 +110,7 @@ def _row(row: Mapping[Any, Any], keys: Sequence[str], choice: Choice | None, on_
         cells.append(Cell(form.format(shown), repr(shown)))
     trial = str(row["trial"])
     chosen = choice is not None and choice.trial == trial
-    return Row(tuple(cells), str(row["state"]), str(row["error"]), chosen, trial in on_front)
+    return TrialRow(tuple(cells), str(row["state"]), str(row["error"]), chosen, trial in on_front)
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 from protoquant.search import SweepConfig
 from protoquant.settings import Settings
-from protoquant.sweep.points import Point, check_space, drawn_points, grid_points
+from protoquant.sweep.points import SearchPoint, check_space, drawn_points, grid_points
 
 KIND = "sweep"
 _FILE = "plan.json"
@@ -35,7 +35,7 @@ class SweepPlan:
     name: str
     params: Mapping[str, Any]
     config: SweepConfig
-    points: tuple[Point, ...]
+    points: tuple[SearchPoint, ...]
     inputs: Mapping[str, str]
 
     @classmethod
@@ -126,7 +126,7 @@ class SweepPlan:
         manifest = open_artifact(out, KIND)
         raw = read_json(out / _FILE)
         config = SweepConfig.parse(raw["config"], "sweep", f"{out.name}/{_FILE}")
-        points = tuple(Point(changes) for changes in raw["points"])
+        points = tuple(SearchPoint(changes) for changes in raw["points"])
         return cls(raw["name"], raw["params"], config, points, manifest.inputs)
 
     def _plain(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _DRAWS = 20  # times the trials asked for; in a small space most draws are there
 
 
 @dataclass(frozen=True)
-class Point:
+class SearchPoint:
     """One choice of all searched keys.
 
     Attributes:
@@ -65,21 +65,21 @@ def check_space(config: SweepConfig, params: Mapping[str, Any]) -> None:
         return
     for key, values in config.space.items():
         tried = (values.low, values.high) if isinstance(values, Range) else values
-        alone = [_reason(Point({key: value}), params) for value in tried]
+        alone = [_reason(SearchPoint({key: value}), params) for value in tried]
         # A value may need another key beside it, which a draw then brings or not; one key's every value may not.
         if all(alone) or (isinstance(values, Range) and any(alone)):
             raise ConfigError(next(filter(None, alone)))
 
 
-def grid_points(config: SweepConfig) -> list[Point]:
+def grid_points(config: SweepConfig) -> list[SearchPoint]:
     """All combinations, the last key fastest; a combination that is written twice counts once."""
     keys = list(config.space)
     lists = [values for values in config.space.values() if not isinstance(values, Range)]
-    points = [Point(dict(zip(keys, plain(values), strict=True))) for values in itertools.product(*lists)]
+    points = [SearchPoint(dict(zip(keys, plain(values), strict=True))) for values in itertools.product(*lists)]
     return list({point.trial: point for point in points}.values())
 
 
-def drawn_points(config: SweepConfig, params: Mapping[str, Any], seed: int) -> list[Point]:
+def drawn_points(config: SweepConfig, params: Mapping[str, Any], seed: int) -> list[SearchPoint]:
     """As many possible points as the sweep has trials, all different, from the seed.
 
     Raises:
@@ -90,7 +90,7 @@ def drawn_points(config: SweepConfig, params: Mapping[str, Any], seed: int) -> l
     study = quiet_study(optuna.samplers.RandomSampler(seed=derive_seed(seed, "sweep") % 2**32), ["maximize"])
     space = distributions(config, params)
     wanted = config.trials or 1
-    found: dict[str, Point] = {}
+    found: dict[str, SearchPoint] = {}
     reason = None
     for _ in range(wanted * _DRAWS):
         point = decoded(study.ask(space).params)
@@ -120,12 +120,12 @@ def distributions(config: SweepConfig, params: Mapping[str, Any]) -> dict[str, o
     return found
 
 
-def decoded(values: Mapping[str, Any]) -> Point:
+def decoded(values: Mapping[str, Any]) -> SearchPoint:
     """The point of what Optuna chose."""
-    return Point({key: json.loads(value) if isinstance(value, str) else value for key, value in values.items()})
+    return SearchPoint({key: json.loads(value) if isinstance(value, str) else value for key, value in values.items()})
 
 
-def encoded(point: Point, config: SweepConfig) -> dict[str, Any]:
+def encoded(point: SearchPoint, config: SweepConfig) -> dict[str, Any]:
     """A point as Optuna knows it."""
     return {
         key: value if isinstance(config.space[key], Range) else json.dumps(value)
@@ -154,10 +154,10 @@ def _whole(key: str, values: Range, params: Mapping[str, Any]) -> bool:
     if not all(float(end).is_integer() for end in (values.low, values.high)):
         return False
     between = (values.low + values.high) / 2
-    return _reason(Point({key: between + 0.25 if float(between).is_integer() else between}), params) is not None
+    return _reason(SearchPoint({key: between + 0.25 if float(between).is_integer() else between}), params) is not None
 
 
-def _reason(point: Point, params: Mapping[str, Any]) -> str | None:
+def _reason(point: SearchPoint, params: Mapping[str, Any]) -> str | None:
     """Why a point is impossible; None where it is not."""
     try:
         point.settings(params)

@@ -14,7 +14,7 @@ import pandas as pd
 from protoquant.core.artifacts import open_artifact, read_json, rounded, write_json, writing
 from protoquant.core.errors import ArtifactError, UsageError, suggest
 from protoquant.core.workspace import Workspace
-from protoquant.sweep.points import Point
+from protoquant.sweep.points import SearchPoint
 
 State = Literal["done", "stopped", "failed"]
 _KIND, _FILE = "trial", "trial.json"
@@ -24,7 +24,7 @@ NUMBERS = ("k", "validation_top1", "n", "class_size", "prototypes", "nonzeros", 
 
 
 @dataclass(frozen=True)
-class Record:
+class TrialRecord:
     """A trial that has ended.
 
     Attributes:
@@ -37,7 +37,7 @@ class Record:
         path: A row for each head; empty where it is not done.
     """
 
-    point: Point
+    point: SearchPoint
     number: int
     state: State
     error: str
@@ -97,7 +97,7 @@ class SweepFolder:
             listed = f"; there are: {', '.join(known)}" if known else ""
             raise UsageError(f"there is no sweep {self.root.name!r}{suggest(self.root.name, known)}{listed}")
 
-    def write(self, record: Record) -> None:
+    def write(self, record: TrialRecord) -> None:
         """Keep the record of a trial; an older one of the same trial is replaced."""
         with writing(self.root / "trials" / record.point.trial, _KIND) as folder:
             write_json(
@@ -116,7 +116,7 @@ class SweepFolder:
                 ),
             )
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[TrialRecord]:
         """All trials that have ended, in the order of their numbers.
 
         Raises:
@@ -126,18 +126,18 @@ class SweepFolder:
         for folder in sorted((self.root / "trials").glob("[!.]*")):
             open_artifact(folder, _KIND)
             raw = read_json(folder / _FILE)
-            point = Point(raw["changes"])
+            point = SearchPoint(raw["changes"])
             if point.trial != folder.name:
                 raise ArtifactError(f"{folder} holds trial {point.trial}; remove the folder, then resume the sweep")
             found.append(
-                Record(
+                TrialRecord(
                     point, raw["number"], raw["state"], raw["error"], raw["seconds"], raw["numbers"], tuple(raw["path"])
                 )
             )
         return sorted(found, key=lambda record: (record.number, record.point.trial))
 
 
-def trials_table(records: list[Record], keys: list[str]) -> pd.DataFrame:
+def trials_table(records: list[TrialRecord], keys: list[str]) -> pd.DataFrame:
     """One row for each trial.
 
     Args:
@@ -159,7 +159,7 @@ def trials_table(records: list[Record], keys: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trial", "number", *keys, "state", "error", "seconds", *NUMBERS])
 
 
-def surface_table(records: list[Record]) -> pd.DataFrame:
+def surface_table(records: list[TrialRecord]) -> pd.DataFrame:
     """One row for each head of every trial that is done; ``final`` marks the trial's own."""
     told = (
         "k",

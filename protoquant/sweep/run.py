@@ -17,13 +17,13 @@ from protoquant.core.workspace import Workspace
 from protoquant.distributed.cluster import Cluster, joined
 from protoquant.settings import Settings
 from protoquant.sweep.plan import SweepPlan
-from protoquant.sweep.records import Record, SweepFolder
+from protoquant.sweep.records import SweepFolder, TrialRecord
 from protoquant.sweep.trial import MEASURE, Job, run_trial
 
 _DEATHS = 2  # times that a trial starts again after its process or its node died
 _ASIDE = ".tune-"
 _STOPPED = "ended early: among the weaker ones of its rung"
-Ended = Callable[[Record], None]
+Ended = Callable[[TrialRecord], None]
 
 
 def run_trials(
@@ -65,7 +65,7 @@ class _Keeper:
         self._on_record, self._on_event = on_record, on_event
         on_event(ProgressEvent("sweep", done, total, "trials"))
 
-    def keep(self, record: Record) -> None:
+    def keep(self, record: TrialRecord) -> None:
         """Write the record and tell of it."""
         self._folder.write(record)
         self._done += 1
@@ -74,7 +74,7 @@ class _Keeper:
         self._on_record(record)
 
 
-def _tune(plan: SweepPlan, job: Job, ended: list[Record], keeper: _Keeper, sweep: Path) -> None:
+def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, sweep: Path) -> None:
     """Hand the trials to Ray Tune; its own files lie aside and go with it."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
@@ -147,16 +147,16 @@ def _trainable(configuration: Mapping[str, Any], job: Job) -> None:
     tune.report({MEASURE: measure, "answer": json.dumps(answer)})
 
 
-def _record(trial: Any, point: Any, number: int, *, died: bool = False) -> Record:
+def _record(trial: Any, point: Any, number: int, *, died: bool = False) -> TrialRecord:
     last = trial.last_result or {}
     answer = json.loads(last.get("answer") or "{}")
     if died:
-        return Record(point, number, "failed", f"its process died {_DEATHS + 1} times", 0.0, {}, ())
+        return TrialRecord(point, number, "failed", f"its process died {_DEATHS + 1} times", 0.0, {}, ())
     if not answer:
-        return Record(point, number, "stopped", _STOPPED, float(last.get("time_total_s", 0.0)), {}, ())
+        return TrialRecord(point, number, "stopped", _STOPPED, float(last.get("time_total_s", 0.0)), {}, ())
     if answer["error"]:
-        return Record(point, number, "failed", answer["error"], answer["seconds"], {}, ())
-    return Record(point, number, "done", "", answer["seconds"], answer["numbers"], tuple(answer["path"]))
+        return TrialRecord(point, number, "failed", answer["error"], answer["seconds"], {}, ())
+    return TrialRecord(point, number, "done", "", answer["seconds"], answer["numbers"], tuple(answer["path"]))
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def _start_sentence(plan: SweepPlan, left: int, cluster: Cluster) -> str:
     return f"sweep {plan.name}: {left} of {plan.trials} trials to run, {at_once} at once on {nodes}"
 
 
-def _trial_sentence(record: Record, total: int) -> str:
+def _trial_sentence(record: TrialRecord, total: int) -> str:
     start = f"trial {record.number} of {total}: {record.point.sentence()}"
     if record.state != "done":
         return f"{start}: {record.state}: {record.error}"

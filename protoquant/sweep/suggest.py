@@ -11,8 +11,8 @@ from ray.tune.search import Searcher
 
 from protoquant.core.seeding import derive_seed
 from protoquant.sweep.plan import SweepPlan
-from protoquant.sweep.points import Point, decoded, distributions, encoded, quiet_study
-from protoquant.sweep.records import Record
+from protoquant.sweep.points import SearchPoint, decoded, distributions, encoded, quiet_study
+from protoquant.sweep.records import TrialRecord
 from protoquant.sweep.trial import MEASURE
 
 _DIRECTIONS: Mapping[str, tuple[Literal["minimize", "maximize"], ...]] = {
@@ -30,7 +30,7 @@ class Suggestions(Searcher):
         ended: Trials that have ended before.
     """
 
-    def __init__(self, plan: SweepPlan, ended: Sequence[Record]) -> None:
+    def __init__(self, plan: SweepPlan, ended: Sequence[TrialRecord]) -> None:
         super().__init__(metric=MEASURE, mode="max")
         self._plan, self._asked = plan, {record.point.trial for record in ended}
         self._number = max((record.number for record in ended), default=0)
@@ -80,17 +80,17 @@ class Suggestions(Searcher):
         """Nothing, as for :meth:`save`."""
 
 
-def point_of(configuration: Mapping[str, Any]) -> tuple[Point, int]:
+def point_of(configuration: Mapping[str, Any]) -> tuple[SearchPoint, int]:
     """The point and the number of a trial from its configuration."""
-    return Point(json.loads(configuration["changes"])), int(configuration["number"])
+    return SearchPoint(json.loads(configuration["changes"])), int(configuration["number"])
 
 
-def _configuration(point: Point, number: int) -> dict[str, Any]:
+def _configuration(point: SearchPoint, number: int) -> dict[str, Any]:
     return {"changes": json.dumps(dict(point.changes)), "number": number}
 
 
 def _study(
-    plan: SweepPlan, ended: Sequence[Record]
+    plan: SweepPlan, ended: Sequence[TrialRecord]
 ) -> tuple[optuna.Study, dict[str, optuna.distributions.BaseDistribution]]:
     """A study that knows the trials that have ended; after a resume it draws from another stream."""
     seed = derive_seed(int(plan.params.get("seed", 0)), "sweep", len(ended)) % 2**32

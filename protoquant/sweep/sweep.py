@@ -23,7 +23,7 @@ from protoquant.sweep.log import SweepLog
 from protoquant.sweep.page import render
 from protoquant.sweep.picture import draw
 from protoquant.sweep.plan import SweepPlan
-from protoquant.sweep.records import Record, SweepFolder, surface_table, trials_table
+from protoquant.sweep.records import SweepFolder, TrialRecord, surface_table, trials_table
 from protoquant.sweep.run import run_trials
 from protoquant.tracking.address import check_tracking
 
@@ -38,7 +38,7 @@ PAGE, TRIALS, SURFACE, CHOICE, PICTURE = (
 
 
 @dataclass(frozen=True)
-class Answer:
+class SweepResult:
     """What a sweep has found so far.
 
     Attributes:
@@ -60,7 +60,7 @@ class Answer:
     left: int
 
 
-def begin(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -> Answer:
+def begin(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -> SweepResult:
     """Run a new sweep as params.yaml describes it.
 
     Args:
@@ -84,7 +84,7 @@ def begin(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) ->
         return _go_on(plan, folder, workspace, device, on_event)
 
 
-def resume(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -> Answer:
+def resume(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -> SweepResult:
     """Go on with a sweep that was interrupted: trials that have ended stay, those that failed run again.
 
     Args:
@@ -103,7 +103,7 @@ def resume(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -
         return _go_on(SweepPlan.open(folder.plan), folder, workspace, device, on_event)
 
 
-def answer(name: str, workspace: Workspace) -> Answer:
+def answer(name: str, workspace: Workspace) -> SweepResult:
     """What a sweep has found so far; its result is written anew from the records.
 
     Raises:
@@ -153,7 +153,7 @@ def differences(name: str, workspace: Workspace) -> list[str]:
     ]
 
 
-def _go_on(plan: SweepPlan, folder: SweepFolder, workspace: Workspace, device: str, on_event: OnEvent) -> Answer:
+def _go_on(plan: SweepPlan, folder: SweepFolder, workspace: Workspace, device: str, on_event: OnEvent) -> SweepResult:
     log = SweepLog(plan, workspace, on_event)
     try:
         run_trials(plan, folder, workspace, device=device, on_record=log.add, on_event=on_event)
@@ -170,7 +170,7 @@ def _go_on(plan: SweepPlan, folder: SweepFolder, workspace: Workspace, device: s
     return found
 
 
-def _conclude(plan: SweepPlan, folder: SweepFolder, records: list[Record]) -> Answer:
+def _conclude(plan: SweepPlan, folder: SweepFolder, records: list[TrialRecord]) -> SweepResult:
     """Write tables, page and picture from the records."""
     keys = tuple(plan.config.space)
     trials, surface = trials_table(records, list(keys)), surface_table(records)
@@ -188,7 +188,7 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, records: list[Record]) -> An
         (out / PAGE).write_text(page, encoding="utf-8")
         if choice is not None:
             draw(trials, surface, choice, out / PICTURE)
-    return Answer(plan.name, folder.result, keys, trials, choice, shares, left)
+    return SweepResult(plan.name, folder.result, keys, trials, choice, shares, left)
 
 
 def _storable(trials: pd.DataFrame) -> pd.DataFrame:
@@ -197,7 +197,7 @@ def _storable(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(**{name: trials[name].map(json.dumps) for name in mixed})
 
 
-def _headline(found: Answer | None) -> dict[str, float]:
+def _headline(found: SweepResult | None) -> dict[str, float]:
     if found is None or found.choice is None:
         return {}
     row = found.trials[found.trials["trial"] == found.choice.trial].iloc[0]

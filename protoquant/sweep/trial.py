@@ -14,14 +14,14 @@ from protoquant.core.events import EpochEvent, Event, OnEvent, ignore
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.sweep.plan import SweepPlan
-from protoquant.sweep.points import Point
+from protoquant.sweep.points import SearchPoint
 
 if TYPE_CHECKING:
     import torch
 
     from protoquant.codebook.probe import FittedProbe
     from protoquant.head.bundle import Bundle
-    from protoquant.head.record import Trained
+    from protoquant.head.record import TrainingOutcome
 
 MEASURE = "validation_top1"
 
@@ -64,7 +64,7 @@ class Job:
         return cls(plan, workspace.root, device, _on(fitted, "cpu"))
 
 
-def run_trial(job: Job, point: Point, tell: Callable[[float], None]) -> dict[str, Any]:
+def run_trial(job: Job, point: SearchPoint, tell: Callable[[float], None]) -> dict[str, Any]:
     """Run a trial.
 
     Args:
@@ -84,7 +84,7 @@ def run_trial(job: Job, point: Point, tell: Callable[[float], None]) -> dict[str
     return {"error": "", "seconds": time.monotonic() - started, **found}
 
 
-def _measure(job: Job, point: Point, on_event: OnEvent) -> dict[str, Any]:
+def _measure(job: Job, point: SearchPoint, on_event: OnEvent) -> dict[str, Any]:
     from protoquant.codebook.quantize import quantize
     from protoquant.head.inputs import TrainInputs, scoring
     from protoquant.head.prune.apply import prune_bundle
@@ -150,7 +150,7 @@ def _numbers(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _path(trained: Trained) -> list[dict[str, Any]]:
+def _path(trained: TrainingOutcome) -> list[dict[str, Any]]:
     """The heads as they were fitted, before joint training, grounding of the codes aside."""
     told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size", "train_top1", "validation_top1")
     rows = [asdict(one.candidate) for one in trained.fitted]

@@ -6,13 +6,22 @@ from pathlib import Path
 
 from protoquant.core.errors import UsageError
 from protoquant.tracking.mlflow_api import MlflowException, mlflow
-from protoquant.tracking.named import ARTIFACTS, BUNDLE, DIGEST_TAG, Fetched, Found, OfRun, check_digest, read_uri
+from protoquant.tracking.named import (
+    ARTIFACTS,
+    BUNDLE,
+    DIGEST_TAG,
+    Fetched,
+    OfRun,
+    RegistryModel,
+    check_digest,
+    read_uri,
+)
 from protoquant.tracking.outage import unanswered
 from protoquant.tracking.registry import find_named, holds_bundle, listed
 from protoquant.tracking.store import Store
 
 
-def find(store: Store, uri: str) -> Found:
+def find(store: Store, uri: str) -> RegistryModel:
     """Find what a URI names.
 
     Args:
@@ -27,7 +36,7 @@ def find(store: Store, uri: str) -> Found:
         return _model_of_run(store, named)
     version = find_named(store, named.name, alias=named.alias, version=named.number)
     name = f"models:/{version.name}/{version.version}"
-    return Found(name, name, version.tags.get(DIGEST_TAG) or None)
+    return RegistryModel(name, name, version.tags.get(DIGEST_TAG) or None)
 
 
 def fetch_from(store: Store, uri: str, *, into: Path) -> Fetched:
@@ -56,7 +65,7 @@ def _download(uri: str, into: Path) -> Path:
     return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
 
 
-def _model_of_run(store: Store, named: OfRun) -> Found:
+def _model_of_run(store: Store, named: OfRun) -> RegistryModel:
     """The last model of that name; its own tag counts, since a run may hold models of others too."""
     try:
         run = store.client.get_run(named.run)
@@ -73,4 +82,4 @@ def _model_of_run(store: Store, named: OfRun) -> Found:
         message = f"the run {named.run} has no model {named.model!r} in {store.place}; models: {known}"
         raise UsageError(message)
     location = str(fitting[-1].artifact_location)
-    return Found(f"runs:/{named.run}/{named.model}", location, fitting[-1].tags.get(DIGEST_TAG) or None)
+    return RegistryModel(f"runs:/{named.run}/{named.model}", location, fitting[-1].tags.get(DIGEST_TAG) or None)

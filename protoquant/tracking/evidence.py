@@ -22,7 +22,7 @@ from protoquant.head.bundle import KIND, Bundle
 from protoquant.head.reference import Reference
 from protoquant.model import BATCH, Model
 from protoquant.tracking.client_fetch import fetch_from
-from protoquant.tracking.gates import OFF, Evidence, Gate
+from protoquant.tracking.gates import OFF, Gate, GateEvidence
 from protoquant.tracking.mlflow_api import MlflowException, ModelVersion
 from protoquant.tracking.named import DIGEST_TAG
 from protoquant.tracking.outage import unanswered
@@ -33,7 +33,7 @@ _VALIDATION = "images/validation"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateVersion:
     """A version with its files at hand.
 
     Attributes:
@@ -48,14 +48,14 @@ class Candidate:
     bundle: Bundle
     weights: Path | None
     images: str | None
-    evidence: Evidence
+    evidence: GateEvidence
 
     def model(self) -> Model:
         """The whole model, on the device of the environment."""
         return Model.load(self.folder, Runtime.from_environment().torch_device(), self.weights)
 
 
-def gather(store: Store, version: ModelVersion, into: Path) -> Candidate:
+def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
     """Fetch a version and see that it is what was registered, to the last byte.
 
     Args:
@@ -78,7 +78,7 @@ def gather(store: Store, version: ModelVersion, into: Path) -> Candidate:
             "register the model again"
         )
     nearest = bundle.provenance[bundle.provenance["rank"] == 0]
-    evidence = Evidence(
+    evidence = GateEvidence(
         version=int(version.version),
         class_size=int((bundle.head > 0).sum()) / len(bundle.classes),
         grounding=float(nearest["cosine"].mean()),
@@ -87,7 +87,7 @@ def gather(store: Store, version: ModelVersion, into: Path) -> Candidate:
         test_accuracy=version.tags.get("test_accuracy"),
     )
     images = open_artifact(fetched.bundle, KIND, verify=False).inputs.get(_VALIDATION)
-    return Candidate(fetched.bundle, bundle, fetched.weights, images, evidence)
+    return CandidateVersion(fetched.bundle, bundle, fetched.weights, images, evidence)
 
 
 def run_metrics(store: Store, version: ModelVersion) -> dict[str, float]:
@@ -101,7 +101,12 @@ def run_metrics(store: Store, version: ModelVersion) -> dict[str, float]:
 
 
 def compare(
-    champion: Candidate, challenger: Candidate, *, workspace: Workspace, root: Callable[[], Path], on_event: OnEvent
+    champion: CandidateVersion,
+    challenger: CandidateVersion,
+    *,
+    workspace: Workspace,
+    root: Callable[[], Path],
+    on_event: OnEvent,
 ) -> Paired | str:
     """Hold two versions against each other on the challenger's validation images.
 
@@ -133,7 +138,7 @@ def compare(
     )
 
 
-def export_gate(challenger: Candidate, *, on: bool) -> Gate:
+def export_gate(challenger: CandidateVersion, *, on: bool) -> Gate:
     """Export the model, and hold the answers of both against each other."""
     if not on:
         return Gate("export", None, OFF)
@@ -155,7 +160,7 @@ def _paired(before: Bundle, after: Bundle) -> Paired | str:
         return str(error)
 
 
-def _asked_again(champion: Candidate, after: Bundle, images: ImageTable, on_event: OnEvent) -> Bundle:
+def _asked_again(champion: CandidateVersion, after: Bundle, images: ImageTable, on_event: OnEvent) -> Bundle:
     """The champion's bundle with its answers to the images of the challenger's validation split."""
     table, model = images.split("validation"), champion.model()
     ids = [str(each) for each in table.frame["image_id"]]

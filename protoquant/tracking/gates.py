@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OFF = "off (params.yaml, gates)"
 Answer = tuple[bool, str]
 """Whether a gate lets a version pass, and why."""
-Rival = TypeVar("Rival", "Evidence", "Paired")
+Rival = TypeVar("Rival", "GateEvidence", "Paired")
 _ROUNDING = 1e-9
 
 
@@ -35,7 +35,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class GateEvidence:
     """What the gates know of a version.
 
     Attributes:
@@ -56,7 +56,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What the gates say of a version.
 
     Attributes:
@@ -106,13 +106,13 @@ class Verdict:
 
 def judge(
     config: GatesConfig,
-    challenger: Evidence,
-    champion: Evidence | str | None,
+    challenger: GateEvidence,
+    champion: GateEvidence | str | None,
     *,
     compared: Paired | str | None,
     lock: Gate,
     export: Gate,
-) -> Verdict:
+) -> GateVerdict:
     """Hold a version against the champion.
 
     A number may be worse by as much as its gate allows, exactly as much included.
@@ -125,7 +125,7 @@ def judge(
         lock: The answer of the gate on dvc.lock.
         export: The answer of the gate on the exported model.
     """
-    alike = compared if isinstance(champion, Evidence) else champion
+    alike = compared if isinstance(champion, GateEvidence) else champion
     gates = (
         lock,
         _ask("accuracy", config.accuracy_drop, alike, _accuracy),
@@ -136,11 +136,11 @@ def judge(
         _ask("stability", config.stability_drop, champion, partial(_stability, challenger)),
         export,
     )
-    known = champion if isinstance(champion, Evidence) else None
+    known = champion if isinstance(champion, GateEvidence) else None
     before = known.test_accuracy if known else None
     came = f"{before or 'unknown'} -> " if known else ""
     beside = f"test accuracy {came}{challenger.test_accuracy or 'unknown'} (decides nothing)"
-    return Verdict(challenger.version, known.version if known else None, gates, beside)
+    return GateVerdict(challenger.version, known.version if known else None, gates, beside)
 
 
 def _ask(name: str, limit: float | None, rival: Rival | str | None, decide: Callable[[float, Rival], Answer]) -> Gate:
@@ -173,23 +173,23 @@ def _moved(found: Difference) -> str:
     )
 
 
-def _prototypes(challenger: Evidence, limit: float, champion: Evidence) -> Answer:
+def _prototypes(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
     before, after = champion.class_size, challenger.class_size
     said = f"prototypes per class {before:.2f} -> {after:.2f}; at most {limit:.2f} may be added"
     return after - before <= limit + _ROUNDING, said
 
 
-def _codebook(challenger: Evidence, limit: float, champion: Evidence) -> Answer:
+def _codebook(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
     before, after = champion.dead_share, challenger.dead_share
     return _share("share of codes that no validation patch is nearest to", before, after, "added", limit)
 
 
-def _grounding(challenger: Evidence, limit: float, champion: Evidence) -> Answer:
+def _grounding(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
     before, after = champion.grounding, challenger.grounding
     return _share("mean cosine of prototypes with their nearest train patch", before, after, "lost", limit)
 
 
-def _stability(challenger: Evidence, limit: float, champion: Evidence) -> Answer:
+def _stability(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
     before, after = champion.stability, challenger.stability
     return _share("share of changed validation images with the same answer", before, after, "lost", limit)
 

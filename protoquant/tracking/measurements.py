@@ -20,7 +20,7 @@ PATH = "train.path"
 
 
 @dataclass(frozen=True)
-class Curve:
+class MetricHistory:
     """One measured quantity along the epochs of a fit or the points of a path.
 
     Attributes:
@@ -101,7 +101,7 @@ def curve_files(workspace: Workspace) -> dict[str, Path]:
     return always | {name: path for name, path in perhaps.items() if path.is_file()}
 
 
-def curves(workspace: Workspace) -> list[Curve]:
+def curves(workspace: Workspace) -> list[MetricHistory]:
     """Read each numeric column as a curve; the step is the column ``epoch``, else the number of the row.
 
     On the path, ``epoch`` is the one that a head was taken from, no step: most heads have the same.
@@ -118,7 +118,7 @@ def curves(workspace: Workspace) -> list[Curve]:
             pairs = zip(steps, table[column], strict=True)
             points = tuple((int(step), float(value)) for step, value in pairs if pd.notna(value))
             if points and not (counted and column == "epoch"):
-                found.append(Curve(f"{name}.{column}", points))
+                found.append(MetricHistory(f"{name}.{column}", points))
     return found
 
 
@@ -134,7 +134,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Headline:
+class HeadlineMetrics:
     """The numbers that a version in the registry is judged by at first sight; fractions.
 
     Attributes:
@@ -177,7 +177,7 @@ class Headline:
         )
 
 
-def headline(workspace: Workspace) -> Headline:
+def headline(workspace: Workspace) -> HeadlineMetrics:
     """Pick the numbers of the registry out of all metrics.
 
     Raises:
@@ -197,7 +197,7 @@ def headline(workspace: Workspace) -> Headline:
     if missing := [name for name in names.values() if name not in found]:
         message = f"the metrics of the stages lack {', '.join(missing)}; run the pipeline again (dvc repro)"
         raise ArtifactError(message)
-    return Headline(
+    return HeadlineMetrics(
         prototypes=int(found[names["prototypes"]]),
         test_n=int(found[names["test_n"]]),
         **{field: found[name] for field, name in names.items() if field not in ("prototypes", "test_n")},

@@ -50,7 +50,7 @@ class OfRun:
 
 
 @dataclass(frozen=True)
-class Found:
+class RegistryModel:
     """A model in the registry.
 
     Attributes:
@@ -93,7 +93,7 @@ class Fetched:
     tag: str | None
 
 
-def check_digest(found: Found, bundle: Path) -> None:
+def check_digest(found: RegistryModel, bundle: Path) -> None:
     """Hold a bundle against its tag; whoever opens it holds every file against the manifest.
 
     Raises:

@@ -17,7 +17,16 @@ from urllib.request import url2pathname
 from protoquant.core.artifacts import MANIFEST
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.address import database_file, tracking_uri
-from protoquant.tracking.named import ARTIFACTS, BUNDLE, DIGEST_TAG, Fetched, Found, OfRun, check_digest, read_uri
+from protoquant.tracking.named import (
+    ARTIFACTS,
+    BUNDLE,
+    DIGEST_TAG,
+    Fetched,
+    OfRun,
+    RegistryModel,
+    check_digest,
+    read_uri,
+)
 
 _SCHEMA = "dc11669786a5"
 """The tables of MLflow 3.17; those of another version may mean something else by the same names."""
@@ -71,7 +80,7 @@ def fetch_from_file(uri: str, *, workspace: Workspace, into: Path) -> Fetched | 
         return None
 
 
-def _find(tables: sqlite3.Connection, uri: str) -> Found | None:
+def _find(tables: sqlite3.Connection, uri: str) -> RegistryModel | None:
     """Find what a URI names, where that is one model; of several models of a run MLflow knows the order."""
     if tables.execute("SELECT version_num FROM alembic_version").fetchall() != [(_SCHEMA,)]:
         return None
@@ -81,10 +90,10 @@ def _find(tables: sqlite3.Connection, uri: str) -> Found | None:
     if len(rows) != 1 or (isinstance(named, OfRun) and rows[0][0] != f"runs:/{named.run}/{named.model}"):
         return None
     name, location, tag = rows[0]
-    return Found(name, location or "", tag or None)
+    return RegistryModel(name, location or "", tag or None)
 
 
-def _copied(found: Found, into: Path) -> Fetched | None:
+def _copied(found: RegistryModel, into: Path) -> Fetched | None:
     """Copy what MLflow's client would download."""
     parts = urlsplit(found.root)
     root = Path(url2pathname(parts.path))

@@ -18,7 +18,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.address import place
 from protoquant.tracking.lineage import Lineage
-from protoquant.tracking.trained import Trained, own_variables
+from protoquant.tracking.trained import TrainedModel, own_variables
 
 KIND = "pending"
 _LOCKS, _SENT, _WEIGHTS = ".locks", ".sent", "weights"
@@ -47,7 +47,7 @@ class Pending:
     damage: str | None = None
 
 
-def keep(trained: Trained) -> Path:
+def keep(trained: TrainedModel) -> Path:
     """Keep all that would have been logged; an older snapshot of the same model is replaced.
 
     Unlike an artifact, a snapshot tells its time and where it was meant to go.
@@ -112,7 +112,7 @@ def is_pending(workspace: Workspace) -> bool:
     return any((workspace.pending / artifact_digest(workspace.bundle)).glob(f"[!.]*/{MANIFEST}"))
 
 
-def opened(snapshot: Pending) -> Trained:
+def opened(snapshot: Pending) -> TrainedModel:
     """Read a snapshot and check every byte of it.
 
     Raises:
@@ -121,7 +121,7 @@ def opened(snapshot: Pending) -> Trained:
     extra = open_artifact(snapshot.path, KIND).extra
     weights = snapshot.path / _WEIGHTS / extra["weights"] if extra["weights"] else None
     origin = Lineage(**extra["lineage"])
-    return Trained(Workspace(snapshot.path), snapshot.name, extra["alias"], extra["params"], origin, weights)
+    return TrainedModel(Workspace(snapshot.path), snapshot.name, extra["alias"], extra["params"], origin, weights)
 
 
 def remove(path: Path) -> None:

@@ -15,8 +15,8 @@ from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.committed import lock_gate
-from protoquant.tracking.evidence import Candidate, compare, export_gate, gather
-from protoquant.tracking.gates import Gate, Verdict, judge
+from protoquant.tracking.evidence import CandidateVersion, compare, export_gate, gather
+from protoquant.tracking.gates import Gate, GateVerdict, judge
 from protoquant.tracking.gates_config import GatesConfig
 from protoquant.tracking.mlflow_api import ModelVersion
 from protoquant.tracking.promotion_lock import Clock, promoting
@@ -56,7 +56,7 @@ class Promotion:
     name: str
     version: int
     before: int | None
-    verdict: Verdict | None
+    verdict: GateVerdict | None
     moved: bool
 
     @property
@@ -140,17 +140,17 @@ class _Court:
     folder: Path
     on_event: OnEvent
 
-    def judge(self, champion: int | None) -> Verdict:
+    def judge(self, champion: int | None) -> GateVerdict:
         """Hold the version against a champion, or against none."""
         challenger, lock, export = self._own
         rival = self._champion(champion)
-        if not isinstance(rival, Candidate):
+        if not isinstance(rival, CandidateVersion):
             return judge(self.gates, challenger.evidence, rival, compared=None, lock=lock, export=export)
         alike = compare(rival, challenger, workspace=self.workspace, root=self.root, on_event=self.on_event)
         return judge(self.gates, challenger.evidence, rival.evidence, compared=alike, lock=lock, export=export)
 
     @cached_property
-    def _own(self) -> tuple[Candidate, Gate, Gate]:
+    def _own(self) -> tuple[CandidateVersion, Gate, Gate]:
         """The version with its files, and the gates that need no champion."""
         challenger = gather(self.store, self.version, self.folder)
         lock = lock_gate(self.version.tags, self.workspace, on=self.gates.lock)
@@ -158,7 +158,7 @@ class _Court:
             self.on_event(MessageEvent("the model is exported and compared with its export, which takes a while"))
         return challenger, lock, export_gate(challenger, on=self.gates.export)
 
-    def _champion(self, number: int | None) -> Candidate | str | None:
+    def _champion(self, number: int | None) -> CandidateVersion | str | None:
         """The champion with its files, or why it cannot be read."""
         if number is None:
             return None
@@ -192,7 +192,7 @@ def _refuse_archived(version: ModelVersion) -> None:
         )
 
 
-def _keep(store: Store, version: ModelVersion, verdict: Verdict) -> None:
+def _keep(store: Store, version: ModelVersion, verdict: GateVerdict) -> None:
     """Write the verdict on the version."""
     tags = {
         GATES: json.dumps(verdict.to_dict(), ensure_ascii=False),
@@ -203,7 +203,7 @@ def _keep(store: Store, version: ModelVersion, verdict: Verdict) -> None:
         store.client.set_model_version_tag(version.name, version.version, tag, value)
 
 
-def _remember(store: Store, version: ModelVersion, held: int | None, verdict: Verdict) -> None:
+def _remember(store: Store, version: ModelVersion, held: int | None, verdict: GateVerdict) -> None:
     """Write who made the version champion, why by force, and whom it follows; before the champion moves."""
     line: list[int] = []
     if held is not None:

@@ -14,14 +14,14 @@ from protoquant.core.workspace import Workspace
 from protoquant.tracking.address import TrackingUnavailableError, place, run_page
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.flavor import log_model
-from protoquant.tracking.measurements import Headline, headline, parameters
+from protoquant.tracking.measurements import HeadlineMetrics, headline, parameters
 from protoquant.tracking.mlflow_api import MlflowClient, ModelVersion
 from protoquant.tracking.pending import Pending, keep, locked, pending, remove
 from protoquant.tracking.registry import create_version, find_version, holds_bundle, point_alias
 from protoquant.tracking.report import REPORT
 from protoquant.tracking.runs import choose_run, log_measurements, log_params, running
 from protoquant.tracking.store import Store, experiment_id, open_store
-from protoquant.tracking.trained import Trained
+from protoquant.tracking.trained import TrainedModel
 
 SYNC = "protoquant tracking sync"
 
@@ -46,7 +46,7 @@ class RegisterResult:
 
 
 @dataclass(frozen=True)
-class Kept:
+class PendingRegistration:
     """The model is not in the registry yet, since MLflow was not there.
 
     Attributes:
@@ -60,7 +60,7 @@ class Kept:
 
 def register(
     config: RegisterConfig, *, workspace: Workspace, params: Mapping[str, Any], on_event: OnEvent
-) -> RegisterResult | Kept:
+) -> RegisterResult | PendingRegistration:
     """Put the trained model of a workspace into MLflow: one run, one version, one alias.
 
     Doing it again changes nothing. A version counts as there when it holds the same bundle and its files exist; else
@@ -79,7 +79,7 @@ def register(
         ProtoQuantError: MLflow refused, as it does a wrong password; nothing is kept, since the artifacts stay and the
             call can be repeated.
     """
-    trained = Trained(workspace, config.name, config.alias, parameters(params))
+    trained = TrainedModel(workspace, config.name, config.alias, parameters(params))
     trained.check()
     with locked(workspace, trained.digest):
         try:
@@ -93,7 +93,7 @@ def register(
     return result
 
 
-def send(store: Store, trained: Trained, *, at: datetime | None = None, on_event: OnEvent) -> RegisterResult:
+def send(store: Store, trained: TrainedModel, *, at: datetime | None = None, on_event: OnEvent) -> RegisterResult:
     """Register a trained model in an open store, unless it is there.
 
     Args:
@@ -121,14 +121,14 @@ def send(store: Store, trained: Trained, *, at: datetime | None = None, on_event
     return RegisterResult(name, number, alias, str(version.run_id), already=found is not None)
 
 
-def _kept(trained: Trained, error: TrackingUnavailableError, on_event: OnEvent) -> Kept:
+def _kept(trained: TrainedModel, error: TrackingUnavailableError, on_event: OnEvent) -> PendingRegistration:
     path = keep(trained)
     on_event(MessageEvent(str(error), "warning"))
     on_event(MessageEvent(f"run and model are kept in {path}; {SYNC} sends them when MLflow is back", "warning"))
-    return Kept(path, str(error))
+    return PendingRegistration(path, str(error))
 
 
-def _without_sent(workspace: Workspace, trained: Trained) -> int:
+def _without_sent(workspace: Workspace, trained: TrainedModel) -> int:
     """Remove the snapshot of a model that has just been registered where it was meant to go; count the others."""
     here = place(workspace)
 
@@ -141,7 +141,7 @@ def _without_sent(workspace: Workspace, trained: Trained) -> int:
     return sum(not is_sent(each) for each in waiting)
 
 
-def _new_version(store: Store, trained: Trained) -> ModelVersion:
+def _new_version(store: Store, trained: TrainedModel) -> ModelVersion:
     client, origin = store.client, trained.origin
     numbers = headline(trained.workspace)
     tags = origin.tags() | numbers.tags()
@@ -179,14 +179,14 @@ def _logged_model(client: MlflowClient, run_id: str, bundle_digest: str) -> str 
     return whole
 
 
-def described(numbers: Headline, server: str, experiment: str, run_id: str) -> str:
+def described(numbers: HeadlineMetrics, server: str, experiment: str, run_id: str) -> str:
     """What the page of a version says: its numbers, and where the report is."""
     page = run_page(server, experiment, run_id)
     report = f"[Report]({page}/artifacts/{REPORT}/index.html)" if page else f"Report: runs:/{run_id}/{REPORT}"
     return f"{numbers.sentence()} {report}"
 
 
-def _follow_commit(client: MlflowClient, version: ModelVersion, trained: Trained, on_event: OnEvent) -> None:
+def _follow_commit(client: MlflowClient, version: ModelVersion, trained: TrainedModel, on_event: OnEvent) -> None:
     """Note that what a version was made from has been committed since, as a promotion asks for."""
     origin, tags = trained.origin, version.tags
     if tags.get("git_dirty") == "false" or origin.git_dirty != "false" or tags.get("lock_digest") != origin.lock_digest:
@@ -196,7 +196,7 @@ def _follow_commit(client: MlflowClient, version: ModelVersion, trained: Trained
     on_event(MessageEvent(f"{version.name}: version {version.version} is of commit {origin.git_commit[:12]} now"))
 
 
-def _follow_evaluation(store: Store, version: ModelVersion, trained: Trained, on_event: OnEvent) -> None:
+def _follow_evaluation(store: Store, version: ModelVersion, trained: TrainedModel, on_event: OnEvent) -> None:
     """Bring the numbers of a version up to date where its bundle was evaluated again."""
     if version.tags.get("evaluation_digest") == artifact_digest(trained.workspace.evaluation):
         return

@@ -13,7 +13,7 @@ from uuid import uuid4
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.lineage import Lineage
-from protoquant.tracking.measurements import Curve, curve_files, curves, metric_files, metrics
+from protoquant.tracking.measurements import MetricHistory, curve_files, curves, metric_files, metrics
 from protoquant.tracking.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run, hurried
 from protoquant.tracking.outage import outage, unanswered
 
@@ -152,7 +152,7 @@ def _changed(numbers: Mapping[str, float], run: Run) -> list[Metric]:
     return [Metric(name, value, now, 0) for name, value in named.items() if run.data.metrics.get(name) != value]
 
 
-def _points(found: Iterable[Curve], start_time: int) -> list[Metric]:
+def _points(found: Iterable[MetricHistory], start_time: int) -> list[Metric]:
     """All points of the curves; with one time for all, MLflow knows a point that is written again."""
     return [
         Metric(_FORBIDDEN.sub("_", curve.name), value, start_time, step)

@@ -23,7 +23,7 @@ VARIABLES = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID")
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """What ``register`` puts into MLflow.
 
     Attributes:

@@ -13,7 +13,7 @@ from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.evaluation.schema import CLASS_SIZE, TOP1
 from protoquant.tracking.address import pages, run_page, tracking_uri
-from protoquant.tracking.gates import Verdict
+from protoquant.tracking.gates import GateVerdict
 from protoquant.tracking.mlflow_api import MlflowException, ModelVersion, Run
 from protoquant.tracking.outage import unanswered
 from protoquant.tracking.registry import find_named, holds_bundle, model_names, versions_of
@@ -132,7 +132,7 @@ class Listed:
     digests: Mapping[str, str]
     run_id: str
     links: Links
-    gates: Verdict | None
+    gates: GateVerdict | None
     history: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -230,8 +230,8 @@ def _run(store: Store, version: ModelVersion) -> Run | None:
         return None
 
 
-def _verdict(text: str | None) -> Verdict | None:
+def _verdict(text: str | None) -> GateVerdict | None:
     try:
-        return Verdict.from_dict(json.loads(text)) if text else None
+        return GateVerdict.from_dict(json.loads(text)) if text else None
     except (ValueError, TypeError, KeyError):
         return None

@@ -13,7 +13,7 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest import Rest
 from protoquant.features.backbone import Backbone
 from protoquant.head.bundle import Bundle
-from protoquant.head.nearest import Nearest
+from protoquant.head.nearest import NearestImages
 from protoquant.head.presence import presence
 from protoquant.head.reference import Reference
 from tests.builders.backbones import load_backbone
@@ -40,7 +40,7 @@ def bundle_of(
     codebook, head = Codebook(torch.nn.functional.normalize(space.units(tokens[0, cells])), space), HEAD
     if rest:
         codebook, head = codebook.only(torch.arange(5), Rest(codebook.codes[5:], torch.ones(1))), HEAD[:, :5].clone()
-    best = Nearest.empty(codebook.k, 1, torch.device("cpu")).with_images(codebook.similarity(tokens), 0)
+    best = NearestImages.empty(codebook.k, 1, torch.device("cpu")).with_images(codebook.similarity(tokens), 0)
     patches = [
         (code, 0, "train/a.png", 1, *divmod(int(best.cells[code, 0]), backbone.grid[1]), float(best.cosines[code, 0]))
         for code in range(5)

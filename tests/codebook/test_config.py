@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.learner_config import EmaConfig, GradientConfig
+from protoquant.codebook.learner_config import EmaConfig, GradientLearnerConfig
 from protoquant.core.errors import ConfigError
 
 GRADIENT = {"learner": "gradient", "epochs": 20, "gradient": {}}
@@ -54,11 +54,11 @@ def test_an_impossible_value_names_its_key(values, text):
 
 
 def test_an_empty_section_takes_its_defaults():
-    assert QuantizeConfig.parse(GRADIENT).gradient == GradientConfig()
+    assert QuantizeConfig.parse(GRADIENT).gradient == GradientLearnerConfig()
     assert QuantizeConfig.parse({"learner": "ema", "epochs": 3, "ema": {}}).ema == EmaConfig()
 
 
-@pytest.mark.parametrize("section", [EmaConfig, GradientConfig])
+@pytest.mark.parametrize("section", [EmaConfig, GradientLearnerConfig])
 def test_every_value_of_a_learner_is_explained(section):
     assert all(field.description for field in section.model_fields.values())
 

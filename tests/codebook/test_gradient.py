@@ -6,7 +6,7 @@ import torch
 from protoquant.codebook import gradient as module
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.gradient import gradient
-from protoquant.codebook.learner_config import GradientConfig
+from protoquant.codebook.learner_config import GradientLearnerConfig
 from protoquant.codebook.schedule import warmup_cosine
 from protoquant.codebook.stage_one import BatchSums
 from protoquant.codebook.stream import TensorSource
@@ -49,7 +49,7 @@ def starts(k=5, d=6):
 
 def fit(values=(), codes=None, tokens=None, *, epochs=3, batch=16, seed=0, metric="cosine", norm=NONE):
     tokens, codes = source() if tokens is None else tokens, starts() if codes is None else codes
-    config = GradientConfig.parse(PLAIN | dict(values))
+    config = GradientLearnerConfig.parse(PLAIN | dict(values))
     return list(
         gradient(tokens, codes, norm, head(), config, metric=metric, epochs=epochs, batch=batch, generator=draws(seed))
     )

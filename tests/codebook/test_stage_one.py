@@ -5,7 +5,7 @@ import torch
 
 from protoquant.codebook.balance import balance_loss
 from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
-from protoquant.codebook.learner_config import GradientConfig
+from protoquant.codebook.learner_config import GradientLearnerConfig
 from protoquant.codebook.matching import nearest
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.stage_one import BatchSums
@@ -17,7 +17,7 @@ NORMS = ["none", "l2", "layernorm", "center_l2", "whiten"]
 
 def config(**values):
     given = {"smoothing": 0.0, "revive_every": 0, "revive_until": None, **values}
-    return GradientConfig.parse(given | ({"balance_temperature": 0.2} if given.get("weight_balance") else {}))
+    return GradientLearnerConfig.parse(given | ({"balance_temperature": 0.2} if given.get("weight_balance") else {}))
 
 
 def double(*rows):

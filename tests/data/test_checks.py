@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from protoquant.data.checks import Checked, Entry, check_image, check_images, set_apart
+from protoquant.data.checks import Checked, ImageEntry, check_image, check_images, set_apart
 from protoquant.data.quarantine import Reason, Rejected
 
 Photo = Callable[..., Image.Image]
 
 
 def image(image_id: str, class_name: str, split: str | None, pixels: bytes) -> Checked:
-    return Checked(Entry(image_id, class_name, split), "0" * 64, pixels, 10, 10)  # type: ignore[arg-type]
+    return Checked(ImageEntry(image_id, class_name, split), "0" * 64, pixels, 10, 10)  # type: ignore[arg-type]
 
 
 def ids(images: list[Checked]) -> list[str]:
@@ -31,7 +31,7 @@ def test_an_image_is_measured_after_rotation(tmp_path: Path, photo: Photo) -> No
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     photo().save(tmp_path / "a.jpg", exif=exif)
-    checked = check_image(Entry("a.jpg", "x", None), tmp_path, 32)
+    checked = check_image(ImageEntry("a.jpg", "x", None), tmp_path, 32)
     assert isinstance(checked, Checked)
     assert (checked.width, checked.height) == (40, 48)
     assert checked.digest == hashlib.sha256((tmp_path / "a.jpg").read_bytes()).hexdigest()
@@ -44,7 +44,7 @@ def test_the_same_pixels_in_another_format_have_the_same_digest(tmp_path: Path, 
     reshaped = Image.fromarray(np.asarray(photo()).reshape(48, 40, 3))
     reshaped.save(tmp_path / "reshaped.png")
     names = ["a.png", "a.bmp", "turned.png", "reshaped.png"]
-    one, same, turned, other = (check_image(Entry(name, "x", None), tmp_path, 1) for name in names)
+    one, same, turned, other = (check_image(ImageEntry(name, "x", None), tmp_path, 1) for name in names)
     assert one.pixels == same.pixels
     assert one.digest != same.digest
     assert len({one.pixels, turned.pixels, other.pixels}) == 3
@@ -52,13 +52,13 @@ def test_the_same_pixels_in_another_format_have_the_same_digest(tmp_path: Path, 
 
 def test_a_small_image_is_rejected(tmp_path: Path, photo: Photo) -> None:
     photo().save(tmp_path / "a.png")
-    assert isinstance(check_image(Entry("a.png", "x", None), tmp_path, 40), Checked)
-    rejected = check_image(Entry("a.png", "x", None), tmp_path, 41)
+    assert isinstance(check_image(ImageEntry("a.png", "x", None), tmp_path, 40), Checked)
+    rejected = check_image(ImageEntry("a.png", "x", None), tmp_path, 41)
     assert rejected == Rejected("a.png", Reason.TOO_SMALL, "has 48 x 40 pixels; prepare.min_side is 41")
 
 
 def test_results_do_not_depend_on_workers(tmp_path: Path, photo: Photo) -> None:
-    entries = [Entry(f"{number}.png", "x", None) for number in range(25)]
+    entries = [ImageEntry(f"{number}.png", "x", None) for number in range(25)]
     for number, entry in enumerate(entries):
         photo(number).save(tmp_path / entry.image_id)
     (tmp_path / "7.png").write_bytes(b"")
@@ -72,12 +72,12 @@ def test_images_are_taken_only_a_few_ahead(tmp_path: Path, photo: Photo) -> None
     asked = 0
     lock = threading.Lock()
 
-    def endless() -> Iterator[Entry]:
+    def endless() -> Iterator[ImageEntry]:
         nonlocal asked
         while True:
             with lock:
                 asked += 1
-            yield Entry("a.png", "x", None)
+            yield ImageEntry("a.png", "x", None)
 
     results = check_images(endless(), tmp_path, 1, 2)
     for _ in range(20):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from protoquant.drift.account import Abstaining, Account, _users
+from protoquant.drift.account import Abstaining, DriftAnalysis, _users
 from protoquant.drift.numbers import compare
 from tests.builders.references import counts
 
@@ -11,7 +11,7 @@ PARTS = compare(
     (3, 8, 20, 21),
     counts(train=(200, [40, 80, 80, 2]), validation=(100, [20, 40, 40, 1]), now=(100, [44, 40, 2, 30])),
 )
-ACCOUNT = Account(
+ACCOUNT = DriftAnalysis(
     measured=SimpleNamespace(images=100),
     sizes=(200, 100),
     parts=PARTS,

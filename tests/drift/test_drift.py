@@ -16,9 +16,9 @@ from protoquant.core.events import MessageEvent, ignore
 from protoquant.drift.account import Abstaining, account
 from protoquant.drift.drift import drift
 from protoquant.drift.measure import _Tally, measure
-from protoquant.drift.numbers import Verdict, share_test
+from protoquant.drift.numbers import DriftVerdict, share_test
 from protoquant.drift.page import render
-from protoquant.drift.pictures import Pair, pictures
+from protoquant.drift.pictures import PicturePair, pictures
 from protoquant.head.presence import presence
 from protoquant.model import Model
 from tests.builders.backbones import load_backbone
@@ -138,10 +138,10 @@ def test_the_batch_does_not_matter_and_bad_images_are_set_aside(model, plain, tm
 
 def test_images_like_those_of_training_do_not_drift_and_grey_ones_do(model, plain, tmp_path):
     alike = run(model, plain / "alike", tmp_path / "alike").account
-    assert alike.verdicts[Verdict.STEADY] == 5
+    assert alike.verdicts[DriftVerdict.STEADY] == 5
     assert "none of 5 prototypes moved" in alike.sentence()
     grey = run(model, plain / "grey", tmp_path / "grey").account
-    gone = [part for part in grey.parts if part.verdict in (Verdict.VANISHED, Verdict.RARER)]
+    gone = [part for part in grey.parts if part.verdict in (DriftVerdict.VANISHED, DriftVerdict.RARER)]
     assert gone
     assert "none of 5" not in grey.sentence()
     hit = [one for one in grey.classes if one.hit]
@@ -193,7 +193,9 @@ def test_names_are_escaped_on_the_page(model, plain):
     nearest = tuple(replace(one, image=EVIL[1]) for one in measured.nearest)
     found = account(model.bundle, replace(measured, bad=bad, nearest=nearest))
     found = replace(found, names=EVIL)
-    pairs = {part.prototype: Pair("data:image/png;base64,AA", "data:image/png;base64,AA") for part in found.moved}
+    pairs = {
+        part.prototype: PicturePair("data:image/png;base64,AA", "data:image/png;base64,AA") for part in found.moved
+    }
     assert pairs
     page = render(found, pairs, title=EVIL[0], digest="0" * 64)
     assert EVIL[0] not in page

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from protoquant.drift.numbers import Verdict, compare, distances, judge, mean_presence, share_test
+from protoquant.drift.numbers import DriftVerdict, compare, distances, judge, mean_presence, share_test
 from protoquant.head.reference import BINS
 from tests.builders.references import counts
 
@@ -40,19 +40,21 @@ def test_between_training_and_validation_nothing_has_moved():
     (part,) = compare((0,), counts(train=(1000, [500]), validation=(1000, [100]), now=(1000, [100])))
     assert part.q_value < 1e-6
     assert part.ratio == 1.0
-    assert part.verdict is Verdict.STEADY
-    assert verdicts((1000, [500]), (1000, [100]), (1000, [20])) == [Verdict.RARER]
-    assert verdicts((1000, [500]), (1000, [100]), (1000, [70])) == [Verdict.STEADY]  # sure, but of small size
-    assert verdicts((1000, [500]), (40, [4]), (100, [4])) == [Verdict.STEADY]  # of size, but validation is too small
+    assert part.verdict is DriftVerdict.STEADY
+    assert verdicts((1000, [500]), (1000, [100]), (1000, [20])) == [DriftVerdict.RARER]
+    assert verdicts((1000, [500]), (1000, [100]), (1000, [70])) == [DriftVerdict.STEADY]  # sure, but of small size
+    assert verdicts((1000, [500]), (40, [4]), (100, [4])) == [
+        DriftVerdict.STEADY
+    ]  # of size, but validation is too small
 
 
 def test_few_images_decide_nothing():
-    assert verdicts((600, [60]), (200, [20]), (10, [0])) == [Verdict.STEADY]
-    assert verdicts((600, [60]), (200, [20]), (400, [0])) == [Verdict.VANISHED]
+    assert verdicts((600, [60]), (200, [20]), (10, [0])) == [DriftVerdict.STEADY]
+    assert verdicts((600, [60]), (200, [20]), (400, [0])) == [DriftVerdict.VANISHED]
 
 
 def test_a_change_of_less_than_an_image_in_a_hundred_is_steady():
-    assert verdicts((100_000, [800]), (100_000, [800]), (100_000, [10])) == [Verdict.STEADY]
+    assert verdicts((100_000, [800]), (100_000, [800]), (100_000, [10])) == [DriftVerdict.STEADY]
 
 
 def test_p_values_are_those_of_the_hypergeometric_distribution():
@@ -100,17 +102,17 @@ def test_mean_presence_counts_a_part_that_is_nowhere_as_nothing():
 def test_the_same_histograms_are_no_drift(seen, more):
     same = counts(train=(50, seen), validation=(50, seen), now=(50 * more, [one * more for one in seen]))
     for part in compare(tuple(range(len(seen))), same):
-        assert part.verdict is Verdict.STEADY
+        assert part.verdict is DriftVerdict.STEADY
         assert part.ratio == pytest.approx(1.0)
         assert part.distance == pytest.approx(0.0, abs=1e-6)
 
 
 MIRROR = {
-    Verdict.VANISHED: Verdict.APPEARED,
-    Verdict.RARER: Verdict.MORE_FREQUENT,
-    Verdict.STEADY: Verdict.STEADY,
-    Verdict.MORE_FREQUENT: Verdict.RARER,
-    Verdict.APPEARED: Verdict.VANISHED,
+    DriftVerdict.VANISHED: DriftVerdict.APPEARED,
+    DriftVerdict.RARER: DriftVerdict.MORE_FREQUENT,
+    DriftVerdict.STEADY: DriftVerdict.STEADY,
+    DriftVerdict.MORE_FREQUENT: DriftVerdict.RARER,
+    DriftVerdict.APPEARED: DriftVerdict.VANISHED,
 }
 
 
@@ -125,12 +127,12 @@ def test_what_vanishes_one_way_appears_the_other(before, now):
 @pytest.mark.parametrize(
     ("base", "now", "verdict"),
     [
-        (0.5, 0.05, Verdict.VANISHED),
-        (0.75, 0.5, Verdict.RARER),
-        (0.5, 0.75, Verdict.MORE_FREQUENT),
-        (0.05, 0.5, Verdict.APPEARED),
-        (0.02, 0.01, Verdict.RARER),
-        (0.02, 0.0101, Verdict.STEADY),
+        (0.5, 0.05, DriftVerdict.VANISHED),
+        (0.75, 0.5, DriftVerdict.RARER),
+        (0.5, 0.75, DriftVerdict.MORE_FREQUENT),
+        (0.05, 0.5, DriftVerdict.APPEARED),
+        (0.02, 0.01, DriftVerdict.RARER),
+        (0.02, 0.0101, DriftVerdict.STEADY),
     ],
 )
 def test_the_limits_of_the_verdicts_belong_to_the_larger_change(base, now, verdict):
@@ -142,8 +144,8 @@ def test_of_many_prototypes_one_that_is_rare_by_chance_alone_has_not_moved():
     steady = [400] * 39
     alone = verdicts((1000, [400]), (1000, [400]), (60, [15]))
     among = verdicts((1000, [400, *steady]), (1000, [400, *steady]), (60, [15, *[24] * 39]))
-    assert alone == [Verdict.RARER]
-    assert among == [Verdict.STEADY] * 40
+    assert alone == [DriftVerdict.RARER]
+    assert among == [DriftVerdict.STEADY] * 40
 
 
 @given(st.permutations(range(6)))

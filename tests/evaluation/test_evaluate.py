@@ -19,7 +19,7 @@ from protoquant.core.events import ProgressEvent, ignore
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import EvaluateResult, evaluate
 from protoquant.evaluation.metrics import measure_abstention
-from protoquant.evaluation.score import Scorer, score
+from protoquant.evaluation.score import LogitScorer, score
 from protoquant.features.store import FeatureStore, write_store
 from protoquant.head.bundle import Bundle
 
@@ -164,10 +164,10 @@ def test_every_tensor_is_as_it_was(make: Make, monkeypatch: pytest.MonkeyPatch) 
     assert {file: file.read_bytes() for folder in given for file in folder.rglob("*") if file.is_file()} == before
 
 
-def scorer(paths: Paths) -> Scorer:
+def scorer(paths: Paths) -> LogitScorer:
     """The model and the probe as evaluate puts them together."""
     model, device = Bundle.open(paths["bundle"]), torch.device("cpu")
-    return Scorer(model.codebook, model.head, model.temperature, LinearProbe.open(paths["codebook"]), device)
+    return LogitScorer(model.codebook, model.head, model.temperature, LinearProbe.open(paths["codebook"]), device)
 
 
 def tensors_of(found: Bundle | LinearProbe) -> dict[str, torch.Tensor]:

@@ -10,14 +10,14 @@ import torch
 from protoquant.codebook.usage import UsageCounter
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics import judge, measure, measure_abstention
-from protoquant.evaluation.score import Scores
+from protoquant.evaluation.score import EvaluationScores
 
 CONFIG = EvaluateConfig(resamples=100, epsilon=0.1, cover=0.5)
 LABELS = np.array([0, 0, 0, 1])
 HEAD = np.array([[2.0, 0.0], [0.0, 1.0]])
 
 
-def scores() -> Scores:
+def scores() -> EvaluationScores:
     """The model has the three images of class 0 right, the probe one of them."""
     logits = np.array([[1.0, 0.2], [1.5, 0.0], [0.3, 0.1], [0.4, 0.3]])
     probe = np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
@@ -26,7 +26,7 @@ def scores() -> Scores:
     )
     counter = UsageCounter(2)
     counter.add(torch.tensor([0, 1]), torch.ones(2))
-    return Scores(logits, probe, ledger, counter.health())
+    return EvaluationScores(logits, probe, ledger, counter.health())
 
 
 def test_the_model_is_held_against_the_probe_and_not_the_reverse() -> None:

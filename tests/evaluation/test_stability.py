@@ -31,7 +31,7 @@ BEFORE = seen([0.5, 0.4, 0.3, 0.002, 0.1], [1, 2, 3, 4, 5])
 
 def test_nothing_changed() -> None:
     kept = compare(BEFORE, BEFORE, HEAD, 0.001)
-    assert kept == stability.Kept(0.0, 1.0, 1.0, 1.0, 1.0)
+    assert kept == stability.ExplanationAgreement(0.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def test_what_changes_is_counted_by_hand() -> None:
@@ -61,7 +61,7 @@ def test_of_fewer_than_three_that_count_only_these_are_compared() -> None:
 
 def test_an_image_that_nothing_speaks_for_loses_nothing() -> None:
     silent = seen([0.0] * 5, [0] * 5)
-    assert compare(silent, BEFORE, HEAD, 0.001) == stability.Kept(0.0, 1.0, 1.0, 1.0, 1.0)
+    assert compare(silent, BEFORE, HEAD, 0.001) == stability.ExplanationAgreement(0.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def test_table_and_image_means() -> None:

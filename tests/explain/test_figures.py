@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protoquant.explain.figures import Candidate, axis, most_confused, path_curve, squares
+from protoquant.explain.figures import PathPoint, axis, most_confused, path_curve, squares
 
 
 def test_axis_is_widened_to_round_values() -> None:
@@ -27,11 +27,11 @@ def test_axis_holds_its_range_and_has_distinct_ticks(low: float, width: float) -
 
 def test_path_is_logarithmic_and_marks_the_chosen_point() -> None:
     path = [
-        Candidate("0.05", 8.0, 0.9, "dense", chosen=False),
-        Candidate("0.05", 2.0, 0.8, "sparse", chosen=True),
-        Candidate("0.03", 4.0, 0.7, "other", chosen=False),
-        Candidate("0.03", 0.0, 0.1, "empty", chosen=False),
-        Candidate("0.03", 0.9, 0.2, "too few", chosen=False),
+        PathPoint("0.05", 8.0, 0.9, "dense", chosen=False),
+        PathPoint("0.05", 2.0, 0.8, "sparse", chosen=True),
+        PathPoint("0.03", 4.0, 0.7, "other", chosen=False),
+        PathPoint("0.03", 0.0, 0.1, "empty", chosen=False),
+        PathPoint("0.03", 0.9, 0.2, "too few", chosen=False),
     ]
     found = path_curve(path, 0.95, 200.0, 100.0)
     assert [tick.text for tick in found.x.ticks] == ["2", "4", "8"]
@@ -46,7 +46,7 @@ def test_path_is_logarithmic_and_marks_the_chosen_point() -> None:
 
 
 def test_the_axis_of_accuracy_ends_at_100_percent() -> None:
-    path = [Candidate("a", 2.0, 0.96, "sparse", chosen=False), Candidate("a", 4.0, 1.0, "dense", chosen=True)]
+    path = [PathPoint("a", 2.0, 0.96, "sparse", chosen=False), PathPoint("a", 4.0, 1.0, "dense", chosen=True)]
     assert path_curve(path, 0.9, 200.0, 100.0).y.ticks[-1].text == "100 %"
 
 

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.stream import Part, TensorSource
+from protoquant.codebook.stream import SubsetSource, TensorSource
 from protoquant.head import choosing
 from protoquant.head.choosing import Judge, Offers, choose_patches, halves
 from protoquant.head.head import head_logits
@@ -136,6 +136,6 @@ def test_halves_share_every_class() -> None:
 
 def test_a_part_is_a_source_of_its_own() -> None:
     whole = TensorSource(torch.arange(24.0).reshape(4, 3, 2), torch.arange(4))
-    part = Part(whole, torch.tensor([3, 1]))
+    part = SubsetSource(whole, torch.tensor([3, 1]))
     assert (part.n, part.t, part.d, part.labels.tolist()) == (2, 3, 2, [3, 1])
     assert torch.equal(part.tokens(torch.tensor([1])), whole.values[[1]])

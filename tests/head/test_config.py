@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from protoquant.core.errors import ConfigError
-from protoquant.head.config import BudgetConfig, GradientConfig, JointConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, GradientHeadConfig, JointConfig, TrainConfig
 
 
 def by_gradient(**values: object) -> dict[str, object]:
@@ -69,7 +69,7 @@ def test_the_default_is_the_budget_solver_and_joint_training() -> None:
 
 
 def test_every_field_is_described() -> None:
-    for section in (TrainConfig, BudgetConfig, GradientConfig, JointConfig):
+    for section in (TrainConfig, BudgetConfig, GradientHeadConfig, JointConfig):
         assert all(field.description for field in section.model_fields.values())
 
 

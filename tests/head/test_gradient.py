@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from protoquant.core.errors import DataError
-from protoquant.head.config import GradientConfig
-from protoquant.head.gradient import Epoch, loss_and_gradient, train_epochs
+from protoquant.head.config import GradientHeadConfig
+from protoquant.head.gradient import HeadEpoch, loss_and_gradient, train_epochs
 from protoquant.head.problem import Limits, Problem
 from protoquant.head.proximal import solve
 
-CONFIG = GradientConfig(epochs=4, warmup_epochs=1, batch=7, lr=0.05)
+CONFIG = GradientHeadConfig(epochs=4, warmup_epochs=1, batch=7, lr=0.05)
 SCORES = torch.tensor([[1.0, 0.0], [0.5, 1.0]], dtype=torch.float64)
 RAW = torch.tensor([[math.log(2.0), -1.0], [0.0, math.log(3.0)]], dtype=torch.float64)
 LABELS = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
@@ -23,7 +23,7 @@ def problem(dtype: torch.dtype = torch.float64, n: int = 30) -> Problem:
     return Problem(scores.to(dtype), labels, 3)
 
 
-def run(config: GradientConfig, penalty: float = 0.01, seed: int = 0, on: Problem | None = None) -> list[Epoch]:
+def run(config: GradientHeadConfig, penalty: float = 0.01, seed: int = 0, on: Problem | None = None) -> list[HeadEpoch]:
     return list(train_epochs(on or problem(), penalty, config, torch.Generator().manual_seed(seed)))
 
 
@@ -69,7 +69,7 @@ def test_gradient_is_what_autograd_says(objective, optimizer) -> None:
 
 def test_first_step_of_adam_by_hand() -> None:
     # Adam's first step is lr * sign(gradient), but for its epsilon of 1e-8.
-    config = GradientConfig(epochs=1, warmup_epochs=0, batch=30, lr=0.05)
+    config = GradientHeadConfig(epochs=1, warmup_epochs=0, batch=30, lr=0.05)
     (only,) = run(config)
     start = torch.randn(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.1 + 1
     targets = torch.nn.functional.one_hot(problem().labels, 3).double()
@@ -81,7 +81,7 @@ def test_first_step_of_adam_by_hand() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.05}, {"weight_decay": 0.5, "optimizer": "adamw"}])
 def test_a_dead_weight_never_returns(changes) -> None:
-    config = GradientConfig(epochs=30, warmup_epochs=0, batch=10, lr=0.2, **changes)
+    config = GradientHeadConfig(epochs=30, warmup_epochs=0, batch=10, lr=0.2, **changes)
     dead = torch.zeros(3, 6, dtype=torch.bool)
     for epoch in run(config, penalty=0.3):
         assert (epoch.weights[dead] == 0).all()
@@ -92,7 +92,7 @@ def test_a_dead_weight_never_returns(changes) -> None:
 def test_comes_near_the_convex_optimum() -> None:
     given, penalty = problem(), 0.05
     best = solve(given, penalty, Limits(1e-6, 20_000), start=given.zeros())
-    last = run(GradientConfig(epochs=300, warmup_epochs=5, batch=30, lr=0.05), penalty)[-1]
+    last = run(GradientHeadConfig(epochs=300, warmup_epochs=5, batch=30, lr=0.05), penalty)[-1]
     reached = given.loss(given.logits(last.weights)) + penalty / 3 * float(last.weights.sum())
     assert best.objective - 1e-9 <= reached <= best.objective + 0.02
 
@@ -128,7 +128,7 @@ def test_blocks_and_inference_mode_change_nothing() -> None:
 
 
 def test_nan_stops_with_epoch_and_batch() -> None:
-    config = GradientConfig(epochs=2, warmup_epochs=0, batch=10, lr=0.05)
+    config = GradientHeadConfig(epochs=2, warmup_epochs=0, batch=10, lr=0.05)
     given = problem()
     given.scores[29, 0] = float("nan")  # in place, behind the check
     with pytest.raises(DataError, match=r"loss is nan in epoch 1, batch [123], at penalty 0\.01; lower train"):

@@ -10,10 +10,10 @@ from protoquant.codebook.stream import TensorSource
 from protoquant.core.errors import DataError
 from protoquant.head.choosing import Judge
 from protoquant.head.grounding import GroundedCodes, Price, accuracy_at, ground_codes, price_of, read_patches
-from protoquant.head.nearest import Nearest
+from protoquant.head.nearest import NearestImages
 from protoquant.head.path import Fitted
 from protoquant.head.presence import ScoredSplit
-from protoquant.head.select import Candidate
+from protoquant.head.select import HeadCandidate
 
 L2 = FeatureNorm("l2")
 CPU = torch.device("cpu")
@@ -119,7 +119,7 @@ def test_more_patches_than_images_are_refused() -> None:
 def test_the_price_compares_both_paths_on_the_same_images() -> None:
     labels = torch.tensor([0, 1, 0, 1])
     right, wrong = torch.eye(2)[labels], torch.eye(2)[1 - labels]
-    before = ScoredSplit((right, wrong), torch.zeros(4, 2), Nearest.empty(2, 1, CPU), labels)
+    before = ScoredSplit((right, wrong), torch.zeros(4, 2), NearestImages.empty(2, 1, CPU), labels)
     heads = [Fitted(candidate(t, 1.0, 0.5), torch.eye(2).to_sparse()) for t in (0.1, 0.2)]
     after = [Fitted(candidate(0.1, 1.0, 0.75), torch.eye(2).to_sparse())]
     assert price_of(heads, 1.0, after, before, (0.1, 0.2)) == Price(1.0, 1.0, 0.75)
@@ -132,8 +132,8 @@ def test_patches_are_read_where_they_are() -> None:
     assert torch.equal(found, L2.apply(SOURCE.values)[images, cells])
 
 
-def candidate(temperature: float, size: float, top1: float) -> Candidate:
-    return Candidate(
+def candidate(temperature: float, size: float, top1: float) -> HeadCandidate:
+    return HeadCandidate(
         temperature=temperature,
         penalty=0.1,
         objective=0.0,

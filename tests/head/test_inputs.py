@@ -28,7 +28,7 @@ def turned(codebook: Codebook) -> Codebook:
     return Codebook(codebook.codes.flip(0), codebook.norm)
 
 
-def same(one: module.Scores, other: module.Scores) -> bool:
+def same(one: module.PresenceScores, other: module.PresenceScores) -> bool:
     pairs = [(one.train, other.train), (one.validation, other.validation)]
     return all(
         all(torch.equal(a, b) for a, b in zip(first.scores, second.scores, strict=True))

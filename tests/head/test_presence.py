@@ -10,9 +10,9 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest import Rest
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import ProgressEvent, ignore
-from protoquant.evaluation.score import Scorer, score
+from protoquant.evaluation.score import LogitScorer, score
 from protoquant.features.store import FeatureStore
-from protoquant.head.nearest import Nearest
+from protoquant.head.nearest import NearestImages
 from protoquant.head.presence import ScoredSplit, competition, look, pool, presence, score_split
 from tests.builders.bundles import plain_probe
 
@@ -90,7 +90,7 @@ def test_whoever_scores_counts_the_rest_codes(features, m: int) -> None:
     background = codebook.background(store.tokens([0]), 0.1)
     torch.testing.assert_close(pool(similarity, 0.1, background).scores[0], expected[0], atol=1e-6, rtol=0)
     head = torch.ones(3, codebook.k)
-    evaluated = score(store, Scorer(codebook, head, 0.1, probe, device), ignore)
+    evaluated = score(store, LogitScorer(codebook, head, 0.1, probe, device), ignore)
     torch.testing.assert_close(torch.from_numpy(evaluated.logits[:, 0]).float(), expected.sum(dim=1))
 
 
@@ -188,7 +188,7 @@ def test_probe_is_scored_on_the_way(features) -> None:
 def test_the_images_of_a_part_are_found_by_their_position_in_the_split() -> None:
     """This process holds the images 4, 5 and 6; the image 7 is the first of the next one."""
     scores, labels = torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 2])
-    part = ScoredSplit((scores,), scores, Nearest.empty(2, 1, torch.device("cpu")), labels, first=4)
+    part = ScoredSplit((scores,), scores, NearestImages.empty(2, 1, torch.device("cpu")), labels, first=4)
     some = part.on(torch.tensor([0, 3, 4, 6, 7]))
     assert some.labels.tolist() == [0, 2]
     assert torch.equal(some.scores[0], scores[[0, 2]])

@@ -9,7 +9,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.data.table import ImageTable
 from protoquant.features.store import FeatureStore
-from protoquant.head.nearest import Nearest
+from protoquant.head.nearest import NearestImages
 from protoquant.head.provenance import crop_name, cut_patch, provenance_table, write_crops
 from tests.builders.specs import preprocessing
 
@@ -48,7 +48,7 @@ def test_patch_is_scaled_down_never_up() -> None:
 
 def test_table_names_image_label_and_cell(features) -> None:
     store = FeatureStore.open(features / "train")
-    nearest = Nearest(
+    nearest = NearestImages(
         torch.tensor([[0.9, 0.8], [0.7, 0.6], [0.5, -2.0]]),
         torch.tensor([[4, 0], [1, 2], [5, -1]]),
         torch.tensor([[4, 0], [5, 1], [2, -1]]),
@@ -67,7 +67,7 @@ def test_table_names_image_label_and_cell(features) -> None:
 
 @pytest.fixture
 def table(features):
-    nearest = Nearest(torch.tensor([[0.9, 0.8, 0.7]]), torch.tensor([[4, 0, 1]]), torch.tensor([[4, 0, 1]]))
+    nearest = NearestImages(torch.tensor([[0.9, 0.8, 0.7]]), torch.tensor([[4, 0, 1]]), torch.tensor([[4, 0, 1]]))
     return provenance_table([0], nearest, FeatureStore.open(features / "train"))
 
 

@@ -6,17 +6,17 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.core.events import ignore
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding import Price
-from protoquant.head.inputs import Scores, Scoring, TrainInputs
+from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs
 from protoquant.head.path import Fitted
-from protoquant.head.record import JointRow, Trained, bundle_of, head_sentence
-from protoquant.head.select import Candidate
+from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence
+from protoquant.head.select import HeadCandidate
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(temperature=(0.1,))
 
 
-def candidate(penalty: float, top1: float = 0.75) -> Candidate:
-    return Candidate(
+def candidate(penalty: float, top1: float = 0.75) -> HeadCandidate:
+    return HeadCandidate(
         temperature=0.1,
         penalty=penalty,
         objective=1.0,
@@ -50,13 +50,13 @@ def given(inputs) -> TrainInputs:
 
 
 @pytest.fixture
-def scores(given) -> Scores:
+def scores(given) -> PresenceScores:
     return Scoring(CONFIG, given, CPU, None, ignore).scores(given.codebook)
 
 
-def trained(scores: Scores | None = None, **values) -> Trained:
+def trained(scores: PresenceScores | None = None, **values) -> TrainingOutcome:
     codebook = Codebook(torch.eye(8, 16), FeatureNorm("l2"))
-    return Trained(codebook, scores, (fitted(0.3, 0), fitted(0.2, 1), fitted(0.1, 2)), 1, **values)
+    return TrainingOutcome(codebook, scores, (fitted(0.3, 0), fitted(0.2, 1), fitted(0.1, 2)), 1, **values)
 
 
 def test_the_path_is_a_table_with_one_head_taken() -> None:

@@ -1,11 +1,11 @@
 import pytest
 
 from protoquant.core.errors import DataError
-from protoquant.head.select import Candidate, select
+from protoquant.head.select import HeadCandidate, select
 
 
-def head(nonzeros: int, top1: float, prototypes: int = 5, temperature: float = 0.1) -> Candidate:
-    return Candidate(
+def head(nonzeros: int, top1: float, prototypes: int = 5, temperature: float = 0.1) -> HeadCandidate:
+    return HeadCandidate(
         temperature=temperature,
         penalty=0.1,
         objective=1.0,

@@ -14,10 +14,10 @@ from protoquant.features.store import FeatureStore, write_store
 from protoquant.head import inputs as module
 from protoquant.head import path
 from protoquant.head.bundle import Bundle
-from protoquant.head.config import BudgetConfig, GradientConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, GradientHeadConfig, TrainConfig
 from protoquant.head.gradient import train_epochs
 from protoquant.head.head import head_logits
-from protoquant.head.nearest import Nearest
+from protoquant.head.nearest import NearestImages
 from protoquant.head.presence import ScoredSplit, presence
 from protoquant.head.problem import Limits, Problem
 from protoquant.head.train import train
@@ -203,7 +203,7 @@ GRADIENT = TrainConfig(
     solver="gradient",
     budget=None,
     joint=None,
-    gradient=GradientConfig(
+    gradient=GradientHeadConfig(
         epochs=20, warmup_epochs=2, batch=8, lr=0.1, penalties=(0.0, 0.2), objective="log", smoothing=0.1, mixup=0.2
     ),
 )
@@ -229,10 +229,10 @@ def test_the_papers_training_gives_candidates_too(inputs, tmp_path) -> None:
 def test_validation_chooses_the_epoch() -> None:
     generator = torch.Generator().manual_seed(0)
     scores, labels = torch.rand(40, 5, generator=generator), torch.arange(40) % 2
-    config = GradientConfig(epochs=12, warmup_epochs=0, batch=8, lr=0.1, penalties=(0.01, 0.1))
+    config = GradientHeadConfig(epochs=12, warmup_epochs=0, batch=8, lr=0.1, penalties=(0.01, 0.1))
     section = TrainConfig(temperature=0.1, solver="gradient", budget=None, joint=None, gradient=config)
     train_split, held = (
-        ScoredSplit((scores[rows],), torch.zeros(20, 2), Nearest.empty(5, 1, torch.device("cpu")), labels[rows])
+        ScoredSplit((scores[rows],), torch.zeros(20, 2), NearestImages.empty(5, 1, torch.device("cpu")), labels[rows])
         for rows in (slice(0, 20), slice(20, 40))
     )
     fitted = path.fit_path(section, train_split, held, 2, seed=3, on_event=ignore)

@@ -11,7 +11,7 @@ from protoquant.distributed.ranks import rank
 from protoquant.head import inputs as inputs_module
 from protoquant.head import problem as problem_module
 from protoquant.head.bundle import Bundle
-from protoquant.head.config import BudgetConfig, GradientConfig, JointConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, GradientHeadConfig, JointConfig, TrainConfig
 from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.train import train
 from tests.distributed.ranks import in_ranks
@@ -22,7 +22,7 @@ BUDGET = TrainConfig(
     temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1, solver_tolerance=1e-3
 )
 JOINT = JointConfig(epochs=3, batch=7, lr_codes=0.02, lr_head=0.05)  # 24 images: the last batch has 3
-GRADIENT = GradientConfig(penalties=(0.02,), epochs=3, batch=5, warmup_epochs=1, mixup=0.4)
+GRADIENT = GradientHeadConfig(penalties=(0.02,), epochs=3, batch=5, warmup_epochs=1, mixup=0.4)
 VARIANTS = {
     "budgets": {},
     "path": {"solver": "proximal", "budget": None, "points": 4, "ratio": 0.02},

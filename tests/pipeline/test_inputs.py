@@ -10,7 +10,7 @@ from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline import tree
 from protoquant.pipeline.inputs import link_inputs
-from protoquant.pipeline.isolated import Plan, isolated
+from protoquant.pipeline.isolated import RunSpec, isolated
 from protoquant.pipeline.retention import prune_runs
 from protoquant.settings import Settings
 
@@ -77,7 +77,7 @@ def test_a_folder_of_the_disk_is_not_linked_beside_the_clone(clone: Path, tmp_pa
     before = names_below(canary), sorted(clone.parent.iterdir())
     worktree = tree.place(Workspace(clone).runs / "one-1", clone)
     root = "../" * len(worktree.relative_to(clone.parent).parts) + str(canary)[1:]
-    plan = Plan("one-1", photos(root))
+    plan = RunSpec("one-1", photos(root))
     sentence = re.escape(f"prepare.root: a run cannot link {root!r}; {ALLOWED}, such as ../my-photos, or give the ")
     with pytest.raises(UsageError, match=f"^{sentence}absolute path$"), isolated(clone, plan):
         pass
@@ -139,12 +139,12 @@ def test_a_file_of_git_where_the_clone_has_a_folder_is_one_sentence(clone: Path)
 @pytest.mark.parametrize(("name", "reason"), [("a\0b", "embedded null byte"), ("x" * 5000, "File name too long")])
 def test_a_name_that_no_file_has_is_one_sentence(clone: Path, name: str, reason: str) -> None:
     sentence = re.escape(f"prepare.root: {name[:80]!r} cannot be linked into the run ({reason}); correct it")
-    with pytest.raises(UsageError, match=f"^{sentence}$"), isolated(clone, Plan("one-1", photos(name))):
+    with pytest.raises(UsageError, match=f"^{sentence}$"), isolated(clone, RunSpec("one-1", photos(name))):
         pass
 
 
 def test_the_file_of_weights_has_the_same_rule(clone: Path) -> None:
-    plan = Plan("one-1", {"extract.weights": "file", "extract.weights_file": ".git/config"})
+    plan = RunSpec("one-1", {"extract.weights": "file", "extract.weights_file": ".git/config"})
     sentence = r"^extract\.weights_file: a run cannot link '\.git/config'; name something"
     with pytest.raises(UsageError, match=sentence), isolated(clone, plan):
         pass
@@ -187,7 +187,7 @@ def test_the_images_outlive_the_run(clone: Path, call: Call, name: str) -> None:
     commit(clone, call, "data/photos")
     kept = fill(clone / name, "wren/a.png", "wren/b.png")
     before = names_below(kept)
-    plan = Plan("one-1", photos(name))
+    plan = RunSpec("one-1", photos(name))
     with isolated(clone, plan) as run:
         assert (run.root / name / "wren" / "b.png").read_text() == "a bird"
     (run.folder / "run.json").unlink()

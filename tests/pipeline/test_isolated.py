@@ -12,7 +12,7 @@ from protoquant.core.errors import ConfigError, ProtoQuantError, UnavailableErro
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline import lease as leases
 from protoquant.pipeline.graph import stages
-from protoquant.pipeline.isolated import Plan, isolated, run_name
+from protoquant.pipeline.isolated import RunSpec, isolated, run_name
 from protoquant.pipeline.retention import kept_runs, prune_runs
 from protoquant.pipeline.stage import Status
 from tests.pipeline.conftest import tree_of
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.process
 Call = Callable[..., str]
 
 
-def go(clone: Path, plan: Plan) -> dict[str, Status]:
+def go(clone: Path, plan: RunSpec) -> dict[str, Status]:
     """Run all stages and record them."""
     said: list[str] = []
     with isolated(clone, plan) as run:
@@ -35,13 +35,15 @@ def go(clone: Path, plan: Plan) -> dict[str, Status]:
 
 def test_a_run_leaves_the_clone_as_it_was_and_an_experiment(clone: Path, call: Call) -> None:
     before = tree_of(clone), call(clone, "git", "status", "--porcelain")
-    assert go(clone, Plan("one-1", {"train.tolerance": 0.05})) == dict.fromkeys(["first", "second", "last"], Status.RAN)
+    assert go(clone, RunSpec("one-1", {"train.tolerance": 0.05})) == dict.fromkeys(
+        ["first", "second", "last"], Status.RAN
+    )
     assert (tree_of(clone), call(clone, "git", "status", "--porcelain")) == before
     assert "one-1" in call(clone, "dvc", "exp", "list")
     assert kept_runs(clone) == []
-    again = go(clone, Plan("two-2", {"train.tolerance": 0.05}))
+    again = go(clone, RunSpec("two-2", {"train.tolerance": 0.05}))
     assert again == {"first": Status.RESTORED, "second": Status.RESTORED, "last": Status.RAN}
-    other = go(clone, Plan("three-3", {"train.tolerance": 0.06}))
+    other = go(clone, RunSpec("three-3", {"train.tolerance": 0.06}))
     assert other == {"first": Status.RESTORED, "second": Status.RAN, "last": Status.RAN}
     call(clone, "dvc", "exp", "apply", "three-3")
     assert "tolerance: 0.06" in (clone / "params.yaml").read_text()
@@ -53,7 +55,7 @@ def test_three_at_once_do_not_meet(clone: Path, call: Call) -> None:
 
     def one(number: int) -> None:
         try:
-            ended[f"r-{number}"] = go(clone, Plan(f"r-{number}", {"train.tolerance": 0.02 * number}))
+            ended[f"r-{number}"] = go(clone, RunSpec(f"r-{number}", {"train.tolerance": 0.02 * number}))
         except BaseException as error:  # noqa: BLE001
             ended[f"r-{number}"] = error
 
@@ -69,7 +71,7 @@ def test_three_at_once_do_not_meet(clone: Path, call: Call) -> None:
 
 
 def test_a_run_that_failed_continues_where_it_stopped(clone: Path) -> None:
-    plan = Plan("again-1", {})
+    plan = RunSpec("again-1", {})
     with isolated(clone, plan) as run:
         assert not run.continued
         assert run.stage("first", print).status is Status.RAN
@@ -84,7 +86,7 @@ def test_a_run_that_failed_continues_where_it_stopped(clone: Path) -> None:
 
 def test_the_worktrees_own_code_and_the_clones_own_stores(clone: Path) -> None:
     (clone / "who.py").write_text("NAME = 'clone'\n")
-    with isolated(clone, Plan("code-1", {})) as run:
+    with isolated(clone, RunSpec("code-1", {})) as run:
         (run.root / "who.py").write_text("NAME = 'worktree'\n")
         lines: list[str] = []
         script = "import os, who; print(who.NAME, os.environ['MLFLOW_TRACKING_URI'])"
@@ -96,17 +98,17 @@ def test_edits_are_refused_taken_or_left_by_choice(clone: Path, call: Call) -> N
     call(clone, "dvc", "repro", "-q")  # writes dvc.lock, which is no edit of anyone
     (clone / "step.py").write_text((clone / "step.py").read_text() + "# edited\n")
     refused = r"step\.py in .* differ from the commit; commit them, or choose uncommitted"
-    with pytest.raises(UsageError, match=refused), isolated(clone, Plan("no-1", {})):
+    with pytest.raises(UsageError, match=refused), isolated(clone, RunSpec("no-1", {})):
         pass
-    with isolated(clone, Plan("take-1", {}, uncommitted="take")) as run:
+    with isolated(clone, RunSpec("take-1", {}, uncommitted="take")) as run:
         assert "# edited" in (run.root / "step.py").read_text()
-    with isolated(clone, Plan("leave-1", {}, uncommitted="leave")) as run:
+    with isolated(clone, RunSpec("leave-1", {}, uncommitted="leave")) as run:
         assert "# edited" not in (run.root / "step.py").read_text()
     call(clone, "git", "tag", "old")
     call(clone, "git", "commit", "-qam", "edited")
-    with isolated(clone, Plan("old-1", {}, revision="old")) as run:
+    with isolated(clone, RunSpec("old-1", {}, revision="old")) as run:
         assert "# edited" not in (run.root / "step.py").read_text()
-    nowhere = Plan("no-2", {}, revision="nowhere")
+    nowhere = RunSpec("no-2", {}, revision="nowhere")
     with pytest.raises(UsageError, match="'nowhere' names no commit"), isolated(clone, nowhere):
         pass
 
@@ -117,7 +119,7 @@ def test_photos_outside_git_are_there(clone: Path) -> None:
         (folder / "robin" / "a.png").write_text(folder.parent.name)
     for name, root, holds in (("in-1", "photos", "clone"), ("out-1", "../photos", "home")):
         changes = {"prepare.root": root, "prepare.reader": "image_folder"}
-        with isolated(clone, Plan(name, changes)) as run:
+        with isolated(clone, RunSpec(name, changes)) as run:
             assert run.settings.prepare.root == root
             assert (run.root / root / "robin" / "a.png").read_text() == holds
 
@@ -125,7 +127,7 @@ def test_photos_outside_git_are_there(clone: Path) -> None:
 @pytest.mark.parametrize("revision", ["--help", "-x", "--all", "--git-dir=x", "^HEAD", "HEAD..HEAD", "a\0b", "H\n", ""])
 def test_a_revision_is_no_option_and_names_one_commit(clone: Path, revision: str) -> None:
     sentence = re.escape(f"revision: {revision!r} names no commit of {clone}; give a branch, a tag or a commit")
-    plan = Plan("no-1", {}, revision=revision)
+    plan = RunSpec("no-1", {}, revision=revision)
     with pytest.raises(UsageError, match=f"^{sentence}$"), isolated(clone, plan):
         pass
 
@@ -133,7 +135,7 @@ def test_a_revision_is_no_option_and_names_one_commit(clone: Path, revision: str
 @pytest.mark.parametrize("name", ["--help", "-x", "..", "../other", "", "a/b", "a\n"])
 def test_the_name_of_a_run_is_no_option_and_no_path(name: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"begins with a letter or digit, got {name!r}")):
-        Plan(name, {})
+        RunSpec(name, {})
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_the_name_of_a_run_is_no_option_and_no_path(name: str) -> None:
     ],
 )
 def test_impossible_parameters_are_one_sentence(clone: Path, changes: dict[str, object], sentence: str) -> None:
-    with pytest.raises(ProtoQuantError) as error, isolated(clone, Plan("bad-1", changes)):
+    with pytest.raises(ProtoQuantError) as error, isolated(clone, RunSpec("bad-1", changes)):
         pass
     assert sentence in str(error.value)
     assert isinstance(error.value, ConfigError | UsageError)
@@ -157,7 +159,7 @@ def test_impossible_parameters_are_one_sentence(clone: Path, changes: dict[str, 
 def test_the_clones_dvc_configuration_is_in_force(clone: Path, call: Call) -> None:
     call(clone, "dvc", "remote", "add", "-q", "--local", "-d", "store", "../../store")
     call(clone, "dvc", "cache", "dir", "-q", "--local", "../other-cache")
-    with isolated(clone, Plan("config-1", {})) as run:
+    with isolated(clone, RunSpec("config-1", {})) as run:
         call(run.root, "dvc", "repro", "-q", "first")
         call(run.root, "dvc", "push", "-q")
     assert any((clone.parent.parent / "store").rglob("*"))
@@ -166,7 +168,7 @@ def test_the_clones_dvc_configuration_is_in_force(clone: Path, call: Call) -> No
 
 def test_a_run_in_use_is_neither_taken_nor_pruned(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_PATIENCE", 0.0)
-    with isolated(clone, Plan("used-1", {})) as run:
+    with isolated(clone, RunSpec("used-1", {})) as run:
         assert [kept.in_use for kept in kept_runs(clone)] == [True]
         assert prune_runs(clone, max_age=0, keep=0) == []
         with pytest.raises(UnavailableError, match="in use"), leases.lease(run.folder, patience=0):
@@ -176,7 +178,7 @@ def test_a_run_in_use_is_neither_taken_nor_pruned(clone: Path, monkeypatch: pyte
 
 def test_old_runs_go_by_age_and_by_number(clone: Path) -> None:
     for number in (1, 2, 3):
-        with isolated(clone, Plan(f"kept-{number}", {})) as run:
+        with isolated(clone, RunSpec(f"kept-{number}", {})) as run:
             folder = run.folder
         os.utime(folder / "lease", (1000.0 + number, 1000.0 + number))
     assert [run.name for run in prune_runs(clone, max_age=1e12, keep=2)] == ["kept-1"]

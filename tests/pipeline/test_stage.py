@@ -8,7 +8,7 @@ import pytest
 
 from protoquant.core.errors import UsageError
 from protoquant.pipeline.graph import Stage, stages
-from protoquant.pipeline.stage import Outcome, Status, _Listener, run_command, run_stage
+from protoquant.pipeline.stage import Outcome, Status, _OutputParser, run_command, run_stage
 
 pytestmark = pytest.mark.process
 
@@ -119,7 +119,7 @@ def test_dvcs_own_reason_where_the_stage_did_not_run(clone: Path) -> None:
 def test_what_dvc_says_and_its_exit_code_tell_the_outcome(
     lines: list[str], code: int, reason: str, passing: bool
 ) -> None:
-    listener = _Listener(lambda _: None)
+    listener = _OutputParser(lambda _: None)
     for line in lines:
         listener(line)
     outcome = listener.outcome(code)

@@ -7,9 +7,9 @@ from protoquant.core.errors import ConfigError
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.plan import sizes
-from protoquant.plan.sizes import Counts, Shape, sizes_of
+from protoquant.plan.sizes import DatasetCounts, Shape, sizes_of
 
-SMALL = Counts(train=100, validation=20, test=30, classes=5)
+SMALL = DatasetCounts(train=100, validation=20, test=30, classes=5)
 SHAPE = Shape((2, 3), 8)
 TRAIN = TrainConfig(temperature=(0.03, 0.05), joint=None, budget=BudgetConfig())
 
@@ -46,7 +46,7 @@ def test_scores_are_mapped_where_those_of_one_time_are_too_many(monkeypatch):
     ("dtype", "size"), [("float16", 96.4e9), ("bfloat16", 96.4e9), ("int8", 48.5e9), ("float32", 192.8e9)]
 )
 def test_imagenet(dtype, size):
-    counts = Counts(train=1_231_167, validation=50_000, test=0, classes=1_000)
+    counts = DatasetCounts(train=1_231_167, validation=50_000, test=0, classes=1_000)
     found = sizes_of(ExtractConfig(dtype=dtype), QuantizeConfig(), TRAIN, counts, Shape((7, 7), 768))
     assert found.store == pytest.approx(size, rel=0.001)
     assert found.k == 10_000

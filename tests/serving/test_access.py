@@ -9,7 +9,7 @@ from protoquant.serving.access import Access, Rules, examine, require_token
 from protoquant.serving.admission import Admission
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.metrics import Metrics
-from protoquant.serving.record import Record
+from protoquant.serving.record import RequestMiddleware
 from protoquant.serving.refusal import RefusedError
 from protoquant.serving.service import create_app
 from tests.serving.asking import call
@@ -180,7 +180,7 @@ def test_a_stranger_is_refused_at_a_full_queue_too_and_takes_no_place_in_it() ->
         config = CLOSED.model_copy(update={"queue": 1})
         metrics = Metrics()
         admission = Admission(answer, config)
-        app = Record(Access(admission, config), metrics, lambda: None)
+        app = RequestMiddleware(Access(admission, config), metrics, lambda: None)
         known = {"host": "localhost", "authorization": f"Bearer {TOKEN}", "content-length": "1"}
         strange = {"host": "localhost", "content-length": "9", "connection": "close"}
         refused = await call(app, parts=[b"x" * 4, b"x" * 5], headers=strange)

@@ -6,7 +6,7 @@ import pytest
 from protoquant.serving.admission import Admission
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.metrics import Metrics
-from protoquant.serving.record import Record
+from protoquant.serving.record import RequestMiddleware
 from tests.serving.asking import call
 
 LIMITS = {"queue": 2, "max_request_bytes": 100, "max_held_bytes": 150}
@@ -19,7 +19,7 @@ class Desk:
         self.open, self.cancelled, self.inside = asyncio.Event(), 0, asyncio.Semaphore(0)
         config = ServeConfig(**{**LIMITS, **limits})
         self.admission = Admission(self._answer, config)
-        self.app = Record(self.admission, Metrics(), lambda: None)
+        self.app = RequestMiddleware(self.admission, Metrics(), lambda: None)
 
     async def _answer(self, scope, receive, send) -> None:
         message = await receive() if scope["path"] != "/health" else {"body": b""}
@@ -167,7 +167,7 @@ def test_who_goes_away_with_the_whole_answer_has_broken_nothing_off() -> None:
                 await asyncio.sleep(0)  # the loop hears that the client has gone
             ended.append(True)
 
-        app = Record(Admission(answer, ServeConfig()), Metrics(), lambda: None)
+        app = RequestMiddleware(Admission(answer, ServeConfig()), Metrics(), lambda: None)
         reply = await call(app, parts=[b"x"], leave=leave)
         assert (reply.status, reply.body, ended) == (200, b"all", [True])
 
@@ -181,7 +181,7 @@ def test_an_answer_cut_off_in_the_middle_is_not_mended() -> None:
             raise ZeroDivisionError
 
         with contextlib.suppress(Exception):
-            reply = await call(Record(half, Metrics(), lambda: None))
+            reply = await call(RequestMiddleware(half, Metrics(), lambda: None))
             pytest.fail(f"the connection must be cut, got {reply}")
 
     asyncio.run(main())

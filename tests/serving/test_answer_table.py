@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from protoquant.incoming import Bad
-from protoquant.serving.answer_table import Counts, error_row, join, whole, write_rows
+from protoquant.serving.answer_table import AnswerCounts, error_row, join, whole, write_rows
 
 
 def rows(*names: str) -> list[dict[str, object]]:
@@ -30,7 +30,7 @@ def test_parts_are_joined_in_order_and_counted(tmp_path: Path) -> None:
     write_rows(rows("b", "a"), parts[0])
     write_rows(rows("c"), parts[1])
     out = tmp_path / "out.parquet"
-    assert join(parts, out, {"protoquant.top": "3"}) == Counts(3, {"truncated": 3}, 0)
+    assert join(parts, out, {"protoquant.top": "3"}) == AnswerCounts(3, {"truncated": 3}, 0)
     table = pq.read_table(out)
     assert table["image"].to_pylist() == ["b", "a", "c"]
     assert table.schema.metadata[b"protoquant.top"] == b"3"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from protoquant.storage.index import Entry, Index
+from protoquant.storage.index import Index, IndexEntry
 
-ONE, TWO = Entry("e1", 3, "a" * 64, 1), Entry("e2", 4, "b" * 64, 2)
+ONE, TWO = IndexEntry("e1", 3, "a" * 64, 1), IndexEntry("e2", 4, "b" * 64, 2)
 
 
 @pytest.fixture

@@ -10,26 +10,26 @@ from ray.tune.search import Searcher
 from protoquant.search import SweepConfig
 from protoquant.settings import read_params
 from protoquant.sweep.plan import SweepPlan
-from protoquant.sweep.points import Point, grid_points
-from protoquant.sweep.records import Record
+from protoquant.sweep.points import SearchPoint, grid_points
+from protoquant.sweep.records import TrialRecord
 from protoquant.sweep.suggest import Suggestions, point_of
 
 PARAMS = read_params(Path(__file__).parents[2] / "params.yaml")
 BEST = 0.3
 
 
-def plan(points: tuple[Point, ...] = (), **values: Any) -> SweepPlan:
+def plan(points: tuple[SearchPoint, ...] = (), **values: Any) -> SweepPlan:
     return SweepPlan("test", PARAMS, SweepConfig.parse(values, "sweep"), points, {})
 
 
-def done(point: Point, number: int) -> Record:
+def done(point: SearchPoint, number: int) -> TrialRecord:
     """The end of a trial whose accuracy falls with the distance of refit from its best."""
     far = abs(float(point.changes["train.refit"]) - BEST)
     numbers = {"validation_top1": 1.0 - far, "class_size": 1.0 + 10 * far}
-    return Record(point, number, "done", "", 1.0, numbers, ())
+    return TrialRecord(point, number, "done", "", 1.0, numbers, ())
 
 
-def search(suggestions: Suggestions, many: int) -> list[Record]:
+def search(suggestions: Suggestions, many: int) -> list[TrialRecord]:
     """Run trials one after the other."""
     records = []
     for place in range(many):

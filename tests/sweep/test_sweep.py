@@ -18,7 +18,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.head.bundle import Bundle
 from protoquant.params_file import override
 from protoquant.settings import read_params
-from protoquant.sweep.records import Record, SweepFolder
+from protoquant.sweep.records import SweepFolder, TrialRecord
 from tests.flows.served import wait_for
 from tests.workspaces import Job
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.server
 _SOON = 120  # seconds
 
 
-def records(job: Job, name: str) -> list[Record]:
+def records(job: Job, name: str) -> list[TrialRecord]:
     """The trials of a sweep that have ended."""
     return SweepFolder.of(Workspace(job.root), name).records()
 

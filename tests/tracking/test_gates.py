@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from protoquant.comparison.paired import Difference, Paired
 from protoquant.core.errors import ConfigError
-from protoquant.tracking.gates import Evidence, Gate, Verdict, judge
+from protoquant.tracking.gates import Gate, GateEvidence, GateVerdict, judge
 from protoquant.tracking.gates_config import GatesConfig
 
 LOCK, EXPORT = Gate("lock", True, "committed"), Gate("export", True, "the same")
-OLD = Evidence(version=1, class_size=5.0, grounding=0.8, dead_share=0.1, stability=0.9, test_accuracy="0.9100")
+OLD = GateEvidence(version=1, class_size=5.0, grounding=0.8, dead_share=0.1, stability=0.9, test_accuracy="0.9100")
 NEW = replace(OLD, version=2, test_accuracy="0.9000")
 NAMES = ["lock", "accuracy", "calibration", "prototypes", "codebook", "grounding", "stability", "export"]
 LIMITS = GatesConfig()
@@ -26,7 +26,9 @@ def compared(accuracy: float = 0.0, calibration: float = 0.0) -> Paired:
     return Paired(200, change(0.92, accuracy), change(0.05, calibration), 3, 4, 1.0, pd.DataFrame())
 
 
-def ask(challenger: Evidence = NEW, champion: Evidence | str | None = OLD, *, alike=None, limits=LIMITS) -> Verdict:
+def ask(
+    challenger: GateEvidence = NEW, champion: GateEvidence | str | None = OLD, *, alike=None, limits=LIMITS
+) -> GateVerdict:
     alike = compared() if alike is None else alike
     return judge(limits, challenger, champion, compared=alike, lock=LOCK, export=EXPORT)
 
@@ -50,7 +52,7 @@ def test_an_equal_version_passes_every_gate() -> None:
     ],
 )
 def test_each_gate_refuses_what_is_worse_by_more_than_allowed_and_names_itself(gate, worse, just) -> None:
-    def verdict(changes) -> Verdict:
+    def verdict(changes) -> GateVerdict:
         if gate in ("accuracy", "calibration"):
             return ask(alike=compared(**changes))
         return ask(replace(NEW, **changes))
@@ -140,11 +142,13 @@ shares = st.floats(0.0, 1.0)
 
 
 @given(
-    st.builds(Evidence, st.just(3), st.floats(1.0, 20.0), shares, shares, shares), st.floats(-1.0, 1.0), st.booleans()
+    st.builds(GateEvidence, st.just(3), st.floats(1.0, 20.0), shares, shares, shares),
+    st.floats(-1.0, 1.0),
+    st.booleans(),
 )
-def test_a_verdict_comes_back_from_plain_values(new: Evidence, change: float, champion: bool) -> None:
+def test_a_verdict_comes_back_from_plain_values(new: GateEvidence, change: float, champion: bool) -> None:
     verdict = ask(new, OLD if champion else None, alike=compared(change))
-    assert Verdict.from_dict(verdict.to_dict()) == verdict
+    assert GateVerdict.from_dict(verdict.to_dict()) == verdict
     if champion:
         # A version that is allowed stays allowed where more may be lost.
         wide = GatesConfig(

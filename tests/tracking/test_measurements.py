@@ -3,7 +3,7 @@ import pytest
 from protoquant.core.artifacts import write_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.measurements import Curve, curves, flatten, headline, metrics, parameters
+from protoquant.tracking.measurements import MetricHistory, curves, flatten, headline, metrics, parameters
 
 
 def test_nested_values_get_dotted_names():
@@ -37,11 +37,11 @@ def test_metrics_that_are_no_mapping_are_an_error(workspace: Workspace):
 
 def test_curves_step_by_epoch_or_row_and_skip_what_was_not_measured(workspace: Workspace):
     assert curves(workspace) == [
-        Curve("quantize.history.perplexity", ((1, 10.0), (2, 12.5))),
-        Curve("quantize.history.dead_share", ((1, 0.1),)),
-        Curve("train.path.penalty", ((0, 0.1), (1, 0.01))),
-        Curve("train.path.prototypes", ((0, 4.0), (1, 9.0))),
-        Curve("train.path.top1", ((0, 0.80), (1, 0.85))),
+        MetricHistory("quantize.history.perplexity", ((1, 10.0), (2, 12.5))),
+        MetricHistory("quantize.history.dead_share", ((1, 0.1),)),
+        MetricHistory("train.path.penalty", ((0, 0.1), (1, 0.01))),
+        MetricHistory("train.path.prototypes", ((0, 4.0), (1, 9.0))),
+        MetricHistory("train.path.top1", ((0, 0.80), (1, 0.85))),
     ]
 
 
@@ -58,7 +58,7 @@ def test_heads_of_a_path_are_its_steps_whatever_epoch_they_are_of(workspace: Wor
 def test_epochs_of_joint_training_are_a_curve_where_there_are_any(workspace: Workspace):
     assert not any(curve.name.startswith("train.joint") for curve in curves(workspace))
     (workspace.bundle / "joint.csv").write_text("epoch,drift,selected\n1,0.99,0\n2,0.97,1\n")
-    assert Curve("train.joint.drift", ((1, 0.99), (2, 0.97))) in curves(workspace)
+    assert MetricHistory("train.joint.drift", ((1, 0.99), (2, 0.97))) in curves(workspace)
 
 
 def test_a_missing_or_empty_curve_is_an_error(workspace: Workspace):

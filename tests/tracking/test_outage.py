@@ -22,7 +22,7 @@ from protoquant.tracking.fetch import fetch_bundle
 from protoquant.tracking.mlflow_api import MlflowClient, MlflowException, ModelVersion, Run
 from protoquant.tracking.outage import outage
 from protoquant.tracking.pending import is_pending, pending
-from protoquant.tracking.register import Kept, RegisterResult, register
+from protoquant.tracking.register import PendingRegistration, RegisterResult, register
 from protoquant.tracking.registered import find_registered
 from protoquant.tracking.store import open_store
 from protoquant.tracking.sync import sync
@@ -72,7 +72,7 @@ class Birds:
         assert isinstance(event, MessageEvent)
         self.told.append(event)
 
-    def register(self, **params: Any) -> RegisterResult | Kept:
+    def register(self, **params: Any) -> RegisterResult | PendingRegistration:
         config = RegisterConfig(name=self.name)
         return register(config, workspace=self.workspace, params={"seed": 0, **params}, on_event=self.hear)
 
@@ -115,7 +115,7 @@ def assert_once(birds: Birds, into: Path) -> None:
 def test_what_was_lost_in_the_middle_is_sent_later_once(birds: Birds, link: Link, point: str, tmp_path: Path):
     link.lose_from(point)
     kept = birds.register()
-    assert isinstance(kept, Kept)
+    assert isinstance(kept, PendingRegistration)
     assert kept.path == birds.workspace.pending / artifact_digest(birds.workspace.bundle) / birds.name
     assert is_pending(birds.workspace)
     refused, where = birds.told
@@ -136,7 +136,7 @@ def test_what_was_lost_in_the_middle_is_sent_later_once(birds: Birds, link: Link
 
 def test_a_server_whose_database_is_gone_is_no_refusal(birds: Birds, link: Link, tmp_path: Path):
     link.lose_from("model-versions/search", FAIL)
-    assert isinstance(birds.register(), Kept)
+    assert isinstance(birds.register(), PendingRegistration)
     assert "too many 503 error responses" in birds.told[0].text
     link.mend()
     assert isinstance(birds.register(), RegisterResult)
@@ -161,7 +161,7 @@ def test_a_request_whose_answer_was_lost_is_not_done_twice(
 def test_files_that_cannot_be_listed_are_not_taken_for_lost(birds: Birds, link: Link):
     birds.register()
     link.lose_once("mlflow-artifacts", FAIL)
-    assert isinstance(birds.register(), Kept)
+    assert isinstance(birds.register(), PendingRegistration)
     assert birds.sync().sent[0].already
     assert len(birds.versions) == 1
 
@@ -391,12 +391,12 @@ def test_real_servers_that_are_stopped_and_started_again(
         start = partial(mlflow_server, tmp_path / "mlflow", database, port=port, destination="s3://mlflow/x", **keys)
         mlflow.enter_context(start())
         s3.close()
-        assert isinstance(birds.register(), Kept)
+        assert isinstance(birds.register(), PendingRegistration)
         assert "(too many 500 error responses: its database or file store may be away)" in birds.told[0].text
         assert [run.info.status for run in birds.runs] == ["FAILED"]
         mlflow.close()
         train(workspace, seed=1)
-        assert isinstance(birds.register(), Kept)
+        assert isinstance(birds.register(), PendingRegistration)
         assert "(Connection refused)" in birds.told[2].text
         s3.enter_context(weed_mini(tmp_path / "s3", port=s3_port))
         mlflow.enter_context(start())

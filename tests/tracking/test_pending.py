@@ -11,14 +11,14 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking import pending as module
 from protoquant.tracking.pending import KIND, is_pending, keep, opened, pending, remove, sending
-from protoquant.tracking.trained import Trained
+from protoquant.tracking.trained import TrainedModel
 
 pytestmark = pytest.mark.process
 
 
 @pytest.fixture
 def kept(workspace: Workspace) -> Path:
-    return keep(Trained(workspace, "birds", "challenger", {"seed": "0"}))
+    return keep(TrainedModel(workspace, "birds", "challenger", {"seed": "0"}))
 
 
 def test_a_snapshot_links_what_nobody_edits_and_copies_what_is_edited_in_place(workspace: Workspace, kept: Path):

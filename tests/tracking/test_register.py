@@ -13,7 +13,7 @@ from protoquant.core.events import Event
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.fetch import fetch_bundle
-from protoquant.tracking.measurements import Headline
+from protoquant.tracking.measurements import HeadlineMetrics
 from protoquant.tracking.mlflow_api import Run
 from protoquant.tracking.pending import keep
 from protoquant.tracking.register import (
@@ -25,7 +25,7 @@ from protoquant.tracking.register import (
     register,
 )
 from protoquant.tracking.store import Store, experiment_id, open_store
-from protoquant.tracking.trained import Trained
+from protoquant.tracking.trained import TrainedModel
 from tests.builders.bundles import flip
 from tests.builders.workspaces import evaluate, train
 
@@ -110,7 +110,7 @@ def test_a_version_is_of_the_commit_that_came_after_it(with_store: Workspace, mo
 
 
 def test_the_description_leads_to_the_report():
-    numbers = Headline(9, 2.5, 0.875, 0.9, 0.8, 0.95, 40, 0.95)
+    numbers = HeadlineMetrics(9, 2.5, 0.875, 0.9, 0.8, 0.95, 40, 0.95)
     page = described(numbers, "http://127.0.0.1:5000", "7", "abc")
     assert page.endswith("[Report](http://127.0.0.1:5000/#/experiments/7/runs/abc/artifacts/report/index.html)")
     assert described(numbers, "sqlite:///mlflow.db", "7", "abc").endswith("Report: runs:/abc/report")
@@ -255,7 +255,7 @@ def test_a_flipped_byte_in_the_bundle_is_refused_before_the_store_is_made(worksp
 
 
 def test_what_was_kept_for_another_server_stays_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
-    trained = Trained(workspace, "birds", "challenger", {})
+    trained = TrainedModel(workspace, "birds", "challenger", {})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
     kept = keep(trained)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://here:5000")

@@ -11,7 +11,7 @@ from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
 from protoquant.tracking import promotion, rollback
 from protoquant.tracking.evidence import gather
-from protoquant.tracking.gates import Gate, Verdict
+from protoquant.tracking.gates import Gate, GateVerdict
 from protoquant.tracking.promotion import promote
 from protoquant.tracking.rollback import Rollback, archive, roll_back
 from protoquant.tracking.store import Store, open_store
@@ -31,8 +31,8 @@ def store(with_store: Workspace) -> Iterator[Store]:
 def line(store: Store, with_store: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Register as many versions as are named, and make them champion in the order given; the gates are not asked."""
 
-    def passed(court: Any, champion: int | None) -> Verdict:
-        return Verdict(int(court.version.version), champion, (Gate("accuracy", True, "as good"),), "")
+    def passed(court: Any, champion: int | None) -> GateVerdict:
+        return GateVerdict(int(court.version.version), champion, (Gate("accuracy", True, "as good"),), "")
 
     monkeypatch.setattr(promotion._Court, "judge", passed)
 

@@ -26,7 +26,7 @@ from protoquant.tracking.register import RegisterResult, register
 from protoquant.tracking.report import fetch_report
 from protoquant.tracking.store import open_store
 from protoquant.tracking.sync import sync
-from protoquant.tracking.trained import Trained
+from protoquant.tracking.trained import TrainedModel
 from protoquant.tracking.versions import Named, champion_of
 from tests.builders.versions import NO_GIT, add
 from tests.tracking.lossy import mlflow_server
@@ -162,7 +162,7 @@ def test_register_says_so_keeps_nothing_and_can_be_repeated(sign_in: SignIn, lin
 @pytest.mark.usefixtures("small_package")
 def test_sync_says_so_once_and_what_is_kept_stays_kept(sign_in: SignIn, line: str, here: Workspace):
     for name in ("auks", "cranes"):
-        keep(Trained(here, name, "challenger", {"seed": "0"}))
+        keep(TrainedModel(here, name, "challenger", {"seed": "0"}))
     sign_in(USER, WRONG)
     done = CliRunner().invoke(app, ["tracking", "sync"])
     assert (done.exit_code, done.stderr) == (1, f"warning: 0 sent, 2 still kept\nerror: {line}\n")

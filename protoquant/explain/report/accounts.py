@@ -11,8 +11,8 @@ from numpy import ndarray
 from protoquant.explain.album import Album, Picture, png_uri
 from protoquant.explain.gallery import Patch
 from protoquant.explain.heat import overlay
-from protoquant.explain.ledger import Ledger, Part, ledger
-from protoquant.explain.report.page import Account, Explained, Line, Placed, Tag
+from protoquant.explain.ledger import Ledger, LedgerEntry, ledger
+from protoquant.explain.report.page import ClassEvidence, EvidenceLine, Explained, Placed, Tag
 
 # Pixels of a score map on the page; the browser enlarges it smoothly.
 _HEAT_SIDE = 56
@@ -83,16 +83,16 @@ def _placed(image_id: str, row: int, col: int, caption: str, album: Album) -> Pl
     return Placed(album.picture(image_id), rect, album.around(image_id, rect), caption)
 
 
-def _account(found: Ledger, heading: str, picture: Picture, highest: float, witness: Witness) -> Account:
+def _account(found: Ledger, heading: str, picture: Picture, highest: float, witness: Witness) -> ClassEvidence:
     lines = tuple(_line(index, part, picture, highest, witness) for index, part in enumerate(found.parts, start=1))
-    return Account(witness.classes[found.label], heading, lines, found.others, found.rest, found.logit)
+    return ClassEvidence(witness.classes[found.label], heading, lines, found.others, found.rest, found.logit)
 
 
-def _line(index: int, part: Part, picture: Picture, highest: float, witness: Witness) -> Line:
+def _line(index: int, part: LedgerEntry, picture: Picture, highest: float, witness: Witness) -> EvidenceLine:
     side = max(picture.width, picture.height)
     size = round(_HEAT_SIDE * picture.width / side), round(_HEAT_SIDE * picture.height / side)
     patch = witness.nearest.get(part.code)
-    return Line(
+    return EvidenceLine(
         number=index,
         part=part,
         test=_placed(picture.image_id, part.row, part.col, "", witness.album),
@@ -102,7 +102,7 @@ def _line(index: int, part: Part, picture: Picture, highest: float, witness: Wit
     )
 
 
-def _tags(parts: Sequence[Part], image_id: str, album: Album) -> tuple[Tag, ...]:
+def _tags(parts: Sequence[LedgerEntry], image_id: str, album: Album) -> tuple[Tag, ...]:
     """Number the cells; several numbers in one cell stand side by side."""
     seen: dict[tuple[int, int], int] = {}
     tags = []

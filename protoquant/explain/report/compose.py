@@ -11,12 +11,12 @@ from jaxtyping import Float
 from protoquant.core.events import OnEvent, track
 from protoquant.explain.album import Album
 from protoquant.explain.config import VisualizeConfig
-from protoquant.explain.figures import Candidate, Curve, Point, axis, join, most_confused, path_curve, squares
-from protoquant.explain.gallery import Gallery, Patch, Prototype, gallery, times_used
+from protoquant.explain.figures import Curve, CurvePoint, PathPoint, axis, join, most_confused, path_curve, squares
+from protoquant.explain.gallery import Gallery, GalleryPrototype, Patch, gallery, times_used
 from protoquant.explain.ledger import choose
 from protoquant.explain.report import words
 from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image, place
-from protoquant.explain.report.page import Card, ClassRow, Confusion, Explained, Group, Page
+from protoquant.explain.report.page import ClassGroup, ClassMetricsRow, Confusion, Explained, GalleryCard, Page
 from protoquant.explain.report.render import percent
 from protoquant.explain.sources import Sources
 from protoquant.explain.spread import Dots, dots, histogram
@@ -116,14 +116,14 @@ def _explained(
     return tuple(explained[: len(chosen.right)]), tuple(explained[len(chosen.right) :])
 
 
-def _groups(shown: Gallery, album: Album, classes: tuple[str, ...], on_event: OnEvent) -> Iterator[Group]:
+def _groups(shown: Gallery, album: Album, classes: tuple[str, ...], on_event: OnEvent) -> Iterator[ClassGroup]:
     heaviest = max((one.classes[0][1] for _, group in shown.groups for one in group), default=1.0)
     for label, prototypes in track(shown.groups, "gallery", len(shown.groups), "classes", on_event):
-        yield Group(classes[label], tuple(_card(prototype, album, classes, heaviest) for prototype in prototypes))
+        yield ClassGroup(classes[label], tuple(_card(prototype, album, classes, heaviest) for prototype in prototypes))
 
 
-def _card(prototype: Prototype, album: Album, classes: tuple[str, ...], heaviest: float) -> Card:
-    return Card(
+def _card(prototype: GalleryPrototype, album: Album, classes: tuple[str, ...], heaviest: float) -> GalleryCard:
+    return GalleryCard(
         code=prototype.code,
         used=prototype.used,
         carried=prototype.carried,
@@ -156,16 +156,16 @@ def _path(sources: Sources) -> Curve:
     return path_curve(candidates, float(metrics["probe"]["validation"]["top1"]), 700.0, 300.0)
 
 
-def _candidate(temperature: str, size: float, accuracy: float, *, chosen: bool, series: str | None = None) -> Candidate:
+def _candidate(temperature: str, size: float, accuracy: float, *, chosen: bool, series: str | None = None) -> PathPoint:
     text = f"{size:.1f} prototypes per class, temperature {temperature}: {100 * accuracy:.1f} % on validation"
-    return Candidate(series or temperature, float(size), float(accuracy), text, chosen)
+    return PathPoint(series or temperature, float(size), float(accuracy), text, chosen)
 
 
 def _reliability(table: pd.DataFrame) -> Curve:
     x, y = (axis(0.0, 1.0, *span, 5, percent=True) for span in ((0.0, 380.0), (340.0, 0.0)))
     most = table["count"].max()
     points = tuple(
-        Point(
+        CurvePoint(
             x.at(row["confidence"]),
             y.at(row["accuracy"]),
             f"{row['count']} images: confidence {percent(row['confidence'])}, accuracy {percent(row['accuracy'])}",
@@ -198,12 +198,12 @@ def _confusion(sources: Sources) -> Confusion:
     return Confusion(names, squares(matrix), mistakes)
 
 
-def _classes(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[ClassRow, ...]:
+def _classes(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[ClassMetricsRow, ...]:
     def share(value: float) -> float | None:
         return None if pd.isna(value) else float(value)
 
     return tuple(
-        ClassRow(
+        ClassMetricsRow(
             names[int(row["label"])],
             int(row["support"]),
             share(row["recall"]),

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from protoquant.explain.album import Picture, Rect
 from protoquant.explain.figures import Curve, Square
 from protoquant.explain.gallery import Patch
-from protoquant.explain.ledger import Part
+from protoquant.explain.ledger import LedgerEntry
 from protoquant.explain.spread import Dots, Histogram
 
 
 @dataclass(frozen=True)
-class Headline:
+class HeadlineNumber:
     """One of the large numbers at the top.
 
     Attributes:
@@ -46,7 +46,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Line:
+class EvidenceLine:
     """A line of an account: this cell looks like that training patch.
 
     Attributes:
@@ -59,7 +59,7 @@ class Line:
     """
 
     number: int
-    part: Part
+    part: LedgerEntry
     test: Placed
     heat: str
     train: Placed | None
@@ -67,7 +67,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Account:
+class ClassEvidence:
     """All that speaks for one class in one image.
 
     Attributes:
@@ -81,7 +81,7 @@ class Account:
 
     class_name: str
     heading: str
-    lines: tuple[Line, ...]
+    lines: tuple[EvidenceLine, ...]
     others: int
     rest: float
     logit: float
@@ -118,11 +118,11 @@ class Explained:
     probability: float
     right: bool
     tags: tuple[Tag, ...]
-    accounts: tuple[Account, ...]
+    accounts: tuple[ClassEvidence, ...]
 
 
 @dataclass(frozen=True)
-class Card:
+class GalleryCard:
     """A prototype of the gallery.
 
     Attributes:
@@ -145,15 +145,15 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Group:
+class ClassGroup:
     """The prototypes under one class."""
 
     class_name: str
-    cards: tuple[Card, ...]
+    cards: tuple[GalleryCard, ...]
 
 
 @dataclass(frozen=True)
-class ClassRow:
+class ClassMetricsRow:
     """A row of the table of classes; precision and recall are None where undefined."""
 
     name: str
@@ -185,16 +185,16 @@ class Page:
     title: str
     summary: str
     facts: tuple[tuple[str, str], ...]
-    headlines: tuple[Headline, ...]
+    headlines: tuple[HeadlineNumber, ...]
     path: Curve
     path_note: str
     right: tuple[Explained, ...]
     wrong: tuple[Explained, ...]
     selection: str
-    groups: tuple[Group, ...]
+    groups: tuple[ClassGroup, ...]
     gallery_note: str
     confusion: Confusion
-    classes: tuple[ClassRow, ...]
+    classes: tuple[ClassMetricsRow, ...]
     reliability: Curve
     reliability_note: str
     stability: Dots | None

@@ -5,7 +5,7 @@ from typing import Any
 
 from protoquant.evaluation.schema import METRICS, Metric
 from protoquant.explain.gallery import Gallery
-from protoquant.explain.report.page import Headline
+from protoquant.explain.report.page import HeadlineNumber
 from protoquant.explain.report.render import number, percent
 from protoquant.explain.sources import Sources
 
@@ -65,13 +65,13 @@ def facts(sources: Sources) -> tuple[tuple[str, str], ...]:
     )
 
 
-def headlines(sources: Sources) -> tuple[Headline, ...]:
+def headlines(sources: Sources) -> tuple[HeadlineNumber, ...]:
     """The large numbers."""
     test, size = sources.metrics["test"], sources.metrics["size"]
 
-    def share(name: str, found: Number, note: str) -> Headline:
+    def share(name: str, found: Number, note: str) -> HeadlineNumber:
         band = (found["low"], found["value"], found["high"])
-        return Headline(name, percent(found["value"]), interval(found), note, band)
+        return HeadlineNumber(name, percent(found["value"]), interval(found), note, band)
 
     ties = test["ties"]["value"]
     tied = f" {ties} image{'' if ties == 1 else 's'} without a unique best class." if ties else ""
@@ -81,13 +81,13 @@ def headlines(sources: Sources) -> tuple[Headline, ...]:
         share("Linear probe", test["probe"]["top1"], "The yardstick: same features, no prototypes, no explanation."),
         share("Top-5 accuracy", test["top5"], "The true class is among the five best."),
         share("Macro accuracy", test["macro"], "Every class counts the same."),
-        Headline(
+        HeadlineNumber(
             "Prototypes per class",
             number(size["class_size"], 1),
             f"{size['class_size_min']} to {size['class_size_max']} over classes",
             f"{percent(size['sparsity'])} of the head's weights are exactly zero.",
         ),
-        Headline(
+        HeadlineNumber(
             "Prototypes per answer",
             number(local["value"], 1),
             interval(local, share=False),
@@ -95,7 +95,7 @@ def headlines(sources: Sources) -> tuple[Headline, ...]:
             if cover["value"] <= local["value"]
             else "Counted where they speak for the predicted class.",
         ),
-        Headline("Prototypes in all", f"{size['global_size']:,}", "", "Codes that at least one class uses."),
+        HeadlineNumber("Prototypes in all", f"{size['global_size']:,}", "", "Codes that at least one class uses."),
         share("Calibration error", test["ece"], "Mean distance of confidence from accuracy; 0 is best."),
     )
 

@@ -19,8 +19,8 @@ from protoquant.head.choosing import halves
 from protoquant.head.config import TrainConfig
 from protoquant.head.gap import penalised
 from protoquant.head.problem import Limits
-from protoquant.head.prune.engine import Pruned, Row, Start, prune
-from protoquant.head.prune.evidence import Rescore, Scored, Scorer
+from protoquant.head.prune.engine import Pruned, PruneStep, Start, prune
+from protoquant.head.prune.evidence import PresenceScorer, Rescore, Scored
 from protoquant.head.prune.measure import deviation, quality
 from protoquant.head.prune.plan import PrunePlan
 from protoquant.head.prune.sink import distil
@@ -113,7 +113,7 @@ def starting_point(
     fitted = fitted_with(bundle)
     penalty, ridge = (plan.penalty, 0.0) if plan.penalty is not None else _penalties(plan, bundle, fitted)
     codebook = bundle.codebook.to(device)
-    scorer = Scorer(stores, codebook, bundle.temperature, fitted.batch, device, on_event)
+    scorer = PresenceScorer(stores, codebook, bundle.temperature, fitted.batch, device, on_event)
 
     def to_rest(removed: Tensor) -> Rest | None:
         return distil(
@@ -177,7 +177,7 @@ def pruning_sentence(metrics: Mapping[str, Any]) -> str:
     return said
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: PruneStep) -> dict[str, Any]:
     return {
         "ratio": row.ratio,
         "left": row.left,

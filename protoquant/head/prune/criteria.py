@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from protoquant.core.errors import ShapeError
 from protoquant.head.head import head_logits
-from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.evidence import PruningEvidence
 from protoquant.head.prune.plan import PrunePlan
 
 _NORMS = {"one": 1.0, "two": 2.0, "max": float("inf")}
@@ -21,7 +21,7 @@ _NORMS = {"one": 1.0, "two": 2.0, "max": float("inf")}
 
 def prototype_importance(
     plan: PrunePlan,
-    evidence: Evidence,
+    evidence: PruningEvidence,
     head: Float[Tensor, "c k"],
     codes: Float[Tensor, "k d"],
     kept: Bool[Tensor, " k"],
@@ -45,7 +45,7 @@ def prototype_importance(
         return redundancy(codes, used, kept)
     if plan.criterion == "usage":
         return used
-    by_head: dict[str, Callable[[Evidence, Tensor], Tensor]] = {
+    by_head: dict[str, Callable[[PruningEvidence, Tensor], Tensor]] = {
         "contribution": lambda seen, weights: entry_contribution(seen, weights).sum(dim=0),
         "taylor": taylor,
         "leave_one_out": leave_one_out,
@@ -53,7 +53,7 @@ def prototype_importance(
     return by_head[plan.criterion](evidence, head)
 
 
-def entry_importance(plan: PrunePlan, evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+def entry_importance(plan: PrunePlan, evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
     """Rank single weights.
 
     Args:
@@ -66,7 +66,7 @@ def entry_importance(plan: PrunePlan, evidence: Evidence, head: Float[Tensor, "c
     """
     if plan.criterion == "magnitude":
         return head
-    of_entries: dict[str, Callable[[Evidence, Tensor], Tensor]] = {
+    of_entries: dict[str, Callable[[PruningEvidence, Tensor], Tensor]] = {
         "contribution": entry_contribution,
         "taylor": entry_taylor,
         "leave_one_out": entry_leave_one_out,
@@ -74,7 +74,7 @@ def entry_importance(plan: PrunePlan, evidence: Evidence, head: Float[Tensor, "c
     return of_entries[plan.criterion](evidence, head)
 
 
-def usage(evidence: Evidence, what: str) -> Float[Tensor, " k"]:
+def usage(evidence: PruningEvidence, what: str) -> Float[Tensor, " k"]:
     """How often a code is met.
 
     Args:
@@ -97,7 +97,7 @@ def magnitude(head: Float[Tensor, "c k"], norm: str) -> Float[Tensor, " k"]:
     return found
 
 
-def entry_contribution(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+def entry_contribution(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
     """Mean of ``a_p W_jp`` over the images of class j: what the weight gives its own class; 0 without images."""
     classes = len(head)
     own = functional.one_hot(evidence.labels, classes).to(evidence.scores)
@@ -105,12 +105,12 @@ def entry_contribution(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[
     return mean * head
 
 
-def taylor(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
+def taylor(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
     """``|sum over images of a_p dL/da_p|``: to first order, the change of the loss without the prototype."""
     return (head * _slope(evidence, head)).sum(dim=0).abs()
 
 
-def entry_taylor(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+def entry_taylor(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
     """``|W dL/dW|``: to first order, the change of the loss without the weight.
 
     At the optimum of an L1 penalty dL/dW is the same for every weight > 0, so that there this ranks as magnitude does.
@@ -118,7 +118,7 @@ def entry_taylor(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tensor
     return (head * _slope(evidence, head)).abs()
 
 
-def leave_one_out(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
+def leave_one_out(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
     """Change of the loss when the prototype is masked, all else equal; below 0 where the loss is better without."""
     logits = head_logits(evidence.scores, head)
     whole = functional.cross_entropy(logits, evidence.labels)
@@ -131,7 +131,7 @@ def leave_one_out(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tenso
     return found
 
 
-def entry_leave_one_out(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+def entry_leave_one_out(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
     """Mean over all images of ``a_p W_jp``: exactly the change of the logit of class j without the weight."""
     return evidence.scores.mean(dim=0) * head
 
@@ -171,7 +171,7 @@ def keep_best(importance: Float[Tensor, " m"], count: int) -> Int64[Tensor, " s"
     return importance.argsort(descending=True, stable=True)[:count].sort().values
 
 
-def _slope(evidence: Evidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+def _slope(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
     """dL/dW."""
     logits = head_logits(evidence.scores, head)
     error = torch.softmax(logits, dim=1)

@@ -8,7 +8,7 @@ import torch
 
 from protoquant.core.events import ignore
 from protoquant.head.prune.engine import Start, prune
-from protoquant.head.prune.measure import Size, quality, size
+from protoquant.head.prune.measure import HeadCompactness, quality, size
 from protoquant.head.prune.plan import PrunePlan
 
 MASKED, TUNED = "mask, as it is", "compact, fine-tuned"
@@ -62,7 +62,7 @@ def areas(curve: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def _row(way: str, budget: int, small: Size, top1: float) -> dict[str, float | int | str]:
+def _row(way: str, budget: int, small: HeadCompactness, top1: float) -> dict[str, float | int | str]:
     return {
         "way": way,
         "budget": budget,

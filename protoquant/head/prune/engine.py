@@ -15,7 +15,7 @@ from protoquant.head.problem import Limits
 from protoquant.head.prune.criteria import entry_importance, keep_best, prototype_importance
 from protoquant.head.prune.evidence import Rescore, Scored
 from protoquant.head.prune.finetune import Tuned, descend, refit
-from protoquant.head.prune.measure import Deviation, Quality, Size, deviation, quality, size
+from protoquant.head.prune.measure import Deviation, HeadCompactness, Quality, deviation, quality, size
 from protoquant.head.prune.plan import PrunePlan, StopRule
 from protoquant.head.prune.schedule import counts_left, ratios_of
 
@@ -44,7 +44,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Row:
+class PruneStep:
     """A step of a plan; the first row is the head as it came.
 
     Attributes:
@@ -59,7 +59,7 @@ class Row:
 
     ratio: float
     left: int
-    size: Size
+    size: HeadCompactness
     before: Quality
     after: Quality
     work: int
@@ -94,11 +94,11 @@ class Pruned:
     kept: Int64[Tensor, " m"]
     rest: Rest | None
     scored: Scored
-    rows: tuple[Row, ...]
+    rows: tuple[PruneStep, ...]
     chosen: int
 
     @property
-    def row(self) -> Row:
+    def row(self) -> PruneStep:
         """The row that was taken."""
         return self.rows[self.chosen]
 
@@ -124,7 +124,7 @@ def prune(plan: PrunePlan, start: Start, on_event: OnEvent) -> Pruned:
     state = _State(start.head, start.head > 0, everything, None, start.rescore(everything, None))
     at_first = state.scored["validation"]
     came = quality(at_first, start.head)
-    rows = [Row(0.0, total, size(at_first, start.head), came, came, 0, Deviation(0.0, 0.0, 0.0))]
+    rows = [PruneStep(0.0, total, size(at_first, start.head), came, came, 0, Deviation(0.0, 0.0, 0.0))]
     snapshots = [replace(state, scored={})]
     stop = None if plan.stop is None else _Drop(plan.stop, came)
     for number, left in enumerate(lefts, start=1):
@@ -135,7 +135,7 @@ def prune(plan: PrunePlan, start: Start, on_event: OnEvent) -> Pruned:
         state = replace(state, weights=tuned.weights)
         seen = state.scored["validation"]
         after, small = quality(seen, state.weights), size(seen, state.weights)
-        rows.append(Row(1 - left / total, left, small, before, after, tuned.work, apart))
+        rows.append(PruneStep(1 - left / total, left, small, before, after, tuned.work, apart))
         # What a later step would change must not change this one: weights are kept by value, scores are not kept.
         snapshots.append(replace(state, weights=state.weights.clone(), scored={}))
         _tell(rows[-1], number, on_event)
@@ -148,7 +148,7 @@ def prune(plan: PrunePlan, start: Start, on_event: OnEvent) -> Pruned:
     return Pruned(taken.weights, taken.kept, taken.rest, scored, tuple(rows), chosen)
 
 
-def choose(rows: list[Row], tolerance: float | None) -> int:
+def choose(rows: list[PruneStep], tolerance: float | None) -> int:
     """The last step within a tolerance of the best validation accuracy after fine-tuning; without one the last."""
     if tolerance is None:
         return len(rows) - 1
@@ -245,7 +245,7 @@ def _tune(plan: PrunePlan, start: Start, state: _State, number: int, *, last: bo
     )
 
 
-def _tell(row: Row, number: int, on_event: OnEvent) -> None:
+def _tell(row: PruneStep, number: int, on_event: OnEvent) -> None:
     values = {
         "ratio": row.ratio,
         "prototypes": row.size.prototypes,

@@ -16,7 +16,7 @@ from protoquant.head.presence import competition
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PruningEvidence:
     """A split, scored.
 
     Attributes:
@@ -29,18 +29,18 @@ class Evidence:
     labels: Int64[Tensor, " n"]
     counts: Int64[Tensor, " k"] | None = None
 
-    def rows(self, images: Int64[Tensor, " m"]) -> "Evidence":
+    def rows(self, images: Int64[Tensor, " m"]) -> "PruningEvidence":
         """Some of the images, repeated or not; the counts stay those of all."""
         return replace(self, scores=self.scores[images], labels=self.labels[images])
 
 
-Scored = Mapping[str, Evidence]
+Scored = Mapping[str, PruningEvidence]
 Rescore = Callable[[Int64[Tensor, " m"], Rest | None], Scored]
 """Scores every split with some of the codes, and rest codes, in the softmax; columns of other codes are 0."""
 
 
 @dataclass(frozen=True)
-class Scorer:
+class PresenceScorer:
     """Scores splits from their stores, one pass over the tokens each time it is called.
 
     No more than one batch of cosines is held, unless ``held`` allows to keep those of whole splits: with them a
@@ -76,7 +76,7 @@ class Scorer:
         """
         return {name: self._split(name, kept, rest) for name in self.stores}
 
-    def holding(self, most: float) -> "Scorer":
+    def holding(self, most: float) -> "PresenceScorer":
         """The same with the cosines of all splits in memory, if they take at most so many bytes; else unchanged."""
         size = sum(store.n * store.t * self.codebook.k * 4 for store in self.stores.values())
         if size > most:
@@ -86,7 +86,7 @@ class Scorer:
         }
         return replace(self, held=held)
 
-    def _split(self, name: str, kept: Int64[Tensor, " m"], rest: Rest | None) -> Evidence:
+    def _split(self, name: str, kept: Int64[Tensor, " m"], rest: Rest | None) -> PruningEvidence:
         store, k = self.stores[name], self.codebook.k
         scores = torch.zeros(store.n, k, device=self.device)
         counts = torch.zeros(k, dtype=torch.int64, device=self.device)
@@ -97,7 +97,7 @@ class Scorer:
             nearest = kept.to(self.device)[cosines.argmax(dim=-1).flatten()]
             counts += torch.bincount(nearest, minlength=k)
             first = after
-        return Evidence(scores, store.labels.to(self.device), counts)
+        return PruningEvidence(scores, store.labels.to(self.device), counts)
 
     def _cosines(
         self, name: str, kept: Int64[Tensor, " m"], rest: Rest | None

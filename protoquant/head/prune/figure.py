@@ -25,7 +25,7 @@ _GREY = "#666666"
 
 
 @dataclass(frozen=True)
-class Line:
+class StrategyCurve:
     """A strategy in a panel; all values of one length.
 
     Attributes:
@@ -49,8 +49,8 @@ class Panel:
 
     tuner: str
     start: float
-    accuracies: tuple[Line, ...]
-    differences: tuple[Line, ...]
+    accuracies: tuple[StrategyCurve, ...]
+    differences: tuple[StrategyCurve, ...]
 
 
 def study_panels(runs: pd.DataFrame, comparison: pd.DataFrame, measured: str, level: float) -> tuple[Panel, ...]:
@@ -178,12 +178,12 @@ def draw_study(panels: tuple[Panel, ...], caption: str, measured: str, path: Pat
     _save(figure, path)
 
 
-def _line(strategy: str, ratios: list[float], ends: list[Any]) -> Line:
+def _line(strategy: str, ratios: list[float], ends: list[Any]) -> StrategyCurve:
     values, low, high = zip(*ends, strict=True)
-    return Line(strategy, tuple(ratios), tuple(values), tuple(low), tuple(high))
+    return StrategyCurve(strategy, tuple(ratios), tuple(values), tuple(low), tuple(high))
 
 
-def _draw_line(axes: Any, line: Line, number: int) -> None:
+def _draw_line(axes: Any, line: StrategyCurve, number: int) -> None:
     """Points with their intervals, moved a little sideways so that none hides another."""
     colour, marker, style = _LOOKS[line.strategy]
     moved = [ratio + 0.006 * (number - 1.5) for ratio in line.ratios]

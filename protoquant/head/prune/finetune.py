@@ -10,7 +10,7 @@ from torch.nn import functional
 from protoquant.core.errors import DataError
 from protoquant.head.problem import Limits, Problem
 from protoquant.head.proximal import solve
-from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.evidence import PruningEvidence
 from protoquant.head.prune.measure import quality
 from protoquant.head.prune.plan import GradientTuning, Patience
 
@@ -29,7 +29,7 @@ class Tuned:
 
 
 def refit(
-    train: Evidence,
+    train: PruningEvidence,
     weights: Float[Tensor, "c k"],
     support: Bool[Tensor, "c k"],
     penalty: float,
@@ -84,8 +84,8 @@ class Watch:
 
 def descend(
     config: GradientTuning,
-    train: Evidence,
-    validation: Evidence,
+    train: PruningEvidence,
+    validation: PruningEvidence,
     weights: Float[Tensor, "c k"],
     support: Bool[Tensor, "c k"],
     *,
@@ -114,7 +114,7 @@ def descend(
         DataError: The loss is no longer finite.
     """
     columns = support.any(dim=0).nonzero().flatten()
-    scores, held_out = train.scores[:, columns], Evidence(validation.scores[:, columns], validation.labels)
+    scores, held_out = train.scores[:, columns], PruningEvidence(validation.scores[:, columns], validation.labels)
     raw = weights[:, columns].clone().requires_grad_()
     best, epoch = raw.detach().clone(), 0
     watch = None if config.stop is None else Watch(config.stop, quality(held_out, best).cost(config.stop.metric))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from protoquant.codebook.probe import top1
 from protoquant.head.head import contributions, head_logits
-from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.evidence import PruningEvidence
 from protoquant.head.prune.plan import Metric
 
 EPSILON = 1e-3
@@ -33,7 +33,7 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class Size:
+class HeadCompactness:
     """Sizes of a head; the local ones are means over images.
 
     Attributes:
@@ -56,19 +56,19 @@ class Size:
     active_size: float
 
 
-def quality(evidence: Evidence, head: Float[Tensor, "c k"]) -> Quality:
+def quality(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Quality:
     """Measure a head on a split."""
     logits = head_logits(evidence.scores, head)
     return Quality(top1(logits, evidence.labels), float(functional.cross_entropy(logits, evidence.labels)))
 
 
-def size(evidence: Evidence, head: Float[Tensor, "c k"]) -> Size:
+def size(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> HeadCompactness:
     """Count prototypes, weights, and what takes part in an image."""
     used = head > 0
     predicted = head_logits(evidence.scores, head).argmax(dim=1)
     local = contributions(evidence.scores, head, predicted) > EPSILON
     anywhere = evidence.scores * head.amax(dim=0) > EPSILON
-    return Size(
+    return HeadCompactness(
         prototypes=int(used.any(dim=0).sum()),
         nonzeros=int(used.sum()),
         class_size=int(used.sum()) / len(head),
@@ -94,7 +94,7 @@ class Deviation:
     largest: float
 
 
-def deviation(one: Evidence, other: Evidence, head: Float[Tensor, "c k"]) -> Deviation:
+def deviation(one: PruningEvidence, other: PruningEvidence, head: Float[Tensor, "c k"]) -> Deviation:
     """Compare what a head says of the same images under two scorings."""
     first, second = head_logits(one.scores, head), head_logits(other.scores, head)
     apart = (first - second).abs()

@@ -8,11 +8,11 @@ from protoquant.core.errors import ShapeError
 from protoquant.head.problem import Limits, Problem
 from protoquant.head.proximal import solve
 from protoquant.head.prune import criteria
-from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.evidence import PruningEvidence
 from protoquant.head.prune.plan import PrunePlan
 
 HEAD = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]])
-SEEN = Evidence(
+SEEN = PruningEvidence(
     torch.tensor([[0.5, 0.1, 0.2], [0.3, 0.1, 0.4], [0.0, 0.6, 0.6]]),
     torch.tensor([0, 0, 1]),
     torch.tensor([7, 1, 4]),
@@ -32,7 +32,7 @@ def test_usage_by_hand() -> None:
     assert importance("usage").tolist() == [7, 1, 4]
     torch.testing.assert_close(importance("usage", usage="presence"), torch.tensor([0.8, 0.8, 1.2]) / 3)
     with pytest.raises(ShapeError, match="needs counts"):
-        criteria.usage(Evidence(SEEN.scores, SEEN.labels), "assignments")
+        criteria.usage(PruningEvidence(SEEN.scores, SEEN.labels), "assignments")
 
 
 @pytest.mark.parametrize(("norm", "expected"), [("one", [2, 3, 2]), ("two", [2, 3, 2**0.5]), ("max", [2, 3, 1])])
@@ -48,7 +48,7 @@ def test_contribution_by_hand() -> None:
 
 
 def test_contribution_of_a_class_without_images_is_nothing() -> None:
-    seen = Evidence(SEEN.scores, torch.zeros(3, dtype=torch.int64))
+    seen = PruningEvidence(SEEN.scores, torch.zeros(3, dtype=torch.int64))
     assert criteria.entry_contribution(seen, HEAD)[1].tolist() == [0, 0, 0]
 
 
@@ -65,13 +65,13 @@ def test_taylor_at_the_convex_optimum_ranks_as_magnitude() -> None:
     scores = torch.rand(60, 9, generator=generator, dtype=torch.float64)
     scores += functional.one_hot(labels, 9)
     found = solve(Problem(scores, labels, 3), 0.05, Limits(1e-6, 20_000), start=torch.zeros(3, 9).double())
-    taylor = criteria.entry_taylor(Evidence(scores, labels), found.weights)
+    taylor = criteria.entry_taylor(PruningEvidence(scores, labels), found.weights)
     torch.testing.assert_close(taylor, found.weights * 0.05 / 3, rtol=1e-4, atol=1e-9)
 
 
 def test_leave_one_out_by_hand() -> None:
     """One image, two classes: without a prototype its logits are the others' alone."""
-    seen = Evidence(torch.tensor([[0.5, 0.2]]), torch.tensor([0]))
+    seen = PruningEvidence(torch.tensor([[0.5, 0.2]]), torch.tensor([0]))
     head = torch.tensor([[2.0, 0.0], [0.0, 1.0]])  # logits (1, 0.2)
     whole = math.log(1 + math.exp(-0.8))
     expected = torch.tensor([math.log(1 + math.exp(0.2)) - whole, math.log(1 + math.exp(-1.0)) - whole])

@@ -9,7 +9,7 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, ignore
 from protoquant.head.problem import Limits
 from protoquant.head.prune.engine import Start, _Drop, choose, prune
-from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.evidence import PruningEvidence
 from protoquant.head.prune.finetune import refit
 from protoquant.head.prune.measure import Quality, deviation
 from protoquant.head.prune.plan import GradientTuning, Patience, PrunePlan, StopRule
@@ -17,11 +17,11 @@ from protoquant.head.prune.plan import GradientTuning, Patience, PrunePlan, Stop
 C, K = 3, 12
 
 
-def split(n: int, seed: int) -> Evidence:
+def split(n: int, seed: int) -> PruningEvidence:
     labels = torch.arange(n) % C
     noise = torch.rand(n, K, generator=torch.Generator().manual_seed(seed))
     own = (torch.arange(K) % C) == labels[:, None]
-    return Evidence(0.6 * noise + 0.3 * own * noise.flip(0), labels, (noise.sum(dim=0) * 10).long())
+    return PruningEvidence(0.6 * noise + 0.3 * own * noise.flip(0), labels, (noise.sum(dim=0) * 10).long())
 
 
 SPLITS = {"train": split(90, 0), "validation": split(45, 1)}
@@ -140,7 +140,7 @@ def test_each_step_ranks_what_the_step_before_left(unit) -> None:
     labels = torch.arange(40) % 2
     own, dim = (labels == 0).float(), 0.2 * torch.rand(40, generator=generator)
     scores = torch.stack([own, own, dim + 0.2 * own, 1 - own], dim=1)
-    seen = {"train": Evidence(scores, labels), "validation": Evidence(scores, labels)}
+    seen = {"train": PruningEvidence(scores, labels), "validation": PruningEvidence(scores, labels)}
     head = torch.tensor([[1.0, 0.9, 1.5, 0.0], [0.0, 0.0, 0.0, 3.0]])
     begin = Start(head, torch.eye(4), 0.01, Limits(1e-4, 2000), lambda kept, rest: seen)
     steps = PrunePlan(unit=unit, criterion="magnitude", schedule="manual", ratios=(0.25, 0.5))

@@ -6,7 +6,7 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest import Rest
 from protoquant.core.events import ignore
 from protoquant.head.presence import presence
-from protoquant.head.prune.evidence import Evidence, Scorer
+from protoquant.head.prune.evidence import PresenceScorer, PruningEvidence
 
 CPU = torch.device("cpu")
 
@@ -17,8 +17,8 @@ def whole(stores) -> Codebook:
     return Codebook(torch.nn.functional.normalize(codes), FeatureNorm("l2"))
 
 
-def scorer(stores, whole, batch: int = 5) -> Scorer:
-    return Scorer(stores, whole, 0.1, batch, CPU, ignore)
+def scorer(stores, whole, batch: int = 5) -> PresenceScorer:
+    return PresenceScorer(stores, whole, 0.1, batch, CPU, ignore)
 
 
 @pytest.mark.parametrize("batch", [1, 5, 100])
@@ -60,7 +60,7 @@ def test_rest_codes_compete(stores, whole) -> None:
 
 
 def test_rows_may_repeat() -> None:
-    seen = Evidence(torch.tensor([[1.0], [2.0]]), torch.tensor([0, 1]), torch.tensor([5]))
+    seen = PruningEvidence(torch.tensor([[1.0], [2.0]]), torch.tensor([0, 1]), torch.tensor([5]))
     drawn = seen.rows(torch.tensor([1, 1]))
     assert drawn.scores.tolist() == [[2.0], [2.0]]
     assert drawn.labels.tolist() == [1, 1]

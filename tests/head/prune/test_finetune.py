@@ -4,17 +4,17 @@ from torch.nn import functional
 
 from protoquant.core.errors import DataError
 from protoquant.head.problem import Limits
-from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.evidence import PruningEvidence
 from protoquant.head.prune.finetune import Watch, descend, refit
 from protoquant.head.prune.plan import GradientTuning, Patience
 
 LIMITS = Limits(1e-4, 5000)
 
 
-def split(n: int, seed: int) -> Evidence:
+def split(n: int, seed: int) -> PruningEvidence:
     labels = torch.arange(n) % 3
     noise = torch.rand(n, 6, generator=torch.Generator().manual_seed(seed))
-    return Evidence(0.5 * noise + 0.5 * functional.one_hot(labels, 6), labels)
+    return PruningEvidence(0.5 * noise + 0.5 * functional.one_hot(labels, 6), labels)
 
 
 TRAIN, HELD_OUT = split(60, 0), split(30, 1)
@@ -66,7 +66,7 @@ def test_gradient_never_brings_a_weight_back() -> None:
     assert bool((found.weights != start)[start > 0].all())
 
 
-WRONG = Evidence(HELD_OUT.scores, (HELD_OUT.labels + 1) % 3)
+WRONG = PruningEvidence(HELD_OUT.scores, (HELD_OUT.labels + 1) % 3)
 """On these labels whatever is learned from train makes the loss larger."""
 
 
@@ -105,6 +105,6 @@ def test_same_seed_same_weights() -> None:
 
 
 def test_a_weight_that_is_not_finite_is_said() -> None:
-    broken = Evidence(TRAIN.scores.clone().fill_(float("nan")), TRAIN.labels)
+    broken = PruningEvidence(TRAIN.scores.clone().fill_(float("nan")), TRAIN.labels)
     with pytest.raises(DataError, match=r"NaN or infinite after epoch 1; lower gradient\.lr"):
         descend(GradientTuning(), broken, HELD_OUT, 1.0 * SUPPORT, SUPPORT, penalty=0.0, generator=torch.Generator())

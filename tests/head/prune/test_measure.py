@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.evidence import PruningEvidence
 from protoquant.head.prune.measure import Quality, deviation, quality, size
 
 HEAD = torch.tensor([[2.0, 0.0, 0.0, 0.004], [0.0, 1.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
-SEEN = Evidence(torch.tensor([[0.5, 0.1, 0.9, 0.0], [0.0, 0.6, 0.9, 0.2]]), torch.tensor([0, 2]))
+SEEN = PruningEvidence(torch.tensor([[0.5, 0.1, 0.9, 0.0], [0.0, 0.6, 0.9, 0.2]]), torch.tensor([0, 2]))
 
 
 def test_quality_by_hand() -> None:
@@ -38,7 +38,7 @@ def test_local_size_of_all_classes_does_not_depend_on_the_batch() -> None:
 
 
 def test_deviation_by_hand() -> None:
-    other = Evidence(torch.tensor([[0.5, 0.1, 0.0, 0.0], [0.0, 0.0, 0.9, 0.0]]), SEEN.labels)
+    other = PruningEvidence(torch.tensor([[0.5, 0.1, 0.0, 0.0], [0.0, 0.0, 0.9, 0.0]]), SEEN.labels)
     found = deviation(SEEN, other, HEAD)  # logits (1, 0.1, 0) and (0, 0, 0)
     assert found.changed == 0.5
     assert found.largest == pytest.approx(1.2)

@@ -6,7 +6,7 @@ from protoquant.core.artifacts import open_artifact
 from protoquant.core.events import ignore
 from protoquant.features.store import FeatureStore
 from protoquant.head.prune.apply import starting_point
-from protoquant.head.prune.evidence import Evidence
+from protoquant.head.prune.evidence import PruningEvidence
 from protoquant.head.prune.plan import GradientTuning, PrunePlan
 from protoquant.head.prune.study import resampled
 from protoquant.head.prune.study_config import StudyConfig
@@ -96,6 +96,6 @@ def test_files(bundle, stores, tmp_path) -> None:
 
 def test_evidence_is_not_changed_by_a_study(bundle, stores) -> None:
     start = starting_point(PrunePlan(end=0.5), bundle, stores, device=CPU, on_event=ignore)
-    before: Evidence = start.rescore(torch.arange(8), None)["train"]
+    before: PruningEvidence = start.rescore(torch.arange(8), None)["train"]
     run(bundle, stores)
     assert torch.equal(start.rescore(torch.arange(8), None)["train"].scores, before.scores)
