@@ -15,7 +15,7 @@ from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.stages import process_task
 from protoquant.core.artifacts import read_json
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.isolated import run_name
@@ -86,7 +86,7 @@ def evaluate_model(params: Evaluation) -> State[Any]:
                 return Failed(message=state.message)
             return Completed(message=_show(folder / "assessment"))
     except ProtoQuantError as error:
-        return Failed(message=" ".join(str(error).split()))
+        return Failed(message=one_line(error))
 
 
 def _show(assessment: Path) -> str:

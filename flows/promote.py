@@ -13,7 +13,7 @@ from flows.offered import check_offer
 from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.stages import process_task
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.isolated import run_name
@@ -90,7 +90,7 @@ def promote(params: Candidate = Candidate()) -> State[Any]:  # noqa: B008
                 return Failed(message=state.message)
             return Completed(message=f"{after.name}@champion is version {after.version}")
     except ProtoQuantError as error:
-        return Failed(message=" ".join(str(error).split()))
+        return Failed(message=one_line(error))
 
 
 def _looked_up(model: str) -> "tuple[str, Listed]":
