@@ -22,6 +22,7 @@ from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.retention import prune_runs
 from protoquant.tracking.address import check_tracking
+from protoquant.tracking.named import URI_FORM
 
 _WORST = 20
 
@@ -33,7 +34,7 @@ class Evaluation(BaseModel):
 
     model: str = Field(
         "models:/protoquant@challenger",
-        pattern=r"^(models|runs):/.+",
+        pattern=URI_FORM,
         description="the registered model: models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model",
         json_schema_extra={"position": 0},
     )

@@ -20,6 +20,7 @@ from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.retention import prune_runs
 from protoquant.tracking.address import check_tracking
+from protoquant.tracking.named import VERSION_FORM
 
 if TYPE_CHECKING:
     from protoquant.tracking.versions import Listed
@@ -34,7 +35,7 @@ class Candidate(BaseModel):
 
     model: str = Field(
         "models:/protoquant@challenger",
-        pattern=r"^models:/[^/@]+(@[^/@]+|/\d+)$",
+        pattern=VERSION_FORM,
         description="the registered version: models:/NAME@ALIAS or models:/NAME/VERSION",
         json_schema_extra={"position": 0},
     )
