@@ -15,7 +15,7 @@ from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.stages import process_task
 from protoquant.core.artifacts import read_json
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.data.readers.registry import ReaderName, layouts
 from protoquant.pipeline.environment import environment_of
@@ -23,6 +23,7 @@ from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.retention import prune_runs
 from protoquant.tracking.address import check_tracking
+from protoquant.tracking.named import URI_FORM
 
 _WORST = 20
 
@@ -34,7 +35,7 @@ class Evaluation(BaseModel):
 
     model: str = Field(
         "models:/protoquant@challenger",
-        pattern=r"^(models|runs):/.+",
+        pattern=URI_FORM,
         description="the registered model: models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model",
         json_schema_extra={"position": 0},
     )
@@ -87,7 +88,7 @@ def evaluate_model(params: Evaluation) -> State[Any]:
                 return Failed(message=state.message)
             return Completed(message=_show(folder / "assessment"))
     except ProtoQuantError as error:
-        return Failed(message=" ".join(str(error).split()))
+        return Failed(message=one_line(error))
 
 
 def _show(assessment: Path) -> str:

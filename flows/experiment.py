@@ -13,7 +13,7 @@ from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.results import show_results
 from flows.stages import record_task, stage_task
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.graph import stages
 from protoquant.pipeline.isolated import IsolatedRun, RunSpec, isolated, run_name
@@ -52,7 +52,7 @@ def experiment(params: Experiment = Experiment()) -> State[Any]:  # type: ignore
             show_results(run)
             run.discard()
     except ProtoQuantError as error:
-        return Failed(message=" ".join(str(error).split()))
+        return Failed(message=one_line(error))
     return Completed(message=f"DVC experiment {plan.name}")
 
 

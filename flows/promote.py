@@ -13,13 +13,14 @@ from flows.offered import check_offer
 from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.stages import process_task
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.retention import prune_runs
 from protoquant.tracking.address import check_tracking
+from protoquant.tracking.named import VERSION_FORM
 
 if TYPE_CHECKING:
     from protoquant.tracking.versions import Listed
@@ -34,7 +35,7 @@ class Candidate(BaseModel):
 
     model: str = Field(
         "models:/protoquant@challenger",
-        pattern=r"^models:/[^/@]+(@[^/@]+|/\d+)$",
+        pattern=VERSION_FORM,
         description="the registered version: models:/NAME@ALIAS or models:/NAME/VERSION",
         json_schema_extra={"position": 0},
     )
@@ -90,7 +91,7 @@ def promote(params: Candidate = Candidate()) -> State[Any]:  # noqa: B008
                 return Failed(message=state.message)
             return Completed(message=f"{after.name}@champion is version {after.version}")
     except ProtoQuantError as error:
-        return Failed(message=" ".join(str(error).split()))
+        return Failed(message=one_line(error))
 
 
 def _looked_up(model: str) -> "tuple[str, Listed]":

@@ -18,7 +18,7 @@ from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.stages import process_task, stage_task
 from protoquant.core.artifacts import read_json, read_table
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.graph import stages
@@ -60,7 +60,7 @@ def sweep(params: Sweep = Sweep()) -> State[Any]:  # type: ignore[valid-type]  #
             shutil.copytree(folder, Workspace(CLONE).sweeps / name, dirs_exist_ok=True)
             run.discard()
     except ProtoQuantError as error:
-        return Failed(message=" ".join(str(error).split()))
+        return Failed(message=one_line(error))
     return Completed(message=f"{sentence} protoquant sweep apply {name}")
 
 

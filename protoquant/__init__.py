@@ -33,9 +33,10 @@ def load(source: str | Path, *, device: str | None = None, weights: Path | None 
 
     from protoquant.core.runtime import Runtime
     from protoquant.model import Model
+    from protoquant.tracking.named import is_uri
 
     bundle = Path(source)
-    if str(source).startswith(("models:/", "runs:/")):
+    if is_uri(source):
         from protoquant.core.workspace import Workspace
         from protoquant.tracking.fetch import fetch_bundle
 

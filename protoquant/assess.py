@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from protoquant.core.artifacts import write_json, writing
-from protoquant.core.errors import DataError, suggest
+from protoquant.core.errors import DataError, one_line, suggest
 from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.config import PrepareConfig
@@ -117,7 +117,7 @@ def _batch(model: Model, rows: Sequence[tuple[str, str]], folder: Path) -> list[
     except DataError as error:
         if len(rows) == 1:
             row = {"image_id": rows[0][0], "class": rows[0][1], "predicted": "", "probability": 0.0}
-            return [row | {"error": " ".join(str(error).split())}]
+            return [row | {"error": one_line(error)}]
         return [answer for row in rows for answer in _batch(model, [row], folder)]
     return [
         {

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from protoquant.core.ahead import ahead
-from protoquant.core.errors import DataError, UsageError
+from protoquant.core.errors import DataError, UsageError, one_line
 from protoquant.core.events import MessageEvent, OnEvent, ignore
 from protoquant.data.images import decode_sized, is_image_name, read_bytes
 from protoquant.data.quarantine import ImageError, Reason
@@ -107,9 +107,9 @@ def open_new(root: Path, name: str, backbone: Backbone) -> Opened | Bad:
         image, size = decode_sized(data, name=name, at_least=backbone.spec.preprocessing.at_least)
         return Opened(name, backbone.transform(image), size)
     except ImageError as error:
-        return Bad(name, error.reason.value, " ".join(error.detail.split()))
+        return Bad(name, error.reason.value, one_line(error.detail))
     except (MemoryError, OSError, ValueError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = one_line(error) or type(error).__name__
         return Bad(name, Reason.UNDECODABLE.value, f"cannot be scaled ({said}); replace or remove it")
 
 

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from protoquant.core.errors import ConfigError
+from protoquant.core.files import written_aside
 from protoquant.settings import Settings, read_params
 from protoquant.splice import splice
 
@@ -115,14 +116,9 @@ def _holds(text: str, wanted: object) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write aside, then rename: a reader sees the old file or the new one."""
-    descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+    """Replace it at once and whole; no lock keeps two editors apart, so each writes a file of its own."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(descriptor)
+    with written_aside(path, Path(name)) as aside:
+        aside.write_bytes(text.encode("utf-8"))
         shutil.copymode(path, aside)
-        Path(aside).replace(path)
-    finally:
-        Path(aside).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.core.errors import ConfigError
+from protoquant.core.errors import ConfigError, one_line
 from protoquant.core.section import Section
 from protoquant.data.config import PrepareConfig
 from protoquant.evaluation.config import EvaluateConfig
@@ -60,6 +60,6 @@ def read_params(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ConfigError(f"{path.name} is not valid YAML: {reason}") from error
     return values if values is not None else {}

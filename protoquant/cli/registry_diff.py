@@ -65,8 +65,9 @@ def _check(out: Path | None, images: Path | None) -> None:
 def _opened(source: str) -> Bundle:
     """The bundle of a folder or URI; its backbone is not built."""
     from protoquant.head.bundle import Bundle
+    from protoquant.tracking.named import is_uri
 
-    if source.startswith(("models:/", "runs:/")):
+    if is_uri(source):
         from protoquant.core.workspace import Workspace
         from protoquant.tracking.fetch import fetch_bundle
 
@@ -76,7 +77,9 @@ def _opened(source: str) -> Bundle:
 
 def _on_test(before: str, after: str) -> tuple[dict[str, float], dict[str, float]] | None:
     """What the registry knows of two versions on test images; None where one is no version of it."""
-    if not (before.startswith("models:/") and after.startswith("models:/")):
+    from protoquant.tracking.named import MODELS
+
+    if not (before.startswith(MODELS) and after.startswith(MODELS)):
         return None
     from protoquant.core.workspace import Workspace
     from protoquant.tracking.store import open_store
@@ -92,8 +95,10 @@ def _on_test(before: str, after: str) -> tuple[dict[str, float], dict[str, float
 
 def _names(before: str, after: str) -> tuple[str, str]:
     """Names for people: URIs without their scheme, folders from where their paths part."""
-    if "models:/" in before + after or "runs:/" in before + after:
-        return before.removeprefix("models:/"), after.removeprefix("models:/")
+    from protoquant.tracking.named import MODELS, is_uri
+
+    if is_uri(before) or is_uri(after):
+        return before.removeprefix(MODELS), after.removeprefix(MODELS)
     one, other = Path(before).resolve().parts, Path(after).resolve().parts
     if one[-1] != other[-1] or one == other:
         return one[-1], other[-1]

@@ -1,7 +1,6 @@
 """``protoquant storage`` and ``protoquant publish``: buckets, and reports that others can open."""
 
 import json
-import re
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,6 @@ from protoquant.core.workspace import Workspace
 
 app = typer.Typer(help="The S3 store; boto3's own settings say where it is.", no_args_is_help=True)
 
-_TRACKED = re.compile(r"[0-9a-f]{32}|models:/.*")
 MIB = 2.0**20
 
 
@@ -88,8 +86,10 @@ def publish(
 
 def _source(run: str, into: Path) -> Path:
     """The files to publish; what is neither on disk nor shaped like MLflow's names is taken for a path."""
+    from protoquant.tracking.named import is_tracked
+
     path = Path(run)
-    if path.exists() or not _TRACKED.fullmatch(run):
+    if path.exists() or not is_tracked(run):
         return path
     from protoquant.tracking.report import fetch_report
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from protoquant.core.errors import ArtifactError
+from protoquant.core.files import sync
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,8 @@ def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **ext
             "extra": extra,
         }
         write_json(aside / MANIFEST, {**manifest, "sha256": digest_json(manifest)})
-        _sync(aside)
+        for path in [*aside.rglob("*"), aside]:
+            sync(path)
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)
@@ -271,13 +273,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _sync(folder: Path) -> None:
-    """Force files and folder entries to disk before the rename makes them visible."""
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -45,6 +45,15 @@ class ShapeError(ProtoQuantError):
     """Two tensors that must fit do not."""
 
 
+def one_line(error: object) -> str:
+    """What an error says, on one line; empty where it says nothing.
+
+    Args:
+        error: An error, or what a program said.
+    """
+    return " ".join(str(error).split())
+
+
 def suggest(name: str, options: Iterable[str]) -> str:
     """Name the option nearest to a mistyped name.
 

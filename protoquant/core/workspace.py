@@ -1,6 +1,6 @@
 """The path of every artifact, relative to a workspace; dvc.yaml's outs are equal to them."""
 
-import subprocess
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,9 +98,10 @@ class Workspace:
 
         Below the git common directory, or ``.protoquant/`` where there is no repository.
         """
-        call = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
+        from protoquant.core.git import GitError, git  # --help knows paths and asks no git
+
         try:
-            answer = subprocess.run(call, cwd=self.root, capture_output=True, text=True, check=True)
-        except (FileNotFoundError, subprocess.CalledProcessError):
+            common = git(self.root, "rev-parse", "--path-format=absolute", "--git-common-dir")
+        except (FileNotFoundError, GitError):
             return self.root / ".protoquant"
-        return Path(answer.stdout.strip()) / "protoquant"
+        return Path(os.fsdecode(common).strip()) / "protoquant"

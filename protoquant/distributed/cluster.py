@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protoquant.core.cores import WAITING, cores, share_cores
-from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
+from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError, one_line
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 TLS_VARIABLE = "RAY_USE_TLS"
@@ -115,7 +115,7 @@ def joined() -> Iterator[Cluster]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)[:300]
         raise UnavailableError(f"{ADDRESS_VARIABLE}: Ray at {address} refuses: {reason}") from error
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from protoquant.core.artifacts import digest_file, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.core.files import sync
 from protoquant.features.shared import ENTRY, SCHEMA, SHARD, SharedCache
 
 if TYPE_CHECKING:
@@ -203,10 +204,10 @@ class FeatureCache:
         """Give a whole entry its name."""
         for path in (partial / SHARD, partial / ENTRY):
             path.chmod(0o444)
-            _sync(path)
-        _sync(partial)
+            sync(path)
+        sync(partial)
         partial.rename(folder)
-        _sync(self.root)
+        sync(self.root)
 
     def _remove(self, key: str, *, only_partial: bool = False) -> bool:
         try:
@@ -249,11 +250,3 @@ def _reflink(source: Path, target: Path) -> bool:
         target.unlink(missing_ok=True)
         return False
     return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

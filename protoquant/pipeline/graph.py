@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from protoquant.core.errors import UsageError
+from protoquant.core.errors import UsageError, one_line
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def stages(root: Path) -> tuple[Stage, ...]:
                 if getattr(stage, "cmd", None)
             }
     except DvcException as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UsageError(f"DVC cannot read the pipeline of {root}: {reason}") from error
     known = {name: [other for other in others if other in upstream] for name, others in upstream.items()}
     return tuple(Stage(name, tuple(known[name])) for name in TopologicalSorter(known).static_order())

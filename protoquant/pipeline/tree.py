@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
+from protoquant.core.git import GitError, git
 
 TREE = "tree"
 """The part of a run's folder that holds its worktree, and beside it what lies beside the clone."""
@@ -61,7 +61,7 @@ def _merge(into: dict[str, object], values: dict[str, object]) -> None:
 
 
 def _git(clone: Path, *words: str) -> None:
-    done = subprocess.run(["git", "-C", str(clone), *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = " ".join(done.stderr.split())
-        raise ProtoQuantError(f"git {' '.join(words[:2])} failed in {clone}: {reason}")
+    try:
+        git(clone, *words)
+    except GitError as error:
+        raise ProtoQuantError(f"git {' '.join(words[:2])} failed in {clone}: {one_line(error)}") from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from protoquant.core.errors import ProtoQuantError, UsageError
+from protoquant.core.errors import ProtoQuantError, UsageError, one_line
+from protoquant.core.git import GitError, git
 
 Choice = Literal["refuse", "take", "leave"]
 _NAMED = 3
@@ -23,8 +23,8 @@ def commit(clone: Path, revision: str) -> str:
     """
     found = b""
     if "\0" not in revision:
-        words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-        found = _git(clone, *words, check=False)
+        with suppress(GitError):
+            found = git(clone, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if not found.strip().isalnum():  # of ^HEAD git gives ^ and a hash
         raise UsageError(f"revision: {revision!r} names no commit of {clone}; give a branch, a tag or a commit")
     return found.decode().strip()
@@ -68,12 +68,8 @@ def apply_edits(tree: Path, patch: bytes) -> None:
         _git(tree, "apply", "--whitespace=nowarn", "-", given=patch)
 
 
-def _git(tree: Path, *words: str, given: bytes | None = None, check: bool = True) -> bytes:
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    done = subprocess.run(
-        ["git", "-C", str(tree), *words], input=given, capture_output=True, check=False, env=environment
-    )
-    if check and done.returncode:
-        reason = " ".join(done.stderr.decode(errors="replace").split())
-        raise ProtoQuantError(f"git {words[0]} failed in {tree}: {reason}")
-    return done.stdout
+def _git(tree: Path, *words: str, given: bytes | None = None) -> bytes:
+    try:
+        return git(tree, *words, given=given)
+    except GitError as error:
+        raise ProtoQuantError(f"git {words[0]} failed in {tree}: {one_line(error)}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from protoquant.core.files import written_aside
 from protoquant.head.answer import Answer
 from protoquant.incoming import Bad
 
@@ -72,10 +72,8 @@ def write_rows(rows: Sequence[dict[str, Any]], file: Path) -> None:
     Raises:
         OSError: The disk is full.
     """
-    aside = file.with_suffix(".writing")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), aside, compression="zstd")
-    _sync(aside)
-    aside.replace(file)
+    with written_aside(file, file.with_suffix(".writing")) as aside:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), aside, compression="zstd")
 
 
 def whole(file: Path, rows: int) -> bool:
@@ -98,28 +96,17 @@ def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> AnswerCount
     Raises:
         OSError: The disk is full.
     """
-    aside = out.with_name(f".{out.name}.writing")
     schema = SCHEMA.with_metadata(about)
     kinds: Counter[str] = Counter()
     images = abstentions = 0
-    try:
-        with pq.ParquetWriter(aside, schema, compression="zstd") as writer:
-            for part in parts:
-                held = pq.read_table(part).replace_schema_metadata(about)
-                writer.write_table(held)
-                images += held.num_rows
-                abstentions += held["abstains"].to_pylist().count(True)
-                kinds.update(error.split(":", 1)[0] for error in held["error"].to_pylist() if error is not None)
-        _sync(aside)
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
+    with (
+        written_aside(out, out.with_name(f".{out.name}.writing")) as aside,
+        pq.ParquetWriter(aside, schema, compression="zstd") as writer,
+    ):
+        for part in parts:
+            held = pq.read_table(part).replace_schema_metadata(about)
+            writer.write_table(held)
+            images += held.num_rows
+            abstentions += held["abstains"].to_pylist().count(True)
+            kinds.update(error.split(":", 1)[0] for error in held["error"].to_pylist() if error is not None)
     return AnswerCounts(images, dict(sorted(kinds.items())), abstentions)
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from protoquant.core.errors import ProtoQuantError, UsageError
+from protoquant.core.errors import ProtoQuantError, UsageError, one_line
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.core.room import check_room
 from protoquant.incoming import Bad, Opened, opened_ahead, stacked
@@ -147,7 +147,7 @@ def _room_kept(out: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        said = getattr(error, "strerror", None) or " ".join(str(error).split())
+        said = getattr(error, "strerror", None) or one_line(error)
         raise ProtoQuantError(
             f"{out} could not be written ({said}); finished parts are kept: mend it and run the same call again"
         ) from error

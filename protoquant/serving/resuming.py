@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from protoquant.core.artifacts import read_json, write_json
 from protoquant.core.errors import ArtifactError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.core.files import written_aside
 from protoquant.incoming import writable
 
 _PLAN = "plan.json"
@@ -54,8 +55,8 @@ def open_plan(folder: Path, plan: Mapping[str, Any], on_event: OnEvent) -> None:
         on_event(MessageEvent(f"{folder} is of another run ({_why(found, plan)}); beginning anew", "warning"))
     for left in folder.glob("*.parquet"):
         left.unlink()
-    write_json(folder / "plan.writing", dict(plan))
-    (folder / "plan.writing").replace(file)
+    with written_aside(file, folder / "plan.writing") as aside:
+        write_json(aside, dict(plan))
 
 
 def _why(found: Any, plan: Mapping[str, Any]) -> str:

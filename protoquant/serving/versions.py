@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import tempfile
 import threading
@@ -17,9 +16,9 @@ import torch
 
 from protoquant.core.workspace import Workspace
 from protoquant.model import Model
+from protoquant.tracking.named import is_uri, read_version
 
 _LONGEST_PAUSE = 64  # looks at the alias
-_VERSION = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 _log = logging.getLogger(__name__)
 
 
@@ -107,17 +106,19 @@ class RegistrySource:
         from protoquant.tracking.fetch import fetch_bundle
 
         folder = Path(tempfile.mkdtemp(prefix="protoquant-serve-"))
-        match = _VERSION.fullmatch(place)
+        found = read_version(place)
+        version = found if found and found.number is not None else None
         try:
-            fetched = fetch_bundle(place if match else self.uri, workspace=self.workspace, into=folder)
+            fetched = fetch_bundle(place if version else self.uri, workspace=self.workspace, into=folder)
             model = Model.load(fetched.bundle, self.device, self.weights or fetched.weights)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
         digest = model.bundle.digest
-        name, version = (match["name"], match["version"]) if match else (self.uri, digest[:12])
-        return Served(model, name, version, digest)
+        if version:
+            return Served(model, version.name, str(version.number), digest)
+        return Served(model, self.uri, digest[:12], digest)
 
 
 class Versions:
@@ -218,7 +219,7 @@ def source_of(text: str, device: torch.device, weights: Path | None = None) -> M
         device: Where to compute.
         weights: The backbone's weight file, where the bundle was trained with one.
     """
-    if text.startswith(("models:/", "runs:/")):
+    if is_uri(text):
         return RegistrySource(text, Workspace(Path.cwd()), device, weights)
     return FolderSource(Path(text), device, weights)
 

@@ -10,7 +10,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from protoquant.core.errors import StorageError, UsageError
+from protoquant.core.errors import StorageError, UsageError, one_line
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -58,7 +58,9 @@ def connect(workers: int = 1) -> Client:
     except ValueError as error:
         raise UsageError(f"AWS_ENDPOINT_URL must be a URL such as http://host:port ({error}); correct it") from error
     except BotoCoreError as error:
-        raise StorageError(f"S3 settings: {_flat(error)}; correct the AWS_ variables, or ~/.aws/config") from error
+        raise StorageError(
+            f"S3 settings: {one_line(error).rstrip('.')}; correct the AWS_ variables, or ~/.aws/config"
+        ) from error
     return Client(api, str(api.meta.endpoint_url), str(api.meta.region_name), streams)
 
 
@@ -67,7 +69,3 @@ def _retries(settings: Any) -> Any:
     if settings.get_config_variable("max_attempts") is not None:
         return None
     return {"mode": "standard", "total_max_attempts": _ATTEMPTS}
-
-
-def _flat(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -10,7 +10,7 @@ import botocore.exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from protoquant.core.errors import ProtoQuantError, StorageError, UsageError, suggest
+from protoquant.core.errors import ProtoQuantError, StorageError, UsageError, one_line, suggest
 from protoquant.storage.client import Client
 
 UNREACHABLE = (boto.HTTPClientError, boto.ConnectionError)
@@ -139,4 +139,4 @@ def _failure(client: Client, what: str, error: Exception) -> StorageError:
 
 
 def _flat(error: object) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    return one_line(error).rstrip(".")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
+
+from protoquant.core.files import written_aside
 
 SCHEMA = 1
 
@@ -75,10 +76,9 @@ class Index:
             "schema": SCHEMA,
             "files": {name: astuple(entries[name]) for name in sorted(entries)},
         }
-        aside = self._index.with_suffix(".partial")
-        with aside.open("w", encoding="utf-8") as file:
+        with (
+            written_aside(self._index, self._index.with_suffix(".partial")) as aside,
+            aside.open("w", encoding="utf-8") as file,
+        ):
             json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(self._index)
         self._journal.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from protoquant.core.cores import warn_of_threads
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.core.workspace import Workspace
 from protoquant.distributed.cluster import Cluster, joined
@@ -126,7 +126,7 @@ def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, 
         try:
             tuner.fit()
         except (RuntimeError, tune.TuneError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)[:300]
             raise ProtoQuantError(
                 f"Ray ended the sweep: {reason}; ended trials are kept, protoquant sweep resume {plan.name} goes on"
             ) from error

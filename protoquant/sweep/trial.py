@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.events import EpochEvent, Event, OnEvent, ignore
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
@@ -80,7 +80,7 @@ def run_trial(job: Job, point: SearchPoint, tell: Callable[[float], None]) -> di
     try:
         found = _measure(job, point, _listener(tell))
     except (ProtoQuantError, OSError) as error:
-        return {"error": " ".join(str(error).split()), "seconds": time.monotonic() - started}
+        return {"error": one_line(error), "seconds": time.monotonic() - started}
     return {"error": "", "seconds": time.monotonic() - started, **found}
 
 

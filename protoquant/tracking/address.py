@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from protoquant.core.errors import ProtoQuantError, UnavailableError
+from protoquant.core.errors import ProtoQuantError, UnavailableError, one_line
 from protoquant.core.workspace import Workspace
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -158,7 +158,7 @@ def short(error: BaseException) -> str:
     """The innermost reason of an error of the network, on one line."""
     reason = getattr(error, "reason", error)
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return " ".join(str(text).split())[:100]
+    return one_line(text)[:100]
 
 
 def _credentials() -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from protoquant.core.errors import ArtifactError
+from protoquant.core.git import git_answer
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.gates import OFF, Gate
 from protoquant.tracking.lineage import NONE, lock_digest_of
@@ -48,12 +48,14 @@ def lock_gate(tags: Mapping[str, str], workspace: Workspace, *, on: bool) -> Gat
 def _commits(root: Path, first: str) -> Iterator[str]:
     if first != NONE:
         yield first
-    found = _git(root, "log", "--all", "--full-history", f"--max-count={_COMMITS}", "--format=%H", "--", "dvc.lock")
+    found = git_answer(
+        root, "log", "--all", "--full-history", f"--max-count={_COMMITS}", "--format=%H", "--", "dvc.lock"
+    )
     yield from (found or b"").decode().split()
 
 
 def _digest_at(workspace: Workspace, commit: str) -> str | None:
-    held = _git(workspace.root, "show", "--end-of-options", f"{commit}:./{workspace.lock.name}")
+    held = git_answer(workspace.root, "show", "--end-of-options", f"{commit}:./{workspace.lock.name}")
     if held is None:
         return None
     try:
@@ -63,12 +65,4 @@ def _digest_at(workspace: Workspace, commit: str) -> str | None:
 
 
 def _is_known(root: Path, commit: str) -> bool:
-    return _git(root, "cat-file", "-e", "--end-of-options", f"{commit}^{{commit}}") is not None
-
-
-def _git(root: Path, *arguments: str) -> bytes | None:
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True)
-    except (OSError, ValueError, subprocess.CalledProcessError):  # ValueError: a NUL in a tag
-        return None
-    return done.stdout
+    return git_answer(root, "cat-file", "-e", "--end-of-options", f"{commit}^{{commit}}") is not None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from protoquant.core.artifacts import artifact_digest, digest_json
 from protoquant.core.errors import ArtifactError
+from protoquant.core.git import git_answer
 from protoquant.core.packages import package_versions
 from protoquant.core.workspace import Workspace
 
@@ -80,11 +79,11 @@ def git_state(root: Path) -> tuple[str, str]:
     Returns:
         The commit and ``true`` or ``false``; ``none`` twice outside git and before the first commit.
     """
-    commit = _git(root, "rev-parse", "--verify", "HEAD")
-    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    commit = git_answer(root, "rev-parse", "--verify", "HEAD")
+    status = git_answer(root, "status", "--porcelain", "--untracked-files=no")
     if commit is None or status is None:
         return NONE, NONE
-    return commit.strip(), "true" if status.strip() else "false"
+    return commit.decode().strip(), "true" if status.strip() else "false"
 
 
 def lock_digest(lock: Path) -> str:
@@ -119,15 +118,3 @@ def lock_digest_of(held: bytes, lock: Path) -> str:
     for name in ("code", "register"):
         stages.pop(name, None)
     return digest_json(stages) if stages else NONE
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    # Without the optional locks, a status never disturbs a git command of the user.
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, env=environment
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout

@@ -16,9 +16,18 @@ BUNDLE = f"{ARTIFACTS}/bundle"
 """Folder of a model's files, and of the bundle, below the root of a logged model."""
 DIGEST_TAG = "bundle_digest"
 """Tag of versions and logged models: the digest of the bundle that was registered."""
+MODELS = "models:/"
+"""How the URI of a registered model begins."""
+URI_FORM = r"^(models|runs):/.+"
+VERSION_FORM = r"^models:/[^/@]+(@[^/@]+|/\d+)$"
+"""For the fields of a form: what begins as a URI does, and all that names a version, without Python's named groups."""
+_SCHEMES = (MODELS, "runs:/")
 _FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model"
-_VERSION = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+_WHICH = r"(@(?P<alias>[^/@]+)|/(?P<number>\d+))"
+_VERSION = re.compile(rf"models:/(?P<name>[^/@]+){_WHICH}")
+_SHORT = re.compile(rf"(models:/)?(?P<name>[^/@:]+){_WHICH}?")
 _OF_RUN = re.compile(r"runs:/(?P<run>[^/]+)(/(?P<model>[^/]+))?/?")
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -27,8 +36,8 @@ class Version:
 
     Attributes:
         name: The registered model.
-        alias: An alias; None where a number is given.
-        number: The number; None where an alias is given.
+        alias: An alias; None where there is none.
+        number: The number; None where there is none.
     """
 
     name: str
@@ -64,14 +73,36 @@ class RegistryModel:
     tag: str | None
 
 
+def is_uri(source: str | Path) -> bool:
+    """Whether the source of a model is an MLflow URI, if only by its beginning, and not a folder."""
+    return str(source).startswith(_SCHEMES)
+
+
+def is_tracked(name: str) -> bool:
+    """Whether a name has the shape of a run id or of the URI of a registered model."""
+    return name.startswith(MODELS) or _RUN_ID.fullmatch(name) is not None
+
+
+def read_version(uri: str) -> Version | None:
+    """Read ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; None for all else."""
+    match = _VERSION.fullmatch(uri)
+    return _version(match) if match else None
+
+
+def read_short(text: str) -> Version | None:
+    """Read the same, or ``NAME`` alone, with ``models:/`` or without it; None for all else."""
+    match = _SHORT.fullmatch(text)
+    return _version(match) if match else None
+
+
 def read_uri(uri: str) -> Version | OfRun:
     """Say what an MLflow URI names.
 
     Raises:
         UsageError: It is malformed.
     """
-    if match := _VERSION.fullmatch(uri):
-        return Version(match["name"], match["alias"], int(match["version"]) if match["version"] else None)
+    if version := read_version(uri):
+        return version
     if match := _OF_RUN.fullmatch(uri):
         return OfRun(match["run"], match["model"] or MODEL)
     message = f"expected {_FORMS}, got {uri!r}"
@@ -106,3 +137,7 @@ def check_digest(found: RegistryModel, bundle: Path) -> None:
             f"says {str(found.tag)[:12]}; files or tag were changed since, perhaps by somebody who must not: "
             "restore them, or register the model again"
         )
+
+
+def _version(match: re.Match[str]) -> Version:
+    return Version(match["name"], match["alias"], int(match["number"]) if match["number"] else None)

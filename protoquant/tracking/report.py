@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.mlflow_api import MlflowException, mlflow
+from protoquant.tracking.named import read_version
 from protoquant.tracking.outage import unanswered
 from protoquant.tracking.store import Store, open_store
 
 REPORT = "report"
-_MODEL = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
 def fetch_report(name: str, *, workspace: Workspace, into: Path) -> Path:
@@ -39,17 +38,17 @@ def fetch_report(name: str, *, workspace: Workspace, into: Path) -> Path:
 
 
 def _run_of(store: Store, name: str) -> str:
-    match = _MODEL.fullmatch(name)
+    named = read_version(name)
     try:
-        if match is None:
+        if named is None:
             return str(store.client.get_run(name).info.run_id)
-        if match["alias"]:
-            return str(store.client.get_model_version_by_alias(match["name"], match["alias"]).run_id)
-        return str(store.client.get_model_version(match["name"], match["version"]).run_id)
+        if named.alias is not None:
+            return str(store.client.get_model_version_by_alias(named.name, named.alias).run_id)
+        return str(store.client.get_model_version(named.name, str(named.number)).run_id)
     except MlflowException as error:
         if unanswered(error):
             raise
-        kind = "run" if match is None else "model"
+        kind = "run" if named is None else "model"
         raise UsageError(
             f"no {kind} {name!r} in {store.place}; name a folder, a run id or models:/NAME@ALIAS"
         ) from error

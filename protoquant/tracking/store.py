@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from protoquant.core.errors import ProtoQuantError
+from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.address import (
     URI_VARIABLE,
@@ -176,7 +176,7 @@ def _refusal(uri: str, error: Exception) -> ProtoQuantError:
     status = denied(error)
     if status == HTTPStatus.UNAUTHORIZED:
         return UnknownUserError(uri)
-    reason = without_password(" ".join(str(error).split()))[:_LONGEST_REASON]
+    reason = without_password(one_line(error))[:_LONGEST_REASON]
     advice = f"; ask for the permission, or set {' and '.join(USER_VARIABLES)} of a user who has it" if status else ""
     return ProtoQuantError(f"MLflow at {without_password(uri)} refused: {reason}{advice}")
 

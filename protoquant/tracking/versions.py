@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from protoquant.evaluation.schema import CLASS_SIZE, TOP1
 from protoquant.tracking.address import pages, run_page, tracking_uri
 from protoquant.tracking.gates import GateVerdict
 from protoquant.tracking.mlflow_api import MlflowException, ModelVersion, Run
+from protoquant.tracking.named import read_short
 from protoquant.tracking.outage import unanswered
 from protoquant.tracking.registry import find_named, holds_bundle, model_names, versions_of
 from protoquant.tracking.store import Store
@@ -32,7 +32,6 @@ GATES, VERDICT, ASKED, ARCHIVED, BEFORE, FORCED, BY, ROLLED_BACK = (
 )
 """Tags of a version: the verdict as JSON, in words, and when it was given; since when the version is archived; the
 champions before it, the latest first; why it was forced; who made it champion; when and why it was rolled back from."""
-_NAMED = re.compile(r"(models:/)?(?P<name>[^/@:]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))?")
 _LINEAGE = ("bundle_digest", "data_digest", "weight_digest", "evaluation_digest", "lock_digest")
 _INTERVALS = {
     "test_accuracy": TOP1.tracked,
@@ -65,12 +64,12 @@ class Named:
         Raises:
             UsageError: It is neither.
         """
-        match = _NAMED.fullmatch(text)
-        if match is None:
+        found = read_short(text)
+        if found is None:
             raise UsageError(f"expected NAME, models:/NAME@ALIAS or models:/NAME/VERSION, got {text!r}")
-        if match["version"]:
-            return cls(match["name"], None, int(match["version"]))
-        return cls(match["name"], match["alias"] or alias, None)
+        if found.number is not None:
+            return cls(found.name, None, found.number)
+        return cls(found.name, found.alias or alias, None)
 
     def find(self, store: Store) -> ModelVersion:
         """The version itself.

@@ -37,7 +37,7 @@ def test_an_end_that_is_cut_off_forgets_nothing(index: Index, monkeypatch: pytes
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", killed)
+        patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             index.finish({"a": ONE, "b": TWO})
     assert not index.complete

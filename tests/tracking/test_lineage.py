@@ -6,7 +6,7 @@ import pytest
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.lineage import git_state, lineage, lock_digest, package_versions
+from protoquant.tracking.lineage import git_state, lineage, lock_digest
 
 pytestmark = pytest.mark.process
 
@@ -109,12 +109,3 @@ def test_the_lineage_names_every_source(workspace: Workspace):
         "lock_digest": "none",
     }
     assert {"numpy", "torch", "timm"} <= found.packages.keys()
-
-
-def test_versions_carry_no_local_part(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("protoquant.tracking.lineage.version", lambda name: f"{len(name)}.0+cpu")
-    assert package_versions(("torch", "timm")) == {"torch": "5.0", "timm": "4.0"}
-
-
-def test_a_package_that_is_not_installed_is_left_out():
-    assert package_versions(("no-such-package",)) == {}

@@ -8,7 +8,7 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 import pyarrow as pa
 
-from protoquant.core.errors import DataError, suggest
+from protoquant.core.errors import DataError, one_line, suggest
 from protoquant.data.config import PrepareConfig, TableConfig
 from protoquant.data.readers.listing import Listing
 from protoquant.data.splits import ALIASES, SPLITS, SplitName
@@ -59,7 +59,7 @@ def _load(source: Path, root: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(source) if source.suffix == ".parquet" else _load_csv(source)
     except (ValueError, csv.Error, OSError, pa.ArrowException) as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise DataError(f"{source} cannot be read as {kind} ({said}); write it again") from error
 
 

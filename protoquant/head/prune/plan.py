@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from protoquant.core.errors import ConfigError
+from protoquant.core.errors import ConfigError, one_line
 from protoquant.core.section import Section
 
 Unit = Literal["prototype", "entry", "class_budget"]
@@ -201,7 +201,7 @@ def read_plan(path: Path) -> object:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; give the path of a YAML file") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path.name} is not valid YAML: {one_line(error)}") from error
     return values if values is not None else {}
 
 
