@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protoquant.core.artifacts import digest_file, read_json, write_json
-from protoquant.core.errors import ArtifactError, UsageError
+from protoquant.core.errors import ArtifactError, ProtoQuantError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent, ignore
 from protoquant.core.packages import package_versions
 from protoquant.core.syntax import syntax_digest
@@ -65,7 +65,7 @@ def write_code(out: Path, on_event: OnEvent = ignore) -> None:
         on_event: Hears which modules changed, and for which stages.
 
     Raises:
-        UsageError: The package that reads imports is not installed.
+        UsageError: The package that reads imports is not installed. ProtoQuantError: A source is no Python.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / ".gitignore").write_text("*\n")
@@ -87,7 +87,7 @@ def read_code(steps: Mapping[str, str] = STEPS) -> dict[str, StageCode]:
         steps: Module of each step by its stage.
 
     Raises:
-        UsageError: The package that reads imports is not installed.
+        UsageError: The package that reads imports is not installed. ProtoQuantError: A source is no Python.
     """
     root, graph = _root(), _graph()
     ours = {module for module in graph.modules if module.partition(".")[0] == root.name}
@@ -115,11 +115,17 @@ def _root() -> Path:
 def _graph() -> ImportGraph:
     try:
         import grimp
+        from grimp.exceptions import SourceSyntaxError
     except ModuleNotFoundError as error:
         raise UsageError("protoquant code needs grimp: pip install 'protoquant[pipeline]'") from error
-    return grimp.build_graph(
-        _root().name, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
-    )
+    try:
+        return grimp.build_graph(
+            _root().name, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+        )
+    except SourceSyntaxError as error:
+        raise ProtoQuantError(
+            f"{error.filename}, line {error.lineno} is no Python: {(error.text or '').strip()}; correct it"
+        ) from error
 
 
 def _closure(graph: ImportGraph, step: str) -> set[str]:

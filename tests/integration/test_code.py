@@ -54,6 +54,17 @@ def test_a_change_reruns_the_stages_that_reach_it_and_no_other(
     assert stale(job) == []
 
 
+def test_a_source_that_is_no_python_is_named_in_one_line(job: Job) -> None:
+    file = job.root / "protoquant" / "evaluation" / "calibration.py"
+    before = file.read_text()
+    file.write_text(before + "def broken(:\n")
+    done = job.run("protoquant", "code", check=False)
+    file.write_text(before)
+    line = len(before.splitlines()) + 1
+    assert done.returncode == 1
+    assert done.stderr == f"error: {file}, line {line} is no Python: def broken(:; correct it\n"
+
+
 def test_a_stage_alone_says_what_it_lacks(job: Job) -> None:
     for path in (job.root / "artifacts" / "code").glob("*.json"):
         path.unlink()
