@@ -185,7 +185,7 @@ def _mlflow_routes(stack: Stack) -> Routes:
 
 def _prefect_routes(stack: Stack) -> Routes:
     pages = stack.place.fill("http://127.0.0.1:{port[prefect]}")
-    known = httpx.get(f"{pages}/openapi.json", trust_env=False).json()["paths"]
+    known = httpx.get(f"{pages}/openapi.json", trust_env=False, timeout=60).json()["paths"]
     found = [(method.upper(), "/api" + _filled(path)) for path, methods in known.items() for method in methods]
     return [*found, *(("GET", path) for path in PREFECT_PAGES)]
 

@@ -47,8 +47,8 @@ def test_all_are_healthy_and_reached_with_the_stacks_variables(stack: Stack, cli
     client.log_text(run.info.run_id, "kept in S3", "note.txt")
     listed = boto3.client("s3").list_objects_v2(Bucket="mlflow", Prefix="artifacts/")
     assert any(one["Key"].endswith("note.txt") for one in listed["Contents"])
-    assert httpx.get(f"{variables['PREFECT_API_URL']}/health").json() is True
-    page = httpx.get(variables["PREFECT_API_URL"].removesuffix("/api") + "/ui-settings").json()
+    assert httpx.get(f"{variables['PREFECT_API_URL']}/health", timeout=60).json() is True
+    page = httpx.get(variables["PREFECT_API_URL"].removesuffix("/api") + "/ui-settings", timeout=60).json()
     assert page["api_url"].endswith(f":{14200 + OFFSET}/api"), "the page asks its own server"
 
 
@@ -142,7 +142,7 @@ def test_rotated_secrets_alone_open_the_stack_and_the_data_stays(
     prefect = f"{stack.env()['PREFECT_API_URL']}/version"
     for known, status in ((before, 401), (after, 200)):
         login = base64.b64encode(known["PREFECT_API_AUTH_STRING"].encode()).decode()
-        assert httpx.get(prefect, headers={"Authorization": f"Basic {login}"}).status_code == status
+        assert httpx.get(prefect, headers={"Authorization": f"Basic {login}"}, timeout=60).status_code == status
     for name, value in stack.env().items():
         monkeypatch.setenv(name, value)
     assert client.get_experiment_by_name("rotated") is not None
