@@ -37,6 +37,8 @@ HARMLESS = {
     "filelock", "jaxtyping", "psutil", "pydantic", "pydantic_core", "pydantic_settings", "ray", "ruamel",
 }  # fmt: skip
 """Packages that lock, check, parse settings or share work out: no byte of an artifact depends on their version."""
+SHIPPED = (".css", ".html", ".js", ".json")
+"""Endings of the files beside modules that a wheel holds; others are a user's own."""
 _DISTRIBUTIONS = {"PIL": "pillow"}
 """Those that are not called as they are imported; looking through all installed ones takes most of a second."""
 _NAMED = 3
@@ -149,7 +151,7 @@ def _with_parents(modules: set[str]) -> set[str]:
 
 
 def _inputs(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc", ".typed")]
+    return [path for path in folder.iterdir() if path.is_file() and path.suffix in SHIPPED]
 
 
 def _versions(imported: set[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What each step imports, read from the sources that are here; under DVC: tests/integration/test_code."""
 
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from protoquant.core.events import Event, MessageEvent
 from protoquant.core.syntax import syntax_digest
 from protoquant.data.readers.registry import READERS
 from protoquant.pipeline import code
-from protoquant.pipeline.code import HARMLESS, REGISTRIES, STEPS, StageCode, read_code, write_code
+from protoquant.pipeline.code import HARMLESS, REGISTRIES, SHIPPED, STEPS, StageCode, read_code, write_code
 
 ROOT = Path(protoquant.__file__).parent
 EMPTY = StageCode({}, {}, {})
@@ -60,6 +61,17 @@ def test_templates_beside_a_module_are_named_by_their_bytes(found: dict[str, Sta
     page = "explain/report/report.html"
     assert found["visualize"].files[page] == digest_file(ROOT / page)
     assert not found["train"].files
+
+
+def test_what_counts_beside_modules_is_what_a_wheel_holds() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    listed = project["tool"]["setuptools"]["package-data"]["protoquant"]
+    assert sorted(listed) == sorted(["py.typed", *(f"**/*{ending}" for ending in SHIPPED)])
+    assert {path.name for path in code._inputs(ROOT / "explain" / "report")} == {
+        "report.css",
+        "report.html",
+        "report.js",
+    }
 
 
 def test_packages_have_their_release_and_harmless_ones_none(found: dict[str, StageCode]) -> None:
