@@ -34,11 +34,11 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
-from protoquant.codebook.stream import token_batches
-from protoquant.features.store import FeatureStore
-from protoquant.head.bundle import Bundle
+from protoquant.codebook.tokens import token_batches
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import BudgetConfig, TrainConfig
-from protoquant.head.presence import presence
+from protoquant.model.bundle import Bundle
+from protoquant.model.presence import presence
 
 PER_CLASS, PATCHES, EPOCHS, IMAGES = 10, 8, 40, 100
 COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00")  # of Okabe and Ito, which all eyes tell apart

@@ -34,7 +34,7 @@ from protoquant.core.events import ignore
 from protoquant.core.runtime import Runtime
 from protoquant.data.config import PrepareConfig
 from protoquant.data.prepare import prepare
-from protoquant.features.backbone import Backbone
+from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.config import ExtractConfig
 from protoquant.features.extract import extract
 

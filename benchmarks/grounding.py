@@ -20,15 +20,15 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe, top1
 from protoquant.codebook.quantize import quantize
-from protoquant.codebook.stream import SubsetSource
+from protoquant.codebook.tokens import SubsetSource
 from protoquant.core.events import ignore
-from protoquant.features.store import FeatureStore
-from protoquant.head.choosing import Judge, halves
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import Grounding, TrainConfig
-from protoquant.head.grounding import accuracy_at, ground_codes
-from protoquant.head.head import head_logits
+from protoquant.head.grounding.choosing import Judge, halves
+from protoquant.head.grounding.grounding import accuracy_at, ground_codes
 from protoquant.head.path import Fitted, fit_path
-from protoquant.head.presence import ScoredSplit, score_split
+from protoquant.model.head import head_logits
+from protoquant.model.presence import ScoredSplit, score_split
 
 SIZES = (3.0, 5.0, 10.0)
 TEMPERATURES = (0.03, 0.045)

@@ -39,13 +39,13 @@ from torch.nn import functional
 from protoquant.codebook.codebook import Codebook
 from protoquant.core.seeding import torch_generator
 from protoquant.core.workspace import Workspace
-from protoquant.features.store import FeatureStore
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import GradientHeadConfig
-from protoquant.head.gradient import train_epochs
-from protoquant.head.presence import presence
-from protoquant.head.problem import Limits, Problem
-from protoquant.head.proximal import solve
-from protoquant.head.regularisation import largest_penalty
+from protoquant.head.solvers.gradient import train_epochs
+from protoquant.head.solvers.l1_path import largest_penalty
+from protoquant.head.solvers.problem import Limits, Problem
+from protoquant.head.solvers.proximal import solve
+from protoquant.model.presence import presence
 
 SHARE = 0.05
 """The penalty, as a share of the one at which all weights are zero."""

@@ -26,9 +26,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.kmeans import kmeans
+from protoquant.codebook.learners.kmeans import kmeans
 from protoquant.codebook.matching import nearest
-from protoquant.codebook.stream import TensorSource
+from protoquant.codebook.tokens import TensorSource
 from protoquant.core.seeding import torch_generator
 
 NOISE, CHUNK, SAMPLE = 0.8, 8_192, 10_000

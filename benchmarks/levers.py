@@ -29,10 +29,10 @@ from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import codebook_of, train_bundle, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.workspace import Workspace
-from protoquant.features.store import FeatureStore
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
-from protoquant.head.head import head_logits
-from protoquant.head.presence import presence_scores
+from protoquant.model.head import head_logits
+from protoquant.model.presence import presence_scores
 
 PER_CLASS = 10
 VIEWS, _VIEWED = "augmented views", "-views"

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
-from protoquant.core.cores import WAITING, cores
+from protoquant.core.machine.cores import WAITING, cores
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"classes": 4, "train": 8, "validation": 4, "test": 4}

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, normalize, one_hot
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
 from protoquant.core.seeding import torch_generator
-from protoquant.features.store import FeatureStore
+from protoquant.features.store.store import FeatureStore
 
 CLUSTER, SEPARATION, NEAR = 0.8, 0.08, 1e-4
 LR_PROTOTYPES, LR_HEAD = 3e-3, 1e-3

@@ -14,16 +14,16 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe, pooled_tokens
 from protoquant.codebook.quantize import quantize
 from protoquant.core.events import ignore
-from protoquant.features.store import FeatureStore
-from protoquant.head.bundle import Bundle
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import BudgetConfig, TrainConfig
-from protoquant.head.head import head_logits
 from protoquant.head.inputs import TrainInputs, scoring
-from protoquant.head.presence import presence_scores
-from protoquant.head.prune.apply import prune_bundle
 from protoquant.head.record import bundle_of
 from protoquant.head.train import fit
-from protoquant.presets import Preset
+from protoquant.model.bundle import Bundle
+from protoquant.model.head import head_logits
+from protoquant.model.presence import presence_scores
+from protoquant.prune.apply import prune_bundle
+from protoquant.settings.presets import Preset
 
 CPU = torch.device("cpu")
 PRESETS = Path(__file__).parents[1] / "presets"

@@ -31,16 +31,16 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.quantize import quantize
-from protoquant.core.cores import cores
 from protoquant.core.events import ignore
-from protoquant.features.dtypes import DTYPES, token_bytes
-from protoquant.features.preprocessing import Preprocessing
-from protoquant.features.spec import BackboneSpec, WeightsSpec
-from protoquant.features.store import FeatureStore, write_store
+from protoquant.core.machine.cores import cores
+from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
+from protoquant.features.store.dtypes import DTYPES, token_bytes
+from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.head.path import fit_path
-from protoquant.head.presence import score_split
-from protoquant.params_file import override
+from protoquant.model.presence import score_split
+from protoquant.settings.params_file import override
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

@@ -27,10 +27,10 @@ from rich.table import Table
 
 from benchmarks.http_clients import Request, in_process, posting
 from benchmarks.served import Served, serving
-from protoquant.core.cores import cores
+from protoquant.core.machine.cores import cores
 from protoquant.core.runtime import Runtime
 from protoquant.data.images import decode_sized
-from protoquant.model import Model
+from protoquant.model.classifier import Model
 from protoquant.serving.config import ServeConfig
 
 BUNDLE, IMAGES = Path("artifacts/bundle"), Path("artifacts/images/test")

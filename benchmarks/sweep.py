@@ -26,8 +26,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from protoquant.core.cores import cores
-from protoquant.params_file import override
+from protoquant.core.machine.cores import cores
+from protoquant.settings.params_file import override
 from protoquant.sweep.records import SweepFolder
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)

@@ -22,8 +22,8 @@ from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.retention import prune_runs
-from protoquant.tracking.address import check_tracking
-from protoquant.tracking.named import URI_FORM
+from protoquant.tracking.connection.address import check_tracking
+from protoquant.tracking.registry.source import URI_FORM
 
 _WORST = 20
 
@@ -95,7 +95,10 @@ def _show(assessment: Path) -> str:
     """Put the numbers and the worst confusions on the page; returns the headline."""
     import pandas as pd
 
-    from protoquant.assess import CONFUSIONS, METRICS  # with torch, which the process of a run need not wait for
+    from protoquant.analysis.assess import (  # with torch, which the process of a run need not wait for
+        CONFUSIONS,
+        METRICS,
+    )
 
     numbers = read_json(assessment / METRICS)
     rows = [

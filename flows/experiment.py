@@ -18,7 +18,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.pipeline.graph import stages
 from protoquant.pipeline.isolated import IsolatedRun, RunSpec, isolated, run_name
 from protoquant.pipeline.retention import prune_runs
-from protoquant.tracking.address import check_tracking
+from protoquant.tracking.connection.address import check_tracking
 
 Experiment = experiment_form()
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
 from protoquant.core.section import Section
 from protoquant.core.workspace import Workspace
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
 
 CLONE = Path(__file__).resolve().parents[1]
 """The clone whose pipeline the flows run."""

@@ -19,11 +19,11 @@ from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.isolated import run_name
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.retention import prune_runs
-from protoquant.tracking.address import check_tracking
-from protoquant.tracking.named import VERSION_FORM
+from protoquant.tracking.connection.address import check_tracking
+from protoquant.tracking.registry.source import VERSION_FORM
 
 if TYPE_CHECKING:
-    from protoquant.tracking.versions import Listed
+    from protoquant.tracking.registry.versions import Listed
 
 _VERDICT = {True: "passed", False: "refused", None: "off"}
 
@@ -96,8 +96,8 @@ def promote(params: Candidate = Candidate()) -> State[Any]:  # noqa: B008
 
 def _looked_up(model: str) -> "tuple[str, Listed]":
     """The version by its number, so that an alias that moves meanwhile changes nothing, and what is known of it."""
-    from protoquant.tracking.store import open_store
-    from protoquant.tracking.versions import Named, describe
+    from protoquant.tracking.connection.store import open_store
+    from protoquant.tracking.registry.versions import Named, describe
 
     workspace = Workspace(CLONE)
     with open_store(workspace, create=False) as store:

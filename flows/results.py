@@ -68,7 +68,7 @@ def picture(path: Path) -> str:
 
 def links(run: IsolatedRun) -> str:
     """Say in Markdown where the run, the model, the report and the experiment are."""
-    from protoquant.tracking.registered import find_registered
+    from protoquant.tracking.registry.registered import find_registered
 
     name = run.plan.name
     config = run.settings.register_

@@ -26,10 +26,10 @@ from flows.promote import promote
 from flows.recovery import recover
 from flows.slots import make_slots
 from flows.sweep import sweep
-from protoquant.core.cores import share_cores
 from protoquant.core.errors import ProtoQuantError, UnavailableError
+from protoquant.core.machine.cores import share_cores
 from protoquant.core.workspace import Workspace
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
 
 _LOOK = 3.0  # seconds between two looks for runs to start
 _RUNS = 20  # at once; their stages wait for slots

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
-from protoquant.core.cores import cores
+from protoquant.core.machine.cores import cores
 from protoquant.core.runtime import Runtime
 
 CPU = "protoquant-cpu"

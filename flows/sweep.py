@@ -24,7 +24,7 @@ from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.graph import stages
 from protoquant.pipeline.isolated import IsolatedRun, isolated
 from protoquant.pipeline.retention import prune_runs
-from protoquant.tracking.address import check_tracking
+from protoquant.tracking.connection.address import check_tracking
 
 Sweep = sweep_form()
 _SHOWN = 50

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from protoquant.model import Model
+    from protoquant.model.classifier import Model
 
 __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
@@ -32,13 +32,13 @@ def load(source: str | Path, *, device: str | None = None, weights: Path | None 
     from pathlib import Path
 
     from protoquant.core.runtime import Runtime
-    from protoquant.model import Model
-    from protoquant.tracking.named import is_uri
+    from protoquant.model.classifier import Model
+    from protoquant.tracking.registry.source import is_uri
 
     bundle = Path(source)
     if is_uri(source):
         from protoquant.core.workspace import Workspace
-        from protoquant.tracking.fetch import fetch_bundle
+        from protoquant.tracking.registry.fetch import fetch_bundle
 
         fetched = fetch_bundle(str(source), workspace=Workspace(Path.cwd()))
         bundle, weights = fetched.bundle, weights or fetched.weights

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from protoquant.cli.main import app
-from protoquant.core.cores import WAITING
+from protoquant.core.machine.cores import WAITING
 
 pytestmark = pytest.mark.process
 

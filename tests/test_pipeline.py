@@ -6,14 +6,14 @@ from ruamel.yaml import YAML
 
 from protoquant.core.section import Section
 from protoquant.core.workspace import Workspace
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def test_every_stage_is_the_verb_of_its_name() -> None:
-    from protoquant.cli.stages import VERBS
+    from protoquant.cli.pipeline.stages import VERBS
 
     assert [verb.__name__ for verb in VERBS] == list(STAGES)
     assert [stage["cmd"] for stage in STAGES.values()] == [f"protoquant {name}" for name in STAGES]

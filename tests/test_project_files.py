@@ -61,3 +61,29 @@ def test_no_public_class_name_is_defined_twice():
                     places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert len(places) > 300
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_the_table_of_what_is_where_is_that_of_the_layers():
+    """Every package has its row, in the order in which it may import."""
+    rows = re.findall(r"^\| .+? \| `protoquant/(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    assert rows == layers
+
+
+def test_the_paths_that_the_pages_name_are_there():
+    written = re.compile(r"`((?:protoquant|tests|flows|infra|benchmarks|docs|presets)/[\w./*-]*)`")
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "infra/README.md"]
+    named = [(page.name, path) for page in pages for path in written.findall(page.read_text(encoding="utf-8"))]
+    assert len(named) > 50
+    assert not [(page, path) for page, path in named if not list(ROOT.glob(path.rstrip("/")))]
+
+
+def test_tests_mirror_the_package():
+    beside = {"benchmarks", "builders", "faults", "flows", "infra", "integration", "warm"}
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("*.py")}
+    ours = [folder for folder in folders if folder.parts and folder.parts[0] not in beside]
+    assert len(ours) > 30
+    assert not [folder for folder in ours if not (ROOT / "protoquant" / folder / "__init__.py").is_file()]

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from protoquant.params_file import override
+from protoquant.settings.params_file import override
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"classes": 4, "train": 4, "validation": 2, "test": 2}

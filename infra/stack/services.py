@@ -168,7 +168,8 @@ MLFLOW = Service(
         "--allowed-hosts",
         "localhost,localhost:*,127.0.0.1,127.0.0.1:*,mlflow,mlflow:*",
         "--app-name",
-        "protoquant",  # protoquant/tracking/server.py: MLflow's basic authentication, closed to foreign pages
+        # protoquant/tracking/connection/server.py: MLflow's basic authentication, closed to foreign pages
+        "protoquant",
     ),
     ports={"mlflow": 15000},
     environment={

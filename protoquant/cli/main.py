@@ -9,26 +9,11 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from protoquant.cli import (
-    assess,
-    backbones,
-    cache,
-    config,
-    drift,
-    export,
-    plan,
-    pruning,
-    reading,
-    registry,
-    runs,
-    serve,
-    stages,
-    storage,
-    sweep,
-    tracking,
-)
-from protoquant.core.cores import share_cores
+from protoquant.cli.model import assess, drift, export, pruning, reading, serve
+from protoquant.cli.pipeline import backbones, cache, config, plan, runs, stages, sweep
+from protoquant.cli.remote import registry, storage, tracking
 from protoquant.core.errors import ProtoQuantError
+from protoquant.core.machine.cores import share_cores
 
 _STAGES, _READ = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model"
 _SMALLER, _SEARCH, _MANAGE = "Make a model smaller", "Try many settings", "Look and manage"

@@ -1,1 +1,15 @@
 """QUANTIZE: from patch tokens to a codebook, and the linear probe beside it."""
+
+from typing import TYPE_CHECKING
+
+from protoquant.core.public_names import lazily
+
+if TYPE_CHECKING:
+    from protoquant.codebook.codebook import Codebook as Codebook
+    from protoquant.codebook.config import QuantizeConfig as QuantizeConfig
+    from protoquant.codebook.feature_norm import FeatureNorm as FeatureNorm
+    from protoquant.codebook.probe import LinearProbe as LinearProbe
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__, Codebook="codebook", FeatureNorm="feature_norm", LinearProbe="probe", QuantizeConfig="config"
+)

@@ -11,7 +11,7 @@ from torch import Tensor
 from protoquant.codebook.config import FeatureNormName
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
-from protoquant.codebook.rest import Rest
+from protoquant.codebook.rest_codes import Rest
 from protoquant.core.artifacts import load_tensors, open_artifact, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError, ShapeError
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from protoquant.codebook.learner_config import EmaConfig, GradientLearnerConfig
+from protoquant.codebook.learners.config import EmaConfig, GradientLearnerConfig
 from protoquant.core.section import Section
 
 FeatureNormName = Literal["none", "l2", "layernorm", "center_l2", "whiten"]

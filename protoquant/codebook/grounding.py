@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.stream import TokenSource, image_batches
+from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.core.errors import DataError
 from protoquant.distributed.ranks import gather_over_ranks
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.stream import TokenSource, image_batches, own_part
+from protoquant.codebook.tokens import TokenSource, image_batches, own_part
 from protoquant.core.artifacts import load_tensors, save_tensors
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 from protoquant.distributed.ranks import largest_over_ranks, mean_over_ranks, sum_over_ranks, totals_over_ranks, world

@@ -10,26 +10,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.codebook.class_aware import class_aware_codes
 from protoquant.codebook.codebook import KIND, Codebook
 from protoquant.codebook.config import Drawn, QuantizeConfig
-from protoquant.codebook.draw import drawn_codes
 from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
-from protoquant.codebook.gap import quantised_top1
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
-from protoquant.codebook.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
-from protoquant.codebook.learn import learn
+from protoquant.codebook.learners.learn import learn
 from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
-from protoquant.codebook.size import CodebookSize, resolve_size
-from protoquant.codebook.stream import Sampled, TokenSource, all_views, own_part, sample_tokens, token_batches
-from protoquant.codebook.task_head import TaskHead
+from protoquant.codebook.seeding.class_aware import class_aware_codes
+from protoquant.codebook.seeding.draw import drawn_codes
+from protoquant.codebook.seeding.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
+from protoquant.codebook.seeding.size import CodebookSize, resolve_size
+from protoquant.codebook.task.quantisation_gap import quantised_top1
+from protoquant.codebook.task.task_head import TaskHead
+from protoquant.codebook.tokens import Sampled, TokenSource, all_views, own_part, sample_tokens, token_batches
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
 from protoquant.core.errors import ConfigError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
 from protoquant.core.seeding import torch_generator
 from protoquant.distributed.ranks import from_first_rank, own, rank
-from protoquant.features.store import FeatureStore
+from protoquant.features.store.store import FeatureStore
 
 _LABEL = "quantize"
 # What an epoch's line says; history.csv holds every number.

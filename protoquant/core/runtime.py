@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from protoquant.core.allocator import keep_freed_memory
-from protoquant.core.cores import cores
 from protoquant.core.errors import UsageError
+from protoquant.core.machine.cores import cores
+from protoquant.core.machine.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from protoquant.core.ahead import ahead
 from protoquant.core.artifacts import digest_bytes
+from protoquant.core.machine.prefetch import ahead
 from protoquant.data.images import decode_image, read_bytes
 from protoquant.data.quarantine import ImageError, Reason, Rejected
 from protoquant.data.splits import SplitName

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from protoquant.core.cores import WAITING, cores, share_cores
 from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError, one_line
+from protoquant.core.machine.cores import WAITING, cores, share_cores
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 TLS_VARIABLE = "RAY_USE_TLS"

@@ -1,1 +1,12 @@
 """EVALUATE: the one stage that reads the test split; it measures and changes nothing."""
+
+from typing import TYPE_CHECKING
+
+from protoquant.core.public_names import lazily
+
+if TYPE_CHECKING:
+    from protoquant.evaluation.config import EvaluateConfig as EvaluateConfig
+    from protoquant.evaluation.schema import METRICS as METRICS
+    from protoquant.evaluation.schema import Metric as Metric
+
+__getattr__, __dir__, __all__ = lazily(__name__, EvaluateConfig="config", METRICS="schema", Metric="schema")

@@ -14,8 +14,8 @@ from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.grounding import PROTOTYPES, prototype_table
-from protoquant.evaluation.metrics import (
+from protoquant.evaluation.metrics.grounding import PROTOTYPES, prototype_table
+from protoquant.evaluation.metrics.metrics import (
     METRICS,
     judge,
     measure,
@@ -23,13 +23,13 @@ from protoquant.evaluation.metrics import (
     measure_explanations,
     stability_numbers,
 )
+from protoquant.evaluation.metrics.stability import STABILITY, Stability, measure_stability
 from protoquant.evaluation.schema import headline
 from protoquant.evaluation.score import LogitScorer, score
-from protoquant.evaluation.stability import STABILITY, Stability, measure_stability
 from protoquant.evaluation.tables import write_csv, write_tables
-from protoquant.features.backbone import Backbone
-from protoquant.features.store import FeatureStore
-from protoquant.head.bundle import Bundle
+from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.store.store import FeatureStore
+from protoquant.model.bundle import Bundle
 
 KIND = "evaluation"
 SPLIT = "test"

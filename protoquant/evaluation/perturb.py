@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image, ImageFilter
 
-from protoquant.features.preprocessing import Preprocessing
+from protoquant.features.backbone.preprocessing import Preprocessing
 
 SHIFT = 1 / 28
 """Of the side that the backbone sees: 8 pixels of 224, a quarter of a cell of 7."""

@@ -13,9 +13,9 @@ from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent, track
-from protoquant.features.store import FeatureStore
-from protoquant.head.head import contributions, head_logits
-from protoquant.head.presence import look
+from protoquant.features.store.store import FeatureStore
+from protoquant.model.head import contributions, head_logits
+from protoquant.model.presence import look
 
 
 @dataclass(frozen=True)

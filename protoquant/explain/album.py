@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from protoquant.data.table import ImageTable
-from protoquant.features.preprocessing import Preprocessing
+from protoquant.features.backbone.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

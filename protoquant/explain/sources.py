@@ -13,12 +13,12 @@ from protoquant.core.artifacts import artifact_digest, open_artifact, read_json,
 from protoquant.core.errors import ArtifactError
 from protoquant.data.table import ImageTable
 from protoquant.evaluation import tables
-from protoquant.evaluation.accuracy import confusion
-from protoquant.evaluation.grounding import PROTOTYPES
-from protoquant.evaluation.metrics import METRICS
-from protoquant.evaluation.stability import STABILITY
-from protoquant.features.store import FeatureStore
-from protoquant.head.bundle import Bundle
+from protoquant.evaluation.metrics.accuracy import confusion
+from protoquant.evaluation.metrics.grounding import PROTOTYPES
+from protoquant.evaluation.metrics.metrics import METRICS
+from protoquant.evaluation.metrics.stability import STABILITY
+from protoquant.features.store.store import FeatureStore
+from protoquant.model.bundle import Bundle
 
 # Of per_class.csv: a class may be called "NA", so that no text but the empty one is missing, and only in numbers.
 _MISSING = {"precision": [""], "recall": [""]}

@@ -18,7 +18,7 @@ from protoquant.export.onnx import open_onnx, write_onnx
 from protoquant.export.outputs import AXES, INPUT, OUTPUTS, Run
 from protoquant.export.parity import ExportError, Parity, compare
 from protoquant.export.program import open_program, trace, write_program
-from protoquant.model import Model
+from protoquant.model.classifier import Model
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -12,8 +12,8 @@ from PIL import Image
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.images import open_image
 from protoquant.data.pixels import to_rgb
-from protoquant.features.preprocessing import Preprocessing
-from protoquant.head.bundle import CROPS, Bundle
+from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.model.bundle import CROPS, Bundle
 
 _PATCHES, _EACH = 4, 2
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.export.resize import resize_and_crop
-from protoquant.head.head import head_logits
-from protoquant.head.presence import competition
-from protoquant.model import Model
+from protoquant.model.classifier import Model
+from protoquant.model.head import head_logits
+from protoquant.model.presence import competition
 
 _SMALL, _VARIANCE = 1e-12, 1e-6
 

@@ -16,8 +16,8 @@ from protoquant.core.artifacts import rounded
 from protoquant.core.errors import ProtoQuantError
 from protoquant.export.golden import Golden
 from protoquant.export.outputs import Outputs, Run
-from protoquant.head.presence import look
-from protoquant.model import Model
+from protoquant.model.classifier import Model
+from protoquant.model.presence import look
 
 TOLERANCE = 1e-4
 """Largest difference allowed, of a presence, and of a logit in shares of max(1, logit); rounding stays below 2e-5."""

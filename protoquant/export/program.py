@@ -12,7 +12,7 @@ import torch
 from protoquant.core.errors import ConfigError
 from protoquant.export.module import Exportable
 from protoquant.export.outputs import AXES, Outputs, Run
-from protoquant.model import Model
+from protoquant.model.classifier import Model
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
-from protoquant.features.preprocessing import Preprocessing
+from protoquant.features.backbone.preprocessing import Preprocessing
 
 _BITS = 22
 """Pillow rounds the weights of its 8-bit filters to so many binary places."""

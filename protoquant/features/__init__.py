@@ -1,1 +1,11 @@
 """EXTRACT: from images to the stored patch tokens of a frozen backbone."""
+
+from typing import TYPE_CHECKING
+
+from protoquant.core.public_names import lazily
+
+if TYPE_CHECKING:
+    from protoquant.features.config import ExtractConfig as ExtractConfig
+    from protoquant.features.extract import ExtractResult as ExtractResult
+
+__getattr__, __dir__, __all__ = lazily(__name__, ExtractConfig="config", ExtractResult="extract")

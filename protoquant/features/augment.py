@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageEnhance
 
 from protoquant.core.seeding import torch_generator
+from protoquant.features.backbone.preprocessing import Box, Preprocessing
 from protoquant.features.config import AugmentConfig
-from protoquant.features.preprocessing import Box, Preprocessing
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from protoquant.core.ahead import ahead
 from protoquant.core.artifacts import digest_bytes
 from protoquant.core.errors import DataError
+from protoquant.core.machine.prefetch import ahead
 from protoquant.data.images import decode_image, read_bytes
 from protoquant.data.table import ImageTable
 from protoquant.features.augment import View
-from protoquant.features.backbone import Backbone
+from protoquant.features.backbone.backbone import Backbone
 
 
 @dataclass(frozen=True)

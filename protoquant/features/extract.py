@@ -13,19 +13,19 @@ import torch
 
 from protoquant.core.artifacts import artifact_digest, write_table, writing
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
-from protoquant.core.room import check_room
+from protoquant.core.machine.disk import check_room
 from protoquant.data.splits import SPLITS
 from protoquant.data.table import ImageTable
 from protoquant.features.augment import View
-from protoquant.features.backbone import Backbone
-from protoquant.features.cache import CachedShard, link
+from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, sources_of
-from protoquant.features.dtypes import token_bytes
-from protoquant.features.gather import gather, publish_rest
-from protoquant.features.shards import ShardJob, ShardWorker
-from protoquant.features.shared import OpenObjects
-from protoquant.features.store import INDEX, KIND, StoreHeader, index_table, shard_name, view_name
+from protoquant.features.store.cache import CachedShard, link
+from protoquant.features.store.dtypes import token_bytes
+from protoquant.features.store.gather import gather, publish_rest
+from protoquant.features.store.shards import ShardJob, ShardWorker
+from protoquant.features.store.shared_cache import OpenObjects
+from protoquant.features.store.store import INDEX, KIND, StoreHeader, index_table, shard_name, view_name
 
 
 @dataclass(frozen=True)

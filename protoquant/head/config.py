@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
-from protoquant.head.prune.plan import PrunePlan
+from protoquant.head.prune_plan import PrunePlan
 
 Grounding = Literal["centroid", "medoid", "chosen", "mean"]
 Temperature = Annotated[float, Field(ge=0.001, le=10.0)]

@@ -16,10 +16,10 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import OnEvent
 from protoquant.data.table import ImageTable
 from protoquant.distributed.ranks import world
-from protoquant.features.store import FeatureStore
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
-from protoquant.head.presence import ScoredSplit, score_split
-from protoquant.head.provenance import RANKS
+from protoquant.model.presence import ScoredSplit, score_split
+from protoquant.model.provenance import RANKS
 
 MAPPED = 1 << 31
 """Bytes of scores that stay in memory; beyond, they are memory-mapped."""

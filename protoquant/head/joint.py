@@ -11,13 +11,13 @@ from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.matching import products
-from protoquant.codebook.schedule import warmup_cosine
-from protoquant.codebook.stream import TokenSource
-from protoquant.codebook.targets import smooth
+from protoquant.codebook.task.targets import smooth
+from protoquant.codebook.tokens import TokenSource
 from protoquant.core.errors import DataError
+from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 from protoquant.head.config import JointConfig
-from protoquant.head.presence import competition
+from protoquant.model.presence import competition
 
 FLOOR = 0.01
 """Learning rate at the end, as a share of the highest."""

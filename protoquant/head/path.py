@@ -10,14 +10,14 @@ from torch import Tensor
 from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent, track
 from protoquant.core.seeding import torch_generator
-from protoquant.head.budget import budget_path
 from protoquant.head.config import BudgetConfig, GradientHeadConfig, TrainConfig
-from protoquant.head.gradient import train_epochs
-from protoquant.head.presence import ScoredSplit
-from protoquant.head.problem import Limits, Problem, Solution
-from protoquant.head.proximal import describe, refit
-from protoquant.head.regularisation import largest_penalty, penalty_path, solve_path
 from protoquant.head.select import HeadCandidate
+from protoquant.head.solvers.budget import budget_path
+from protoquant.head.solvers.gradient import train_epochs
+from protoquant.head.solvers.l1_path import largest_penalty, penalty_path, solve_path
+from protoquant.head.solvers.problem import Limits, Problem, Solution
+from protoquant.head.solvers.proximal import describe, refit
+from protoquant.model.presence import ScoredSplit
 
 NOISE = 1e-6
 """A largest penalty below this is rounding: scores lie in [0, 1]."""

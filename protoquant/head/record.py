@@ -10,15 +10,15 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import top1
 from protoquant.core.artifacts import rounded
 from protoquant.core.events import OnEvent
-from protoquant.features.store import FeatureStore
-from protoquant.head.bundle import Bundle
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
-from protoquant.head.grounding import Price
+from protoquant.head.grounding.grounding import Price
 from protoquant.head.inputs import PresenceScores, TrainInputs
 from protoquant.head.path import Fitted
-from protoquant.head.provenance import provenance_table
-from protoquant.head.reference import measure_reference
 from protoquant.head.select import HeadCandidate
+from protoquant.model.bundle import Bundle
+from protoquant.model.provenance import provenance_table
+from protoquant.model.reference import measure_reference
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,52 @@
 """TRAIN: from features and codes to the sparse head, and the bundle that is the model."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+import pandas as pd
 import torch
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import top1
-from protoquant.codebook.stream import SubsetSource
+from protoquant.codebook.tokens import SubsetSource
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
 from protoquant.core.seeding import torch_generator
 from protoquant.distributed.ranks import alone, mean_over_ranks, own_images, rank
-from protoquant.head.bundle import CROPS, KIND, Bundle
-from protoquant.head.choosing import Judge, halves
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import JointConfig, TrainConfig
-from protoquant.head.grounding import Price, ground_codes, price_of
-from protoquant.head.head import head_logits
+from protoquant.head.grounding.choosing import Judge, halves
+from protoquant.head.grounding.grounding import Price, ground_codes, price_of
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
 from protoquant.head.joint import joint_epochs
 from protoquant.head.path import Fitted, fit_path
-from protoquant.head.presence import presence_scores
-from protoquant.head.provenance import write_crops
-from protoquant.head.prune.apply import prune_bundle, pruning_sentence
+from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence, referred
 from protoquant.head.select import HeadCandidate, select
+from protoquant.model.bundle import CROPS, KIND, Bundle
+from protoquant.model.head import head_logits
+from protoquant.model.presence import presence_scores
+from protoquant.model.provenance import write_crops
+
+
+class Pruner(Protocol):
+    """What carries out ``train.prune``; handed in, since pruning starts from what this package gives."""
+
+    def __call__(
+        self,
+        plan: PrunePlan,
+        bundle: Bundle,
+        stores: Mapping[str, FeatureStore],
+        *,
+        device: torch.device,
+        on_event: OnEvent,
+    ) -> tuple[Bundle, pd.DataFrame, str]:
+        """Give the smaller model, a row for each step, and what was done in one line."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,7 @@ def train(
     device: torch.device,
     seed: int,
     on_event: OnEvent,
+    prune: Pruner | None = None,
 ) -> TrainResult:
     """Fit heads of many sizes, choose one on validation, refine it as the config says, and write the bundle.
 
@@ -72,6 +93,7 @@ def train(
         device: Where to compute.
         seed: The seed of params.yaml; the convex solvers draw nothing.
         on_event: Told of progress and of every head.
+        prune: Carries out ``train.prune``; must be there where the section is.
 
     Returns:
         The chosen head and all others.
@@ -80,6 +102,8 @@ def train(
         ArtifactError: An input is missing or damaged, or inputs do not belong together.
         DataError: No head can be taken, or a score or loss is NaN.
     """
+    if config.prune is not None and prune is None:
+        raise ValueError("train.prune needs what carries it out: pass prune=prune_trained")
     given = TrainInputs.open(images=images, root=root, features=features, codebook=codebook)
     with scoring(config, given, out, device, on_event) as room:
         trained = fit(config, given, room, device=device, seed=seed, on_event=on_event)
@@ -89,7 +113,7 @@ def train(
     result = TrainResult(out, trained.taken.candidate, trained.candidates, probe_top1)
     if rank() == 0:
         with alone():
-            _write(config, given, trained, bundle, out=out, device=device, on_event=on_event)
+            _write(config, given, trained, bundle, out=out, device=device, on_event=on_event, prune=prune)
     return result
 
 
@@ -102,13 +126,13 @@ def _write(
     out: Path,
     device: torch.device,
     on_event: OnEvent,
+    prune: Pruner | None,
 ) -> None:
     """Prune the model where that is asked for, and write it."""
-    pruning = None
+    pruning, sentence = None, ""
     stores = {"train": given.train, "validation": given.validation}
-    if config.prune is not None:
-        pruned = prune_bundle(config.prune, bundle, stores, device=device, on_event=on_event)
-        bundle, pruning = pruned.bundle, pruned.table
+    if config.prune is not None and prune is not None:
+        bundle, pruning, sentence = prune(config.prune, bundle, stores, device=device, on_event=on_event)
     bundle = referred(bundle, config, **stores, device=device, on_event=on_event)
     with writing(out, KIND, given.digests) as folder:
         bundle.save(folder, trained.table(), pruning=pruning, joint=trained.joint_table())
@@ -123,8 +147,8 @@ def _write(
             size=config.crop_size,
             on_event=on_event,
         )
-    if config.prune is not None:
-        on_event(MessageEvent(pruning_sentence(bundle.metrics)))
+    if sentence:
+        on_event(MessageEvent(sentence))
 
 
 def fit(

@@ -1,1 +1,11 @@
 """Runs of the pipeline: DVC's graph, a stage as a process, isolated workspaces; the only dvc imports."""
+
+from typing import TYPE_CHECKING
+
+from protoquant.core.public_names import lazily
+
+if TYPE_CHECKING:
+    from protoquant.pipeline.isolated import IsolatedRun as IsolatedRun
+    from protoquant.pipeline.isolated import RunSpec as RunSpec
+
+__getattr__, __dir__, __all__ = lazily(__name__, IsolatedRun="isolated", RunSpec="isolated")

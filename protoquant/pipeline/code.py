@@ -7,7 +7,7 @@ and the sources may lie anywhere. Reading the imports takes no import of them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from grimp import ImportGraph
 
 STEPS = {
-    "prepare": "protoquant.data.prepare",
-    "extract": "protoquant.features.extract",
-    "quantize": "protoquant.codebook.quantize",
-    "train": "protoquant.head.train",
-    "evaluate": "protoquant.evaluation.evaluate",
-    "visualize": "protoquant.explain.visualize",
+    "prepare": ("protoquant.data.prepare",),
+    "extract": ("protoquant.features.extract",),
+    "quantize": ("protoquant.codebook.quantize",),
+    "train": ("protoquant.head.train", "protoquant.prune.apply"),
+    "evaluate": ("protoquant.evaluation.evaluate",),
+    "visualize": ("protoquant.explain.visualize",),
 }
-"""The module of each stage's step; ``register`` asks the registry each time, whatever its code."""
+"""The module of each stage's step, and of what is handed to it; ``register`` asks the registry, whatever its code."""
 REGISTRIES = {"protoquant.data.readers.registry": "protoquant.data.readers"}
 """Modules that import others by name, which no import statement shows, and the package of those others."""
 HARMLESS = {
@@ -82,11 +82,11 @@ def write_code(out: Path, on_event: OnEvent = ignore) -> None:
     on_event(MessageEvent(_sentence(changed)))
 
 
-def read_code(steps: Mapping[str, str] = STEPS) -> dict[str, StageCode]:
+def read_code(steps: Mapping[str, Sequence[str]] = STEPS) -> dict[str, StageCode]:
     """Read what each step imports.
 
     Args:
-        steps: Module of each step by its stage.
+        steps: Modules of each step by its stage.
 
     Raises:
         UsageError: The package that reads imports is not installed. ProtoQuantError: A source is no Python.
@@ -94,7 +94,7 @@ def read_code(steps: Mapping[str, str] = STEPS) -> dict[str, StageCode]:
     root, graph = _root(), _graph()
     ours = {module for module in graph.modules if module.partition(".")[0] == root.name}
     closures = {stage: _closure(graph, step) for stage, step in steps.items()}
-    modules = {stage: _with_parents(closure & ours) for stage, closure in closures.items()}
+    modules = {stage: closure & ours for stage, closure in closures.items()}
     paths = {module: _file(root, module) for module in set().union(*modules.values())}
     digests = {module: syntax_digest(path.read_text(encoding="utf-8")) for module, path in paths.items()}
     beside = {folder: _inputs(folder) for folder in {path.parent for path in paths.values()}}
@@ -130,24 +130,29 @@ def _graph() -> ImportGraph:
         ) from error
 
 
-def _closure(graph: ImportGraph, step: str) -> set[str]:
-    """The step with all that it imports."""
-    found = {step, *graph.find_upstream_modules(step)}
-    for registry in found & REGISTRIES.keys():
-        for module in graph.find_children(REGISTRIES[registry]):
-            found |= {module, *graph.find_upstream_modules(module)}
-    return found
+def _closure(graph: ImportGraph, step: Sequence[str]) -> set[str]:
+    """The modules of a step, all that they import, and the packages around them, whose ``__init__`` runs with them."""
+    found: set[str] = set()
+    new = set(step)
+    while new:
+        found |= new
+        reached: set[str] = set()
+        for module in new & graph.modules:
+            reached |= graph.find_modules_directly_imported_by(module) | _packages(module)
+            reached |= graph.find_children(REGISTRIES[module]) if module in REGISTRIES else set()
+        new = reached - found
+    return found | {_root().name}  # whose own imports are those of protoquant.load, which no step calls
+
+
+def _packages(module: str) -> set[str]:
+    """Our packages around a module, below the outermost."""
+    names = module.split(".")
+    return {".".join(names[:length]) for length in range(2, len(names))}
 
 
 def _file(root: Path, module: str) -> Path:
     path = root.joinpath(*module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _with_parents(modules: set[str]) -> set[str]:
-    """Importing a module runs the ``__init__`` of each package around it."""
-    parts = [module.split(".") for module in modules]
-    return {".".join(names[:length]) for names in parts for length in range(1, len(names) + 1)}
 
 
 def _inputs(folder: Path) -> list[Path]:

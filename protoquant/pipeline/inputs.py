@@ -7,7 +7,7 @@ from pathlib import Path
 
 from protoquant.core.errors import UsageError
 from protoquant.pipeline import tree
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
 
 _WRITTEN = (".git", ".dvc", "artifacts", "dvc.lock")
 """What git, DVC and the stages write in a worktree: through a link they would write in the clone."""

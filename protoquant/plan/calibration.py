@@ -15,24 +15,24 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from protoquant.codebook.class_aware import seed_class
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import Matcher
 from protoquant.codebook.probe import fit_probe
-from protoquant.codebook.size import typical_cells
-from protoquant.codebook.stream import TensorSource
+from protoquant.codebook.seeding.class_aware import seed_class
+from protoquant.codebook.seeding.size import typical_cells
+from protoquant.codebook.tokens import TensorSource
 from protoquant.core.artifacts import digest_bytes
-from protoquant.features.backbone import Backbone
+from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source
-from protoquant.features.shards import ShardJob, ShardWorker
+from protoquant.features.store.shards import ShardJob, ShardWorker
 from protoquant.head.config import JointConfig, TrainConfig
 from protoquant.head.joint import joint_epochs
-from protoquant.head.presence import competition
-from protoquant.head.problem import Limits, Problem
-from protoquant.head.proximal import solve
+from protoquant.head.solvers.problem import Limits, Problem
+from protoquant.head.solvers.proximal import solve
+from protoquant.model.presence import competition
 from protoquant.plan.sizes import DatasetCounts, Shape, Sizes
 
 _PARTS = 7

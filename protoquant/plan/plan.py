@@ -7,19 +7,19 @@ from pathlib import Path
 
 import psutil
 
-from protoquant.core.cores import cores
 from protoquant.core.errors import ArtifactError, DataError, UsageError
-from protoquant.core.room import RESERVE, free_bytes, gigabytes
+from protoquant.core.machine.cores import cores
+from protoquant.core.machine.disk import RESERVE, free_bytes, gigabytes
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.data.splits import SPLITS
 from protoquant.data.table import ImageTable
-from protoquant.features.backbone import Backbone
+from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.decode import Source, sources_of
 from protoquant.plan.calibration import Rates, Sections, calibrate
 from protoquant.plan.sizes import DatasetCounts, Shape, Sizes, sizes_of
 from protoquant.plan.times import StageTime, times_of
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
 
 _SAMPLE = 512
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.errors import ConfigError
 from protoquant.features.config import ExtractConfig
-from protoquant.features.dtypes import token_bytes
+from protoquant.features.store.dtypes import token_bytes
 from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import MAPPED
 

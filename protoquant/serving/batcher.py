@@ -18,9 +18,9 @@ from torch import Tensor
 
 from protoquant.data.images import decode_sized
 from protoquant.data.quarantine import ImageError, Reason
-from protoquant.head.answer import Answer
+from protoquant.model.answer import Answer
 from protoquant.serving.config import ServeConfig
-from protoquant.serving.refusal import busy
+from protoquant.serving.http.refusal import busy
 from protoquant.serving.versions import Served
 
 Outcome = Answer | ImageError

@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from protoquant.core.section import Section
-from protoquant.model import TOP
-from protoquant.serving.names import allowed_name
+from protoquant.model.classifier import TOP
+from protoquant.serving.http.names import allowed_name
 
 MIB = 2**20
 SHORTEST_TOKEN = 16

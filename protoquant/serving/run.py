@@ -13,10 +13,10 @@ import uvicorn
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.runtime import Runtime
-from protoquant.serving.access import OPEN, require_token
 from protoquant.serving.config import ServeConfig
-from protoquant.serving.connection import Connection
-from protoquant.serving.logs import to_stderr
+from protoquant.serving.http.access import OPEN, require_token
+from protoquant.serving.http.connection import Connection
+from protoquant.serving.http.logs import to_stderr
 from protoquant.serving.service import create_app
 from protoquant.serving.versions import ModelSource, Versions
 

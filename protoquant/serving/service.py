@@ -16,14 +16,14 @@ from starlette.exceptions import HTTPException
 import protoquant
 from protoquant.core.errors import suggest
 from protoquant.data.quarantine import ImageError
-from protoquant.serving.access import Access
-from protoquant.serving.admission import Admission
 from protoquant.serving.batcher import Batcher, Outcome, decode
 from protoquant.serving.config import ServeConfig
-from protoquant.serving.metrics import Metrics
-from protoquant.serving.payload import asked
-from protoquant.serving.record import RequestMiddleware, RequestRecord, account
-from protoquant.serving.refusal import RefusedError
+from protoquant.serving.http.access import Access
+from protoquant.serving.http.admission import Admission
+from protoquant.serving.http.metrics import Metrics
+from protoquant.serving.http.payload import asked
+from protoquant.serving.http.record import RequestMiddleware, RequestRecord, account
+from protoquant.serving.http.refusal import RefusedError
 from protoquant.serving.versions import Served, Versions
 
 _BODY = {

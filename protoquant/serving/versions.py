@@ -15,8 +15,8 @@ from typing import Protocol
 import torch
 
 from protoquant.core.workspace import Workspace
-from protoquant.model import Model
-from protoquant.tracking.named import is_uri, read_version
+from protoquant.model.classifier import Model
+from protoquant.tracking.registry.source import is_uri, read_version
 
 _LONGEST_PAUSE = 64  # looks at the alias
 _log = logging.getLogger(__name__)
@@ -97,13 +97,13 @@ class RegistrySource:
 
     def place(self) -> str:
         """The version that an alias points to now."""
-        from protoquant.tracking.fetch import resolve
+        from protoquant.tracking.registry.fetch import resolve
 
         return resolve(self.uri, workspace=self.workspace)
 
     def load(self, place: str) -> Served:
         """Fetch and open the bundle of a version."""
-        from protoquant.tracking.fetch import fetch_bundle
+        from protoquant.tracking.registry.fetch import fetch_bundle
 
         folder = Path(tempfile.mkdtemp(prefix="protoquant-serve-"))
         found = read_version(place)

@@ -9,10 +9,10 @@ from typing import Any
 
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.records import TrialRecord
-from protoquant.tracking.address import TrackingUnavailableError
+from protoquant.tracking.connection.address import TrackingUnavailableError
 
 _CURVE = ("class_size", "train_top1", "validation_top1")
 
@@ -57,9 +57,9 @@ class SweepLog:
         end: bool = False,
         whole: bool = False,
     ) -> None:
-        from protoquant.tracking.measurements import parameters
-        from protoquant.tracking.store import open_store
-        from protoquant.tracking.sweeps import SweepRun, end_sweep, log_trials
+        from protoquant.tracking.connection.store import open_store
+        from protoquant.tracking.runs.measurements import parameters
+        from protoquant.tracking.runs.sweeps import SweepRun, end_sweep, log_trials
 
         params = parameters({**self._plan.params, "sweep": self._plan.config.model_dump(mode="json")})
         name = Settings.parse(self._plan.params).register_.name
@@ -77,7 +77,7 @@ class SweepLog:
 
 
 def _trial(record: TrialRecord) -> Any:
-    from protoquant.tracking.sweeps import TrialRun
+    from protoquant.tracking.runs.sweeps import TrialRun
 
     return TrialRun(
         trial=record.point.trial,

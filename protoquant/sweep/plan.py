@@ -11,8 +11,8 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.artifacts import artifact_digest, digest_json, open_artifact, read_json, write_json, writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
-from protoquant.search import SweepConfig
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
+from protoquant.settings.sweep_section import SweepConfig
 from protoquant.sweep.points import SearchPoint, check_space, drawn_points, grid_points
 
 KIND = "sweep"

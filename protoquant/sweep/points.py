@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from protoquant.core.artifacts import digest_json
 from protoquant.core.errors import ConfigError
 from protoquant.core.seeding import derive_seed
-from protoquant.params_file import with_changes
-from protoquant.search import Range, SweepConfig
-from protoquant.settings import Settings
+from protoquant.settings.params_file import with_changes
+from protoquant.settings.settings import Settings
+from protoquant.settings.sweep_section import Range, SweepConfig
 
 if TYPE_CHECKING:
     import optuna

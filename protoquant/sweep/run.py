@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from protoquant.core.cores import warn_of_threads
 from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
+from protoquant.core.machine.cores import warn_of_threads
 from protoquant.core.workspace import Workspace
 from protoquant.distributed.cluster import Cluster, joined
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.records import SweepFolder, TrialRecord
 from protoquant.sweep.trial import MEASURE, Job, run_trial

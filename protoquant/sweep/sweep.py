@@ -14,18 +14,18 @@ from protoquant.core.artifacts import rounded, write_json, write_table, writing
 from protoquant.core.errors import ProtoQuantError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
-from protoquant.params_file import override
 from protoquant.pipeline.lease import lease
-from protoquant.settings import Settings, read_params
+from protoquant.settings.params_file import override
+from protoquant.settings.settings import Settings, read_params
 from protoquant.sweep.choice import Choice, choose
 from protoquant.sweep.importance import importance
 from protoquant.sweep.log import SweepLog
-from protoquant.sweep.page import render
-from protoquant.sweep.picture import draw
+from protoquant.sweep.page.page import render
+from protoquant.sweep.page.picture import draw
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.records import SweepFolder, TrialRecord, surface_table, trials_table
 from protoquant.sweep.run import run_trials
-from protoquant.tracking.address import check_tracking
+from protoquant.tracking.connection.address import check_tracking
 
 KIND = "sweep_result"
 PAGE, TRIALS, SURFACE, CHOICE, PICTURE = (
@@ -205,7 +205,7 @@ def _headline(found: SweepResult | None) -> dict[str, float]:
 
 
 def _flat(settings: Settings) -> dict[str, Any]:
-    from protoquant.tracking.measurements import flatten
+    from protoquant.tracking.runs.measurements import flatten
 
     values = settings.model_dump(mode="json")
     return dict(flatten({name: values[name] for name in ("seed", "threads", "quantize", "train")}))

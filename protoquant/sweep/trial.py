@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import torch
 
     from protoquant.codebook.probe import FittedProbe
-    from protoquant.head.bundle import Bundle
     from protoquant.head.record import TrainingOutcome
+    from protoquant.model.bundle import Bundle
 
 MEASURE = "validation_top1"
 
@@ -54,8 +54,8 @@ class Job:
         if not (plan.learns_codes and plan.shares_probe):
             return cls(plan, workspace.root, device, None)
         from protoquant.codebook.quantize import features_probe
-        from protoquant.features.store import FeatureStore
-        from protoquant.settings import Settings
+        from protoquant.features.store.store import FeatureStore
+        from protoquant.settings.settings import Settings
 
         settings = Settings.parse(plan.params)
         train, validation = (FeatureStore.open(workspace.features / name) for name in ("train", "validation"))
@@ -87,9 +87,9 @@ def run_trial(job: Job, point: SearchPoint, tell: Callable[[float], None]) -> di
 def _measure(job: Job, point: SearchPoint, on_event: OnEvent) -> dict[str, Any]:
     from protoquant.codebook.quantize import quantize
     from protoquant.head.inputs import TrainInputs, scoring
-    from protoquant.head.prune.apply import prune_bundle
     from protoquant.head.record import bundle_of
     from protoquant.head.train import fit
+    from protoquant.prune.apply import prune_bundle
 
     workspace, settings = Workspace(job.root), point.settings(job.plan.params)
     job.plan.check_inputs(workspace)

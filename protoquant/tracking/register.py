@@ -11,17 +11,17 @@ from typing import Any
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import TrackingUnavailableError, place, run_page
 from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.flavor import log_model
-from protoquant.tracking.measurements import HeadlineMetrics, headline, parameters
-from protoquant.tracking.mlflow_api import MlflowClient, ModelVersion
-from protoquant.tracking.pending import Pending, keep, locked, pending, remove
-from protoquant.tracking.registry import create_version, find_version, holds_bundle, point_alias
-from protoquant.tracking.report import REPORT
-from protoquant.tracking.runs import choose_run, log_measurements, log_params, running
-from protoquant.tracking.store import Store, experiment_id, open_store
-from protoquant.tracking.trained import TrainedModel
+from protoquant.tracking.connection.address import TrackingUnavailableError, place, run_page
+from protoquant.tracking.connection.mlflow_api import MlflowClient, ModelVersion
+from protoquant.tracking.connection.store import Store, experiment_id, open_store
+from protoquant.tracking.registry.flavor import log_model
+from protoquant.tracking.registry.registry import create_version, find_version, holds_bundle, point_alias
+from protoquant.tracking.runs.measurements import HeadlineMetrics, headline, parameters
+from protoquant.tracking.runs.pending import Pending, keep, locked, pending, remove
+from protoquant.tracking.runs.report import REPORT
+from protoquant.tracking.runs.runs import choose_run, log_measurements, log_params, running
+from protoquant.tracking.runs.trained import TrainedModel
 
 SYNC = "protoquant tracking sync"
 

@@ -6,7 +6,7 @@ from benchmarks.drift import Drift, draw, summary, text, together
 from benchmarks.protopnet import FreeHead
 from benchmarks.steadiness import MEASURES, VIEWS, stays
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.evaluation.stability import Seen
+from protoquant.evaluation.metrics.stability import Seen
 
 pytestmark = pytest.mark.model
 

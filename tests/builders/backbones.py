@@ -11,7 +11,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
-from protoquant.features.backbone import Backbone
+from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.config import ExtractConfig
 from tests.builders.specs import HALF
 

@@ -13,10 +13,10 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import writing
-from protoquant.features.spec import BackboneSpec
-from protoquant.head.bundle import CROPS, KIND, Bundle
-from protoquant.head.provenance import COLUMNS, RANKS, crop_name
-from protoquant.head.reference import Reference
+from protoquant.features.backbone.spec import BackboneSpec
+from protoquant.model.bundle import CROPS, KIND, Bundle
+from protoquant.model.provenance import COLUMNS, RANKS, crop_name
+from protoquant.model.reference import Reference
 from tests.builders.pictures import picture
 from tests.builders.references import reference
 from tests.builders.specs import spec

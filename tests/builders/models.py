@@ -10,12 +10,12 @@ from PIL import Image
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.rest import Rest
-from protoquant.features.backbone import Backbone
-from protoquant.head.bundle import Bundle
-from protoquant.head.nearest import NearestImages
-from protoquant.head.presence import presence
-from protoquant.head.reference import Reference
+from protoquant.codebook.rest_codes import Rest
+from protoquant.features.backbone.backbone import Backbone
+from protoquant.model.bundle import Bundle
+from protoquant.model.nearest_images import NearestImages
+from protoquant.model.presence import presence
+from protoquant.model.reference import Reference
 from tests.builders.backbones import load_backbone
 from tests.builders.bundles import CLASSES, bundle, write_bundle
 from tests.builders.pictures import small

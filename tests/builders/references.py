@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from protoquant.head.reference import BINS, Reference
+from protoquant.model.reference import BINS, Reference
 
 
 def reference(

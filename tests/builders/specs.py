@@ -1,7 +1,7 @@
 """What an artifact says of the backbone that made its features; no weights are behind it."""
 
-from protoquant.features.preprocessing import Mode, Preprocessing
-from protoquant.features.spec import BackboneSpec, WeightsSpec
+from protoquant.features.backbone.preprocessing import Mode, Preprocessing
+from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
 
 HALF = (0.5, 0.5, 0.5)
 DIGEST = "a" * 64

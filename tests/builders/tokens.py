@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from protoquant.features.spec import BackboneSpec
-from protoquant.features.store import FeatureStore, write_store
+from protoquant.features.backbone.spec import BackboneSpec
+from protoquant.features.store.store import FeatureStore, write_store
 from tests.builders.specs import spec
 
 GRID = (2, 3)

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.learner_config import EmaConfig, GradientLearnerConfig
+from protoquant.codebook.learners.config import EmaConfig, GradientLearnerConfig
 from protoquant.core.errors import ConfigError
 
 GRADIENT = {"learner": "gradient", "epochs": 20, "gradient": {}}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.grounding import NearestPatches, ground
-from protoquant.codebook.stream import TensorSource, token_batches
+from protoquant.codebook.tokens import TensorSource, token_batches
 from protoquant.core.errors import DataError
 
 L2 = FeatureNorm("l2")

@@ -3,7 +3,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from protoquant.codebook.probe import LinearProbe, fit_probe, pooled_tokens, top1
-from protoquant.codebook.stream import TensorSource
+from protoquant.codebook.tokens import TensorSource
 from protoquant.core.artifacts import save_tensors
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 

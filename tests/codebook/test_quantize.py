@@ -13,7 +13,7 @@ from protoquant.codebook.quantize import measure, quantize
 from protoquant.core.artifacts import artifact_digest, open_artifact, read_table
 from protoquant.core.errors import ArtifactError, ConfigError, DataError
 from protoquant.core.events import EpochEvent, ignore
-from protoquant.features.store import FeatureStore
+from protoquant.features.store.store import FeatureStore
 
 pytestmark = pytest.mark.model
 

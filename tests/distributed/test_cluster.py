@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from protoquant.core.cores import WAITING
 from protoquant.core.errors import UnavailableError, UsageError
+from protoquant.core.machine.cores import WAITING
 from protoquant.distributed.cluster import ADDRESS_VARIABLE, Cluster, joined
 
 

@@ -18,10 +18,10 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import EvaluateResult, evaluate
-from protoquant.evaluation.metrics import measure_abstention
+from protoquant.evaluation.metrics.metrics import measure_abstention
 from protoquant.evaluation.score import LogitScorer, score
-from protoquant.features.store import FeatureStore, write_store
-from protoquant.head.bundle import Bundle
+from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.model.bundle import Bundle
 
 CONFIG = EvaluateConfig(resamples=200, stability_images=0)
 Paths = dict[str, Path]

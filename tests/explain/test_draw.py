@@ -9,7 +9,7 @@ from PIL import Image
 
 from protoquant.core.errors import DataError
 from protoquant.explain.draw import explanation_figure, sheet
-from protoquant.head.explanation import Contribution, Explanation, TrainPatch
+from protoquant.model.explanation import Contribution, Explanation, TrainPatch
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from protoquant.core.events import Event
 from protoquant.export import export as step
 from protoquant.export.export import ExportResult, export
-from protoquant.model import Model
+from protoquant.model.classifier import Model
 from tests.builders.backbones import load_backbone
 from tests.builders.bundles import write_bundle
 from tests.builders.models import bundle_of

@@ -10,8 +10,8 @@ from protoquant.export.golden import Golden, golden_images
 from protoquant.export.module import Exportable
 from protoquant.export.outputs import Outputs, Run
 from protoquant.export.parity import Parity, compare
-from protoquant.features.backbone import Backbone
-from protoquant.model import Model
+from protoquant.features.backbone.backbone import Backbone
+from protoquant.model.classifier import Model
 from tests.builders.backbones import RESNET
 from tests.builders.bundles import write_bundle
 from tests.builders.models import bundle_of

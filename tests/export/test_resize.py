@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from protoquant.export.resize import resize_and_crop
-from protoquant.features.preprocessing import Interpolation, Mode, Preprocessing
+from protoquant.features.backbone.preprocessing import Interpolation, Mode, Preprocessing
 
 MEAN = (0.485, 0.456, 0.406)
 sides = st.integers(1, 160)

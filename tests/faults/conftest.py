@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.stack.stack import Stack
-from protoquant.params_file import override
+from protoquant.settings.params_file import override
 from tests.flows.served import Served, wait_for
 from tests.workspaces import Job, small_clone
 

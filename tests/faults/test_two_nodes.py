@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
-from protoquant.params_file import override
+from protoquant.settings.params_file import override
 from tests.flows.served import wait_for
 from tests.sweep.conftest import sweep_workspace
 from tests.sweep.test_sweep import numbers, records, runs

@@ -10,23 +10,23 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import protoquant
-from protoquant.core import room
 from protoquant.core.artifacts import artifact_digest, open_artifact
 from protoquant.core.errors import ArtifactError, DataError, ProtoQuantError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
+from protoquant.core.machine import disk as room
 from protoquant.data.config import PrepareConfig
 from protoquant.data.images import open_image
 from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
-from protoquant.features import shard_key, shards
-from protoquant.features.backbone import Backbone
+from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
-from protoquant.features.shard_key import shard_keys
-from protoquant.features.shards import ShardJob, ShardWorker
-from protoquant.features.store import FeatureStore
+from protoquant.features.store import shard_key, shards
+from protoquant.features.store.shard_key import shard_keys
+from protoquant.features.store.shards import ShardJob, ShardWorker
+from protoquant.features.store.store import FeatureStore
 from tests.builders.backbones import CASES, NAMES, RESNET
 from tests.builders.pictures import save, small
 
@@ -303,7 +303,7 @@ def imported(file):
 def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
     """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves."""
     beside = {"data/archive.py", "data/quarantine.py", "data/splits.py", "data/table.py"}
-    beside |= {"features/augment.py", "features/config.py", "features/spec.py"}
+    beside |= {"features/augment.py", "features/config.py", "features/backbone/spec.py"}
     on_the_way, new = set(), {SOURCE / "features" / f"{name}.py" for name in ("decode", "backbone", "dtypes")}
     while new:
         on_the_way |= new

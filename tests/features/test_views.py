@@ -15,15 +15,16 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.data.images import open_image
 from protoquant.data.table import ImageTable
-from protoquant.features import decode, shard_key
+from protoquant.features import decode
 from protoquant.features.augment import View
-from protoquant.features.backbone import Backbone, FeatureMap
+from protoquant.features.backbone.backbone import Backbone, FeatureMap
+from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
-from protoquant.features.preprocessing import Preprocessing
-from protoquant.features.shards import ShardJob, ShardWorker
-from protoquant.features.store import FeatureStore
+from protoquant.features.store import shard_key
+from protoquant.features.store.shards import ShardJob, ShardWorker
+from protoquant.features.store.store import FeatureStore
 from tests.builders.backbones import RESNET
 from tests.builders.specs import spec
 

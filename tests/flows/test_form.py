@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from flows.form import FIELDS, RunOptions, experiment_form
 from flows.promote import Candidate
-from protoquant.settings import Settings, read_params
+from protoquant.settings.settings import Settings, read_params
 
 ROOT = Path(__file__).parents[2]
 

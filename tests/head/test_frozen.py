@@ -7,7 +7,7 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.quantize import quantize
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.events import ignore
-from protoquant.features.backbone import Backbone
+from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.extract import extract
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.head.train import train

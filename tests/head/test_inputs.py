@@ -6,11 +6,11 @@ from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ignore
-from protoquant.features.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.head import inputs as module
 from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import Scoring, TrainInputs, scoring
-from protoquant.head.presence import presence
+from protoquant.model.presence import presence
 
 pytestmark = pytest.mark.model
 

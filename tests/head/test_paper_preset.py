@@ -6,10 +6,11 @@ import torch
 
 from protoquant.codebook.quantize import quantize
 from protoquant.core.events import ignore
-from protoquant.head.bundle import Bundle
 from protoquant.head.train import train
-from protoquant.presets import Preset
-from protoquant.settings import Settings
+from protoquant.model.bundle import Bundle
+from protoquant.prune.apply import prune_trained
+from protoquant.settings.presets import Preset
+from protoquant.settings.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "presets"
 
@@ -37,6 +38,7 @@ def test_the_paper_preset_trains_a_model_that_opens(features: Path, images: Path
         device=cpu,
         seed=0,
         on_event=ignore,
+        prune=prune_trained,
     )
     bundle = Bundle.open(out)
     assert int((bundle.head > 0).sum(dim=1).max()) <= 3

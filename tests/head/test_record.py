@@ -5,7 +5,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.core.events import ignore
 from protoquant.head.config import TrainConfig
-from protoquant.head.grounding import Price
+from protoquant.head.grounding.grounding import Price
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs
 from protoquant.head.path import Fitted
 from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence

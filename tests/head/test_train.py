@@ -10,17 +10,17 @@ from protoquant.core.artifacts import open_artifact, read_json, read_table, writ
 from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ProgressEvent, ignore
 from protoquant.core.seeding import torch_generator
-from protoquant.features.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.head import inputs as module
 from protoquant.head import path
-from protoquant.head.bundle import Bundle
 from protoquant.head.config import BudgetConfig, GradientHeadConfig, TrainConfig
-from protoquant.head.gradient import train_epochs
-from protoquant.head.head import head_logits
-from protoquant.head.nearest import NearestImages
-from protoquant.head.presence import ScoredSplit, presence
-from protoquant.head.problem import Limits, Problem
+from protoquant.head.solvers.gradient import train_epochs
+from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.train import train
+from protoquant.model.bundle import Bundle
+from protoquant.model.head import head_logits
+from protoquant.model.nearest_images import NearestImages
+from protoquant.model.presence import ScoredSplit, presence
 
 pytestmark = pytest.mark.model
 

@@ -9,11 +9,12 @@ import torch
 from protoquant.core.events import ignore
 from protoquant.distributed.ranks import rank
 from protoquant.head import inputs as inputs_module
-from protoquant.head import problem as problem_module
-from protoquant.head.bundle import Bundle
 from protoquant.head.config import BudgetConfig, GradientHeadConfig, JointConfig, TrainConfig
-from protoquant.head.prune.plan import PrunePlan
+from protoquant.head.prune_plan import PrunePlan
+from protoquant.head.solvers import problem as problem_module
 from protoquant.head.train import train
+from protoquant.model.bundle import Bundle
+from protoquant.prune.apply import prune_trained
 from tests.distributed.ranks import in_ranks
 
 pytestmark = pytest.mark.process
@@ -36,7 +37,7 @@ VARIANTS = {
 
 def run(inputs, out, values):
     config = BUDGET.model_copy(update=values)
-    return train(config, **inputs, out=out, device=torch.device("cpu"), seed=0, on_event=ignore)
+    return train(config, **inputs, out=out, device=torch.device("cpu"), seed=0, on_event=ignore, prune=prune_trained)
 
 
 def numbers(candidate):

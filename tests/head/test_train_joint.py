@@ -12,16 +12,17 @@ from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ignore
-from protoquant.features.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.head import inputs as inputs_module
 from protoquant.head import train as module
-from protoquant.head.bundle import Bundle
-from protoquant.head.choosing import halves
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
-from protoquant.head.head import head_logits
-from protoquant.head.presence import presence
-from protoquant.head.prune.plan import PrunePlan
+from protoquant.head.grounding.choosing import halves
+from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.train import train
+from protoquant.model.bundle import Bundle
+from protoquant.model.head import head_logits
+from protoquant.model.presence import presence
+from protoquant.prune.apply import prune_trained
 from tests.builders.tokens import clustered
 
 pytestmark = pytest.mark.model
@@ -33,7 +34,9 @@ JOINT = BUDGET.model_copy(update={"joint": JointConfig(epochs=4, batch=8, lr_cod
 
 
 def fit(inputs, out, config, on_event=ignore, seed: int = 0):
-    return train(config, **inputs, out=out, device=torch.device("cpu"), seed=seed, on_event=on_event)
+    return train(
+        config, **inputs, out=out, device=torch.device("cpu"), seed=seed, on_event=on_event, prune=prune_trained
+    )
 
 
 def test_budgets_give_a_head_of_each_size(inputs, tmp_path) -> None:

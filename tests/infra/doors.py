@@ -62,7 +62,7 @@ GRPC = (
 MLFLOW_ROUTES = """
 import json
 from mlflow.server import app
-from protoquant.tracking.server import create_app
+from protoquant.tracking.connection.server import create_app
 known = {(method.upper(), path) for path, methods in create_app().openapi()["paths"].items() for method in methods}
 known |= {(method, rule.rule) for rule in app.url_map.iter_rules() for method in rule.methods - {"HEAD", "OPTIONS"}}
 print(json.dumps(sorted(known)))

@@ -33,8 +33,8 @@ def test_comments_and_docstrings_rerun_nothing(job: Job) -> None:
     [
         ("core/artifacts.py", "SCHEMA = 1", "SCHEMA = 2", STEPS),
         ("data/checks.py", "", "LIMIT = 1\n", ["prepare"]),
-        ("head/proximal.py", "", "LIMIT = 1\n", ["train"]),
-        ("evaluation/calibration.py", "", "LIMIT = 1\n", ["evaluate", "visualize"]),
+        ("head/solvers/proximal.py", "", "LIMIT = 1\n", ["train"]),
+        ("evaluation/metrics/calibration.py", "", "LIMIT = 1\n", ["evaluate", "visualize"]),
         ("explain/report/report.css", "", "p { margin: 0 }\n", ["visualize"]),
         ("cli/main.py", "", "LIMIT = 1\n", []),
         ("tracking/register.py", "", "LIMIT = 1\n", []),

@@ -10,7 +10,7 @@ import pytest
 
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
-from protoquant.params_file import override
+from protoquant.settings.params_file import override
 from tests.workspaces import FAST, ROOT, SMALL, Job, stages_that_ran
 
 pytestmark = pytest.mark.process

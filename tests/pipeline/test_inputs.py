@@ -12,7 +12,7 @@ from protoquant.pipeline import tree
 from protoquant.pipeline.inputs import link_inputs
 from protoquant.pipeline.isolated import RunSpec, isolated
 from protoquant.pipeline.retention import prune_runs
-from protoquant.settings import Settings
+from protoquant.settings.settings import Settings
 
 pytestmark = pytest.mark.process
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from protoquant.core.room import gigabytes
+from protoquant.core.machine.disk import gigabytes
 from protoquant.core.workspace import Workspace
 from protoquant.plan import plan as module
 from protoquant.plan.plan import Machine, missing

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from protoquant.core.errors import ArtifactError
-from protoquant.head.bundle import Bundle
-from protoquant.model import Model
+from protoquant.model.bundle import Bundle
+from protoquant.model.classifier import Model
 from protoquant.serving.versions import Served, Versions
 from tests.builders.backbones import load_backbone
 from tests.builders.bundles import write_bundle

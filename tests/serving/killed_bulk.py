@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from protoquant.core.events import ProgressEvent
-from protoquant.incoming import find_images
-from protoquant.model import Model
-from protoquant.serving import bulk
+from protoquant.model.classifier import Model
+from protoquant.model.folder import find_images
+from protoquant.serving.bulk import bulk
 
 
 def main() -> None:

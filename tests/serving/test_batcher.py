@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protoquant.data.quarantine import ImageError
-from protoquant.head.answer import Answer
+from protoquant.model.answer import Answer
 from protoquant.serving.batcher import Batcher
 from protoquant.serving.config import ServeConfig
-from protoquant.serving.refusal import RefusedError
+from protoquant.serving.http.refusal import RefusedError
 from protoquant.serving.versions import Served
 from tests.builders.pictures import encoded
 from tests.builders.specs import preprocessing, spec

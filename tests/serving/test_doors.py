@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page
 from typer.testing import CliRunner
 
 from protoquant.cli.main import app
-from protoquant.serving.token import VARIABLE
+from protoquant.serving.http.token import VARIABLE
 from tests.browser import chromium, elsewhere
 from tests.builders.pictures import encoded
 from tests.serving.running import EVERYWHERE, TOKEN, serving

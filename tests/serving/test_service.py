@@ -9,7 +9,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from protoquant.head.bundle import Bundle
+from protoquant.model.bundle import Bundle
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.service import create_app
 from protoquant.serving.versions import Versions
@@ -67,7 +67,7 @@ def test_every_way_of_asking_gives_the_models_own_answer(client, models) -> None
 
 
 def test_mlflows_model_and_the_service_give_the_same_numbers(client, bundles, weights) -> None:
-    from protoquant.tracking.pyfunc import ProtoQuantModel
+    from protoquant.tracking.registry.pyfunc import ProtoQuantModel
 
     model = ProtoQuantModel()
     model.load_context(SimpleNamespace(artifacts={"bundle": str(bundles[0]), "weights": str(weights)}))

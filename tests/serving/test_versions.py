@@ -81,7 +81,7 @@ class Fetching:
     def __init__(self, monkeypatch, bundle: Path) -> None:
         self.uris, self.folders, self.weights, self.broken = [], [], [], False
         self.fetched = SimpleNamespace(bundle=bundle, weights=Path("of-the-registry"))
-        monkeypatch.setattr("protoquant.tracking.fetch.fetch_bundle", self.fetch)
+        monkeypatch.setattr("protoquant.tracking.registry.fetch.fetch_bundle", self.fetch)
         monkeypatch.setattr("protoquant.serving.versions.Model", SimpleNamespace(load=self.load))
 
     def fetch(self, uri, *, workspace, into):
@@ -184,8 +184,8 @@ def test_what_a_command_line_names(text: str, kind: type, moves: bool) -> None:
 @pytest.fixture
 def registered(bundles, weights, tmp_path, monkeypatch) -> Workspace:
     """Both bundles as versions, with the weights beside the second; the first is champion."""
-    from protoquant.tracking.registry import create_version
-    from protoquant.tracking.store import experiment_id, open_store
+    from protoquant.tracking.connection.store import experiment_id, open_store
+    from protoquant.tracking.registry.registry import create_version
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     workspace = Workspace(tmp_path)
@@ -209,7 +209,7 @@ def registered(bundles, weights, tmp_path, monkeypatch) -> Workspace:
 
 
 def point(workspace: Workspace, version: int) -> None:
-    from protoquant.tracking.store import open_store
+    from protoquant.tracking.connection.store import open_store
 
     with open_store(workspace, create=False) as store:
         store.client.set_registered_model_alias("birds", "champion", str(version))
@@ -217,7 +217,7 @@ def point(workspace: Workspace, version: int) -> None:
 
 def files_of(workspace: Workspace, version: int) -> Path:
     """The folder with bundle and weights of a version."""
-    from protoquant.tracking.store import open_store
+    from protoquant.tracking.connection.store import open_store
 
     with open_store(workspace, create=False) as store:
         source = store.client.get_model_version("birds", str(version)).source

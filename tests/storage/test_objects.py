@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from protoquant.core.artifacts import write_json
 from protoquant.core.errors import StorageError, UsageError
-from protoquant.features.shared import SharedCache
+from protoquant.features.store.shared_cache import SharedCache
 from protoquant.storage.client import Client
 from protoquant.storage.fetch import LARGE
 from protoquant.storage.location import Location

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from protoquant.cli import config, stages
 from protoquant.cli.main import app
+from protoquant.cli.pipeline import config, stages
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import DataError, StorageError, UsageError
 from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
-from protoquant.roots import folder_of
+from protoquant.settings.roots import folder_of
 from tests.builders.models import write_model
 from tests.builders.pictures import save, small
 

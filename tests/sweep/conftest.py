@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from protoquant.params_file import override
+from protoquant.settings.params_file import override
 from tests.workspaces import Job, copy_of
 
 SPACE = {"quantize.size": [1, 2], "train.temperature": [0.03, 0.1]}

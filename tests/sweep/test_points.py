@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from protoquant.core.errors import ConfigError
-from protoquant.search import SweepConfig
-from protoquant.settings import read_params
+from protoquant.settings.settings import read_params
+from protoquant.settings.sweep_section import SweepConfig
 from protoquant.sweep.points import check_space, drawn_points, grid_points
 
 PARAMS = read_params(Path(__file__).parents[2] / "params.yaml")

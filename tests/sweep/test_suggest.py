@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from protoquant.search import SweepConfig
-from protoquant.settings import read_params
+from protoquant.settings.settings import read_params
+from protoquant.settings.sweep_section import SweepConfig
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.points import SearchPoint, grid_points
 from protoquant.sweep.records import TrialRecord

@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 
 from protoquant.core.artifacts import read_json, read_table
 from protoquant.core.workspace import Workspace
-from protoquant.head.bundle import Bundle
-from protoquant.params_file import override
-from protoquant.settings import read_params
+from protoquant.model.bundle import Bundle
+from protoquant.settings.params_file import override
+from protoquant.settings.settings import read_params
 from protoquant.sweep.records import SweepFolder, TrialRecord
 from tests.flows.served import wait_for
 from tests.workspaces import Job

@@ -7,7 +7,7 @@ from typing import NoReturn
 import pytest
 
 from protoquant.core.workspace import Workspace
-from protoquant.settings import read_params
+from protoquant.settings.settings import read_params
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.trial import Job as TrialJob
 from protoquant.sweep.trial import run_trial

@@ -20,7 +20,7 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs; making one takes seconds, copying it does not."""
-    from protoquant.tracking.store import open_store
+    from protoquant.tracking.connection.store import open_store
 
     workspace = Workspace(tmp_path_factory.mktemp("store"))
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +53,7 @@ def with_store(workspace: Workspace, empty_store: Path) -> Workspace:
 @pytest.fixture
 def small_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What MLflow loads the model by, alone: a hundred and more files of code take seconds to send."""
-    from protoquant.tracking import flavor
+    from protoquant.tracking.registry import flavor
 
     package = tmp_path / "protoquant"
     (package / "tracking").mkdir(parents=True)

@@ -13,7 +13,7 @@ from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.register import register
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["protoquant.head.bundle", __name__])
+FORKS.set_forkserver_preload(["protoquant.model.bundle", __name__])
 
 
 def start_register(root: Path, name: str, *, cwd: Path) -> tuple[BaseProcess, Connection]:

@@ -9,11 +9,11 @@ import typer
 from mlflow.entities import LoggedModelOutput
 from typer.testing import CliRunner
 
-from protoquant.cli.registry_diff import diff
+from protoquant.cli.remote.registry_diff import diff
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.registry import create_version, point_alias
-from protoquant.tracking.store import Store, experiment_id, open_store
+from protoquant.tracking.connection.store import Store, experiment_id, open_store
+from protoquant.tracking.registry.registry import create_version, point_alias
 from tests.builders.bundles import answering, write_bundle
 from tests.builders.tokens import turned
 

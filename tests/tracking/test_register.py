@@ -12,10 +12,8 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import Event
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.fetch import fetch_bundle
-from protoquant.tracking.measurements import HeadlineMetrics
-from protoquant.tracking.mlflow_api import Run
-from protoquant.tracking.pending import keep
+from protoquant.tracking.connection.mlflow_api import Run
+from protoquant.tracking.connection.store import Store, experiment_id, open_store
 from protoquant.tracking.register import (
     RegisterResult,
     _follow_commit,
@@ -24,8 +22,10 @@ from protoquant.tracking.register import (
     described,
     register,
 )
-from protoquant.tracking.store import Store, experiment_id, open_store
-from protoquant.tracking.trained import TrainedModel
+from protoquant.tracking.registry.fetch import fetch_bundle
+from protoquant.tracking.runs.measurements import HeadlineMetrics
+from protoquant.tracking.runs.pending import keep
+from protoquant.tracking.runs.trained import TrainedModel
 from tests.builders.bundles import flip
 from tests.builders.workspaces import evaluate, train
 
@@ -63,7 +63,7 @@ def kill_at(patch: pytest.MonkeyPatch, name: str) -> None:
         raise Killed
 
     patch.setattr(f"protoquant.tracking.register.{name}", killed)
-    patch.setattr("protoquant.tracking.runs.MlflowClient.set_terminated", lambda *_, **__: None)
+    patch.setattr("protoquant.tracking.runs.runs.MlflowClient.set_terminated", lambda *_, **__: None)
 
 
 def test_a_model_is_registered_once(with_store: Workspace):
@@ -97,7 +97,7 @@ def test_the_run_and_the_version_say_where_the_model_comes_from(with_store: Work
 
 def test_a_version_is_of_the_commit_that_came_after_it(with_store: Workspace, monkeypatch: pytest.MonkeyPatch):
     states = {"git_commit": "a" * 40, "git_dirty": "true"}
-    monkeypatch.setattr("protoquant.tracking.lineage.git_state", lambda _: tuple(states.values()))
+    monkeypatch.setattr("protoquant.tracking.runs.lineage.git_state", lambda _: tuple(states.values()))
     run(with_store)
     assert not [text for text in run(with_store)[1] if "is of commit" in text]
     states.update(git_commit="b" * 40, git_dirty="false")

@@ -17,17 +17,17 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.address import UnknownUserError, check_tracking
 from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.fetch import fetch_bundle
-from protoquant.tracking.pending import keep, pending
-from protoquant.tracking.promotion import promote
+from protoquant.tracking.connection.address import UnknownUserError, check_tracking
+from protoquant.tracking.connection.store import open_store
+from protoquant.tracking.promotion.promotion import promote
 from protoquant.tracking.register import RegisterResult, register
-from protoquant.tracking.report import fetch_report
-from protoquant.tracking.store import open_store
-from protoquant.tracking.sync import sync
-from protoquant.tracking.trained import TrainedModel
-from protoquant.tracking.versions import Named, champion_of
+from protoquant.tracking.registry.fetch import fetch_bundle
+from protoquant.tracking.registry.versions import Named, champion_of
+from protoquant.tracking.runs.pending import keep, pending
+from protoquant.tracking.runs.report import fetch_report
+from protoquant.tracking.runs.sync import sync
+from protoquant.tracking.runs.trained import TrainedModel
 from tests.builders.versions import NO_GIT, add
 from tests.tracking.lossy import mlflow_server
 

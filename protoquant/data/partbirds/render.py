@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protoquant.core.errors import UsageError, suggest
-from protoquant.data.partbirds.anatomy import Skeleton, paint_body
-from protoquant.data.partbirds.curves import Plane
-from protoquant.data.partbirds.face import paint_beak, paint_eye
-from protoquant.data.partbirds.feet import paint_leg
-from protoquant.data.partbirds.objects import paint_object
-from protoquant.data.partbirds.paint import Canvas, Layer
-from protoquant.data.partbirds.plumes import paint_tail, paint_wing
+from protoquant.data.partbirds.painting.anatomy import Skeleton, paint_body
+from protoquant.data.partbirds.painting.curves import Plane
+from protoquant.data.partbirds.painting.face import paint_beak, paint_eye
+from protoquant.data.partbirds.painting.feet import paint_leg
+from protoquant.data.partbirds.painting.objects import paint_object
+from protoquant.data.partbirds.painting.paint import Canvas, Layer
+from protoquant.data.partbirds.painting.plumes import paint_tail, paint_wing
+from protoquant.data.partbirds.painting.scenery import paint_backdrop
 from protoquant.data.partbirds.scene import Light, Scene
-from protoquant.data.partbirds.scenery import paint_backdrop
 from protoquant.data.partbirds.spec import PARTS
 
 BODY = "body"

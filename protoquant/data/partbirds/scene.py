@@ -7,7 +7,7 @@ import numpy as np
 
 from protoquant.core.errors import UsageError
 from protoquant.core.seeding import derive_seed
-from protoquant.data.partbirds.palette import NAMED, PLUMAGES, Colour, darker, lighter, mix, shifted
+from protoquant.data.partbirds.painting.palette import NAMED, PLUMAGES, Colour, darker, lighter, mix, shifted
 from protoquant.data.partbirds.spec import PARTS, BirdClass, Part, PartBirdsSpec, bird_classes
 from protoquant.data.splits import SplitName
 

@@ -20,7 +20,7 @@ from protoquant.explain.report.page import ClassGroup, ClassMetricsRow, Confusio
 from protoquant.explain.report.render import percent
 from protoquant.explain.sources import Sources
 from protoquant.explain.spread import Dots, dots, histogram
-from protoquant.head.presence import look
+from protoquant.model.presence import look
 
 _CLASSES_ON_A_CARD = 3
 _MISTAKES = 12

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from protoquant.core.errors import ConfigError, UsageError
-from protoquant.data.partbirds.palette import NAMED
+from protoquant.data.partbirds.painting.palette import NAMED
 from protoquant.data.partbirds.spec import DISTANCE, PARTS, VARIANTS, PartBirdsSpec, bird_classes, load_spec
 
 SHIPPED = Path(__file__).parents[3] / "data" / "partbirds.yaml"

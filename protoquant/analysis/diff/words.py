@@ -1,0 +1,127 @@
+"""The diff of two models in words: what page and terminal both say."""
+
+from protoquant.analysis.diff.diff import Diff
+from protoquant.analysis.diff.numbers import Number
+
+LEVEL = 0.05
+"""McNemar p below which two models count as told apart."""
+MISSING = "\N{EN DASH}"
+_SMALL = 1e-4
+_MINUS = "\N{MINUS SIGN}"
+
+
+def headline(diff: Diff) -> tuple[str, ...]:
+    """What matters most, in a few sentences."""
+    if diff.same:
+        if diff.paired is None:
+            return ("No difference in what the two bundles keep: the same numbers, prototypes, weights and settings.",)
+        said = f"No difference: both answer all {diff.paired.n:,} validation images alike"
+        return (f"{said}, with the same prototypes, weights and settings.",)
+    found = (accuracy_words(diff), calibration_words(diff), prototype_words(diff), *_class_words(diff))
+    return tuple(sentence for sentence in found if sentence)
+
+
+def accuracy_words(diff: Diff) -> str:
+    """How accuracy changed, and whether that can be told from chance."""
+    accuracy = next(number for number in diff.numbers if number.name == "accuracy")
+    before, after = amount(accuracy, accuracy.before), amount(accuracy, accuracy.after)
+    if diff.paired is None:
+        if accuracy.change is None:
+            return "Accuracy is not known of both."
+        return f"Accuracy was {before} and is now {after}, each on its own validation images."
+    test = diff.paired
+    if test.gained == test.lost == 0:
+        return f"Accuracy stays at {after}: the same {test.n:,} validation images are right and wrong."
+    moved = f"stays at {after}" if test.gained == test.lost else f"went from {before} to {after}"
+    counts = f"{test.gained:,} {_images(test.gained)} gained, {test.lost:,} lost, p {p_value(test.p_value)}"
+    if test.p_value >= LEVEL:
+        judged = "too few to tell the two apart"
+    else:
+        judged = "a gain" if test.gained > test.lost else "a loss"
+    return f"Accuracy on the same {test.n:,} validation images {moved} ({counts}): {judged}."
+
+
+def p_value(value: float) -> str:
+    """A p-value with its sign of relation, such as ``= 0.031``."""
+    return f"= {value:.2g}" if value >= _SMALL else f"< {_SMALL:.4f}"
+
+
+def is_clear(diff: Diff, number: Number) -> bool:
+    """Whether a change is more than chance gives: its interval leaves zero out, and for accuracy McNemar agrees."""
+    agreed = number.name != "accuracy" or (diff.paired is not None and diff.paired.p_value < LEVEL)
+    return number.clear and agreed
+
+
+def calibration_words(diff: Diff) -> str:
+    """How the calibration error changed; empty where its interval holds zero."""
+    error = next(number for number in diff.numbers if number.name == "calibration error")
+    if not error.clear or error.change is None:
+        return ""
+    moved = "rose" if error.change > 0 else "fell"
+    points = change(error, error.change).lstrip(f"+{_MINUS}")
+    return f"The calibration error {moved} by {points} points (95 % interval {interval(error)})."
+
+
+def prototype_words(diff: Diff) -> str:
+    """What became of the prototypes, in one sentence."""
+    if diff.measure == "none":
+        return "The prototypes cannot be matched."
+    counts = diff.verdicts()
+    total = counts["kept"] + counts["moved"] + counts["lost"]
+    parts = f"{counts['kept']:,} kept, {counts['moved']:,} moved, {counts['lost']:,} lost"
+    return f"Prototypes: of {total:,} before, {parts}; {counts['new']:,} new."
+
+
+def amount(number: Number, value: float | None) -> str:
+    """A value of a number, with its unit."""
+    if value is None:
+        return MISSING
+    if number.unit == "share":
+        return f"{_signed(100 * value, '.1f')} %"
+    return f"{value:,.0f}" if number.unit == "count" else _signed(value, ".4g")
+
+
+def change(number: Number, value: float | None) -> str:
+    """A change of a number, with its sign; of shares in percentage points."""
+    if value is None:
+        return MISSING
+    form = {"share": ".1f", "count": ",.0f", "number": ".3g"}[number.unit]
+    shown = f"{100 * value if number.unit == 'share' else value:+{form}}"
+    if not any(digit in shown for digit in "123456789"):
+        return "0"
+    return shown.replace("-", _MINUS)
+
+
+def interval(number: Number) -> str:
+    """The 95 % interval of the change; empty where there is none."""
+    if number.low is None or number.high is None:
+        return ""
+    return f"{change(number, number.low)} to {change(number, number.high)}"
+
+
+def setting(value: object) -> str:
+    """A params value, as in params.yaml."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(setting(each) for each in value)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _class_words(diff: Diff) -> list[str]:
+    said = []
+    for names, verb in ((diff.added, "new"), (diff.removed, "gone")):
+        if names:
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+            said.append(f"{len(names):,} {'class is' if len(names) == 1 else 'classes are'} {verb}: {some}.")
+    return said
+
+
+def _images(count: int) -> str:
+    return "image" if count == 1 else "images"
+
+
+def _signed(value: float, form: str) -> str:
+    return f"{value:{form}}".replace("-", _MINUS, 1) if value < 0 else f"{value:{form}}"

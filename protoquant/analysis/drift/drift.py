@@ -1,0 +1,87 @@
+"""The step: a folder of new images against the images that a model was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from protoquant.analysis.drift.account import DriftAnalysis, account, reference_of
+from protoquant.analysis.drift.measure import measure
+from protoquant.analysis.drift.page import render
+from protoquant.analysis.drift.pictures import pictures
+from protoquant.core.artifacts import MANIFEST, digest_json, open_artifact, write_json, writing
+from protoquant.core.errors import ArtifactError, UsageError
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.model.classifier import Model
+
+KIND = "drift"
+NUMBERS, PAGE = "drift.json", "drift.html"
+
+
+@dataclass(frozen=True)
+class DriftResult:
+    """What was found, and the folder that holds it."""
+
+    out: Path
+    account: DriftAnalysis
+
+
+def check_out(out: Path) -> None:
+    """Refuse to replace a folder that holds anything but an older result, before any work.
+
+    Raises:
+        UsageError: It is a file, or another folder.
+    """
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.is_dir() and (out / MANIFEST).is_file():
+        try:
+            open_artifact(out, KIND, verify=False)
+        except ArtifactError as error:
+            raise UsageError(f"--out: {error}; choose another folder") from error
+        return
+    if out.exists():
+        what = "holds other things" if out.is_dir() else "is a file"
+        raise UsageError(f"--out: {out} {what}; choose a new folder, or that of an older drift")
+
+
+def drift(
+    model: Model,
+    *,
+    root: Path,
+    names: Sequence[str],
+    title: str,
+    out: Path,
+    workers: int,
+    on_event: OnEvent,
+) -> DriftResult:
+    """Compare presence per prototype in new images with training, and write the numbers and a page.
+
+    Args:
+        model: Only read.
+        root: The folder of the images.
+        names: Their paths, relative to it.
+        title: What the page calls them.
+        out: Folder for both; an older result in it is replaced.
+        workers: Threads that decode.
+        on_event: Hears of progress and of images that cannot be read.
+
+    Raises:
+        ArtifactError: The bundle is of a version that kept no reference. DataError: No image can be read.
+        UsageError: ``out`` holds something else.
+    """
+    check_out(out)
+    reference_of(model.bundle)
+    measured = measure(model, root=root, names=names, workers=workers, on_event=on_event)
+    found = account(model.bundle, measured)
+    if measured.bad:
+        first = measured.bad[0]
+        said = f"left out because they cannot be read: {len(measured.bad):,}, such as {first.name} ({first.kind})"
+        on_event(MessageEvent(said, "warning"))
+    shown = pictures(model.bundle, found, root)
+    with writing(out, KIND, {"bundle": model.bundle.digest}, images=digest_json(list(names))) as folder:
+        write_json(folder / NUMBERS, found.to_dict())
+        page = render(found, shown, title=title, digest=model.bundle.digest)
+        (folder / PAGE).write_text(page, encoding="utf-8")
+    return DriftResult(out, found)

@@ -1,0 +1,1 @@
+"""Verbs that run the pipeline and read what it will need."""

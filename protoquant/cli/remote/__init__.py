@@ -1,0 +1,1 @@
+"""Verbs of what lies on servers: registry, tracker, object store."""

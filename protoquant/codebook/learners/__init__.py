@@ -1,0 +1,1 @@
+"""Learners: what moves the codes after seeding."""

@@ -1,0 +1,1 @@
+"""Seeding: where the codes start."""

@@ -1,0 +1,150 @@
+"""Class-aware seeding: k-means within each class, on the patches that tell the class from others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.learners.kmeans import kmeans
+from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.seeding.initialise import kmeans_plus_plus, with_direction
+from protoquant.codebook.seeding.size import typical_cells
+from protoquant.codebook.tokens import TensorSource, TokenSource
+from protoquant.codebook.usage import CodebookHealth, UsageCounter
+from protoquant.core.events import OnEvent, track
+from protoquant.core.seeding import torch_generator
+from protoquant.distributed.ranks import alone, gather_over_ranks, own
+
+
+@dataclass(frozen=True)
+class ClassCodes:
+    """Codes of all classes, in the order of the labels.
+
+    Attributes:
+        codes: Codes (k, d), unit vectors for the metric cosine.
+        history: Health of each pass over the tokens that seeding looked at, over all classes.
+    """
+
+    codes: Float[Tensor, "k d"]
+    history: tuple[CodebookHealth, ...]
+
+
+def class_aware_codes(
+    config: QuantizeConfig,
+    source: TokenSource,
+    norm: FeatureNorm,
+    probe: LinearProbe,
+    of_class: Sequence[int],
+    *,
+    device: torch.device,
+    seed: int,
+    on_event: OnEvent,
+) -> ClassCodes:
+    """Run k-means on the typical tokens of one class at a time, and join the codes.
+
+    In a distributed run every process takes some of the classes.
+
+    Args:
+        config: The params section.
+        source: Train tokens.
+        norm: Map from tokens to the space of the codes.
+        probe: The linear probe, on the device; it tells which tokens are typical.
+        of_class: Codes of each class (c).
+        device: Where to compute.
+        seed: The seed of params.yaml.
+        on_event: Told of each class that is done.
+    """
+    found: list[tuple[Tensor, list[UsageCounter]]] = []
+    labels = range(len(of_class))[own(len(of_class))]
+    with alone():
+        for label in track(labels, "seeding", len(labels), "classes", on_event):
+            generator = torch_generator(seed, "quantize", "seeding", label)
+            images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
+            tokens = typical_tokens(source, images, label, probe, share=config.seeding_share, batch=config.batch)
+            vectors = with_direction(norm.vectors(tokens.to(device), config.metric), of_class[label])
+            found.append(seed_class(config, vectors, of_class[label], generator))
+    every = [one for some in gather_over_ranks(found) for one in some]
+    longest = max(len(passes) for _, passes in every)
+    history = [[passes[min(number, len(passes) - 1)] for _, passes in every] for number in range(longest)]
+    codes = torch.cat([codes for codes, _ in every]).to(device)
+    return ClassCodes(codes, tuple(UsageCounter.join(parts).health() for parts in history))
+
+
+def seed_class(
+    config: QuantizeConfig, vectors: Float[Tensor, "m d"], count: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "k d"], list[UsageCounter]]:
+    """Seed and move the codes of one class, on the CPU at the end; also what each pass met."""
+    codes, passes = kmeans_plus_plus(vectors, count, generator), []
+    for epoch in kmeans(
+        TensorSource.of_rows(vectors),
+        codes,
+        None,
+        metric=config.metric,
+        epochs=config.seeding_epochs,
+        batch=config.batch,
+        update="epoch",
+        tolerance=config.tolerance,
+        generator=generator,
+    ):
+        codes = epoch.codes
+        passes.append(epoch.usage)
+    return codes.cpu(), passes
+
+
+def seeding_images(
+    config: QuantizeConfig, images: Int64[Tensor, " m"], t: int, generator: torch.Generator
+) -> Int64[Tensor, " s"]:
+    """Draw the images of a class that seeding looks at: all, or as many as seeding_tokens allows.
+
+    Args:
+        config: The params section.
+        images: The class's train images.
+        t: Patch tokens of an image.
+        generator: Decides the draw.
+
+    Returns:
+        Images in their own order, at least one.
+    """
+    most = max(1, config.seeding_tokens // typical_cells(config.seeding_share, t))
+    if len(images) <= most:
+        return images
+    return images[torch.randperm(len(images), generator=generator)[:most].sort().values]
+
+
+def typical_tokens(
+    source: TokenSource,
+    images: Int64[Tensor, " s"],
+    label: int,
+    probe: LinearProbe,
+    *,
+    share: float,
+    batch: int,
+) -> Float[Tensor, "m d"]:
+    """Take from every image the tokens that the linear probe, asked token by token, finds most typical.
+
+    The rest, mostly background that all classes share, would make codes that tell no class.
+
+    Args:
+        source: Train tokens.
+        images: Images of one class.
+        label: That class.
+        probe: The linear probe, on the device to compute on.
+        share: Share of an image's tokens, in (0, 1].
+        batch: Tokens of a step, rounded down to whole images.
+
+    Returns:
+        Tokens ordered by image and cell, as they are stored.
+    """
+    cells, parts = typical_cells(share, source.t), []
+    for some in torch.split(images, max(1, batch // source.t)):
+        tokens = source.tokens(some)
+        n, t, d = tokens.shape
+        logits = probe.logits(tokens.reshape(n * t, d).to(probe.mean))
+        evidence = torch.log_softmax(logits, dim=1)[:, label].reshape(n, t).cpu()
+        chosen = torch.argsort(evidence, dim=1, descending=True, stable=True)[:, :cells].sort(dim=1).values
+        parts.append(tokens[torch.arange(n)[:, None], chosen].reshape(n * cells, d))
+    return torch.cat(parts)

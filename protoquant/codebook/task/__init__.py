@@ -1,0 +1,1 @@
+"""The classification task through which the gradient learner moves the codes."""

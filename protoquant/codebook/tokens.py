@@ -1,0 +1,312 @@
+"""Batches of patch tokens whose cut does not depend on how the store is sharded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int16, Int64
+from torch import Tensor
+
+from protoquant.core.errors import ShapeError
+from protoquant.distributed.ranks import own, own_images, world
+from protoquant.features.store.store import FeatureStore
+
+_DRAWN = 4_096  # images whose cells are drawn at once
+
+
+class TokenSource(Protocol):
+    """What quantize needs of a feature store; a plain tensor can play it in memory."""
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+
+    @property
+    def t(self) -> int:
+        """Patch tokens of an image."""
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token."""
+
+    @property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image."""
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+        """Read the tokens of some images."""
+
+
+@dataclass(frozen=True)
+class TensorSource:
+    """A token source in memory.
+
+    Attributes:
+        values: Patch tokens (n, t, d).
+        labels: Label of every image (n).
+    """
+
+    values: Float[Tensor, "n t d"]
+    labels: Int64[Tensor, " n"]
+
+    @classmethod
+    def of_rows(cls, rows: Float[Tensor, "n d"]) -> "TensorSource":
+        """Take each row as an image of one token, all of one class."""
+        return cls(rows[:, None, :], torch.zeros(len(rows), dtype=torch.int64))
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return int(self.values.shape[0])
+
+    @property
+    def t(self) -> int:
+        """Patch tokens of an image."""
+        return int(self.values.shape[1])
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token."""
+        return int(self.values.shape[2])
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+        """Read the tokens of some images."""
+        return self.values[indices]
+
+
+@dataclass(frozen=True)
+class ViewedSource:
+    """Images followed by their augmented views: position ``r * plain.n + i`` is view r of image i, r = 0 the plain one.
+
+    Attributes:
+        plain: The images as they are.
+        views: The same images in the same order, augmented.
+    """
+
+    plain: TokenSource
+    views: tuple[TokenSource, ...]
+
+    def __post_init__(self) -> None:
+        of_plain = (self.plain.n, self.plain.t, self.plain.d)
+        for number, view in enumerate(self.views, start=1):
+            if (view.n, view.t, view.d) != of_plain or not torch.equal(view.labels, self.plain.labels):
+                raise ShapeError(
+                    f"view {number} must have the labels and shape {of_plain} of the plain images, "
+                    f"it has others, of shape {(view.n, view.t, view.d)}"
+                )
+
+    @property
+    def n(self) -> int:
+        """Number of images, each view counted."""
+        return self.plain.n * (1 + len(self.views))
+
+    @property
+    def t(self) -> int:
+        """Patch tokens of an image."""
+        return self.plain.t
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token."""
+        return self.plain.d
+
+    @cached_property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image, once for each of its views."""
+        return self.plain.labels.repeat(1 + len(self.views))
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+        """Read the tokens of some images, each from the store that holds it.
+
+        Args:
+            indices: Positions in [0, n), in any order, repeated or not.
+
+        Raises:
+            ShapeError: An index lies outside.
+        """
+        if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= self.n):
+            raise ShapeError(
+                f"image positions must lie in [0, {self.n}), got {int(indices.min())} to {int(indices.max())}"
+            )
+        which, images = indices // self.plain.n, indices % self.plain.n
+        parts = (self.plain, *self.views)
+        found = None
+        for number in torch.unique(which).tolist():
+            here = which == number
+            tokens = parts[number].tokens(images[here])
+            found = tokens.new_empty((len(indices), self.t, self.d)) if found is None else found
+            found[here] = tokens
+        return self.plain.tokens(images) if found is None else found
+
+
+@dataclass(frozen=True)
+class SubsetSource:
+    """Some images of a source, as a source.
+
+    Attributes:
+        whole: Where they are.
+        images: Their positions (n).
+    """
+
+    whole: TokenSource
+    images: Int64[Tensor, " n"]
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    @property
+    def t(self) -> int:
+        """Patch tokens of an image."""
+        return self.whole.t
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token."""
+        return self.whole.d
+
+    @property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image."""
+        return self.whole.labels[self.images]
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+        """Read the tokens of some images."""
+        return self.whole.tokens(self.images[indices])
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The images of a source with only some cells of each, drawn once.
+
+    Attributes:
+        whole: All tokens.
+        cells: Cells of each image, ascending (n, s).
+    """
+
+    whole: TokenSource
+    cells: Int16[Tensor, "n s"]
+
+    @classmethod
+    def draw(cls, whole: TokenSource, count: int, generator: torch.Generator) -> "Sampled":
+        """Draw cells of every image without replacement.
+
+        Args:
+            whole: All tokens.
+            count: Cells of each image, at most t.
+            generator: Decides the draw, which does not depend on batches.
+        """
+        some = (
+            torch.rand(len(images), whole.t, generator=generator).topk(count, dim=1).indices.sort(dim=1).values
+            for images in torch.split(torch.arange(whole.n), _DRAWN)
+        )
+        return cls(whole, torch.cat([cells.to(torch.int16) for cells in some]))
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return self.whole.n
+
+    @property
+    def t(self) -> int:
+        """Patch tokens that are looked at of an image."""
+        return int(self.cells.shape[1])
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token."""
+        return self.whole.d
+
+    @property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image."""
+        return self.whole.labels
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m s d"]:
+        """Read the drawn tokens of some images."""
+        tokens, cells = self.whole.tokens(indices), self.cells[indices].long()
+        return tokens.gather(1, cells[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+def own_part(source: TokenSource) -> TokenSource:
+    """The images that this process looks at where each is looked at once: a run of them in their order.
+
+    Raises:
+        UsageError: There are fewer images than processes.
+    """
+    return source if world() == 1 else SubsetSource(source, torch.arange(source.n)[own_images(source.n)])
+
+
+def all_views(store: FeatureStore) -> TokenSource:
+    """The images of a store and all their augmented views as one source; the store itself where it has none."""
+    return ViewedSource(store, store.views) if store.views else store
+
+
+def image_batches(
+    source: TokenSource, batch: int, generator: torch.Generator | None = None
+) -> Iterator[Int64[Tensor, " m"]]:
+    """Cut the images into batches.
+
+    Args:
+        source: Where the tokens are.
+        batch: Tokens of a batch; rounded down to whole images, at least one image.
+        generator: Shuffles the images; without it they come in their own order.
+
+    Yields:
+        Image indices, every image once.
+    """
+    order = torch.arange(source.n) if generator is None else torch.randperm(source.n, generator=generator)
+    yield from torch.split(order, max(1, batch // source.t))
+
+
+def token_batches(
+    source: TokenSource, batch: int, generator: torch.Generator | None = None
+) -> Iterator[Float[Tensor, "b d"]]:
+    """Stream all tokens, flat.
+
+    Args:
+        source: Where the tokens are.
+        batch: Tokens of a batch; rounded down to whole images, at least one image.
+        generator: Shuffles the images; without it they come in their own order.
+
+    Yields:
+        Tokens as they are stored; row ``i * t + j`` of a batch is cell j of its i-th image.
+    """
+    for indices in image_batches(source, batch, generator):
+        yield source.tokens(indices).reshape(-1, source.d)
+
+
+def own_token_batches(
+    source: TokenSource, batch: int, generator: torch.Generator | None = None
+) -> Iterator[Float[Tensor, "b d"]]:
+    """Stream this process's share of each of the batches of ``token_batches``, which may be none of a small one."""
+    for indices in image_batches(source, batch, generator):
+        yield source.tokens(indices[own(len(indices))]).reshape(-1, source.d)
+
+
+def sample_tokens(
+    source: TokenSource, images: Int64[Tensor, " m"], count: int, generator: torch.Generator
+) -> Float[Tensor, "s d"]:
+    """Draw tokens without replacement, reading only the images they lie in.
+
+    Args:
+        source: Where the tokens are.
+        images: Images to draw from.
+        count: Tokens wanted; all of them where there are no more.
+        generator: Decides the draw.
+
+    Returns:
+        Tokens ordered by image and cell, as they are stored.
+    """
+    total = len(images) * source.t
+    flat = torch.randperm(total, generator=generator)[:count].sort().values if count < total else torch.arange(total)
+    rows, cells = flat // source.t, flat % source.t
+    parts = []
+    for wanted, amount in zip(*torch.unique_consecutive(rows, return_counts=True), strict=True):
+        chosen = cells[: int(amount)]
+        cells = cells[int(amount) :]
+        parts.append(source.tokens(images[wanted : wanted + 1])[0, chosen])
+    return torch.cat(parts)

@@ -1,1 +1,0 @@
-"""Drift in use: do new images hold the parts that the training images held?"""

@@ -1,0 +1,1 @@
+"""The metrics of the test split, each a module."""

@@ -1,0 +1,166 @@
+"""Stability: does an explanation stay when the image is compressed, blurred, shifted or made noisy?"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from protoquant.core.events import OnEvent, track
+from protoquant.core.seeding import numpy_generator
+from protoquant.data.table import ImageTable
+from protoquant.evaluation.perturb import PERTURBATIONS
+from protoquant.features.backbone.backbone import Backbone
+from protoquant.model.bundle import Bundle
+from protoquant.model.head import head_logits
+from protoquant.model.presence import presence
+
+STABILITY = "stability.csv"
+_TOP = 3
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the model makes of one view.
+
+    Attributes:
+        scores: Presence of every code (k).
+        cells: The grid cell of each presence (k).
+        logits: Class scores (c).
+    """
+
+    scores: Float[np.ndarray, " k"]
+    cells: Int[np.ndarray, " k"]
+    logits: Float[np.ndarray, " c"]
+
+
+@dataclass(frozen=True)
+class ExplanationAgreement:
+    """What stays of one explanation; that of the class predicted on the unchanged image.
+
+    Attributes:
+        presence_change: Mean absolute change of the presence of the prototypes that contribute, in [0, 1].
+        prediction: 1.0 where the predicted class stays, else 0.0.
+        top_prototype: 1.0 where the largest contribution is the same prototype's.
+        top3: 1.0 where the three largest are the same prototypes', in any order.
+        cell: 1.0 where the prototype of the largest contribution is found in the same grid cell.
+    """
+
+    presence_change: float
+    prediction: float
+    top_prototype: float
+    top3: float
+    cell: float
+
+
+MEASURES = tuple(field.name for field in fields(ExplanationAgreement))
+
+
+@dataclass(frozen=True)
+class Stability:
+    """One number for each image, perturbation and measure.
+
+    Attributes:
+        values: (n, perturbations, measures), in the order of ``PERTURBATIONS`` and ``MEASURES``.
+    """
+
+    values: Float[np.ndarray, "n p m"]
+
+    @property
+    def n(self) -> int:
+        """Images measured."""
+        return len(self.values)
+
+    def of_images(self, measure: str) -> Float[np.ndarray, " n"]:
+        """Mean over the perturbations, for each image."""
+        mean: Float[np.ndarray, " n"] = self.values[:, :, MEASURES.index(measure)].mean(axis=1)
+        return mean
+
+    def table(self) -> pd.DataFrame:
+        """Mean over the images: perturbation, n, then the measures."""
+        frame = pd.DataFrame(self.values.mean(axis=0), columns=list(MEASURES))
+        frame.insert(0, "perturbation", list(PERTURBATIONS))
+        frame.insert(1, "n", self.n)
+        return frame
+
+
+def measure_stability(
+    bundle: Bundle,
+    backbone: Backbone,
+    table: ImageTable,
+    image_ids: Sequence[str],
+    *,
+    epsilon: float,
+    seed: int,
+    label: str = "stability",
+    on_event: OnEvent,
+) -> Stability:
+    """Run the backbone on images and on changed copies of them, and compare the explanations.
+
+    An image and its copies are one batch, and each copy's noise has a stream of its own: no number depends on which
+    other images are measured. Nothing is trained and nothing changed.
+
+    Args:
+        bundle: The model.
+        backbone: The bundle's own.
+        table: Where the images are.
+        image_ids: The images to measure, at least one.
+        epsilon: Contribution above which a prototype counts.
+        seed: The seed of params.yaml.
+        label: What progress is called.
+        on_event: Told of every image.
+
+    Raises:
+        DataError: An image is missing, has changed, or cannot be decoded.
+    """
+    head, values = bundle.head.cpu().double(), []
+    weights: Float[np.ndarray, "c k"] = head.numpy()
+    codebook, preprocessing = bundle.codebook.to(backbone.device), backbone.spec.preprocessing
+    for image_id in track(image_ids, label, len(image_ids), "images", on_event):
+        image = table.image(image_id, at_least=preprocessing.at_least)
+        views = [preprocessing.apply(image)]
+        for name, change in PERTURBATIONS.items():
+            views.append(change(image, preprocessing, numpy_generator(seed, "evaluate", "stability", name, image_id)))
+        with torch.inference_mode():
+            tokens = backbone.features(backbone.normalise(_pixels(views))).tokens
+            found = presence(tokens, codebook, bundle.temperature)
+            scores, cells = found.scores.cpu().double(), found.cells.cpu()
+            logits = head_logits(scores, head)
+        seen = [Seen(*(part.numpy() for part in one)) for one in zip(scores, cells, logits, strict=True)]
+        values.append([astuple(compare(seen[0], one, weights, epsilon)) for one in seen[1:]])
+    return Stability(np.array(values, dtype=np.float64))
+
+
+def compare(before: Seen, after: Seen, head: Float[np.ndarray, "c k"], epsilon: float) -> ExplanationAgreement:
+    """Hold the explanation of a changed image against that of the image itself.
+
+    Args:
+        before: The image.
+        after: The changed image.
+        head: Non-negative weights.
+        epsilon: Contribution above which a prototype counts. Where no prototype counts there is nothing to lose:
+            no change, all kept but perhaps the prediction.
+    """
+    label = int(np.argmax(before.logits))
+    prediction = float(np.argmax(after.logits) == label)
+    own, other = before.scores * head[label], after.scores * head[label]
+    counted = own > epsilon
+    if not counted.any():
+        return ExplanationAgreement(0.0, prediction, 1.0, 1.0, 1.0)
+    top = min(_TOP, int(counted.sum()))
+    first, second = (np.argsort(-parts, kind="stable")[:top] for parts in (own, other))
+    return ExplanationAgreement(
+        presence_change=float(np.abs(after.scores - before.scores)[counted].mean()),
+        prediction=prediction,
+        top_prototype=float(first[0] == second[0]),
+        top3=float(set(first.tolist()) == set(second.tolist())),
+        cell=float(before.cells[first[0]] == after.cells[first[0]]),
+    )
+
+
+def _pixels(views: Sequence[Image.Image]) -> UInt8[Tensor, "v h w 3"]:
+    return torch.from_numpy(np.stack([np.asarray(view) for view in views]))

@@ -1,0 +1,219 @@
+"""A frozen backbone: images to patch tokens, and patch tokens to the backbone's own logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from protoquant.core.errors import ArtifactError, ConfigError, ShapeError
+from protoquant.core.seeding import torch_generator
+from protoquant.features.backbone.build import build_model, check_name, create, freeze, preprocessing_of
+from protoquant.features.backbone.layout import Layout, read_layout
+from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
+from protoquant.features.backbone.weights import state_digest
+from protoquant.features.config import ExtractConfig
+
+_PROBE_IMAGES = 2
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """The last tensor before pooling.
+
+    Attributes:
+        tokens: Patch tokens, row by row (n, t, d).
+        prefix: Class and register tokens in front of them (n, p, d); None where the backbone has none.
+        grid: (h, w) with h * w == t, in cells.
+    """
+
+    tokens: Float[Tensor, "n t d"]
+    prefix: Float[Tensor, "n p d"] | None
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A timm model that is never trained; ``load`` is the way to get one.
+
+    Attributes:
+        spec: Name, weights and preprocessing.
+        device: Where the model is.
+        model: The timm model with its own classifier.
+        layout: How the model lays out its feature tensor.
+        classes: Outputs of the model's own classifier.
+    """
+
+    spec: BackboneSpec
+    device: torch.device
+    model: nn.Module
+    layout: Layout
+    classes: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w), in cells."""
+        return self.layout.grid
+
+    @property
+    def d(self) -> int:
+        """Numbers in a patch token."""
+        return self.layout.d
+
+    @property
+    def prefix(self) -> int:
+        """Tokens in front of the patch tokens."""
+        return self.layout.prefix
+
+    @classmethod
+    def load(
+        cls, source: ExtractConfig | BackboneSpec, device: torch.device | str, weights_file: Path | None = None
+    ) -> Backbone:
+        """Build the backbone, fill it, freeze it, and prove that its tokens lead to its own logits.
+
+        Args:
+            source: A params section, or what an artifact says of its backbone; then the weights must be the same.
+            device: Where it computes.
+            weights_file: A checkpoint to read in place of the stated source.
+
+        Raises:
+            ConfigError: The model is unknown or its features cannot be read as a grid of patch tokens.
+            UsageError: The weights cannot be had. ArtifactError: They do not fit or are other weights.
+        """
+        place = torch.device(device)
+        if isinstance(source, ExtractConfig):
+            name, origin, given, size = source.backbone, source.weights, source.weights_file, source.input_size
+        else:
+            name, size = source.name, source.preprocessing.crop
+            origin, given = source.weights.source, source.weights.file
+        file = Path(given) if given is not None else None
+        model, preprocessing = build_model(name, "file" if weights_file else origin, weights_file or file, size)
+        digest = state_digest(model.state_dict().items())
+        if isinstance(source, BackboneSpec):
+            if digest != source.weights.digest:
+                raise ArtifactError(
+                    f"the weights of {name} are not those that made the features: expected digest "
+                    f"{source.weights.digest[:12]}, got {digest[:12]}; give the weights of that time"
+                )
+            preprocessing = source.preprocessing
+        spec = BackboneSpec(name, WeightsSpec(origin, digest, given), preprocessing)
+        model = model.to(place).to(memory_format=torch.channels_last)
+        return cls._proven(spec, model, place)
+
+    @classmethod
+    def untrained(cls, config: ExtractConfig, device: torch.device | str) -> Backbone:
+        """The same shapes and the same speed with random weights, where no weight is downloaded: for plans.
+
+        Args:
+            config: Name and size.
+            device: Where it computes.
+
+        Raises:
+            ConfigError: As for ``load``.
+        """
+        check_name(config.backbone)
+        model = freeze(create(config.backbone, pretrained=False, input_size=config.input_size))
+        spec = BackboneSpec(
+            config.backbone,
+            WeightsSpec("file", "0" * 64, None),
+            preprocessing_of(model, config.weights, config.input_size),
+        )
+        model = model.to(torch.device(device)).to(memory_format=torch.channels_last)
+        return cls._proven(spec, model, torch.device(device))
+
+    @classmethod
+    def _proven(cls, spec: BackboneSpec, model: nn.Module, device: torch.device) -> Backbone:
+        """Read the layout off a probe batch and check the way back to the logits."""
+        generator = torch_generator(0, "backbone probe")
+        images = torch.randn((_PROBE_IMAGES, 3, *spec.preprocessing.crop), generator=generator)
+        images = images.to(device=device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            layout = read_layout(model, images, spec.name)
+            expected = model(images)
+        if not bool(torch.isfinite(expected).all()):
+            raise ArtifactError(f"the weights of {spec.name} give logits that are not finite; give other weights")
+        backbone = cls(spec, device, model, layout, int(expected.shape[-1]))
+        worst = float((backbone.logits(backbone.features(images)) - expected).abs().max())
+        if not worst <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+            raise ConfigError(
+                f"extract.backbone: the patch tokens of {spec.name} do not lead to its own logits "
+                f"(largest difference {worst:.3g}); choose another model"
+            )
+        return backbone
+
+    @torch.inference_mode()
+    def features(self, images: Float[Tensor, "n 3 h w"]) -> FeatureMap:
+        """Compute patch tokens.
+
+        Args:
+            images: Normalised, of the crop's size, on the backbone's device; see ``batch`` and ``normalise``.
+
+        Raises:
+            ShapeError: The images are not of the crop's size.
+        """
+        if tuple(images.shape[1:]) != (3, *self.spec.preprocessing.crop):
+            wanted = (3, *self.spec.preprocessing.crop)
+            raise ShapeError(f"{self.spec.name} takes images {wanted}, got {tuple(images.shape[1:])}; use batch()")
+        raw = self.model.forward_features(images)  # type: ignore[operator]
+        if self.layout.axes == "NCHW":
+            raw = raw.permute(0, 2, 3, 1)
+        tokens = raw.reshape(len(images), -1, self.d)
+        prefix = tokens[:, : self.prefix] if self.prefix else None
+        return FeatureMap(tokens[:, self.prefix :], prefix, self.grid)
+
+    @torch.inference_mode()
+    def logits(self, feature_map: FeatureMap) -> Float[Tensor, "n c"]:
+        """Finish the backbone's own forward pass.
+
+        Args:
+            feature_map: As ``features`` returns it, its tokens changed or not.
+
+        Raises:
+            ShapeError: The tokens are not on the backbone's grid or the prefix tokens are missing.
+        """
+        n, t, d = feature_map.tokens.shape
+        given = 0 if feature_map.prefix is None else feature_map.prefix.shape[1]
+        rows, cols = self.grid
+        if feature_map.grid != self.grid or t != rows * cols or d != self.d or given != self.prefix:
+            raise ShapeError(
+                f"{self.spec.name} needs tokens (n, {rows * cols}, {self.d}) and {self.prefix} prefix tokens, "
+                f"got ({n}, {t}, {d}) and {given}"
+            )
+        raw = feature_map.tokens
+        if feature_map.prefix is not None:
+            raw = torch.cat([feature_map.prefix, raw], dim=1)
+        if self.layout.axes != "NLC":
+            raw = raw.reshape(n, rows, cols, d)
+        if self.layout.axes == "NCHW":
+            raw = raw.permute(0, 3, 1, 2)
+        logits: Tensor = self.model.forward_head(raw)  # type: ignore[operator]
+        return logits
+
+    def transform(self, image: Image.Image) -> UInt8[Tensor, "h w 3"]:
+        """Resize and crop one RGB image to what the backbone sees, as bytes."""
+        return torch.from_numpy(np.array(self.spec.preprocessing.apply(image)))
+
+    def normalise(self, pixels: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+        """Turn transformed images into the backbone's input, on its device."""
+        n, h, w, c = pixels.shape
+        scale = self.spec.preprocessing
+        # Whole rows of repeated constants: an innermost axis of three numbers would be computed one by one.
+        mean = (torch.tensor(scale.mean, device=self.device) * 255).repeat(w)
+        std = (torch.tensor(scale.std, device=self.device) * 255).repeat(w)
+        rows = pixels.to(self.device, torch.float32).reshape(n, h, w * c).sub_(mean).div_(std)
+        return rows.reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+    def batch(self, images: Sequence[Image.Image]) -> Float[Tensor, "n 3 h w"]:
+        """Transform and normalise RGB images."""
+        return self.normalise(torch.stack([self.transform(image) for image in images]))
+
+    def state_digest(self) -> str:
+        """Name every parameter and buffer, so that a change of any of them shows."""
+        return state_digest([*self.model.named_parameters(), *self.model.named_buffers()])

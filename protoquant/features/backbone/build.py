@@ -1,0 +1,127 @@
+"""From a name and a source of weights to a frozen timm model and its preprocessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import timm
+from torch import nn
+
+from protoquant.core.errors import ConfigError, UsageError, suggest
+from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.backbone.spec import WeightSource
+from protoquant.features.backbone.weights import load_strictly, packaged_state, read_checkpoint
+from protoquant.features.config import PACKAGED
+
+_LITE = (0.5, 0.5, 0.5)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        ConfigError: It is unknown; the nearest name is given.
+    """
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        near = suggest(architecture, timm.list_models())
+        raise ConfigError(f"extract.backbone: timm has no model {name!r}{near}; see protoquant backbones list")
+    tags = timm.models.get_arch_pretrained_cfgs(architecture)
+    if "." in name and name not in tags:
+        names = ", ".join(sorted(tags)) or "none"
+        raise ConfigError(f"extract.backbone: {architecture} has no weights tagged {tag!r}; known: {names}")
+
+
+def build_model(
+    name: str, source: WeightSource, file: Path | None, input_size: tuple[int, int] | None
+) -> tuple[nn.Module, Preprocessing]:
+    """Build a model, fill it and freeze it.
+
+    Args:
+        name: timm's name, with or without a tag.
+        source: Where the weights come from.
+        file: The checkpoint; with source ``file`` only.
+        input_size: (height, width) of the crop in pixels; None for the model's own.
+
+    Returns:
+        The model, in evaluation mode for good, and its preprocessing.
+
+    Raises:
+        ConfigError: The name is unknown, the model refuses the size or takes other than three channels.
+        UsageError: The weights cannot be had. ArtifactError: They do not fit.
+    """
+    check_name(name)
+    model = create(name, pretrained=source == "hub", input_size=input_size)
+    if source == "packaged":
+        if name.partition(".")[0] not in PACKAGED:
+            raise ConfigError(f"no packaged weights for {name!r}, only for {', '.join(PACKAGED)}; take hub or file")
+        load_strictly(model, packaged_state(), "the packaged checkpoint")
+    elif source == "file":
+        if file is None:
+            raise ConfigError("weights from a file need the path of the checkpoint; set extract.weights_file")
+        load_strictly(model, read_checkpoint(file), str(file))
+    return freeze(model), preprocessing_of(model, source, input_size)
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Put a model into evaluation mode, where it stays whatever calls train(), and clear every requires_grad."""
+    model.eval().requires_grad_(requires_grad=False)
+    model.train = MethodType(_stay_in_evaluation, model)  # type: ignore[method-assign]
+    return model
+
+
+def preprocessing_of(model: nn.Module, source: WeightSource, input_size: tuple[int, int] | None) -> Preprocessing:
+    """The transform that the weights were evaluated with.
+
+    The packaged weights have their own: resize 256, bicubic, centre crop 224, mean = std = 0.5. For all others
+    timm's data config of the model holds.
+
+    Raises:
+        ConfigError: The model takes other than three channels.
+    """
+    if source == "packaged":
+        crop = input_size or (224, 224)
+        return Preprocessing.from_share(crop, 0.875, mode="center", interpolation="bicubic", mean=_LITE, std=_LITE)
+    config: dict[str, Any] = timm.data.resolve_model_data_config(model)
+    channels, height, width = config["input_size"]
+    if channels != 3:
+        raise ConfigError(f"extract.backbone: images have 3 channels, this model takes {channels}; choose another")
+    return Preprocessing.from_share(
+        input_size or (height, width),
+        config["crop_pct"],
+        mode=config["crop_mode"],
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def create(name: str, *, pretrained: bool, input_size: tuple[int, int] | None) -> nn.Module:
+    """Create a timm model; where its size is fixed on creation, with the size that is asked for.
+
+    Args:
+        name: A name that timm knows.
+        pretrained: Whether to load timm's own weights; else they are random.
+        input_size: (height, width) in pixels; None for the model's own.
+
+    Raises:
+        ConfigError: The model refuses the size. UsageError: The hub cannot give its weights.
+    """
+    fixed = timm.models.get_pretrained_cfg(name).fixed_input_size
+    size = {"img_size": input_size} if input_size is not None and fixed else {}
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, **size)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(f"extract.weights: hub could not give {name} ({reason}); go online, or take file") from error
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(f"extract.input_size: {name} refuses {input_size} ({error}); choose another size") from error
+    return model
+
+
+def _stay_in_evaluation(self: nn.Module, *_: bool) -> nn.Module:
+    return self

@@ -1,0 +1,59 @@
+"""Which backbone made the features: enough to build it again and to know that it is the same one."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from protoquant.core.errors import ArtifactError
+from protoquant.features.backbone.preprocessing import Preprocessing
+
+WeightSource = Literal["packaged", "hub", "file"]
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """Where the weights come from and what they are.
+
+    Attributes:
+        source: ``packaged``, ``hub`` or ``file``.
+        digest: SHA-256 over names, dtypes, shapes and bytes of the loaded state.
+        file: Path as given in params.yaml; with source ``file`` only.
+    """
+
+    source: WeightSource
+    digest: str
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone by name, weights and preprocessing.
+
+    Attributes:
+        name: timm's name of the model.
+        weights: Source and digest.
+        preprocessing: Resize, crop and normalisation.
+    """
+
+    name: str
+    weights: WeightsSpec
+    preprocessing: Preprocessing
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what ``to_dict`` wrote.
+
+        Raises:
+            ArtifactError: A key is missing or unknown.
+        """
+        try:
+            weights = WeightsSpec(**values["weights"])
+            return cls(values["name"], weights, Preprocessing.from_dict(values["preprocessing"]))
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"backbone holds other keys than this version knows: {sorted(values)}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        weights = {"source": self.weights.source, "digest": self.weights.digest}
+        if self.weights.file is not None:
+            weights["file"] = self.weights.file
+        return {"name": self.name, "weights": weights, "preprocessing": self.preprocessing.to_dict()}

@@ -1,0 +1,252 @@
+"""Finished shards outside any stage's output: named by their content, whole and checked, or absent."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from protoquant.core.artifacts import digest_file, read_json, save_tensors, write_json
+from protoquant.core.errors import ArtifactError
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.core.files import sync
+from protoquant.features.store.shared_cache import ENTRY, SCHEMA, SHARD, SharedCache
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PARTIAL = ".partial"
+_LOCKS = "locks"
+_FICLONE = 0x40049409  # linux/fs.h: make a file share the blocks of another
+
+
+@dataclass(frozen=True)
+class CachedShard:
+    """A whole shard in the cache.
+
+    Attributes:
+        path: Its file.
+        computed: Whether this call computed it.
+        fetched: Whether this call fetched it from the shared cache.
+        unshared: Why the shared cache does not have it; empty where it has, or where there is none.
+    """
+
+    path: Path
+    computed: bool
+    fetched: bool = False
+    unshared: str = ""
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """What the cache holds under one key.
+
+    Attributes:
+        key: SHA-256 of all that decides the tokens.
+        backbone: Name of the model.
+        images: Images in the shard.
+        size: In bytes.
+        age: Seconds since it was last used.
+    """
+
+    key: str
+    backbone: str
+    images: int
+    size: int
+    age: float
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """A folder of shards that processes and worktrees share."""
+
+    root: Path
+
+    def shard(
+        self,
+        key: str,
+        backbone: str,
+        compute: Callable[[], Mapping[str, Tensor]],
+        on_event: OnEvent,
+        shared: SharedCache | None = None,
+    ) -> CachedShard:
+        """Find a shard, or compute and keep it; one process computes a key, others wait for it.
+
+        A shard whose bytes are not those that were written is dropped, said, and computed again. What is not here is
+        looked for in the shared cache, and what that lacks is uploaded.
+
+        Args:
+            key: Names the content.
+            backbone: Name of the model, for the listing.
+            compute: Called where there is no such shard.
+            on_event: Hears of a damaged shard.
+            shared: Where other machines keep theirs; None for nowhere.
+        """
+        with self._lock(key):
+            found = self._find(key, on_event, shared)
+            if found is None:
+                from protoquant.features.store.dtypes import TOKENS
+
+                stored = compute()
+                folder = self.root / key
+                self._keep(folder, stored, {"schema": SCHEMA, "backbone": backbone, "images": len(stored[TOKENS])})
+                found = CachedShard(folder / SHARD, computed=True)
+            if shared is None or found.fetched:
+                return found
+            return replace(found, unshared=shared.publish(key, self.root / key))
+
+    def find(
+        self, key: str, on_event: OnEvent, shared: SharedCache | None, *, patient: bool = True
+    ) -> CachedShard | None:
+        """Find a shard here or in the shared cache, and compute nothing; None where neither has it.
+
+        Args:
+            key: Names the content.
+            on_event: Hears of a damaged shard.
+            shared: Where other machines keep theirs; None for nowhere.
+            patient: Whether a shared cache that has just failed is left alone for a while.
+        """
+        with self._lock(key):
+            return self._find(key, on_event, shared, patient=patient)
+
+    def entries(self) -> list[CacheEntry]:
+        """All whole entries, the longest unused first."""
+        now = time.time()
+        found = []
+        for folder in self._folders():
+            with suppress(ArtifactError, KeyError, TypeError, FileNotFoundError):
+                entry = read_json(folder / ENTRY)
+                size = (folder / SHARD).stat().st_size
+                age = max(0.0, now - folder.stat().st_mtime)
+                found.append(CacheEntry(folder.name, entry["backbone"], entry["images"], size, age))
+        return sorted(found, key=lambda entry: (-entry.age, entry.key))
+
+    def prune(self, *, max_age: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
+        """Remove what has not been used for long, then the longest unused until the rest fits.
+
+        Entries that a process is writing or reading stay. Stores already linked from an entry keep their bytes.
+
+        Args:
+            max_age: Seconds since the last use; None for no limit.
+            max_bytes: Size of all that may stay; None for no limit.
+
+        Returns:
+            The removed entries.
+        """
+        removed = []
+        entries = self.entries()
+        total = sum(entry.size for entry in entries)
+        for entry in entries:
+            stale = max_age is not None and entry.age > max_age
+            if (stale or (max_bytes is not None and total > max_bytes)) and self._remove(entry.key):
+                removed.append(entry)
+                total -= entry.size
+        for partial in sorted(self.root.glob(f"*{_PARTIAL}")):
+            self._remove(partial.name.removesuffix(_PARTIAL), only_partial=True)
+        return removed
+
+    def _find(
+        self, key: str, on_event: OnEvent, shared: SharedCache | None, *, patient: bool = True
+    ) -> CachedShard | None:
+        folder = self.root / key
+        if folder.exists() and self._whole(folder, key, on_event):
+            os.utime(folder)
+            return CachedShard(folder / SHARD, computed=False)
+        if shared is None:
+            return None
+        partial = self._begin(folder)
+        if not shared.fetch(key, partial, patient=patient):
+            shutil.rmtree(partial)
+            return None
+        self._settle(partial, folder)
+        return CachedShard(folder / SHARD, computed=False, fetched=True)
+
+    def _lock(self, key: str, timeout: float = -1) -> FileLock:
+        locks = self.root / _LOCKS
+        locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(locks / f"{key}.lock", timeout=timeout)
+
+    def _folders(self) -> Iterator[Path]:
+        if self.root.is_dir():
+            yield from (path for path in self.root.iterdir() if path.is_dir() and (path / ENTRY).is_file())
+
+    def _whole(self, folder: Path, key: str, on_event: OnEvent) -> bool:
+        with suppress(ArtifactError, FileNotFoundError, KeyError, TypeError):
+            entry = read_json(folder / ENTRY)
+            if entry["schema"] == SCHEMA and entry["digest"] == digest_file(folder / SHARD):
+                return True
+        on_event(MessageEvent(f"feature cache: shard {key[:12]} is damaged; dropped, computing it again", "warning"))
+        shutil.rmtree(folder)
+        return False
+
+    def _keep(self, folder: Path, stored: Mapping[str, Tensor], entry: dict[str, object]) -> None:
+        partial = self._begin(folder)
+        save_tensors(partial / SHARD, stored)
+        write_json(partial / ENTRY, entry | {"digest": digest_file(partial / SHARD)})
+        self._settle(partial, folder)
+
+    def _begin(self, folder: Path) -> Path:
+        """Write an entry aside first, so that a kill leaves no half of it under its key."""
+        partial = folder.with_name(folder.name + _PARTIAL)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        return partial
+
+    def _settle(self, partial: Path, folder: Path) -> None:
+        """Give a whole entry its name."""
+        for path in (partial / SHARD, partial / ENTRY):
+            path.chmod(0o444)
+            sync(path)
+        sync(partial)
+        partial.rename(folder)
+        sync(self.root)
+
+    def _remove(self, key: str, *, only_partial: bool = False) -> bool:
+        try:
+            with self._lock(key, timeout=0):
+                shutil.rmtree(self.root / f"{key}{_PARTIAL}", ignore_errors=True)
+                if not only_partial:
+                    shutil.rmtree(self.root / key)
+        except Timeout:
+            return False
+        return True
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name without a second copy where the file system can.
+
+    A reflink shares the blocks, a hard link the file; across file systems the bytes are copied.
+
+    Args:
+        source: An existing file.
+        target: A path that does not exist.
+
+    Raises:
+        ArtifactError: The source has gone.
+    """
+    if not source.is_file():
+        raise ArtifactError(f"{source} was removed from the feature cache while extract ran; run extract again")
+    if not _reflink(source, target):
+        try:
+            target.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, target)
+    target.chmod(0o444)
+
+
+def _reflink(source: Path, target: Path) -> bool:
+    try:
+        with source.open("rb") as old, target.open("xb") as new:
+            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
+    except OSError:
+        target.unlink(missing_ok=True)
+        return False
+    return True

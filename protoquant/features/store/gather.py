@@ -1,0 +1,102 @@
+"""All shards of an extraction in the cache of this machine, whoever computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from protoquant.core.errors import UnavailableError, UsageError
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.features.store.cache import CachedShard
+from protoquant.features.store.shards import ShardJob, ShardWorker
+
+
+def gather(
+    worker: ShardWorker,
+    jobs: Sequence[ShardJob],
+    processes: int,
+    on_images: Callable[[int], None],
+    on_event: OnEvent,
+) -> list[CachedShard]:
+    """Do all jobs in this process, or have those that are in no cache done by others.
+
+    Args:
+        worker: Does a job here.
+        jobs: In the order of the result.
+        processes: How many share the work; more than 1 run on Ray.
+        on_images: Told how many images a shard holds that another process has done.
+        on_event: Hears of progress.
+
+    Returns:
+        The shard of each job; its file is on this machine.
+
+    Raises:
+        DataError: An image changed since prepare, or a value does not fit the dtype.
+        UsageError: Other machines keep their shards where this one does not see them, and there is no shared cache.
+        UnavailableError: Ray is away, or the shared cache while another machine has a shard.
+    """
+    missing = [job for job in jobs if not worker.is_cached(job)]
+    done: dict[int, CachedShard] = {}
+    if processes > 1 and len(missing) > 1:
+        found = [(job, worker.find(job)) for job in missing]
+        done = {id(job): shard for job, shard in found if shard is not None}
+        missing = [job for job, shard in found if shard is None]
+    if processes > 1 and len(missing) > 1:
+        done |= _by_others(worker, missing, processes, on_images, on_event)
+    return [done.get(id(job)) or worker(job) for job in jobs]
+
+
+def publish_rest(
+    worker: ShardWorker, jobs: Sequence[ShardJob], shards: Sequence[CachedShard], on_event: OnEvent
+) -> None:
+    """Upload once more what the shared cache could not take before, and count what it still lacks.
+
+    Args:
+        worker: Of this machine.
+        jobs: All jobs.
+        shards: Theirs, in the same order.
+        on_event: Told the count.
+    """
+    left = [job for job, shard in zip(jobs, shards, strict=True) if shard.unshared]
+    while left and not worker.publish(left[0]):
+        left.pop(0)
+    if left:
+        text = f"{len(left)} of {len(jobs)} shards could not be uploaded; protoquant extract tries it again"
+        on_event(MessageEvent(f"shared feature cache: {text}", "warning"))
+
+
+def _by_others(
+    worker: ShardWorker, jobs: Sequence[ShardJob], processes: int, on_images: Callable[[int], None], on_event: OnEvent
+) -> dict[int, CachedShard]:
+    from protoquant.distributed.executor import run_on_ray
+
+    found = run_on_ray(
+        worker.again,
+        jobs,
+        processes=min(processes, len(jobs)),
+        gpus=1.0 if worker.backbone.device.type == "cuda" else 0.0,
+        on_done=lambda job: on_images(len(job.sources)),
+        on_event=on_event,
+    )
+    return {id(job): _here(worker, job, shard) for job, shard in zip(jobs, found, strict=True)}
+
+
+def _here(worker: ShardWorker, job: ShardJob, shard: CachedShard) -> CachedShard:
+    """Find on this machine what another process has done, perhaps on another."""
+    if shard.unshared and worker.shared is not None:
+        worker.shared.tell(shard.unshared)
+    if worker.is_cached(job):
+        return replace(shard, path=worker.path(job))
+    if worker.shared is None:
+        raise UsageError(
+            f"another machine keeps its shards in a folder {worker.cache.root} that this one does not see; let all "
+            "machines see one such folder, or set PROTOQUANT_FEATURE_CACHE=s3://bucket/prefix"
+        )
+    brought = worker.find(job, needed=True)
+    if brought is None:
+        reason = worker.shared.trouble or shard.unshared or "it was removed there"
+        raise UnavailableError(
+            f"another machine has a shard that the shared feature cache does not give ({reason}); run extract again "
+            "when it does, what is finished is kept"
+        )
+    return replace(brought, computed=shard.computed)

@@ -1,0 +1,163 @@
+"""What names the content of a shard: all that decides it, our own code included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from protoquant.core.artifacts import digest_json
+from protoquant.core.syntax import syntax_digest
+from protoquant.features.augment import View
+from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.config import ExtractConfig
+from protoquant.features.store.shared_cache import SCHEMA
+
+_DECIDING_PACKAGES = ("pillow", "timm", "torch")
+_DECIDING_SOURCES = {
+    "images": "data/images.py",
+    "pixels": "data/pixels.py",
+    "backbone": "features/backbone/backbone.py",
+    "build": "features/backbone/build.py",
+    "decode": "features/decode.py",
+    "dtypes": "features/store/dtypes.py",
+    "layout": "features/backbone/layout.py",
+    "preprocessing": "features/backbone/preprocessing.py",
+    "weights": "features/backbone/weights.py",
+}
+"""Our own code that decides a token, under names that stay when a file moves."""
+_AUGMENT = "augment"
+_VIEW_SOURCES = {_AUGMENT: "features/augment.py"}
+
+
+class _Former(NamedTuple):
+    """A source in the keys of before, and as it has to be today for these to hold.
+
+    Attributes:
+        path: In version 0.1.0, whose keys name a source by it and by ``bytes``.
+        bytes: Digest of its bytes then.
+        moved: Digest of its syntax before it moved to where it is; keys of the time between go by it.
+        syntax: Digest of its syntax while it says the same as in both.
+    """
+
+    path: str
+    bytes: str
+    moved: str
+    syntax: str
+
+
+_FORMER = {
+    "images": _Former(
+        "data/images.py",
+        "59dae3538f3126d5a2b72bbe55549b8986cb4aebbcdb8cf90a9ff15b504e98c6",
+        "2aef78391cbf2bcfc3bb21d6cd48709909b9b03392aa59a43b7cb09d910a70b5",
+        "2aef78391cbf2bcfc3bb21d6cd48709909b9b03392aa59a43b7cb09d910a70b5",
+    ),
+    "pixels": _Former(
+        "data/pixels.py",
+        "2299e5c2fe8cab2f8029d45fb77467a94e6782bfa084397016236f1f2da98e1f",
+        "8c6e310ddb24541826d163339728dc556c09c4934a42e6bb56f6841d5bc77556",
+        "8c6e310ddb24541826d163339728dc556c09c4934a42e6bb56f6841d5bc77556",
+    ),
+    "backbone": _Former(
+        "features/backbone.py",
+        "49497e8eed5c644c05024190600cf469ccf4d552c54bd120c4a93a8f29f4154c",
+        "4035052d94472dcb0669a72d40b09a8001428782aab4d1c0abae251a189a20c3",
+        "e8cc36bfdfe33bdf17c4fadcac1cc900d7fcf46a8a302829a630360534b66697",
+    ),
+    "build": _Former(
+        "features/build.py",
+        "3a9162cd64222786aa715212363e97f82caded020dd36aa9375c5ad238139007",
+        "bd5daad29e5292f144e38ba511583f06a4f79a83cdbea5cd32f6270b88c2f004",
+        "c828aef49683c0542c97578026b176ac7101470c4dbec2d5131908550f87a1b3",
+    ),
+    "decode": _Former(
+        "features/decode.py",
+        "1cc4ae10e838acc90701d554e619b8681e88bfb5ced72ad7fe72675e6b8cd63c",
+        "61987a325d08fab1be2fa8b3099fb64dd521b3839cbbb6c2f713f1e497000c17",
+        "0957d908da5e81bf4d07523207b3a9c7fd2ebd48b05ade9aeee34ef7072c69e5",
+    ),
+    "dtypes": _Former(
+        "features/dtypes.py",
+        "477a6383a77c12d4acfb749eadf9e2346ae51c607c5539a7736ebf8f942eb785",
+        "8e507977ff45166f17e89817ef09deecd3103c4ef475505b0e1dfd9e171d5978",
+        "8e507977ff45166f17e89817ef09deecd3103c4ef475505b0e1dfd9e171d5978",
+    ),
+    "layout": _Former(
+        "features/layout.py",
+        "3ff938b531c1a25740717cd22e1cb06a41a9e4d52fdc5f349ab31ab63dae2b85",
+        "a39b55bdfc5dd25fe15859029a478b9a14292b7c38926175a5cdb3fff11d3944",
+        "a39b55bdfc5dd25fe15859029a478b9a14292b7c38926175a5cdb3fff11d3944",
+    ),
+    "preprocessing": _Former(
+        "features/preprocessing.py",
+        "ebb2bbbc93b98e940d3048408ec9b6411b7e4390de9afafb690ffa71b35822df",
+        "ea3b639a37ebb3f41b1b62062296467c786b0b2822f1fb077ac298a740c692a2",
+        "ea3b639a37ebb3f41b1b62062296467c786b0b2822f1fb077ac298a740c692a2",
+    ),
+    "weights": _Former(
+        "features/weights.py",
+        "2c508ff52b904a581a7872b6065334d8189fbf4fa055950e77790b58f0d80f08",
+        "a772d4715600ffafb1db844cd61624e4046c54fa31b16631861287ab463ab755",
+        "a772d4715600ffafb1db844cd61624e4046c54fa31b16631861287ab463ab755",
+    ),
+    "augment": _Former(
+        "features/augment.py",
+        "e0cc58c716d914095495273a889ab738982876e8db0284cb272c5fd8d0b79b69",
+        "9baa40732f10e4bf9c36bcaca477353bf9b4d07695108100a37a585cfa5f8da3",
+        "65702af1ff8373de9cc796aa0cdb8415931b1916992b997dee894156bcbff8ac",
+    ),
+}
+"""Shards of before are those of today while the code says the same."""
+
+
+def shard_keys(
+    config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None
+) -> tuple[str, ...]:
+    """Name the content of a shard by all that decides it; paths and labels do not.
+
+    Args:
+        config: dtype and batch count; the batch decides the rounding.
+        backbone: Name, weights, preprocessing and device count.
+        digests: Of the image files, in order.
+        view: Number, seed and augmentation count where there is one; the key of plain images knows nothing of them.
+
+    Returns:
+        The key, and after it those of before while our code says what it said then.
+    """
+    known = {
+        "schema": SCHEMA,
+        "backbone": backbone.spec.name,
+        "weights": backbone.spec.weights.digest,
+        "preprocessing": backbone.spec.preprocessing.to_dict(),
+        "dtype": config.dtype,
+        "batch": config.batch,
+        "device": backbone.device.type,
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in _DECIDING_PACKAGES},
+        "images": list(digests),
+    }
+
+    def named(sources: dict[str, str], augment: str) -> str:
+        of_view = {} if view is None else {"view": view.to_dict() | {"source": augment}}
+        return digest_json(known | {"sources": sources} | of_view)
+
+    now = _syntax()
+    key = named({name: now[name] for name in _DECIDING_SOURCES}, now[_AUGMENT])
+    deciding = [*_DECIDING_SOURCES] if view is None else [*_DECIDING_SOURCES, _AUGMENT]
+    if any(now[name] != _FORMER[name].syntax for name in deciding):
+        return (key,)
+    former, augment = {name: _FORMER[name] for name in _DECIDING_SOURCES}, _FORMER[_AUGMENT]
+    moved = named({name: source.moved for name, source in former.items()}, augment.moved)
+    return key, moved, named({source.path: source.bytes for source in former.values()}, augment.bytes)
+
+
+@cache
+def _syntax() -> dict[str, str]:
+    """Digest of each source, so that a change of it finds nothing old in the cache."""
+    root, sources = Path(__file__).parents[2], _DECIDING_SOURCES | _VIEW_SOURCES
+    return {name: syntax_digest((root / path).read_text(encoding="utf-8")) for name, path in sources.items()}

@@ -1,0 +1,1 @@
+"""Grounding: tying codes to train patches."""

@@ -1,0 +1,181 @@
+"""Choosing among real patches: the one of a prototype's nearest that the head loses least with."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.tokens import TokenSource, image_batches
+from protoquant.model.head import head_logits
+
+PASSES = 2
+"""Rounds over all prototypes, at most."""
+
+_HELD = 2**25
+"""Presences of offered patches in memory at once: 128 MiB."""
+_GAIN = 1e-9
+"""A loss must fall by more than this, in nats, for a patch to change hands: rounding moves nothing."""
+_ALIKE = 1e-6
+
+
+@dataclass(frozen=True)
+class Offers:
+    """Train patches that codes may become.
+
+    Attributes:
+        patches: Position of the patch among the train tokens, image * t + cell (k, m); the first is the code's now.
+        units: The patches as unit vectors (k, m, d).
+    """
+
+    patches: Int64[Tensor, "k m"]
+    units: Float[Tensor, "k m d"]
+
+
+def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " a"], Int64[Tensor, " b"]]:
+    """Cut images in two, class by class: every other image of a class goes to the second part.
+
+    Args:
+        labels: Class of every image.
+
+    Returns:
+        Positions of the parts, each in the order of the images; of an odd class the first has one more.
+    """
+    second = torch.zeros(len(labels), dtype=torch.bool)
+    for label in torch.unique(labels):
+        second[(labels == label).nonzero().flatten()[1::2]] = True
+    return (~second).nonzero().flatten(), second.nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What tells a good patch from a bad one.
+
+    Attributes:
+        source: Images to measure the loss on.
+        head: The present head (c, k).
+        temperature: Of the softmax over codes.
+        batch: Images at once.
+    """
+
+    source: TokenSource
+    head: Float[Tensor, "c k"]
+    temperature: float
+    batch: int
+
+
+@torch.inference_mode()
+def choose_patches(codebook: Codebook, offers: Offers, judge: Judge) -> Int64[Tensor, " k"]:
+    """Give each prototype the offered patch of least loss, one prototype after the other.
+
+    While a prototype chooses, the codes of all others are held, and so are their presences: that a patch also
+    takes cells from others is counted when presences are computed again, for the next group of prototypes. A round
+    that did not lower the loss is taken back. No two codes get one patch, nor copies of one. Codes that the head does
+    not use keep their patch.
+
+    Args:
+        codebook: The codes are the first patch of each offer; on the device to compute on.
+        offers: What each code may become.
+        judge: Whose loss counts.
+
+    Returns:
+        Which offer each code takes (k).
+    """
+    prototypes = (judge.head > 0).any(dim=0).nonzero().flatten()
+    taken = torch.zeros(codebook.k, dtype=torch.int64)
+    best, least = taken, _loss(codebook, judge)
+    group = max(1, _HELD // max(1, judge.source.n * offers.patches.shape[1]))
+    for _ in range(PASSES):
+        taken = best.clone()
+        for rows in torch.split(prototypes, group):
+            _choose(_with(codebook, offers, taken), offers, judge, rows, taken)
+        loss = _loss(_with(codebook, offers, taken), judge)
+        if loss >= least - _GAIN:
+            break
+        best, least = taken, loss
+    return best
+
+
+def _choose(
+    codebook: Codebook, offers: Offers, judge: Judge, rows: Int64[Tensor, " r"], taken: Int64[Tensor, " k"]
+) -> None:
+    """Let some prototypes choose in turn; `taken` is changed."""
+    scores, offered = _presences(codebook, offers.units[rows], rows, judge)
+    logits = head_logits(scores, judge.head).double()
+    labels = judge.source.labels.to(logits.device)
+    codes = codebook.codes.clone()
+    owned = set(offers.patches.gather(1, taken[:, None]).flatten().tolist())
+    for place, code in enumerate(rows.tolist()):
+        change = (offered[:, place] - scores[:, code, None]).double()
+        losses = _losses(logits, change, judge.head[:, code].double(), labels)
+        present = int(taken[code])
+        for slot in losses.argsort(stable=True).tolist():
+            patch = int(offers.patches[code, slot])
+            if slot == present or losses[slot] >= losses[present] - _GAIN:
+                break
+            if patch in owned or _copied(codes, offers.units[code, slot], code):
+                continue
+            owned.remove(int(offers.patches[code, present]))
+            owned.add(patch)
+            taken[code], codes[code] = slot, offers.units[code, slot]
+            logits += change[:, slot, None] * judge.head[:, code]
+            break
+
+
+def _losses(
+    logits: Float[Tensor, "n c"],
+    change: Float[Tensor, "n m"],
+    weights: Float[Tensor, " c"],
+    labels: Int64[Tensor, " n"],
+) -> Float[Tensor, " m"]:
+    """Mean cross-entropy for each change of one presence; only the classes that weigh it are looked at."""
+    classes = weights.nonzero().flatten()
+    total = torch.logsumexp(logits, dim=1, keepdim=True)
+    shares = torch.exp(logits[:, classes] - total)
+    steps = change[:, :, None] * weights[classes]
+    grown = torch.log1p((shares[:, None] * torch.expm1(steps)).sum(dim=2))
+    return (grown - change * weights[labels][:, None]).mean(dim=0)
+
+
+def _presences(
+    codebook: Codebook, units: Float[Tensor, "r m d"], rows: Int64[Tensor, " r"], judge: Judge
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n r m"]]:
+    """Presence of every code, and of every offered patch in the place of its code."""
+    r, m, d = units.shape
+    offers, scores, offered = replace(codebook, codes=units.reshape(r * m, d), class_of_code=None), [], []
+    for images in image_batches(judge.source, judge.batch * judge.source.t):
+        tokens = judge.source.tokens(images).to(units.device)
+        cosines = codebook.similarity(tokens) / judge.temperature
+        total = torch.logsumexp(cosines, dim=-1, keepdim=True)
+        shares = torch.exp(cosines - total)
+        scores.append(shares.amax(dim=1))
+        # What the other codes add up to; where a code takes all of a cell, all but one part in a million.
+        others = total + torch.log1p(-shares[:, :, rows].clamp_max(1 - 1e-6))
+        asked = (offers.similarity(tokens) / judge.temperature).reshape(*cosines.shape[:2], r, m)
+        offered.append(torch.sigmoid(asked - others[..., None]).amax(dim=1))
+    return torch.cat(scores), torch.cat(offered)
+
+
+def _loss(codebook: Codebook, judge: Judge) -> float:
+    """Mean cross-entropy of the head with these codes, in nats."""
+    labels, total = judge.source.labels, 0.0
+    for images in image_batches(judge.source, judge.batch * judge.source.t):
+        similarity = codebook.similarity(judge.source.tokens(images).to(codebook.codes.device))
+        scores = torch.softmax(similarity / judge.temperature, dim=-1).amax(dim=1)
+        logits = head_logits(scores, judge.head).double()
+        own = labels[images].to(logits.device)
+        total += float(torch.nn.functional.cross_entropy(logits, own, reduction="sum"))
+    return total / judge.source.n
+
+
+def _with(codebook: Codebook, offers: Offers, taken: Int64[Tensor, " k"]) -> Codebook:
+    every = torch.arange(codebook.k)
+    return replace(codebook, codes=offers.units[every, taken])
+
+
+def _copied(codes: Float[Tensor, "k d"], unit: Float[Tensor, " d"], own: int) -> bool:
+    """Whether another code is this very vector."""
+    cosines = codes @ unit
+    cosines[own] = -1.0
+    return float(cosines.max()) > 1.0 - _ALIKE

@@ -1,1 +1,0 @@
-"""PRUNE: fewer prototypes or fewer weights in a trained head, by a plan."""

@@ -1,0 +1,1 @@
+"""Solvers: how the weights of a head are fitted to presence scores."""

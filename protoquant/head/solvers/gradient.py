@@ -1,0 +1,148 @@
+"""Stage 2 of the paper on stored presence scores: weights behind a ReLU, trained by Adam on mini-batches.
+
+A weight that reaches 0 or less gets no gradient, neither from the cross-entropy nor from the penalty, and never
+comes back. That is the paper's behaviour and is kept; the proximal solver has no such trap.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from protoquant.codebook.task.targets import mixup, smooth
+from protoquant.core.errors import DataError
+from protoquant.core.schedule import warmup_cosine
+from protoquant.distributed.ranks import gather_over_ranks, rank, sum_over_ranks, world
+from protoquant.head.config import GradientHeadConfig
+from protoquant.head.solvers.objective import cross_entropy
+from protoquant.head.solvers.problem import Problem
+
+MEAN, DEVIATION = 1.0, 0.1
+"""Of the normal distribution that weights start from."""
+
+FLOOR = 1e-6
+"""Learning rate at the end of the cosine, or the highest one where that is lower."""
+
+
+@dataclass(frozen=True)
+class HeadEpoch:
+    """The head after a pass over the train images.
+
+    Attributes:
+        number: Counted from 1.
+        steps: Steps so far.
+        objective: Mean over the pass of what was trained on: loss of the batch + penalty / c * sum(weights).
+        weights: The head (c, k), >= 0.
+    """
+
+    number: int
+    steps: int
+    objective: float
+    weights: Float[Tensor, "c k"]
+
+
+def train_epochs(
+    problem: Problem, penalty: float, config: GradientHeadConfig, generator: torch.Generator
+) -> Iterator[HeadEpoch]:
+    """Minimise mean CE(objective(a relu(W)^T), y) + penalty / c * sum(relu(W)) for one penalty.
+
+    In a distributed run every process makes the same steps, on batches that all have put together.
+
+    Args:
+        problem: Scores and labels; its targets, where it has some, take the place of smoothed labels.
+        penalty: L1 penalty, >= 0, on the scale of the proximal solver's.
+        config: Optimizer, schedule, objective, smoothing and mixup.
+        generator: Decides the start, the order of images and the mixing; on the CPU.
+
+    Yields:
+        The head after every epoch.
+
+    Raises:
+        DataError: The loss is NaN or infinite; names epoch and batch.
+
+    Source:
+        ProtoQuant (arXiv 2602.06592), stage 2, with the penalty divided by the number of classes.
+    """
+    raw = torch.randn(problem.classes, problem.k, generator=generator, dtype=problem.dtype)
+    raw = raw.mul_(DEVIATION).add_(MEAN).to(problem.labels.device)
+    optimizer = _optimizer(raw, config)
+    per_epoch = -(-problem.images // config.batch)
+    total, warmup = config.epochs * per_epoch, config.warmup_epochs * per_epoch
+    step = 0
+    for number in range(1, config.epochs + 1):
+        objective = 0.0
+        order = torch.randperm(problem.images, generator=generator).to(problem.labels.device)
+        for batch, images in enumerate(torch.split(order, config.batch), start=1):
+            rate = warmup_cosine(step, total=total, warmup=warmup, peak=config.lr, floor=min(FLOOR, config.lr))
+            optimizer.param_groups[0]["lr"] = rate
+            scores, targets = _batch(problem, images, config, generator)
+            value, raw.grad = loss_and_gradient(raw, scores, targets, penalty, config)
+            if not torch.isfinite(torch.tensor(value)):
+                raise DataError(
+                    f"the head's loss is {value} in epoch {number}, batch {batch}, at penalty {penalty:g}; "
+                    f"lower train.gradient.lr, {config.lr:g}"
+                )
+            optimizer.step()
+            objective += value * len(images) / problem.images
+            step += 1
+        yield HeadEpoch(number, step, objective, raw.relu())
+
+
+def loss_and_gradient(
+    raw: Float[Tensor, "c k"],
+    scores: Float[Tensor, "n k"],
+    targets: Float[Tensor, "n c"],
+    penalty: float,
+    config: GradientHeadConfig,
+) -> tuple[float, Float[Tensor, "c k"]]:
+    """The training objective of a batch and its derivative by the weights before the ReLU.
+
+    The derivative is 0 for every weight <= 0. Adam's weight decay is part of the gradient and goes through the ReLU
+    too, else it could lift a dead weight; AdamW's is not here: it shrinks weights and changes no sign.
+
+    Args:
+        raw: Weights before the ReLU.
+        scores: Presence scores of the batch.
+        targets: Soft labels of the batch.
+        penalty: L1 penalty; a weight costs penalty / c.
+        config: Objective and weight decay.
+    """
+    weights, per_weight = raw.relu(), penalty / len(raw)
+    loss = cross_entropy(scores @ weights.T, targets, config.objective)
+    gradient = loss.error.T @ scores + per_weight
+    if config.optimizer == "adam":
+        gradient += config.weight_decay * weights
+    return loss.value + per_weight * float(weights.double().sum()), gradient * (raw > 0)
+
+
+def _batch(
+    problem: Problem, images: Tensor, config: GradientHeadConfig, generator: torch.Generator
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n c"]]:
+    """Scores and soft labels of some images, by their positions among all, mixed as the config says."""
+    first = sum(gather_over_ranks(problem.n)[: rank()])
+    mine = (images >= first) & (images < first + problem.n)
+    here = images[mine] - first
+    if problem.targets is None:
+        labels = smooth(problem.labels[here], problem.classes, config.smoothing).to(problem.dtype)
+    else:
+        labels = problem.target_rows(here)
+    scores, targets = (_whole(part, mine) for part in (problem.rows(here), labels))
+    mixed = mixup(scores, targets, config.mixup, generator)
+    return mixed.values, mixed.targets
+
+
+def _whole(rows: Float[Tensor, "b m"], mine: Bool[Tensor, " n"]) -> Float[Tensor, "n m"]:
+    """Put a batch together whose marked rows are here and the others with other processes."""
+    if world() == 1:
+        return rows
+    whole = rows.new_zeros(len(mine), rows.shape[1])
+    whole[mine] = rows
+    return sum_over_ranks(whole)
+
+
+def _optimizer(raw: Tensor, config: GradientHeadConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam([raw], lr=config.lr)
+    return torch.optim.AdamW([raw], lr=config.lr, weight_decay=config.weight_decay)

@@ -1,0 +1,161 @@
+"""Where prototypes come from: the nearest training patches of each, and pictures of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from protoquant.core.events import OnEvent, ProgressEvent
+from protoquant.data.table import ImageTable
+from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.store.store import FeatureStore
+from protoquant.model.nearest_images import NearestImages
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RANKS = 8
+"""Training patches named for each prototype, of distinct images."""
+
+_BEYOND = (236, 236, 236)  # beyond the edge of an image: plainly no photo, on light and on dark pages
+
+COLUMNS = {
+    "code": "int64",
+    "rank": "int32",
+    "image_id": "str",
+    "label": "int64",
+    "row": "int32",
+    "col": "int32",
+    "cosine": "float32",
+}
+
+
+def provenance_table(prototypes: list[int], nearest: NearestImages, store: FeatureStore) -> pd.DataFrame:
+    """List the nearest training patches of every prototype.
+
+    Args:
+        prototypes: Codes that the head uses.
+        nearest: Nearest train images of every code.
+        store: The train split.
+
+    Returns:
+        ``code``, ``rank`` (from 0, nearest first), ``image_id``, ``label``, ``row``, ``col`` (grid cell), ``cosine``.
+    """
+    import pandas as pd
+
+    cosines, images, cells = (part.cpu().tolist() for part in (nearest.cosines, nearest.images, nearest.cells))
+    labels, cols = store.labels.tolist(), store.grid[1]
+    rows: list[dict[str, Any]] = [
+        {
+            "code": code,
+            "rank": rank,
+            "image_id": store.image_ids[image],
+            "label": labels[image],
+            "row": cell // cols,
+            "col": cell % cols,
+            "cosine": cosine,
+        }
+        for code in prototypes
+        for rank, (cosine, image, cell) in enumerate(zip(cosines[code], images[code], cells[code], strict=True))
+        if image >= 0
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def crop_name(code: int, rank: int) -> str:
+    """File name of a patch picture."""
+    return f"{code:05d}-{rank}.png"
+
+
+def cut_patch(
+    image: Image.Image,
+    cell: tuple[int, int],
+    grid: tuple[int, int],
+    *,
+    preprocessing: Preprocessing,
+    context: float,
+    size: int,
+) -> Image.Image:
+    """Cut a patch out of an image, with its surroundings.
+
+    The patch is always in the middle, 1 / (1 + 2 * context) of each side; beyond the image there is a light grey.
+
+    Args:
+        image: The whole image, RGB, upright.
+        cell: (row, col) of the patch.
+        grid: (h, w), in cells.
+        preprocessing: Of the backbone; places the grid on the image.
+        context: Surroundings on each side, in patches.
+        size: Longer side of the picture, in pixels.
+
+    Returns:
+        RGB, at most ``size`` x ``size``; never enlarged.
+    """
+    left, top, right, bottom = preprocessing.cell_box(*cell, grid, *image.size)
+    across, down = (right - left) * context, (bottom - top) * context
+    box = (round(left - across), round(top - down), max(round(right + across), round(left - across) + 1), 0)
+    box = (*box[:3], max(round(bottom + down), box[1] + 1))
+    patch = Image.new("RGB", (box[2] - box[0], box[3] - box[1]), _BEYOND)
+    patch.paste(image, (-box[0], -box[1]))
+    patch.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return patch
+
+
+def write_crops(
+    folder: Path,
+    table: pd.DataFrame,
+    images: ImageTable,
+    *,
+    preprocessing: Preprocessing,
+    grid: tuple[int, int],
+    ranks: int,
+    context: float,
+    size: int,
+    on_event: OnEvent,
+) -> None:
+    """Write the pictures of the nearest patches; each image is opened once.
+
+    Args:
+        folder: Where; made if absent.
+        table: Provenance of all prototypes.
+        images: The train images.
+        preprocessing: Of the backbone.
+        grid: (h, w), in cells.
+        ranks: Patches of each prototype; nothing is written for 0.
+        context: Surroundings on each side, in patches.
+        size: Longer side of a picture, in pixels.
+        on_event: Told after every picture.
+
+    Raises:
+        ImageError: An image that prepare has seen is missing or cannot be decoded.
+    """
+    wanted = table[table["rank"] < ranks]
+    if wanted.empty:
+        return
+    folder.mkdir()
+    on_event(ProgressEvent("patch pictures", 0, len(wanted)))
+    # Twice the backbone's size keeps a patch sharp and lets large JPEG files be decoded at a fraction.
+    at_least = 2 * preprocessing.at_least
+    done = 0
+    for image_id, rows in wanted.groupby("image_id", sort=True):
+        image = images.image(str(image_id), at_least=at_least)
+        for code, rank, cell in _patches(rows):
+            patch = cut_patch(image, cell, grid, preprocessing=preprocessing, context=context, size=size)
+            (folder / crop_name(code, rank)).write_bytes(_png(patch))
+        done += len(rows)
+        on_event(ProgressEvent("patch pictures", done, len(wanted)))
+
+
+def _patches(rows: pd.DataFrame) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    for code, rank, row, col in zip(rows["code"], rows["rank"], rows["row"], rows["col"], strict=True):
+        yield int(code), int(rank), (int(row), int(col))
+
+
+def _png(image: Image.Image) -> bytes:
+    held = io.BytesIO()
+    image.save(held, "PNG", compress_level=9)
+    return held.getvalue()

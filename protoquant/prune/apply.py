@@ -1,0 +1,258 @@
+"""Prune a bundle: from a trained model, a plan and the features to a smaller model that accounts for itself."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from protoquant.codebook.rest_codes import Rest
+from protoquant.core.artifacts import rounded
+from protoquant.core.errors import DataError
+from protoquant.core.events import OnEvent
+from protoquant.features.store.store import FeatureStore
+from protoquant.head.config import TrainConfig
+from protoquant.head.grounding.choosing import halves
+from protoquant.head.prune_plan import PrunePlan
+from protoquant.head.solvers.duality_gap import penalised
+from protoquant.head.solvers.problem import Limits
+from protoquant.model.bundle import Bundle
+from protoquant.prune.engine import Pruned, PruneStep, Start, prune
+from protoquant.prune.evidence import PresenceScorer, Rescore, Scored
+from protoquant.prune.measure import deviation, quality
+from protoquant.prune.sink import distil
+
+_HOLD = 2.0**28
+"""Bytes of cosines that may stay in memory, so that scoring again reads no token; more are streamed each time."""
+
+
+@dataclass(frozen=True)
+class PrunedBundle:
+    """A pruned model and how it came about.
+
+    Attributes:
+        bundle: The model; not yet written.
+        table: One row for the start and for each step: see :func:`pruning_table`.
+        result: What the engine gave.
+        codes: The old number of every code of the new codebook.
+    """
+
+    bundle: Bundle
+    table: pd.DataFrame
+    result: Pruned
+    codes: tuple[int, ...]
+
+
+def prune_bundle(
+    plan: PrunePlan,
+    bundle: Bundle,
+    stores: Mapping[str, FeatureStore],
+    *,
+    device: torch.device,
+    on_event: OnEvent,
+) -> PrunedBundle:
+    """Carry out a plan on a bundle.
+
+    Args:
+        plan: What to do.
+        bundle: The model; it is not changed.
+        stores: The splits ``train`` and ``validation`` that it was trained on; no other.
+        device: Where to compute.
+        on_event: Told of progress and of every step.
+
+    Raises:
+        DataError: The bundle was pruned to a sink, or the plan cannot be carried out on its head.
+    """
+    start = starting_point(plan, bundle, stores, device=device, on_event=on_event, hold=_HOLD)
+    result = prune(plan, start, on_event)
+    compacted = plan.semantics != "mask" and result.chosen > 0
+    kept = result.kept.cpu()
+    rest = None if result.rest is None else result.rest.to(torch.device("cpu"))
+    codebook = bundle.codebook.only(kept, rest) if compacted else bundle.codebook
+    codes = tuple(kept.tolist()) if compacted else tuple(range(bundle.codebook.k))
+    pruned = replace(
+        bundle,
+        codebook=codebook,
+        head=result.head.cpu()[:, list(codes)].contiguous(),
+        params={**bundle.params, "prune": plan.model_dump(mode="json")},
+        metrics=_metrics(plan, bundle, start, result),
+        reference=None,
+        path=None,
+    )
+    pruned = replace(pruned, provenance=renumbered(bundle.provenance, codes, pruned.prototypes.tolist()))
+    return PrunedBundle(pruned, pruning_table(result), result, codes)
+
+
+def prune_trained(
+    plan: PrunePlan, bundle: Bundle, stores: Mapping[str, FeatureStore], *, device: torch.device, on_event: OnEvent
+) -> tuple[Bundle, pd.DataFrame, str]:
+    """Carry out ``train.prune``: :func:`prune_bundle`, as :func:`protoquant.head.train.train` takes it."""
+    pruned = prune_bundle(plan, bundle, stores, device=device, on_event=on_event)
+    return pruned.bundle, pruned.table, pruning_sentence(pruned.bundle.metrics)
+
+
+def starting_point(
+    plan: PrunePlan,
+    bundle: Bundle,
+    stores: Mapping[str, FeatureStore],
+    *,
+    device: torch.device,
+    on_event: OnEvent,
+    hold: float = 0.0,
+) -> Start:
+    """What the engine needs of a bundle.
+
+    Args:
+        plan: Its seed, rest codes and penalty.
+        bundle: The model.
+        stores: Splits to score.
+        device: Where to compute.
+        on_event: Told of progress.
+        hold: Bytes of cosines that may stay in memory; 0: every scoring streams the stores.
+
+    Raises:
+        DataError: The bundle was pruned to a sink, or it names no penalty and the plan gives none.
+    """
+    if bundle.codebook.rest is not None:
+        raise DataError("this bundle has rest codes: it was pruned to a sink already; prune the bundle it came from")
+    fitted = fitted_with(bundle)
+    penalty, ridge = (plan.penalty, 0.0) if plan.penalty is not None else _penalties(plan, bundle, fitted)
+    codebook = bundle.codebook.to(device)
+    scorer = PresenceScorer(stores, codebook, bundle.temperature, fitted.batch, device, on_event)
+
+    def to_rest(removed: Tensor) -> Rest | None:
+        return distil(
+            codebook,
+            removed,
+            plan.sink_codes or 1,
+            tokens=scorer.batches("train"),
+            temperature=bundle.temperature,
+            seed=plan.seed,
+        )
+
+    limits = Limits(fitted.solver_tolerance, fitted.max_iterations)
+    rescore: Rescore = scorer.holding(hold)
+    if fitted.grounding == "chosen":
+        rescore = _on_others(rescore, halves(stores["validation"].labels)[1].to(device))
+    return Start(bundle.head.to(device), codebook.codes, penalty, limits, rescore, to_rest, ridge)
+
+
+def _on_others(rescore: Rescore, measuring: Int64[Tensor, " m"]) -> Rescore:
+    """Without the validation images that chose the codes' patches: they measure nothing afterwards."""
+
+    def rescored(kept: Int64[Tensor, " m"], rest: Rest | None) -> Scored:
+        scored = rescore(kept, rest)
+        return {**scored, "validation": scored["validation"].rows(measuring)}
+
+    return rescored
+
+
+def pruning_table(result: Pruned) -> pd.DataFrame:
+    """The steps of a plan as a table, one row each, the start first; accuracies are fractions."""
+    frame = pd.DataFrame([_flat(row) for row in result.rows])
+    frame.insert(0, "step", range(len(frame)))
+    frame["selected"] = [int(place == result.chosen) for place in range(len(frame))]
+    return frame
+
+
+def renumbered(provenance: pd.DataFrame, codes: tuple[int, ...], prototypes: list[int]) -> pd.DataFrame:
+    """The rows of the prototypes that are left, with the codes' new numbers.
+
+    Args:
+        provenance: Of the model before.
+        codes: The old number of every code of the new codebook.
+        prototypes: New numbers of the codes that the new head uses.
+    """
+    new = {codes[prototype]: prototype for prototype in prototypes}
+    rows = provenance[provenance["code"].isin(list(new))]
+    return rows.assign(code=rows["code"].map(new).astype("int64")).reset_index(drop=True)
+
+
+def pruning_sentence(metrics: Mapping[str, Any]) -> str:
+    """What pruning did, in one line, from the metrics of the pruned model."""
+    pruned = metrics["prune"]
+    top1 = metrics["validation"]["top1"]
+    said = (
+        f"pruned: validation top-1 {top1:.4f} (before {pruned['validation_top1_before']:.4f}); "
+        f"{metrics['prototypes']} of {pruned['prototypes_before']} prototypes, {metrics['nonzeros']} of "
+        f"{pruned['nonzeros_before']} weights, {metrics['class_size']:.1f} per class"
+    )
+    if "mask_changed" in pruned:
+        said += f"; {pruned['mask_changed']:.1%} of predictions differ from the same head with all codes in the softmax"
+    return said
+
+
+def _flat(row: PruneStep) -> dict[str, Any]:
+    return {
+        "ratio": row.ratio,
+        "left": row.left,
+        **asdict(row.size),
+        "top1_before": row.before.top1,
+        "loss_before": row.before.loss,
+        "validation_top1": row.after.top1,
+        "validation_loss": row.after.loss,
+        "work": row.work,
+        "changed": row.deviation.changed,
+    }
+
+
+def fitted_with(bundle: Bundle) -> TrainConfig:
+    """The section that the bundle's head was fitted with."""
+    return TrainConfig.parse(dict(bundle.params.get("train", {})), where="train", source="the bundle")
+
+
+def _split(fitted: TrainConfig, penalty: float) -> tuple[float, float]:
+    """A head's penalty as its L1 and its L2 penalty: it is the latter with solver budget."""
+    return (0.0, penalty) if fitted.solver == "budget" else (penalty, 0.0)
+
+
+def _penalties(plan: PrunePlan, bundle: Bundle, fitted: TrainConfig) -> tuple[float, float]:
+    """The L1 and the L2 penalty that the head's weights were last fitted with; the convex tuner needs one of them."""
+    if plan.finetune == "none":
+        return 0.0, 0.0
+    found = bundle.metrics.get("penalty")
+    if not isinstance(found, int | float) or found < 0 or (found == 0 and plan.tuner == "refit"):
+        raise DataError(
+            f"the bundle's metrics must name the penalty of its head, got {found!r}; give the plan's penalty"
+        )
+    # Training by gradient makes no second fit, so that its penalty is whole.
+    return _split(fitted, float(found) * (1.0 if fitted.solver == "gradient" else fitted.refit))
+
+
+def _metrics(plan: PrunePlan, bundle: Bundle, start: Start, result: Pruned) -> dict[str, Any]:
+    """The model's numbers, with those of pruning replaced and added."""
+    chosen, came = result.row, result.rows[0]
+    train = quality(result.scored["train"], result.head)
+    paid = penalised(result.head, *_split(fitted_with(bundle), float(bundle.metrics.get("penalty", 0.0))))
+    apart: dict[str, float] = {}
+    if plan.semantics != "mask" and result.chosen > 0:
+        everything = torch.arange(result.head.shape[1], device=result.head.device)
+        masked = start.rescore(everything, None)["validation"]
+        apart = asdict(deviation(masked, result.scored["validation"], result.head))
+    known = {name: dict(bundle.metrics.get(name, {})) for name in ("train", "validation")}
+    numbers: dict[str, Any] = rounded(
+        {
+            **bundle.metrics,
+            "train": {**known["train"], "top1": train.top1},
+            "validation": {**known["validation"], "top1": chosen.after.top1},
+            "prototypes": chosen.size.prototypes,
+            "class_size": chosen.size.class_size,
+            "nonzeros": chosen.size.nonzeros,
+            "objective": train.loss + paid,
+            "prune": {
+                "ratio": chosen.ratio,
+                "steps": len(result.rows) - 1,
+                "prototypes_before": came.size.prototypes,
+                "nonzeros_before": came.size.nonzeros,
+                "validation_top1_before": came.after.top1,
+                "softmax_codes": len(result.kept),
+                "rest_codes": 0 if result.rest is None else len(result.rest.codes),
+                "local_size": chosen.size.local_size,
+                **{f"mask_{name}": value for name, value in apart.items()},
+            },
+        }
+    )
+    return numbers

@@ -1,0 +1,126 @@
+"""Scores of the splits as the head sees them at a step, from one streaming pass or from held cosines."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.rest_codes import Rest
+from protoquant.core.errors import ShapeError
+from protoquant.core.events import OnEvent, ProgressEvent
+from protoquant.features.store.store import FeatureStore
+from protoquant.model.presence import competition
+
+
+@dataclass(frozen=True)
+class PruningEvidence:
+    """A split, scored.
+
+    Attributes:
+        scores: Presence of every code (n, k), 0 for one that is gone.
+        labels: Class of every image (n).
+        counts: Patch tokens nearest to each code (k); None where they were not counted.
+    """
+
+    scores: Float[Tensor, "n k"]
+    labels: Int64[Tensor, " n"]
+    counts: Int64[Tensor, " k"] | None = None
+
+    def rows(self, images: Int64[Tensor, " m"]) -> "PruningEvidence":
+        """Some of the images, repeated or not; the counts stay those of all."""
+        return replace(self, scores=self.scores[images], labels=self.labels[images])
+
+
+Scored = Mapping[str, PruningEvidence]
+Rescore = Callable[[Int64[Tensor, " m"], Rest | None], Scored]
+"""Scores every split with some of the codes, and rest codes, in the softmax; columns of other codes are 0."""
+
+
+@dataclass(frozen=True)
+class PresenceScorer:
+    """Scores splits from their stores, one pass over the tokens each time it is called.
+
+    No more than one batch of cosines is held, unless ``held`` allows to keep those of whole splits: with them a
+    call without rest codes reads no token.
+
+    Attributes:
+        stores: The splits by name.
+        codebook: All codes, without rest codes.
+        temperature: Of the softmax over codes.
+        batch: Images at once.
+        device: Where to compute.
+        on_event: Told after every batch.
+        held: Cosines of a split by its name, from :meth:`holding`.
+    """
+
+    stores: Mapping[str, FeatureStore]
+    codebook: Codebook
+    temperature: float
+    batch: int
+    device: torch.device
+    on_event: OnEvent
+    held: Mapping[str, Float[Tensor, "n t k"]] | None = None
+
+    def __call__(self, kept: Int64[Tensor, " m"], rest: Rest | None = None) -> Scored:
+        """Score every split with the kept codes alone in the softmax.
+
+        Args:
+            kept: Codes that are left, in order.
+            rest: What competes for the others.
+
+        Raises:
+            ShapeError: d differs from the codebook's, or a split is empty. DataError: A token holds NaN or infinity.
+        """
+        return {name: self._split(name, kept, rest) for name in self.stores}
+
+    def holding(self, most: float) -> "PresenceScorer":
+        """The same with the cosines of all splits in memory, if they take at most so many bytes; else unchanged."""
+        size = sum(store.n * store.t * self.codebook.k * 4 for store in self.stores.values())
+        if size > most:
+            return self
+        held = {
+            name: torch.cat([self.codebook.similarity(tokens) for tokens in self.batches(name)]) for name in self.stores
+        }
+        return replace(self, held=held)
+
+    def _split(self, name: str, kept: Int64[Tensor, " m"], rest: Rest | None) -> PruningEvidence:
+        store, k = self.stores[name], self.codebook.k
+        scores = torch.zeros(store.n, k, device=self.device)
+        counts = torch.zeros(k, dtype=torch.int64, device=self.device)
+        first = 0
+        for cosines, background in self._cosines(name, kept, rest):
+            after = first + len(cosines)
+            scores[first:after, kept] = competition(cosines, self.temperature, background).amax(dim=1)
+            nearest = kept.to(self.device)[cosines.argmax(dim=-1).flatten()]
+            counts += torch.bincount(nearest, minlength=k)
+            first = after
+        return PruningEvidence(scores, store.labels.to(self.device), counts)
+
+    def _cosines(
+        self, name: str, kept: Int64[Tensor, " m"], rest: Rest | None
+    ) -> Iterator[tuple[Float[Tensor, "b t m"], Float[Tensor, "b t"] | None]]:
+        """Cosines with the kept codes, batch by batch, and what the rest codes add."""
+        if self.held is not None and rest is None:
+            everything = len(kept) == self.codebook.k
+            for part in torch.split(self.held[name], self.batch):
+                yield part if everything else part[..., kept], None
+            return
+        codebook = self.codebook.only(kept, None if rest is None else rest.to(self.device))
+        for tokens in self.batches(name):
+            yield codebook.similarity(tokens), codebook.background(tokens, self.temperature)
+
+    def batches(self, name: str) -> Iterator[Float[Tensor, "b t d"]]:
+        """Pass over the tokens of a split, on the device."""
+        store = self.stores[name]
+        if store.n == 0:
+            raise ShapeError(f"{store.path} holds no image; check the shares of prepare")
+        label = f"presence, {name}"
+        self.on_event(ProgressEvent(label, 0, store.n))
+        for place, shard in store.shards():
+            for start in range(0, len(shard), self.batch):
+                tokens = shard[start : start + self.batch]
+                yield tokens.to(self.device)
+                self.on_event(ProgressEvent(label, place.start + start + len(tokens), store.n))

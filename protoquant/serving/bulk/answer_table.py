@@ -1,0 +1,112 @@
+"""Answers as rows of a parquet table: one row for each image, of the same columns whatever they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from protoquant.core.files import written_aside
+from protoquant.model.answer import Answer
+from protoquant.model.folder import Bad
+
+PART = pa.struct(
+    [
+        ("prototype", pa.int64()),
+        ("score", pa.float64()),
+        ("weight", pa.float64()),
+        ("contribution", pa.float64()),
+        ("cell", pa.list_(pa.int64())),
+        ("box", pa.list_(pa.float64())),
+        ("train_image", pa.string()),
+        ("train_class", pa.string()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),
+        ("label", pa.int64()),
+        ("class_name", pa.string()),
+        ("probability", pa.float64()),
+        ("logit", pa.float64()),
+        ("abstains", pa.bool_()),
+        ("contributions", pa.list_(PART)),
+        ("error", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class AnswerCounts:
+    """What rows say in all.
+
+    Attributes:
+        images: Rows.
+        errors: Images that could not be read, by kind of fault in alphabetical order.
+        abstentions: Images in which no known part is seen.
+    """
+
+    images: int
+    errors: dict[str, int]
+    abstentions: int
+
+
+def answer_row(image: str, answer: Answer) -> dict[str, Any]:
+    """The row of an image that was answered."""
+    return {"image": image, **answer.to_dict(), "error": None}
+
+
+def error_row(bad: Bad) -> dict[str, Any]:
+    """The row of an image that cannot be read: all but its name and the error is null."""
+    return {**dict.fromkeys(SCHEMA.names), "image": bad.name, "error": str(bad)}
+
+
+def write_rows(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """Write rows aside and put them in place; a process that is killed leaves no half file under the name.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    with written_aside(file, file.with_suffix(".writing")) as aside:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), aside, compression="zstd")
+
+
+def whole(file: Path, rows: int) -> bool:
+    """Whether a file holds that many rows of the table."""
+    try:
+        held = pq.read_table(file)
+    except (OSError, pa.ArrowException):
+        return False
+    return bool(held.num_rows == rows and held.schema.equals(SCHEMA))
+
+
+def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> AnswerCounts:
+    """Write the rows of files one after the other into one, holding one of them at a time.
+
+    Args:
+        parts: The files, in order.
+        out: The file; an older one is replaced when the new one is whole.
+        about: What the file says of itself (key and value metadata of its schema).
+
+    Raises:
+        OSError: The disk is full.
+    """
+    schema = SCHEMA.with_metadata(about)
+    kinds: Counter[str] = Counter()
+    images = abstentions = 0
+    with (
+        written_aside(out, out.with_name(f".{out.name}.writing")) as aside,
+        pq.ParquetWriter(aside, schema, compression="zstd") as writer,
+    ):
+        for part in parts:
+            held = pq.read_table(part).replace_schema_metadata(about)
+            writer.write_table(held)
+            images += held.num_rows
+            abstentions += held["abstains"].to_pylist().count(True)
+            kinds.update(error.split(":", 1)[0] for error in held["error"].to_pylist() if error is not None)
+    return AnswerCounts(images, dict(sorted(kinds.items())), abstentions)

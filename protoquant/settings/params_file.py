@@ -1,0 +1,124 @@
+"""params.yaml edited in place: values change, comments and order stay."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from protoquant.core.errors import ConfigError
+from protoquant.core.files import written_aside
+from protoquant.settings.settings import Settings, read_params
+from protoquant.settings.yaml_edit import splice
+
+
+def override(params: Path, changes: Mapping[str, Any], *, source: str = "overrides") -> bool:
+    """Give keys of params.yaml new values, checked as the file itself is.
+
+    Args:
+        params: The file, replaced at once and whole.
+        changes: Values by dotted key, such as ``train.temperature``.
+        source: What an error calls the place of the changes.
+
+    Returns:
+        Whether anything changed.
+
+    Raises:
+        ConfigError: A key is unknown or a value impossible, alone or beside the others; the file is as it was.
+    """
+    wanted = with_changes(read_params(params), changes, source)
+    Settings.parse(wanted, source=source)
+    touched = {key.partition(".")[0] for key in changes}
+    return rewrite(params, wanted, _yaml({name: wanted[name] for name in wanted if name in touched}))
+
+
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Copy plain values and give some keys new ones, without validation.
+
+    Args:
+        values: As in params.yaml.
+        changes: Values by dotted key.
+        source: What an error calls the place of the changes.
+
+    Raises:
+        ConfigError: A key lies below a value that is none of keys.
+    """
+    wanted = copy.deepcopy(dict(values))
+    for key, value in changes.items():
+        _set(wanted, key, value, source)
+    return wanted
+
+
+def rewrite(params: Path, wanted: Mapping[str, Any], sections: str) -> bool:
+    """Write new top-level values into params.yaml; all else in it stays, to the last character.
+
+    Args:
+        params: The file, replaced at once and whole.
+        wanted: All values that it is to hold.
+        sections: The new top-level values as YAML.
+
+    Returns:
+        Whether anything changed.
+
+    Raises:
+        ConfigError: The file is written in a way that cannot be edited in place; it is as it was.
+    """
+    old = read_text(params)
+    new = splice(old, sections) if read_params(params) else sections
+    if not _holds(new, wanted):
+        raise ConfigError(
+            f"{params.name} must hold plain keys, one a line, to be edited in place, without braces and anchors; "
+            f"write its sections as in presets/fast.yaml"
+        )
+    if new != old:
+        _replace(params.resolve(), new)
+    return new != old
+
+
+def read_text(path: Path) -> str:
+    """The text with the line ends that it has."""
+    return path.read_bytes().decode("utf-8")
+
+
+def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
+    *sections, name = key.split(".")
+    for number, section in enumerate(sections):
+        inner = values.get(section)
+        if inner is None:
+            inner = values[section] = {}
+        elif not isinstance(inner, dict):
+            raise ConfigError(f"{'.'.join(sections[: number + 1])} is a value and has no key below it ({source})")
+        values = inner
+    values[name] = value
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    out = io.StringIO()
+    yaml = YAML(typ="rt")
+    yaml.width = 10_000
+    yaml.dump(dict(values), out)
+    return out.getvalue()
+
+
+def _holds(text: str, wanted: object) -> bool:
+    try:
+        return bool(YAML(typ="safe").load(text) == wanted)
+    except YAMLError:
+        return False
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace it at once and whole; no lock keeps two editors apart, so each writes a file of its own."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(descriptor)
+    with written_aside(path, Path(name)) as aside:
+        aside.write_bytes(text.encode("utf-8"))
+        shutil.copymode(path, aside)

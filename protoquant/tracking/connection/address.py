@@ -1,0 +1,187 @@
+"""Where MLflow is, and whether it answers; imports no MLflow, so that asking costs no time."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import socket
+import ssl
+from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from protoquant.core.errors import ProtoQuantError, UnavailableError, one_line
+from protoquant.core.workspace import Workspace
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+USER_VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+DATABASE = "mlflow.db"
+_SQLITE = "sqlite:///"
+# A request that MLflow cannot answer without its database; its /health says OK when the database is gone.
+_PROBE = "/api/2.0/mlflow/experiments/search?max_results=1"
+_PATIENCE = 5.0
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+class TrackingUnavailableError(UnavailableError):
+    """MLflow, its database or its file store is not there now; what it was asked for is not wrong."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        advice = f"start it (make stack-up), or unset {URI_VARIABLE} to keep runs in {DATABASE}"
+        if database_file(uri):
+            advice = "see that no other process holds it and that its file store is there"
+        super().__init__(f"MLflow at {without_password(uri)} does not answer ({reason}); {advice}")
+
+
+class UnknownUserError(ProtoQuantError):
+    """MLflow does not know the user, or the password is another; asking again changes nothing."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"MLflow at {without_password(uri)} does not let you in (HTTP 401): user or password is missing or wrong; "
+            f"source .stack/env where make stack-up started it, else set {' and '.join(USER_VARIABLES)}, then try again"
+        )
+
+
+def tracking_uri(workspace: Workspace) -> str:
+    """The store that ``MLFLOW_TRACKING_URI`` names, else the workspace's own."""
+    return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{workspace.root.resolve() / DATABASE}"
+
+
+def is_http(uri: str) -> bool:
+    """Tell whether a URI names a server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite URI, relative to the current folder if the URI is; None for anything else."""
+    name = uri.removeprefix(_SQLITE).partition("?")[0]
+    if not uri.startswith(_SQLITE) or name in ("", ":memory:"):
+        return None
+    return Path(name).resolve()
+
+
+def without_password(uri: str) -> str:
+    """A URI that may be shown, or a text with such URIs."""
+    return re.sub(r"//[^/\s]*@", "//", uri)
+
+
+def pages(uri: str) -> str | None:
+    """Where the pages of a server begin; None where the store has none."""
+    return f"{without_password(uri).rstrip('/')}/#" if is_http(uri) else None
+
+
+def run_page(uri: str, experiment: str, run_id: str) -> str | None:
+    """The page of a run; None where the store has no pages."""
+    base = pages(uri)
+    return f"{base}/experiments/{experiment}/runs/{run_id}" if base else None
+
+
+def place(workspace: Workspace) -> str:
+    """The store by the name under which a snapshot remembers it."""
+    return without_password(tracking_uri(workspace)).rstrip("/")
+
+
+def check_registry(workspace: Workspace) -> None:
+    """Refuse at once, before MLflow is imported, where a workspace has no registry and no server is named.
+
+    Args:
+        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+
+    Raises:
+        ProtoQuantError: The database file is not there.
+    """
+    database = database_file(tracking_uri(workspace))
+    if database and not database.is_file():
+        raise no_registry(database)
+
+
+def no_registry(database: Path) -> ProtoQuantError:
+    """What is said where a database file is missing."""
+    return ProtoQuantError(f"no model registry at {database}; run the pipeline (dvc repro) or set {URI_VARIABLE}")
+
+
+def check_tracking(workspace: Workspace) -> None:
+    """Ask a server for an answer before work begins; the workspace's own store needs none.
+
+    The user and password that are set go with the request. Where they are refused, MLflow's own client is the judge:
+    it knows of more places that hold them.
+
+    Args:
+        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+
+    Raises:
+        TrackingUnavailableError: It gives none within seconds.
+        UnknownUserError: It does not let this user in.
+    """
+    uri = tracking_uri(workspace)
+    if not is_http(uri):
+        knock(uri)
+        return
+    address = without_password(uri).rstrip("/") + _PROBE
+    try:
+        request = Request(address, headers=_credentials())  # noqa: S310
+        with urlopen(request, timeout=_PATIENCE, context=_tls()):  # noqa: S310
+            return
+    except HTTPError as error:
+        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            _ask_by_client(workspace)
+        if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise TrackingUnavailableError(uri, f"HTTP {error.code}") from error
+    except (URLError, OSError, HTTPException, ValueError) as error:
+        raise TrackingUnavailableError(uri, short(error)) from error
+
+
+def knock(uri: str) -> None:
+    """See that a database server takes connections; MLflow itself would try for a hundred seconds.
+
+    Args:
+        uri: Any store; only a PostgreSQL, MySQL or SQL Server is asked.
+
+    Raises:
+        TrackingUnavailableError: Nothing is there.
+    """
+    try:
+        parts = urlsplit(uri)
+        usual = _PORTS.get(parts.scheme.partition("+")[0])
+        if usual and parts.hostname:
+            socket.create_connection((parts.hostname, parts.port or usual), _PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise TrackingUnavailableError(uri, short(error)) from error
+
+
+def short(error: BaseException) -> str:
+    """The innermost reason of an error of the network, on one line."""
+    reason = getattr(error, "reason", error)
+    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return one_line(text)[:100]
+
+
+def _credentials() -> dict[str, str]:
+    """The header that MLflow's client makes of its variables."""
+    user, password = (os.environ.get(name) for name in USER_VARIABLES)
+    if user and password:
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _ask_by_client(workspace: Workspace) -> None:
+    """Ask by MLflow's client, which also reads its file of credentials, ~/.netrc and the user in a URI."""
+    from protoquant.tracking.connection.store import open_store
+
+    with open_store(workspace, create=False) as store:
+        store.client.search_experiments(max_results=1)
+
+
+def _tls() -> ssl.SSLContext:
+    """MLflow's own variables say which certificates are believed."""
+    context = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None)
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,208 @@
+"""Which MLflow this is: the server of MLFLOW_TRACKING_URI, or a SQLite file in the workspace."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import chain, count
+from pathlib import Path
+
+from filelock import FileLock
+
+from protoquant.core.errors import ProtoQuantError, one_line
+from protoquant.core.workspace import Workspace
+from protoquant.tracking.connection.address import (
+    URI_VARIABLE,
+    USER_VARIABLES,
+    TrackingUnavailableError,
+    UnknownUserError,
+    database_file,
+    knock,
+    no_registry,
+    tracking_uri,
+    without_password,
+)
+from protoquant.tracking.connection.mlflow_api import MlflowClient, MlflowException, mlflow
+from protoquant.tracking.connection.outage import denied, is_foreign, outage
+
+ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+ARTIFACTS = "mlruns"
+_LONGEST_REASON = 200
+_SQLITE = b"SQLite format 3\x00"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open connection to MLflow.
+
+    Attributes:
+        client: Runs and registered models.
+        place: Where that is, for messages; holds no password.
+        artifacts: Folder of the artifacts beside a database file; None where a server decides.
+    """
+
+    client: MlflowClient
+    place: str
+    artifacts: Path | None
+
+
+@contextmanager
+def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
+    """Connect to the store that the environment names, or else to the workspace's own.
+
+    Inside the block MLflow's own functions use the same store and tell nothing but errors.
+
+    Args:
+        workspace: Holds ``mlflow.db`` and ``mlruns/`` where ``MLFLOW_TRACKING_URI`` is unset.
+        create: Whether a database file may be made.
+
+    Raises:
+        TrackingUnavailableError: MLflow, its database or its file store did not answer.
+        UnknownUserError: MLflow does not let this user in.
+        ProtoQuantError: There is no store, or MLflow refused something inside the block.
+    """
+    uri = tracking_uri(workspace)
+    database = database_file(uri)
+    if database:
+        _check(database, create=create)
+    else:
+        knock(uri)
+    with _quiet(), _refusals(uri), _told(uri):
+        if database:
+            with _opening(database):
+                client = MlflowClient()
+            yield Store(client, str(database), database.parent / ARTIFACTS)
+        else:
+            yield Store(MlflowClient(), without_password(uri), None)
+
+
+def experiment_id(store: Store, name: str) -> str:
+    """Find or make the experiment that holds the runs.
+
+    MLflow's own variables go first. In a database file an experiment of that name may point to the artifacts of another
+    folder, when the workspace was copied or moved; the next free ``NAME-2`` is used then.
+
+    Args:
+        store: An open store.
+        name: Name of the experiment.
+    """
+    if named := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return str(store.client.get_experiment(named).experiment_id)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
+    location = store.artifacts.as_uri() if store.artifacts else None
+    for candidate in chain([name], (f"{name}-{number}" for number in count(2))):
+        found = store.client.get_experiment_by_name(candidate)
+        if found is None:
+            return _make_experiment(store.client, candidate, location)
+        if found.lifecycle_stage == "deleted":
+            message = (
+                f"the MLflow experiment {candidate!r} is deleted in {store.place}; "
+                f"restore it (mlflow experiments restore -x {found.experiment_id}) or change register.name"
+            )
+            raise ProtoQuantError(message)
+        if location is None or found.artifact_location == location or _is_remote(found.artifact_location):
+            break
+    return str(found.experiment_id)
+
+
+def _make_experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        # Another process was faster, or the answer to the first try was lost.
+        if error.error_code not in ALREADY or not (found := client.get_experiment_by_name(name)):
+            raise
+        return str(found.experiment_id)
+
+
+def _is_remote(location: str) -> bool:
+    return "://" in location and not location.startswith("file:")
+
+
+@contextmanager
+def _opening(database: Path) -> Iterator[None]:
+    """Let one process at a time open a database, and make a missing one aside: a kill leaves none with half its tables.
+
+    MLflow's own lock lets two processes make the tables of one database at once, and all but one of them fail.
+    """
+    folder = database.parent / ARTIFACTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / ".lock").acquire()
+    except OSError:
+        # A folder that may only be read: whoever made the database has made its tables.
+        yield
+        return
+    with held:
+        if not database.is_file() or not database.stat().st_size:
+            aside = folder / f".{database.name}"
+            aside.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{aside}")
+            aside.replace(database)
+        yield
+
+
+def _check(database: Path, *, create: bool) -> None:
+    """MLflow would make a missing database, and try a damaged one again for minutes."""
+    if not database.is_file():
+        if create:
+            return
+        raise no_registry(database)
+    with database.open("rb") as file:
+        head = file.read(len(_SQLITE))
+    if head not in (_SQLITE, b""):
+        message = f"{database} is damaged: not a SQLite file; move it away and run register again"
+        raise ProtoQuantError(message)
+
+
+@contextmanager
+def _refusals(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        # The text of the cause names the URI; a trace must not show a password that stands in it.
+        raise _refusal(uri, error) from (error if without_password(uri) == uri else None)
+
+
+def _refusal(uri: str, error: Exception) -> ProtoQuantError:
+    if away := outage(error):
+        return TrackingUnavailableError(uri, away)
+    status = denied(error)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return UnknownUserError(uri)
+    reason = without_password(one_line(error))[:_LONGEST_REASON]
+    advice = f"; ask for the permission, or set {' and '.join(USER_VARIABLES)} of a user who has it" if status else ""
+    return ProtoQuantError(f"MLflow at {without_password(uri)} refused: {reason}{advice}")
+
+
+@contextmanager
+def _told(uri: str) -> Iterator[None]:
+    """Let MLflow's own functions use a store; they read the variable by themselves where it is set."""
+    if os.environ.get(URI_VARIABLE):
+        yield
+        return
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what MLflow, its migrations and its retries tell on the way; errors still pass."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,185 @@
+"""What the gates look at: the bundle of a version, fetched and held against its digests, and its run's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from protoquant.analysis.diff.paired import Paired, paired
+from protoquant.core.artifacts import artifact_digest, open_artifact
+from protoquant.core.errors import ArtifactError, DataError, ProtoQuantError
+from protoquant.core.events import OnEvent, track
+from protoquant.core.runtime import Runtime
+from protoquant.core.workspace import Workspace
+from protoquant.data.table import ImageTable
+from protoquant.evaluation.schema import PREDICTION, STAGE
+from protoquant.export.export import check_parity
+from protoquant.model.bundle import KIND, Bundle
+from protoquant.model.classifier import BATCH, Model
+from protoquant.model.reference import Reference
+from protoquant.tracking.connection.mlflow_api import MlflowException, ModelVersion
+from protoquant.tracking.connection.outage import unanswered
+from protoquant.tracking.connection.store import Store
+from protoquant.tracking.promotion.gates import OFF, Gate, GateEvidence
+from protoquant.tracking.registry.client_fetch import fetch_from
+from protoquant.tracking.registry.source import DIGEST_TAG
+
+STABILITY = f"{STAGE}.validation.{PREDICTION.path}.value"
+_VALIDATION = "images/validation"
+
+
+@dataclass(frozen=True)
+class CandidateVersion:
+    """A version with its files at hand.
+
+    Attributes:
+        folder: Its bundle, whole.
+        bundle: The same, read.
+        weights: Its own file of backbone weights, where it has one.
+        images: Digest of the validation images that it was chosen on; None where it does not say.
+        evidence: What the gates compare.
+    """
+
+    folder: Path
+    bundle: Bundle
+    weights: Path | None
+    images: str | None
+    evidence: GateEvidence
+
+    def model(self) -> Model:
+        """The whole model, on the device of the environment."""
+        return Model.load(self.folder, Runtime.from_environment().torch_device(), self.weights)
+
+
+def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
+    """Fetch a version and see that it is what was registered, to the last byte.
+
+    Args:
+        store: An open store.
+        version: The version.
+        into: Folder for its files.
+
+    Raises:
+        UsageError: Its files are gone. ArtifactError: They are not those that were registered.
+    """
+    uri = f"models:/{version.name}/{version.version}"
+    fetched = fetch_from(store, uri, into=into / str(version.version))
+    try:
+        bundle = Bundle.open(fetched.bundle)
+    except ArtifactError as error:
+        raise ArtifactError(f"{uri}: {str(error).replace(str(fetched.bundle), 'its bundle')}") from error
+    if fetched.tag is None:
+        raise ArtifactError(
+            f"{uri} has no tag {DIGEST_TAG}, so whether its bundle is the one that was registered cannot be told; "
+            "register the model again"
+        )
+    nearest = bundle.provenance[bundle.provenance["rank"] == 0]
+    evidence = GateEvidence(
+        version=int(version.version),
+        class_size=int((bundle.head > 0).sum()) / len(bundle.classes),
+        grounding=float(nearest["cosine"].mean()),
+        dead_share=None if bundle.reference is None else bundle.reference.codebook.get("dead_share"),
+        stability=run_metrics(store, version).get(STABILITY),
+        test_accuracy=version.tags.get("test_accuracy"),
+    )
+    images = open_artifact(fetched.bundle, KIND, verify=False).inputs.get(_VALIDATION)
+    return CandidateVersion(fetched.bundle, bundle, fetched.weights, images, evidence)
+
+
+def run_metrics(store: Store, version: ModelVersion) -> dict[str, float]:
+    """The numbers of the run that a version came from; none where the run is gone."""
+    try:
+        return dict(store.client.get_run(version.run_id).data.metrics) if version.run_id else {}
+    except MlflowException as error:
+        if unanswered(error):
+            raise
+        return {}
+
+
+def compare(
+    champion: CandidateVersion,
+    challenger: CandidateVersion,
+    *,
+    workspace: Workspace,
+    root: Callable[[], Path],
+    on_event: OnEvent,
+) -> Paired | str:
+    """Hold two versions against each other on the challenger's validation images.
+
+    Where the champion has kept no answers to these very images, it is asked again, if the workspace holds them.
+
+    Args:
+        champion: The present one.
+        challenger: The version that wants to be.
+        workspace: Its ``artifacts/images`` may hold the validation images.
+        root: Finds the files of the images, ``prepare.root``; called where the champion is asked again.
+        on_event: Told of progress.
+
+    Returns:
+        The comparison, or why there is none and what to do.
+    """
+    before, after = champion.bundle, challenger.bundle
+    if after.reference is None or (champion.images == challenger.images and before.reference is not None):
+        return _paired(before, after)
+    held = workspace.images / "validation"
+    try:
+        if artifact_digest(held) == challenger.images:
+            return _paired(_asked_again(champion, after, ImageTable.open(workspace.images, root()), on_event), after)
+    except ProtoQuantError as error:
+        return f"the champion cannot answer for the challenger's validation images: {error}"
+    return (
+        f"version {champion.evidence.version} was chosen on other validation images than version "
+        f"{challenger.evidence.version}; run this where artifacts/images holds those of the latter "
+        "(dvc pull or dvc repro)"
+    )
+
+
+def export_gate(challenger: CandidateVersion, *, on: bool) -> Gate:
+    """Export the model, and hold the answers of both against each other."""
+    if not on:
+        return Gate("export", None, OFF)
+    try:
+        parity = check_parity(challenger.model())
+    except ProtoQuantError as error:
+        return Gate("export", False, f"the model cannot be exported: {error}")
+    said = (
+        f"the model and its export differ by at most {parity.logits:.2g} in a logit and {parity.scores:.2g} in a "
+        f"presence on {parity.images} golden images; {parity.tolerance:.2g} is allowed"
+    )
+    return Gate("export", parity.failure is None, said if parity.failure is None else f"{said}: {parity.failure}")
+
+
+def _paired(before: Bundle, after: Bundle) -> Paired | str:
+    try:
+        return paired(before, after)
+    except DataError as error:
+        return str(error)
+
+
+def _asked_again(champion: CandidateVersion, after: Bundle, images: ImageTable, on_event: OnEvent) -> Bundle:
+    """The champion's bundle with its answers to the images of the challenger's validation split."""
+    table, model = images.split("validation"), champion.model()
+    ids = [str(each) for each in table.frame["image_id"]]
+    at_least = model.backbone.spec.preprocessing.at_least
+    found = [
+        answer
+        for start in track(range(0, len(ids), BATCH), "champion", -(-len(ids) // BATCH), "batches", on_event)
+        for answer in model.predict([table.image(each, at_least=at_least) for each in ids[start : start + BATCH]])
+    ]
+    # Images of a class that the champion does not know count as answered wrongly.
+    names = [*champion.bundle.classes, *(name for name in after.classes if name not in champion.bundle.classes)]
+    answers = pd.DataFrame(
+        {
+            "image_id": ids,
+            "label": [names.index(str(name)) for name in table.frame["class_name"]],
+            "predicted": np.array([answer.label for answer in found], dtype=np.int64),
+            "probability": [answer.probability for answer in found],
+            "logit": [answer.logit for answer in found],
+        }
+    )
+    kept = Reference(answers, (), {}, None, {})
+    return replace(champion.bundle, classes=tuple(names), reference=kept)

@@ -1,0 +1,208 @@
+"""Gates: may a version become champion? Numbers in, a verdict out; nothing is read or written here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from protoquant.tracking.promotion.config import GatesConfig
+
+if TYPE_CHECKING:
+    from protoquant.analysis.diff.paired import Difference, Paired
+
+OFF = "off (params.yaml, gates)"
+Answer = tuple[bool, str]
+"""Whether a gate lets a version pass, and why."""
+Rival = TypeVar("Rival", "GateEvidence", "Paired")
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One question to a version.
+
+    Attributes:
+        name: What it looks at.
+        passed: Whether the version may pass; None where params.yaml switches the gate off.
+        said: Why, in one line with the numbers.
+    """
+
+    name: str
+    passed: bool | None
+    said: str
+
+
+@dataclass(frozen=True)
+class GateEvidence:
+    """What the gates know of a version.
+
+    Attributes:
+        version: Its number.
+        class_size: Prototypes per class, on average.
+        grounding: Mean cosine of prototypes with their nearest train patch, in [-1, 1].
+        dead_share: Share of codes that no validation patch is nearest to; None: not kept by an older version.
+        stability: Share of changed validation images whose answer stays; None: not measured by an older version.
+        test_accuracy: As tagged; it is shown, and decides nothing.
+    """
+
+    version: int
+    class_size: float
+    grounding: float
+    dead_share: float | None
+    stability: float | None
+    test_accuracy: str | None = None
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """What the gates say of a version.
+
+    Attributes:
+        version: The version.
+        champion: The champion that it was held against; None where there was none.
+        gates: All of them, in order.
+        beside: The test numbers, which decide nothing.
+        forced: Why it became champion all the same; None where it was not forced.
+    """
+
+    version: int
+    champion: int | None
+    gates: tuple[Gate, ...]
+    beside: str
+    forced: str | None = None
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the gates that refuse."""
+        return tuple(gate.name for gate in self.gates if gate.passed is False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no gate refuses."""
+        return not self.failed
+
+    @property
+    def word(self) -> str:
+        """The verdict for a list: passed, refused or forced, and by which gates."""
+        if self.passed:
+            return "passed"
+        return f"{'forced past' if self.forced else 'refused by'} {', '.join(self.failed)}"
+
+    def with_force(self, reason: str | None) -> Self:
+        """The same, forced where a reason is given and something refuses."""
+        return self if reason is None or self.passed else replace(self, forced=reason)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "gates": [asdict(gate) for gate in self.gates]}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` gave."""
+        return cls(**{**plain, "gates": tuple(Gate(**gate) for gate in plain["gates"])})
+
+
+def judge(
+    config: GatesConfig,
+    challenger: GateEvidence,
+    champion: GateEvidence | str | None,
+    *,
+    compared: Paired | str | None,
+    lock: Gate,
+    export: Gate,
+) -> GateVerdict:
+    """Hold a version against the champion.
+
+    A number may be worse by as much as its gate allows, exactly as much included.
+
+    Args:
+        config: What is allowed.
+        challenger: The version that wants to be champion.
+        champion: The present one; None where there is none; a text says why it cannot be read.
+        compared: Champion and challenger on the same validation images; a text says why that cannot be.
+        lock: The answer of the gate on dvc.lock.
+        export: The answer of the gate on the exported model.
+    """
+    alike = compared if isinstance(champion, GateEvidence) else champion
+    gates = (
+        lock,
+        _ask("accuracy", config.accuracy_drop, alike, _accuracy),
+        _ask("calibration", config.calibration_rise, alike, _calibration),
+        _ask("prototypes", config.class_size_rise, champion, partial(_prototypes, challenger)),
+        _ask("codebook", config.dead_rise, champion, partial(_codebook, challenger)),
+        _ask("grounding", config.grounding_drop, champion, partial(_grounding, challenger)),
+        _ask("stability", config.stability_drop, champion, partial(_stability, challenger)),
+        export,
+    )
+    known = champion if isinstance(champion, GateEvidence) else None
+    before = known.test_accuracy if known else None
+    came = f"{before or 'unknown'} -> " if known else ""
+    beside = f"test accuracy {came}{challenger.test_accuracy or 'unknown'} (decides nothing)"
+    return GateVerdict(challenger.version, known.version if known else None, gates, beside)
+
+
+def _ask(name: str, limit: float | None, rival: Rival | str | None, decide: Callable[[float, Rival], Answer]) -> Gate:
+    """Ask a gate that compares, where it is on and there is something to compare with."""
+    if limit is None:
+        return Gate(name, None, OFF)
+    if rival is None:
+        return Gate(name, True, "no champion yet")
+    return Gate(name, False, rival) if isinstance(rival, str) else Gate(name, *decide(limit, rival))
+
+
+def _accuracy(limit: float, compared: Paired) -> Answer:
+    found = compared.accuracy
+    said = (
+        f"accuracy {_moved(found)} on {compared.n:,} validation images, {compared.gained} gained, {compared.lost} "
+        f"lost, McNemar p {compared.p_value:.2g}; at most {limit:.4f} may be lost"
+    )
+    return found.change >= -limit - _ROUNDING, said
+
+
+def _calibration(limit: float, compared: Paired) -> Answer:
+    found = compared.calibration
+    said = f"calibration error {_moved(found)} on the same images; at most {limit:.4f} may be added"
+    return found.change <= limit + _ROUNDING, said
+
+
+def _moved(found: Difference) -> str:
+    return (
+        f"{found.before:.4f} -> {found.after:.4f}, change {found.change:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+    )
+
+
+def _prototypes(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
+    before, after = champion.class_size, challenger.class_size
+    said = f"prototypes per class {before:.2f} -> {after:.2f}; at most {limit:.2f} may be added"
+    return after - before <= limit + _ROUNDING, said
+
+
+def _codebook(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
+    before, after = champion.dead_share, challenger.dead_share
+    return _share("share of codes that no validation patch is nearest to", before, after, "added", limit)
+
+
+def _grounding(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
+    before, after = champion.grounding, challenger.grounding
+    return _share("mean cosine of prototypes with their nearest train patch", before, after, "lost", limit)
+
+
+def _stability(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
+    before, after = champion.stability, challenger.stability
+    return _share("share of changed validation images with the same answer", before, after, "lost", limit)
+
+
+def _share(
+    what: str, before: float | None, after: float | None, direction: Literal["added", "lost"], limit: float
+) -> Answer:
+    if after is None or before is None:
+        whose = "this version" if after is None else "the champion"
+        return (
+            False,
+            f"{what} was not measured for {whose}: run the pipeline again (dvc repro), which registers it anew",
+        )
+    worse = after - before if direction == "added" else before - after
+    said = f"{what} {before:.4f} -> {after:.4f}; at most {limit:.4f} may be {direction}"
+    return worse <= limit + _ROUNDING, said

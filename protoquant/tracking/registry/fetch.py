@@ -1,0 +1,66 @@
+"""The bundle behind an MLflow URI: fetched, and held against the digest by which it was registered."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from protoquant.core.workspace import Workspace
+from protoquant.tracking.registry.own_file import fetch_from_file
+from protoquant.tracking.registry.source import DIGEST_TAG, Fetched
+
+_log = logging.getLogger(__name__)
+
+
+def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) -> Fetched:
+    """Get the bundle behind an MLflow URI; where no tag says which one was registered, that is logged.
+
+    A store on this machine is read without MLflow, unless something is amiss there.
+
+    Args:
+        uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN_ID/model``.
+        workspace: Its own store is asked where ``MLFLOW_TRACKING_URI`` is unset.
+        into: Folder for what has to be downloaded; without it, one that lasts as long as the process.
+
+    Raises:
+        UsageError: The URI is malformed, or names nothing; the text names what there is.
+        ArtifactError: The bundle is not the one that was registered.
+        ProtoQuantError: There is no store, or it cannot be reached.
+    """
+    folder = into or _folder_of_process()
+    fetched = fetch_from_file(uri, workspace=workspace, into=folder)
+    if fetched is None:
+        from protoquant.tracking.connection.store import open_store
+        from protoquant.tracking.registry.client_fetch import fetch_from
+
+        with open_store(workspace, create=False) as store:
+            fetched = fetch_from(store, uri, into=folder)
+    if fetched.tag is None:
+        _log.warning("%s has no tag %s: whether its bundle was replaced cannot be told", uri, DIGEST_TAG)
+    return fetched
+
+
+def resolve(uri: str, *, workspace: Workspace) -> str:
+    """Say where an MLflow URI leads now: ``models:/NAME/VERSION``, or the location of a run's model.
+
+    Args:
+        uri: As for :func:`fetch_bundle`.
+        workspace: Likewise.
+
+    Raises:
+        UsageError: The URI is malformed, or names nothing. ProtoQuantError: There is no store, or it is away.
+    """
+    from protoquant.tracking.connection.store import open_store
+    from protoquant.tracking.registry.client_fetch import find
+
+    with open_store(workspace, create=False) as store:
+        return find(store, uri).root
+
+
+def _folder_of_process() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="protoquant-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

