@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from protoquant.core.events import ignore
+from protoquant.core.git import git_answer
 from protoquant.core.workspace import Workspace
 from protoquant.model.answer import Answer, SeenPart
 from protoquant.model.classifier import Model
@@ -28,6 +31,7 @@ from tests.builders.tokens import units
 from tests.builders.workspaces import PATH, evaluate
 
 pytestmark = pytest.mark.model
+ROOT = Path(__file__).parents[3]
 
 # What a stranger does with the registered model, in a process of its own; prints one JSON object.
 STRANGER = """
@@ -199,3 +203,63 @@ def test_a_registered_model_answers_in_a_fresh_process(with_store: Workspace, tm
     assert "stack_trace" not in answer["refused"]
     assert answer["example"][0]["class_name"] in ("wren", "robin")
     assert Path(answer["code"]).is_relative_to(with_store.root / "mlruns")
+
+
+# The same of a version that brings the code of before the packages were cut anew; its folder, a photo as text.
+HEIR = """
+import io, json, sys
+if sys.argv[3] == "beside":
+    import protoquant.model.classifier
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+rows = model.predict(pd.DataFrame({"image": [sys.argv[2]]})).to_dict("records")
+try:
+    model.predict(pd.DataFrame({"image": ["bm8gaW1hZ2U="]}))
+except mlflow.exceptions.MlflowException as error:
+    refused = error.message
+import protoquant
+print(json.dumps({"rows": rows, "refused": refused, "code": protoquant.__file__}))
+"""
+FORMER = "f7143e63f07ba67391ddbbddfb102f9979cf3ea8"
+
+
+@pytest.fixture(scope="module")
+def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as it was in the commit before its modules moved."""
+    archive = git_answer(ROOT, "archive", FORMER, "protoquant")
+    if archive is None:
+        pytest.skip(f"the clone does not hold the commit {FORMER}")
+    folder = tmp_path_factory.mktemp("former")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as held:
+        held.extractall(folder, filter="data")
+    return folder / "protoquant"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("where", ["alone", "beside"])
+def test_a_version_of_before_answers_alone_and_beside_the_package_of_today(
+    former: Path, tmp_path: Path, where: str
+) -> None:
+    """Alone it runs the code that it brings; after an import of today's package its own file finds its names there."""
+    workspace, version = Workspace(tmp_path / "birds"), tmp_path / "version"
+    workspace.root.mkdir()
+    weights = write_true_bundle(workspace)
+    mlflow.pyfunc.save_model(
+        version,
+        python_model=str(former / "tracking" / "pyfunc.py"),
+        artifacts={"bundle": str(workspace.bundle), "weights": str(weights)},
+        code_paths=[str(former)],
+        pip_requirements=[],
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", HEIR, str(version), encoded_image(), where],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT), "PROTOQUANT_DEVICE": "cpu"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    bundle = Model.load(workspace.bundle, weights=weights)
+    today = bundle.answer([base64.b64decode(encoded_image())], 5)[0].to_dict()
+    assert answer["rows"] == [json.loads(json.dumps(today))]
+    assert answer["refused"].startswith("row 0: the image is not an image")
+    assert Path(answer["code"]).is_relative_to(version if where == "alone" else ROOT)
