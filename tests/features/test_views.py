@@ -184,9 +184,9 @@ def test_the_code_of_augmentation_is_in_the_key_of_a_view_alone(monkeypatch):
         return [shard_key.shard_keys(ExtractConfig(), backbone, ["a"], look) for look in looks]
 
     before = keys()
-    assert len({key for both in before for key in both}) == 2 * len(looks)
+    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 3 * len(looks)
     changed = shard_key._syntax() | {"augment": "changed"}
     monkeypatch.setattr(shard_key, "_syntax", lambda: changed)
     after = keys()
     assert before[0] == after[0]
-    assert not {key for both in before[1:] for key in both} & {key for both in after for key in both}
+    assert not {key for of_look in before[1:] for key in of_look} & {key for of_look in after for key in of_look}

@@ -55,7 +55,7 @@ def test_a_change_reruns_the_stages_that_reach_it_and_no_other(
 
 
 def test_a_source_that_is_no_python_is_named_in_one_line(job: Job) -> None:
-    file = job.root / "protoquant" / "evaluation" / "calibration.py"
+    file = job.root / "protoquant" / "evaluation" / "metrics" / "calibration.py"
     before = file.read_text()
     file.write_text(before + "def broken(:\n")
     done = job.run("protoquant", "code", check=False)

@@ -154,10 +154,10 @@ def test_loggers_get_their_levels_back(with_store: Workspace):
 
 
 def test_mlflow_is_imported_after_its_settings():
-    folder = Path(mlflow_api.__file__).parent
+    folder = Path(mlflow_api.__file__).parents[1]
     importing = {
         path.name
-        for path in folder.glob("*.py")
+        for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "mlflow")
         or (isinstance(node, ast.Import) and any(name.name.partition(".")[0] == "mlflow" for name in node.names))
