@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from protoquant.core.descent import OptimizerName
 from protoquant.core.section import Section
 from protoquant.head.prune_plan import PrunePlan
 
@@ -15,7 +16,7 @@ Penalty = Annotated[float, Field(ge=0.0, le=10.0)]
 class GradientHeadConfig(Section):
     """Stage 2 of the paper: weights behind a ReLU, trained by gradient on mini-batches."""
 
-    optimizer: Literal["adam", "adamw"] = Field(
+    optimizer: OptimizerName = Field(
         "adam", description="adam: weight decay is part of the gradient; adamw: it shrinks weights directly"
     )
     lr: float = Field(0.01, gt=0.0, le=100.0, description="highest learning rate, met after the warm-up")

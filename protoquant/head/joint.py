@@ -1,11 +1,11 @@
 """Codes and head trained together on stored tokens, from a head that is already good."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -13,7 +13,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.matching import products
 from protoquant.codebook.task.targets import smooth
 from protoquant.codebook.tokens import TokenSource
-from protoquant.core.errors import DataError
+from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 from protoquant.head.config import JointConfig
@@ -75,35 +75,35 @@ def joint_epochs(
     """
     device, start = codebook.codes.device, codebook.codes
     codes, head = start.clone().requires_grad_(), weights.to(device).clone().requires_grad_()
-    optimizer = torch.optim.Adam([{"params": [codes], "lr": config.lr_codes}, {"params": [head], "lr": config.lr_head}])
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    n, step = views[0].n, 0
+    remedy = f"; lower train.joint.lr_codes, {config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+
+    def slope(source: TokenSource, batch: Batch) -> Slope:
+        size = len(batch.images)
+        factors = _dropout((size, len(codes)), config.prototype_dropout, generator)[own(size)]
+        mine = batch.images[own(size)]
+        units = codebook.norm.units(source.tokens(mine).to(device))
+        targets = smooth(source.labels[mine].to(device), len(head), config.smoothing)
+        scores = _scores(units, codes, temperature) * factors.to(units)
+        losses = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1)
+        loss = losses.sum() / size
+        (value,) = totals_over_ranks(float(loss.detach()))
+        batch.require_finite(value, subject="the joint loss is", remedy=remedy)
+        return Slope(map(sum_over_ranks, torch.autograd.grad(loss, [codes, head])), {"loss": value * size})
+
+    n = views[0].n
     total = config.epochs * -(-n // config.batch)
+    rates = [
+        partial(warmup_cosine, total=total, warmup=total // 10, peak=peak, floor=peak * FLOOR)
+        for peak in (config.lr_codes, config.lr_head)
+    ]
+    descent = Descent("adam", [codes, head], rates)
     for number in range(1, config.epochs + 1):
-        source, summed = views[(number - 1) % len(views)], 0.0
-        for batch, images in enumerate(_batches(n, config.batch, generator), start=1):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = warmup_cosine(step, total=total, warmup=total // 10, peak=peak, floor=peak * FLOOR)
-            factors = _dropout((len(images), len(codes)), config.prototype_dropout, generator)[own(len(images))]
-            mine = images[own(len(images))]
-            units = codebook.norm.units(source.tokens(mine).to(device))
-            targets = smooth(source.labels[mine].to(device), len(head), config.smoothing)
-            scores = _scores(units, codes, temperature) * factors.to(units)
-            losses = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1)
-            loss = losses.sum() / len(images)
-            (value,) = totals_over_ranks(float(loss.detach()))
-            if not math.isfinite(value):
-                raise DataError(
-                    f"the joint loss is {value} in epoch {number}, batch {batch}; lower "
-                    f"train.joint.lr_codes, {config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
-                )
-            codes.grad, head.grad = map(sum_over_ranks, torch.autograd.grad(loss, [codes, head]))
-            optimizer.step()
-            summed += value * len(images)
-            step += 1
+        order = torch.randperm(n, generator=generator)
+        view = partial(slope, views[(number - 1) % len(views)])
+        sums = descent.epoch(number, torch.split(order, config.batch), view)
         moved = normalize(codes.detach(), dim=1)
         drift = float((moved * start).sum(dim=1).double().mean())
-        yield JointEpoch(number, summed / n, drift, replace(codebook, codes=moved), head.detach().relu())
+        yield JointEpoch(number, sums["loss"] / n, drift, replace(codebook, codes=moved), head.detach().relu())
 
 
 def _scores(units: Float[Tensor, "n t d"], codes: Float[Tensor, "k d"], temperature: float) -> Float[Tensor, "n k"]:
@@ -111,11 +111,6 @@ def _scores(units: Float[Tensor, "n t d"], codes: Float[Tensor, "k d"], temperat
     n, t, d = units.shape
     similarity = products(units.reshape(n * t, d), normalize(codes, dim=1)).reshape(n, t, len(codes))
     return competition(similarity, temperature).amax(dim=1)
-
-
-def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Int64[Tensor, " b"]]:
-    order = torch.randperm(n, generator=generator)
-    yield from (order[start : start + size] for start in range(0, n, size))
 
 
 def _dropout(shape: tuple[int, int], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:

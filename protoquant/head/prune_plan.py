@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from protoquant.core.descent import OptimizerName
 from protoquant.core.errors import ConfigError, one_line
 from protoquant.core.section import Section
 
@@ -44,7 +45,7 @@ class Patience(Section):
 class GradientTuning(Section):
     """Fine-tuning by gradient steps on ReLU weights, as the paper's second stage."""
 
-    optimizer: Literal["adam", "adamw"] = Field("adamw", description="a new one after each cut")
+    optimizer: OptimizerName = Field("adamw", description="a new one after each cut")
     lr: float = Field(0.01, gt=0.0, le=10.0, description="learning rate, the same in all steps")
     weight_decay: float = Field(0.0, ge=0.0, le=1.0, description="of the optimizer")
     epochs: int = Field(10, ge=1, le=10_000, description="passes over the train images after a cut, at most")

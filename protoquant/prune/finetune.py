@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.errors import DataError
 from protoquant.head.prune_plan import GradientTuning, Patience
 from protoquant.head.solvers.problem import Limits, Problem
@@ -118,17 +119,17 @@ def descend(
     raw = weights[:, columns].clone().requires_grad_()
     best, epoch = raw.detach().clone(), 0
     watch = None if config.stop is None else Watch(config.stop, quality(held_out, best).cost(config.stop.metric))
-    optimizer = _optimizer(config, raw)
+
+    def slope(batch: Batch) -> Slope:
+        positive = raw.relu()
+        loss = functional.cross_entropy(scores[batch.images] @ positive.T, train.labels[batch.images])
+        paid = penalty * positive.sum() + ridge / 2 * positive.square().sum()
+        return Slope(torch.autograd.grad(loss + paid / len(raw), raw))
+
+    descent = Descent(config.optimizer, [raw], [lambda _: config.lr], weight_decay=config.weight_decay)
     for epoch in range(1, config.epochs + 1):
-        _epoch(
-            raw,
-            optimizer,
-            scores,
-            train.labels,
-            penalties=(penalty, ridge),
-            batch=config.batch,
-            generator=generator,
-        )
+        order = torch.randperm(len(train.labels), generator=generator).to(train.labels.device)
+        descent.epoch(epoch, torch.split(order, config.batch), slope)
         now = raw.detach().relu() * support[:, columns]
         if not bool(now.isfinite().all()):
             raise DataError(f"fine-tuning: a weight is NaN or infinite after epoch {epoch}; lower gradient.lr")
@@ -137,27 +138,3 @@ def descend(
         if watch is not None and watch.over:
             break
     return Tuned(torch.zeros_like(weights).index_copy_(1, columns, best), epoch)
-
-
-def _optimizer(config: GradientTuning, raw: Tensor) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind([raw], lr=config.lr, weight_decay=config.weight_decay)
-
-
-def _epoch(
-    raw: Tensor,
-    optimizer: torch.optim.Optimizer,
-    scores: Float[Tensor, "n k"],
-    labels: Tensor,
-    *,
-    penalties: tuple[float, float],
-    batch: int,
-    generator: torch.Generator,
-) -> None:
-    for rows in torch.split(torch.randperm(len(labels), generator=generator).to(labels.device), batch):
-        positive = raw.relu()
-        loss = functional.cross_entropy(scores[rows] @ positive.T, labels[rows])
-        optimizer.zero_grad()
-        paid = penalties[0] * positive.sum() + penalties[1] / 2 * positive.square().sum()
-        torch.autograd.backward(loss + paid / len(raw))
-        optimizer.step()

@@ -21,9 +21,12 @@ TRAIN, HELD_OUT = split(60, 0), split(30, 1)
 SUPPORT = torch.tensor([[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]], dtype=torch.bool)
 
 
+def draws(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def tune(config: GradientTuning, weights: torch.Tensor, seed: int = 0, penalty: float = 0.0, held_out=HELD_OUT):
-    generator = torch.Generator().manual_seed(seed)
-    return descend(config, TRAIN, held_out, weights, SUPPORT, penalty=penalty, generator=generator)
+    return descend(config, TRAIN, held_out, weights, SUPPORT, penalty=penalty, generator=draws(seed))
 
 
 @pytest.mark.parametrize("start", [0.0, 1.0, 5.0])
@@ -40,6 +43,25 @@ def test_gradient_comes_to_the_same_optimum() -> None:
     found, exact = tune(config, 1.0 * SUPPORT, penalty=0.2), refit(TRAIN, 1.0 * SUPPORT, SUPPORT, 0.2, LIMITS)
     torch.testing.assert_close(found.weights, exact.weights, atol=0.05, rtol=0)
     assert found.work == 300
+
+
+@pytest.mark.parametrize(("optimizer", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_every_bit_is_that_of_a_loop_in_torch(optimizer, kind) -> None:
+    config = GradientTuning(optimizer=optimizer, lr=0.05, weight_decay=0.1, epochs=3, batch=25)
+    found = descend(config, TRAIN, HELD_OUT, 1.0 * SUPPORT, SUPPORT, penalty=0.2, ridge=0.1, generator=draws(4))
+    columns, generator = SUPPORT.any(dim=0).nonzero().flatten(), draws(4)
+    scores = TRAIN.scores[:, columns]
+    raw = (1.0 * SUPPORT)[:, columns].requires_grad_()
+    oracle = kind([raw], lr=0.05, weight_decay=0.1)
+    for _ in range(3):
+        for rows in torch.randperm(60, generator=generator).split(25):
+            oracle.zero_grad()
+            weights = raw.relu()
+            loss = functional.cross_entropy(scores[rows] @ weights.T, TRAIN.labels[rows])
+            paid = 0.2 * weights.sum() + 0.1 / 2 * weights.square().sum()
+            (loss + paid / 3).backward()
+            oracle.step()
+    assert torch.equal(found.weights[:, columns], raw.detach().relu() * SUPPORT[:, columns])
 
 
 def test_both_tuners_come_to_the_optimum_of_an_l2_penalty() -> None:

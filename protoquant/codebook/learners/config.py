@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from protoquant.core.descent import OptimizerName
 from protoquant.core.section import Section
 
 
@@ -47,7 +48,7 @@ class EmaConfig(_Reviving):
 class GradientLearnerConfig(_Reviving):
     """Stage 1 of the paper: codes learned by gradient through the frozen task head."""
 
-    optimizer: Literal["adam", "adamw"] = Field(
+    optimizer: OptimizerName = Field(
         "adam", description="adam: weight decay is part of the gradient; adamw: it shrinks codes directly"
     )
     lr: float = Field(

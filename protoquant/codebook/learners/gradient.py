@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
@@ -20,13 +21,12 @@ from protoquant.codebook.task.targets import Mixing, smooth
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.codebook.tokens import TokenSource, image_batches, own_token_batches
 from protoquant.codebook.usage import UsageCounter
-from protoquant.core.errors import DataError
+from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 
 # Tokens mapped, matched and summed at once: what they need stays in the processor's caches.
 _CHUNK = 1_024
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def gradient(
@@ -73,26 +73,22 @@ def gradient(
     if config.lr_scale == "tokens" and metric == "cosine":
         codes = torch.nn.functional.normalize(codes, dim=1) * (scale * math.sqrt(source.d))
     steps = len(list(image_batches(source, batch)))
-    learner = _Learner(_Problem(norm, head, config, metric), codes, generator)
+
+    def rate(step: int) -> float:
+        return scale * warmup_cosine(
+            step, total=epochs * steps, warmup=config.warmup_epochs * steps, peak=config.lr, floor=config.floor
+        )
+
+    learned = codes.clone().requires_grad_()
+    stage = _StageOne(source, learned, norm, head, config, metric, generator)
+    descent = Descent(config.optimizer, [learned], [rate], weight_decay=config.weight_decay)
     for number in range(1, epochs + 1):
         last = revival_due(number, epochs, every=config.revive_every, until=config.revive_until)
         seen = _EpochStatistics(UsageCounter(len(codes)), WorstTokens(codes) if last else None)
-        totals: dict[str, float] = {}
-        rate = 0.0
-        for step, images in enumerate(image_batches(source, batch, generator)):
-            done = (number - 1) * steps + step
-            rate = scale * warmup_cosine(
-                done, total=epochs * steps, warmup=config.warmup_epochs * steps, peak=config.lr, floor=config.floor
-            )
-            for name, value in learner.step(source, images, rate, seen).items():
-                if not math.isfinite(value):
-                    raise DataError(
-                        f"{name} became {value} in epoch {number}, batch {step + 1}; lower quantize.gradient.lr"
-                    )
-                totals[name] = totals.get(name, 0.0) + value * len(images) / source.n
+        losses = descent.epoch(number, image_batches(source, batch, generator), partial(stage.slope, seen))
         usage = seen.usage.over_ranks()
-        revived = 0 if seen.worst is None else learner.revive(usage, seen.worst.over_ranks())
-        yield CodebookEpoch(learner.codes, usage, revived, totals | {"lr": rate})
+        revived = 0 if seen.worst is None else _revive(learned, descent, usage, seen.worst.over_ranks())
+        yield CodebookEpoch(learned.detach().clone(), usage, revived, losses | {"lr": descent.rates[0]})
 
 
 @dataclass(frozen=True)
@@ -104,45 +100,31 @@ class _EpochStatistics:
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """What stays fixed while the codes move."""
+class _StageOne:
+    """What is minimised, as a function of the codes."""
 
+    source: TokenSource
+    codes: Float[Tensor, "k d"]
     norm: FeatureNorm
     head: TaskHead
     config: GradientLearnerConfig
     metric: Metric
+    generator: torch.Generator
 
-
-class _Learner:
-    """The codes and their optimiser."""
-
-    def __init__(self, problem: _Problem, codes: Float[Tensor, "k d"], generator: torch.Generator) -> None:
-        self._problem, self._generator = problem, generator
-        self._codes = codes.clone().requires_grad_()
-        kind = torch.optim.Adam if problem.config.optimizer == "adam" else torch.optim.AdamW
-        self._optimizer = kind([self._codes], lr=problem.config.lr, weight_decay=problem.config.weight_decay)
-
-    @property
-    def codes(self) -> Float[Tensor, "k d"]:
-        """A copy of the codes as they are now."""
-        return self._codes.detach().clone()
-
-    def step(
-        self, source: TokenSource, images: Int64[Tensor, " n"], rate: float, seen: _EpochStatistics
-    ) -> dict[str, float]:
-        """Match one batch, and move the codes against the gradient of its losses; gives their numbers."""
-        config, codes, labels = self._problem.config, self._codes.detach(), source.labels[images].to(self._codes.device)
+    def slope(self, seen: _EpochStatistics, batch: Batch) -> Slope:
+        """Match one batch, and differentiate its losses by the codes."""
+        config, images, codes = self.config, batch.images, self.codes.detach()
         mine = own(len(images))
-        targets = smooth(labels, len(self._problem.head.probe.bias), config.smoothing)
+        targets = smooth(self.source.labels[images].to(codes.device), len(self.head.probe.bias), config.smoothing)
         mixing = None
         if config.mixup > 0.0:
-            mixing = Mixing.draw(len(images), config.mixup, self._generator)
+            mixing = Mixing.draw(len(images), config.mixup, self.generator)
             targets = mixing.mix(targets, targets[mixing.others.to(targets.device)])
         held = mine if mixing is None else slice(0, len(images))  # any image may be mixed with one of mine
-        tokens = source.tokens(images[held])
-        sums = BatchSums(codes, self._problem.norm, keep=config.weight_balance > 0.0)
-        matcher = Matcher(codes, self._problem.metric)
-        size = max(1, _CHUNK // source.t)
+        tokens = self.source.tokens(images[held])
+        sums = BatchSums(codes, self.norm, keep=config.weight_balance > 0.0)
+        matcher = Matcher(codes, self.metric)
+        size = max(1, _CHUNK // self.source.t)
         for start in range(mine.start, mine.stop, size):
             some = slice(start, min(start + size, mine.stop))
             here = tokens[some.start - held.start : some.stop - held.start].to(codes)
@@ -150,32 +132,31 @@ class _Learner:
                 here = mixing.mix(here, tokens[mixing.others[some]].to(codes))
             self._match(here, matcher, sums, seen)
         share = (mine.stop - mine.start) / len(images)
-        losses = sums.losses(self._codes, targets[mine], self._problem.head, config, self._problem.metric, share=share)
+        losses = sums.losses(self.codes, targets[mine], self.head, config, self.metric, share=share)
         numbers = losses.numbers()
-        if math.isfinite(numbers["loss"]):
-            (self._codes.grad,) = map(sum_over_ranks, torch.autograd.grad(losses.total, self._codes))
-            self._optimizer.param_groups[0]["lr"] = rate
-            self._optimizer.step()
-        return numbers
-
-    def revive(self, usage: UsageCounter, worst: WorstTokens) -> int:
-        """Give dead codes a new place; Adam forgets what it knew of them."""
-        dead = usage.counts.to(self._codes.device) == 0
-        moved, revived, rows = revive(self._codes.detach(), dead, worst.errors, worst.vectors)
-        with torch.no_grad():
-            self._codes.copy_(moved)
-        for name in _MOMENTS:
-            self._optimizer.state[self._codes][name][rows] = 0.0
-        return revived
+        for name, value in numbers.items():
+            batch.require_finite(value, subject=f"{name} became", remedy="; lower quantize.gradient.lr")
+        gradients = map(sum_over_ranks, torch.autograd.grad(losses.total, self.codes))
+        return Slope(gradients, {name: value * len(images) / self.source.n for name, value in numbers.items()})
 
     def _match(self, tokens: Float[Tensor, "n t d"], matcher: Matcher, sums: BatchSums, seen: _EpochStatistics) -> None:
-        vectors = self._problem.norm.apply(tokens)
+        vectors = self.norm.apply(tokens)
         flat = vectors.flatten(0, 1)
-        matched = match(flat, matcher, self._problem.metric)
+        matched = match(flat, matcher, self.metric)
         seen.usage.add(matched.indices, matched.cosines)
         if seen.worst is not None:
             seen.worst.add(flat, matched.indices, matched.errors)
         sums.add(tokens, vectors, matched.indices.reshape(tokens.shape[:2]))
+
+
+def _revive(codes: Float[Tensor, "k d"], descent: Descent, usage: UsageCounter, worst: WorstTokens) -> int:
+    """Give dead codes a new place; Adam forgets what it knew of them."""
+    dead = usage.counts.to(codes.device) == 0
+    moved, revived, rows = revive(codes.detach(), dead, worst.errors, worst.vectors)
+    with torch.no_grad():
+        codes.copy_(moved)
+    descent.forget(codes, rows)
+    return revived
 
 
 def _coordinate(source: TokenSource, norm: FeatureNorm, batch: int, codes: Float[Tensor, "k d"]) -> float:

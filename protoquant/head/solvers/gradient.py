@@ -6,13 +6,14 @@ comes back. That is the paper's behaviour and is kept; the proximal solver has n
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protoquant.codebook.task.targets import mixup, smooth
-from protoquant.core.errors import DataError
+from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import gather_over_ranks, rank, sum_over_ranks, world
 from protoquant.head.config import GradientHeadConfig
@@ -67,27 +68,23 @@ def train_epochs(
     """
     raw = torch.randn(problem.classes, problem.k, generator=generator, dtype=problem.dtype)
     raw = raw.mul_(DEVIATION).add_(MEAN).to(problem.labels.device)
-    optimizer = _optimizer(raw, config)
+    remedy = f", at penalty {penalty:g}; lower train.gradient.lr, {config.lr:g}"
+
+    def slope(batch: Batch) -> Slope:
+        scores, targets = _batch(problem, batch.images, config, generator)
+        value, gradient = loss_and_gradient(raw, scores, targets, penalty, config)
+        batch.require_finite(value, subject="the head's loss is", remedy=remedy)
+        return Slope([gradient], {"objective": value * len(batch.images) / problem.images})
+
     per_epoch = -(-problem.images // config.batch)
     total, warmup = config.epochs * per_epoch, config.warmup_epochs * per_epoch
-    step = 0
+    rate = partial(warmup_cosine, total=total, warmup=warmup, peak=config.lr, floor=min(FLOOR, config.lr))
+    decay = config.weight_decay if config.optimizer == "adamw" else 0.0  # adam's is part of the gradient here
+    descent = Descent(config.optimizer, [raw], [rate], weight_decay=decay)
     for number in range(1, config.epochs + 1):
-        objective = 0.0
         order = torch.randperm(problem.images, generator=generator).to(problem.labels.device)
-        for batch, images in enumerate(torch.split(order, config.batch), start=1):
-            rate = warmup_cosine(step, total=total, warmup=warmup, peak=config.lr, floor=min(FLOOR, config.lr))
-            optimizer.param_groups[0]["lr"] = rate
-            scores, targets = _batch(problem, images, config, generator)
-            value, raw.grad = loss_and_gradient(raw, scores, targets, penalty, config)
-            if not torch.isfinite(torch.tensor(value)):
-                raise DataError(
-                    f"the head's loss is {value} in epoch {number}, batch {batch}, at penalty {penalty:g}; "
-                    f"lower train.gradient.lr, {config.lr:g}"
-                )
-            optimizer.step()
-            objective += value * len(images) / problem.images
-            step += 1
-        yield HeadEpoch(number, step, objective, raw.relu())
+        sums = descent.epoch(number, torch.split(order, config.batch), slope)
+        yield HeadEpoch(number, descent.steps, sums["objective"], raw.relu())
 
 
 def loss_and_gradient(
@@ -140,9 +137,3 @@ def _whole(rows: Float[Tensor, "b m"], mine: Bool[Tensor, " n"]) -> Float[Tensor
     whole = rows.new_zeros(len(mine), rows.shape[1])
     whole[mine] = rows
     return sum_over_ranks(whole)
-
-
-def _optimizer(raw: Tensor, config: GradientHeadConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "adam":
-        return torch.optim.Adam([raw], lr=config.lr)
-    return torch.optim.AdamW([raw], lr=config.lr, weight_decay=config.weight_decay)

@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
+from protoquant.codebook.task.targets import mixup, smooth
 from protoquant.core.errors import DataError
+from protoquant.core.schedule import warmup_cosine
 from protoquant.head.config import GradientHeadConfig
 from protoquant.head.solvers.gradient import HeadEpoch, loss_and_gradient, train_epochs
 from protoquant.head.solvers.problem import Limits, Problem
@@ -77,6 +79,29 @@ def test_first_step_of_adam_by_hand() -> None:
     torch.testing.assert_close(only.weights, start - 0.05 * gradient.sign(), atol=1e-6, rtol=0)
     assert only.objective == pytest.approx(value, abs=1e-12)
     assert only.steps == only.number == 1
+
+
+@pytest.mark.parametrize(("optimizer", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_every_bit_is_that_of_a_loop_in_torch(optimizer, kind) -> None:
+    """The decay of adam goes through the ReLU with the gradient; that of adamw is the optimizer's."""
+    config = CONFIG.model_copy(update={"optimizer": optimizer, "weight_decay": 0.1, "smoothing": 0.2, "mixup": 0.7})
+    given, generator = problem(), torch.Generator().manual_seed(0)
+    raw = torch.randn(3, 6, generator=generator, dtype=torch.float64) * 0.1 + 1
+    oracle = kind([raw], weight_decay=0.1 if optimizer == "adamw" else 0.0)
+    step = 0
+    for epoch in run(config):
+        objective = 0.0
+        for images in torch.randperm(30, generator=generator).split(7):
+            targets = smooth(given.labels[images], 3, 0.2).double()
+            mixed = mixup(given.scores[images], targets, 0.7, generator)
+            value, raw.grad = loss_and_gradient(raw, mixed.values, mixed.targets, 0.01, config)
+            oracle.param_groups[0]["lr"] = warmup_cosine(step, total=20, warmup=5, peak=0.05, floor=1e-6)
+            oracle.step()
+            objective += value * len(images) / 30
+            step += 1
+        assert (epoch.steps, epoch.objective) == (step, objective)
+        assert torch.equal(epoch.weights, raw.relu())
+    assert step == 20
 
 
 @pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.05}, {"weight_decay": 0.5, "optimizer": "adamw"}])
