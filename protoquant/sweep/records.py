@@ -99,22 +99,17 @@ class SweepFolder:
 
     def write(self, record: TrialRecord) -> None:
         """Keep the record of a trial; an older one of the same trial is replaced."""
+        measured = {
+            "number": record.number,
+            "state": record.state,
+            "error": record.error,
+            "seconds": record.seconds,
+            "numbers": dict(record.numbers),
+            "path": [dict(row) for row in record.path],
+        }
         with writing(self.root / "trials" / record.point.trial, _KIND) as folder:
-            write_json(
-                folder / _FILE,
-                rounded(
-                    {
-                        "changes": dict(record.point.changes),
-                        "number": record.number,
-                        "state": record.state,
-                        "error": record.error,
-                        "seconds": record.seconds,
-                        "numbers": dict(record.numbers),
-                        "path": [dict(row) for row in record.path],
-                    },
-                    digits=9,
-                ),
-            )
+            # The changes name the trial, so they keep all their digits.
+            write_json(folder / _FILE, {"changes": dict(record.point.changes), **rounded(measured, digits=9)})
 
     def records(self) -> list[TrialRecord]:
         """All trials that have ended, in the order of their numbers.
