@@ -15,13 +15,13 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from protoquant.core.errors import DataError
 from protoquant.core.runtime import Runtime
-from protoquant.model.answer import ANSWER
 
 if TYPE_CHECKING:
     from protoquant.model import ImageLike
 
 COLUMN = "image"
 TOP = 5
+ANSWER = ("label", "class_name", "probability", "logit", "abstains", "contributions")
 
 
 class ProtoQuantModel(PythonModel):  # type: ignore[misc]

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from protoquant.core.errors import ProtoQuantError
-from protoquant.model.answer import ANSWER, Answer, SeenPart
+from protoquant.model.answer import Answer, SeenPart
 from protoquant.tracking.registry import flavor
 from protoquant.tracking.registry.flavor import input_example, requirements, signature
-from protoquant.tracking.registry.pyfunc import COLUMN, TOP
+from protoquant.tracking.registry.pyfunc import ANSWER, COLUMN, TOP
 
 
 def test_every_package_that_prediction_imports_is_required():

@@ -16,11 +16,11 @@ from PIL import Image
 
 from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
-from protoquant.model.answer import ANSWER, Answer, SeenPart
+from protoquant.model.answer import Answer, SeenPart
 from protoquant.model.classifier import Model
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.register import register
-from protoquant.tracking.registry.pyfunc import ProtoQuantModel
+from protoquant.tracking.registry.pyfunc import ANSWER, ProtoQuantModel
 from tests.builders.backbones import load_backbone
 from tests.builders.bundles import bundle, write_bundle
 from tests.builders.specs import spec
