@@ -59,6 +59,14 @@ def ray_address() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture
+def two_processes(monkeypatch: pytest.MonkeyPatch, ray_address: str) -> None:
+    """This process may share its work with two of the Ray that is there, which import the package from here."""
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
+
+
 @pytest.fixture(scope="session")
 def trained(run_folder: Path, programs: Path) -> Iterator[Path]:
     """The one small workspace that this test run trains under DVC; to be copied, never to be written."""

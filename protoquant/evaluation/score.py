@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
@@ -14,8 +14,9 @@ from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent, track
 from protoquant.features.store.store import FeatureStore
-from protoquant.model.head import contributions, head_logits
-from protoquant.model.presence import look
+from protoquant.model.contributions import Contributions
+from protoquant.model.head import head_logits
+from protoquant.model.presence import Presence, look
 
 
 @dataclass(frozen=True)
@@ -92,32 +93,15 @@ def score(store: FeatureStore, scorer: LogitScorer, on_event: OnEvent) -> Evalua
         probe_logits.append(scorer.probe.logits(tokens.float().mean(dim=1)).cpu())
         # argmax of numpy takes the lower index where tied, as rank() does.
         classes = dict.fromkeys([int(np.argmax(logits[-1].numpy())), int(store.labels[position])])
-        places = np.stack(np.divmod(found.cells[0].cpu().numpy(), store.grid[1]))
-        rows += [_ledger(position, label, scores, places, head) for label in classes]
+        rows += [_ledger(position, label, found, head, store.grid[1]) for label in classes]
     ledger = pd.DataFrame({name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
     return EvaluationScores(torch.cat(logits).numpy(), torch.cat(probe_logits).numpy(), ledger, counter.health())
 
 
 def _ledger(
-    position: int,
-    label: int,
-    scores: Float[Tensor, "1 k"],
-    places: Int[np.ndarray, "2 k"],
-    head: Float[Tensor, "c k"],
+    position: int, label: int, found: Presence, head: Float[Tensor, "c k"], columns: int
 ) -> dict[str, np.ndarray]:
-    """The non-zero contributions of one image to one class, largest first, ties by code."""
-    parts = contributions(scores, head, torch.tensor([label]))[0].numpy()
-    weights: Float[np.ndarray, " k"] = head[label].numpy()
-    used: Bool[np.ndarray, " k"] = weights != 0
-    codes = np.flatnonzero(used)
-    codes = codes[np.argsort(-parts[codes], kind="stable")]
-    return {
-        "image": np.full(len(codes), position, dtype=np.int64),
-        "class": np.full(len(codes), label, dtype=np.int64),
-        "code": codes.astype(np.int64),
-        "score": scores[0].numpy()[codes],
-        "weight": weights[codes],
-        "contribution": parts[codes],
-        "row": places[0, codes].astype(np.int32),
-        "col": places[1, codes].astype(np.int32),
-    }
+    """The non-zero contributions of one image to one class, largest first."""
+    own = Contributions.to_class(found.scores[0], found.cells[0], head[label], columns)
+    image, class_ = (np.full(len(own.code), number, dtype=np.int64) for number in (position, label))
+    return {"image": image, "class": class_, **vars(own)}

@@ -14,7 +14,8 @@ from PIL import Image
 
 from protoquant.core.errors import DataError
 from protoquant.explain.heat import overlay
-from protoquant.model.explanation import Box, Contribution, Explanation
+from protoquant.features.backbone.preprocessing import Box
+from protoquant.model.explanation import Contribution, Explanation
 
 _INK, _QUIET, _ACCENT, _BOX = "#1c2126", "#5a646d", "#0f6b66", "#ffd43b"
 _ROW_INCHES, _WIDTH_INCHES, _DPI = 1.25, 9.6, 130

@@ -7,32 +7,14 @@ import numpy as np
 import pandas as pd
 
 from protoquant.core.errors import ArtifactError
+from protoquant.model.contributions import Contributions, Part
 
 # What sums may differ by, absolutely and per unit of the logit.
 _TOLERANCE = 1e-5
 # Share of the logit below which a contribution is not worth a line of its own.
 _LEAST = 0.01
 
-
-@dataclass(frozen=True)
-class LedgerEntry:
-    """What one prototype adds to one class score of one image.
-
-    Attributes:
-        code: Index of the prototype.
-        score: Its presence in the image, in [0, 1].
-        weight: Its head weight for the class, > 0.
-        contribution: score x weight.
-        row: Row of the grid cell where the presence was found.
-        col: Column of that cell.
-    """
-
-    code: int
-    score: float
-    weight: float
-    contribution: float
-    row: int
-    col: int
+LedgerEntry = Part
 
 
 @dataclass(frozen=True)
@@ -48,7 +30,7 @@ class Ledger:
     """
 
     label: int
-    parts: tuple[LedgerEntry, ...]
+    parts: tuple[Part, ...]
     others: int
     rest: float
     logit: float
@@ -70,25 +52,15 @@ def ledger(rows: pd.DataFrame, label: int, logit: float, shown: int) -> Ledger:
     Raises:
         ArtifactError: The contributions do not sum to the logit.
     """
-    own = rows[rows["class"] == label].sort_values(["contribution", "code"], ascending=[False, True])
-    total = math.fsum(own["contribution"])
+    own = Contributions.of_table(rows[rows["class"] == label])
+    total = math.fsum(own.contribution)
     if not math.isclose(total, logit, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
         raise ArtifactError(
             f"contributions to class {label} must sum to the logit {logit:.6f}, they sum to {total:.6f}; run evaluate"
         )
-    shown = max(1, min(shown, int((own["contribution"] >= _LEAST * total).sum())))
-    parts = tuple(
-        LedgerEntry(
-            int(row["code"]),
-            float(row["score"]),
-            float(row["weight"]),
-            float(row["contribution"]),
-            int(row["row"]),
-            int(row["col"]),
-        )
-        for row in own.head(shown).to_dict("records")
-    )
-    return Ledger(label, parts, max(0, len(own) - shown), math.fsum(own["contribution"].iloc[shown:]), logit)
+    shown = max(1, min(shown, int((own.contribution >= _LEAST * total).sum())))
+    others = max(0, len(own.code) - shown)
+    return Ledger(label, tuple(own.parts(shown)), others, math.fsum(own.contribution[shown:]), logit)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,26 @@ class StopRule(Section):
     patience: int = Field(0, ge=0, description="steps in a row that lie further below and are borne")
 
 
-class PrunePlan(Section):
+class PlanFile(Section):
+    """What a user writes into a YAML file of its own."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a plan from a YAML file.
+
+        Raises:
+            ConfigError: The file is missing, is not YAML, or holds an unknown key or impossible value.
+        """
+        try:
+            values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}; give the path of a YAML file") from error
+        except (YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path.name} is not valid YAML: {one_line(error)}") from error
+        return cls.parse(values if values is not None else {}, source=path.name)
+
+
+class PrunePlan(PlanFile):
     """How a trained head is pruned. Ratios are shares of the prototypes (or weights) that it has at the start."""
 
     unit: Unit = Field(
@@ -110,15 +129,6 @@ class PrunePlan(Section):
         "taken; none: the last step",
     )
     seed: int = Field(0, ge=0, description="start of the plan's random streams")
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a plan from a YAML file.
-
-        Raises:
-            ConfigError: The file is missing, is not YAML, or holds an unknown key or impossible value.
-        """
-        return cls.parse(read_plan(path), source=path.name)
 
     @classmethod
     def top_k(cls, budget: int, *, semantics: Semantics = "mask") -> Self:
@@ -189,21 +199,6 @@ class PrunePlan(Section):
                 "stop may end the cuts before the last, which alone is fine-tuned; use finetune each or none"
             )
         return problems
-
-
-def read_plan(path: Path) -> object:
-    """Read a YAML file as plain values.
-
-    Raises:
-        ConfigError: It is missing or is not YAML.
-    """
-    try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; give the path of a YAML file") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not valid YAML: {one_line(error)}") from error
-    return values if values is not None else {}
 
 
 def _instead(schedule: str, key: str) -> str:

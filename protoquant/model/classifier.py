@@ -17,10 +17,12 @@ from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.data.images import decode_sized, read_bytes
 from protoquant.data.pixels import to_rgb, upright
 from protoquant.features.backbone.backbone import Backbone
-from protoquant.model.answer import Answer, answers, prediction
+from protoquant.model.answer import Answer
+from protoquant.model.answering import answers, prediction
 from protoquant.model.bundle import Bundle
+from protoquant.model.contributions import Contributions, Part
 from protoquant.model.explanation import Contribution, Explanation, Prediction, TrainPatch
-from protoquant.model.head import contributions, head_logits
+from protoquant.model.head import head_logits
 from protoquant.model.presence import look, presence
 
 BATCH = 32
@@ -215,19 +217,14 @@ class Model(nn.Module):
         self._check_label(label)
         seen = self._see(image)
         answer = prediction(seen.logits, self.classes, label)
-        weights = self.head[answer.label].cpu()
-        parts = contributions(seen.scores[None], self.head.cpu().double(), torch.tensor([answer.label]))[0]
-        codes = (weights > 0).nonzero().flatten()
-        order = codes[parts[codes].argsort(descending=True, stable=True)].tolist()
+        own = Contributions.to_class(seen.scores, seen.cells, self.head[answer.label], self.bundle.grid[1])
         return Explanation(
             label=answer.label,
             class_name=answer.class_name,
             predicted=int(seen.logits.argmax()),
             probability=answer.probability,
             logit=answer.logit,
-            contributions=tuple(
-                self._contribution(seen, code, float(weights[code]), float(parts[code])) for code in order
-            ),
+            contributions=tuple(self._contribution(seen, part) for part in own.parts()),
             width=seen.size[0],
             height=seen.size[1],
             view=self.backbone.spec.preprocessing.view_box(*seen.size),
@@ -246,21 +243,16 @@ class Model(nn.Module):
         found = seen.pooled()
         scores, cells = found.scores[0].cpu(), found.cells[0].cpu()
         logits = self._logits(scores[None])[0]
-        return _ScoredImage(seen.similarity[0].cpu(), seen.shares[0].cpu(), scores.double(), cells, logits, size)
+        return _ScoredImage(seen.similarity[0].cpu(), seen.shares[0].cpu(), scores, cells, logits, size)
 
-    def _contribution(self, seen: _ScoredImage, code: int, weight: float, part: float) -> Contribution:
-        rows, cols = self.bundle.grid
-        cell = divmod(int(seen.cells[code]), cols)
+    def _contribution(self, seen: _ScoredImage, part: Part) -> Contribution:
+        grid = self.bundle.grid
         return Contribution(
-            code=code,
-            score=float(seen.scores[code]),
-            weight=weight,
-            contribution=part,
-            cell=cell,
-            box=self.backbone.spec.preprocessing.cell_box(*cell, self.bundle.grid, *seen.size),
-            similarity=seen.similarity[:, code].reshape(rows, cols).numpy(),
-            presence=seen.shares[:, code].reshape(rows, cols).numpy(),
-            patches=self._patches.get(code, ()),
+            **vars(part),
+            box=self.backbone.spec.preprocessing.cell_box(*part.cell, grid, *seen.size),
+            similarity=seen.similarity[:, part.code].reshape(grid).numpy(),
+            presence=seen.shares[:, part.code].reshape(grid).numpy(),
+            patches=self._patches.get(part.code, ()),
         )
 
     @cached_property

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-Box = tuple[float, float, float, float]
+from protoquant.features.backbone.preprocessing import Box
+from protoquant.model.contributions import PlacedPart
 
 
 @dataclass(frozen=True)
@@ -53,27 +54,15 @@ class TrainPatch:
 
 
 @dataclass(frozen=True)
-class Contribution:
-    """What one prototype adds to the class score.
+class Contribution(PlacedPart):
+    """What one prototype adds to the class score, and what it looks at.
 
     Attributes:
-        code: The prototype.
-        score: Its presence in the image, in [0, 1].
-        weight: Its head weight for the class, > 0.
-        contribution: score * weight.
-        cell: (row, col) where the presence was found.
-        box: That cell as (left, top, right, bottom), in pixels of the original image.
         similarity: Cosine with the prototype at every cell (h, w), in [-1, 1].
         presence: Share of the prototype in the softmax over codes at every cell (h, w); its maximum is the score.
         patches: Nearest training patches, nearest first.
     """
 
-    code: int
-    score: float
-    weight: float
-    contribution: float
-    cell: tuple[int, int]
-    box: Box
     similarity: Float[np.ndarray, "h w"]
     presence: Float[np.ndarray, "h w"]
     patches: tuple[TrainPatch, ...]

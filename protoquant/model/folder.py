@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,11 +16,10 @@ from torch import Tensor
 from protoquant.core.errors import DataError, UsageError, one_line
 from protoquant.core.events import MessageEvent, OnEvent, ignore
 from protoquant.core.machine.prefetch import ahead
+from protoquant.data.folder_walk import files_below, writable
 from protoquant.data.images import decode_sized, is_image_name, read_bytes
 from protoquant.data.quarantine import ImageError, Reason
 from protoquant.features.backbone.backbone import Backbone
-
-_LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def find_images(root: Path, on_event: OnEvent = ignore) -> FolderListing:
         raise UsageError(f"{root} {'is no folder' if root.exists() else 'is missing'}; give a folder of images")
     names: list[str] = []
     passed_over = 0
-    for path in _files(root):
+    for path in files_below(root, on_error=_refuse):
         if is_image_name(path.name):
             names.append(path.relative_to(root).as_posix())
         else:
@@ -85,11 +83,6 @@ def find_images(root: Path, on_event: OnEvent = ignore) -> FolderListing:
     if passed_over:
         on_event(MessageEvent(f"passed over, not named like images: {passed_over:,} files"))
     return FolderListing(tuple(sorted(names)), passed_over)
-
-
-def writable(name: str) -> str:
-    """Escape what is not UTF-8 in a file name."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def open_new(root: Path, name: str, backbone: Backbone) -> Opened | Bad:
@@ -141,22 +134,5 @@ def stacked(images: Sequence[Opened]) -> UInt8[Tensor, "n h w 3"]:
     return torch.stack([image.pixels for image in images])
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """All visible files below a folder; each folder once, so that a loop of links ends."""
-    seen: set[tuple[int, int]] = set()
-    for place, inner, names in os.walk(root, followlinks=True, onerror=_refuse):
-        status = Path(place).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            inner.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        inner[:] = sorted(filter(_visible, inner))
-        yield from (Path(place, name) for name in sorted(names) if _visible(name))
-
-
 def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename} cannot be opened ({error.strerror}); check its permissions") from error
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name not in _LEFT_BEHIND

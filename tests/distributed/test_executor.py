@@ -10,14 +10,7 @@ from protoquant.core.events import ignore
 from protoquant.distributed.executor import run_on_ray
 from tests.distributed.jobs import Job, broken, maker
 
-pytestmark = pytest.mark.server
-
-
-@pytest.fixture(autouse=True)
-def _ray(monkeypatch: pytest.MonkeyPatch, ray_address: str) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", ray_address)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("two_processes")]
 
 
 def run(

@@ -11,14 +11,7 @@ from protoquant.core.runtime import Runtime
 from protoquant.distributed.training import do_together
 from tests.distributed.steps import step
 
-pytestmark = pytest.mark.server
-
-
-@pytest.fixture(autouse=True)
-def _ray(monkeypatch: pytest.MonkeyPatch, ray_address: str) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", ray_address)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("two_processes")]
 
 
 def text(event: Event) -> str:

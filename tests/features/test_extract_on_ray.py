@@ -1,7 +1,5 @@
 """Extract by several processes: the same bytes, the same errors, each shard once."""
 
-from pathlib import Path
-
 import pytest
 
 from protoquant.core.artifacts import artifact_digest
@@ -10,14 +8,7 @@ from protoquant.core.events import ProgressEvent
 from tests.builders.backbones import RESNET
 from tests.features.test_extract import run
 
-pytestmark = pytest.mark.server
-
-
-@pytest.fixture(autouse=True)
-def _ray(monkeypatch: pytest.MonkeyPatch, ray_address: str) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", ray_address)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setattr("protoquant.distributed.cluster.cores", lambda: 2)
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("two_processes")]
 
 
 def test_two_processes_write_the_bytes_of_one(photos, tmp_path):

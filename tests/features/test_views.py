@@ -12,7 +12,7 @@ from PIL import Image
 
 from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact, read_json
 from protoquant.core.errors import DataError
-from protoquant.core.events import MessageEvent, ProgressEvent, ignore
+from protoquant.core.events import MessageEvent, ProgressEvent
 from protoquant.data.images import open_image
 from protoquant.data.table import ImageTable
 from protoquant.features import decode
@@ -21,12 +21,12 @@ from protoquant.features.backbone.backbone import Backbone, FeatureMap
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.features.decode import sources_of
-from protoquant.features.extract import extract
 from protoquant.features.store import shard_key
 from protoquant.features.store.shards import ShardJob, ShardWorker
 from protoquant.features.store.store import FeatureStore
 from tests.builders.backbones import RESNET
 from tests.builders.specs import spec
+from tests.features.test_extract import run
 
 pytestmark = pytest.mark.model
 
@@ -36,22 +36,6 @@ MILD = AugmentConfig()
 def viewed(folder, views=2, **changes):
     augment = MILD if views else None
     return RESNET.config(folder, **({"batch": 4, "shard": 4, "views": views, "augment": augment} | changes))
-
-
-def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_event=ignore):
-    images, root = photos
-    folder = images.parent
-    return extract(
-        config,
-        images=images,
-        root=root,
-        out=folder / out,
-        cache=folder / cache,
-        device="cpu",
-        seed=seed,
-        workers=workers,
-        on_event=on_event,
-    )
 
 
 def test_a_view_holds_the_tokens_of_the_augmented_images_in_the_order_of_the_plain_ones(photos, tmp_path):

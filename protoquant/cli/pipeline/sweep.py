@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,27 +26,17 @@ _SHOWN = 20
 @app.command()
 def run(name: Name) -> None:
     """Run the sweep that section sweep of params.yaml describes."""
-    from protoquant.core.runtime import Runtime
     from protoquant.sweep.sweep import begin
 
-    workspace, runtime = Workspace(Path.cwd()), Runtime.from_environment()
-    with listening(Console(stderr=True)) as on_event:
-        found = begin(name, workspace, device=runtime.device, on_event=on_event)
-    _print(found)
-    _check(found)
+    _search(begin, name)
 
 
 @app.command()
 def resume(name: Name) -> None:
     """Go on with a sweep that was interrupted, or whose trials failed; what has ended stays."""
-    from protoquant.core.runtime import Runtime
     from protoquant.sweep.sweep import resume as go_on
 
-    workspace, runtime = Workspace(Path.cwd()), Runtime.from_environment()
-    with listening(Console(stderr=True)) as on_event:
-        found = go_on(name, workspace, device=runtime.device, on_event=on_event)
-    _print(found)
-    _check(found)
+    _search(go_on, name)
 
 
 @app.command()
@@ -80,6 +70,16 @@ def apply(name: Name) -> None:
     if others := differences(name, workspace):
         note = f"note: {', '.join(others)} differ from what the sweep ran with; its numbers are not those of this file"
         console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _search(step: Callable[..., SweepResult], name: str) -> None:
+    """Run trials, then print what the sweep has found; it has failed where trials did."""
+    from protoquant.core.runtime import Runtime
+
+    with listening(Console(stderr=True)) as on_event:
+        found = step(name, Workspace(Path.cwd()), device=Runtime.from_environment().device, on_event=on_event)
+    _print(found)
+    _check(found)
 
 
 def _check(found: SweepResult) -> None:

@@ -5,19 +5,17 @@ folder ``train``, or nothing but folders named like splits (``validation`` is al
 small letters or capitals). Hidden files and folders, and what operating systems leave behind, are passed over.
 """
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from protoquant.core.errors import DataError, suggest
+from protoquant.data.folder_walk import files_below, visible, writable
 from protoquant.data.images import SUFFIXES, is_image_name
 from protoquant.data.quarantine import Reason, Rejected
 from protoquant.data.readers.listing import Listing, natural_order
 from protoquant.data.splits import ALIASES, SplitName
-
-_LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 
 
 def read(root: Path, **_: object) -> Listing:
@@ -43,14 +41,14 @@ def read(root: Path, **_: object) -> Listing:
     splits = _split_folders(root, folders)
     strays = [folder for folder in folders if splits and folder not in splits]
     rows: list[tuple[str, str, str | None]] = []
-    rejected = _outside(root, [*_top_files(root), *(path for folder in strays for path in _files(folder))])
+    rejected = _outside(root, [*_top_files(root), *(path for folder in strays for path in files_below(folder))])
     classes: set[str] = set()
     for base, split in splits.items() if splits else [(root, None)]:
         if splits:
             rejected += _outside(root, _top_files(base))
         for folder in _subfolders(base):
             classes.add(folder.name)
-            for path in _files(folder):
+            for path in files_below(folder):
                 name = path.relative_to(root).as_posix()
                 fault = _fault(name)
                 if fault is None:
@@ -89,13 +87,13 @@ def _outside(root: Path, paths: Iterable[Path]) -> list[Rejected]:
     """The images among files that lie in no class folder."""
     detail = "lies in no class folder; move it into one, or remove it"
     names = (path.relative_to(root).as_posix() for path in paths if is_image_name(path.name))
-    return [Rejected(_writable(name), Reason.OUTSIDE_CLASS_FOLDER, detail) for name in names]
+    return [Rejected(writable(name), Reason.OUTSIDE_CLASS_FOLDER, detail) for name in names]
 
 
 def _fault(name: str) -> Rejected | None:
     """What is wrong with a file's name, if anything."""
-    if _writable(name) != name:
-        return Rejected(_writable(name), Reason.BAD_NAME, "has a name that is not UTF-8; rename it")
+    if writable(name) != name:
+        return Rejected(writable(name), Reason.BAD_NAME, "has a name that is not UTF-8; rename it")
     if not is_image_name(name):
         ending = Path(name).suffix or "nothing"
         detail = f"is not named like an image: it ends in {ending}, images in {' '.join(SUFFIXES)}"
@@ -103,31 +101,9 @@ def _fault(name: str) -> Rejected | None:
     return None
 
 
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name not in _LEFT_BEHIND
-
-
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and _visible(path.name))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and visible(path.name))
 
 
 def _top_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.is_dir() and _visible(path.name))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All visible files below a folder in a fixed order; links are followed, each folder once."""
-    seen: set[tuple[int, int]] = set()
-    for place, inner, names in os.walk(folder, followlinks=True):
-        status = Path(place).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            inner.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        inner[:] = sorted(filter(_visible, inner))
-        yield from (Path(place, name) for name in sorted(filter(_visible, names)))
-
-
-def _writable(name: str) -> str:
-    """Escape what is not UTF-8 in a name."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return sorted(path for path in folder.iterdir() if not path.is_dir() and visible(path.name))

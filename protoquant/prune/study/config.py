@@ -1,12 +1,10 @@
 """What the one-shot / iterative study tries."""
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from protoquant.core.section import Section
-from protoquant.head.prune_plan import Criterion, GradientTuning, Patience, PrunePlan, Schedule, read_plan
+from protoquant.head.prune_plan import Criterion, GradientTuning, Patience, PlanFile, PrunePlan, Schedule
 
 Strategy = Literal["one_shot", "iterative", "patience", "hybrid"]
 Tuner = Literal["refit", "gradient"]
@@ -20,7 +18,7 @@ _SCHEDULES: dict[Strategy, Schedule] = {
 }
 
 
-class StudyConfig(Section):
+class StudyConfig(PlanFile):
     """The same targets reached in four ways, from the same heads, with the same means of fine-tuning."""
 
     ratios: Annotated[tuple[Target, ...], Field(min_length=1, max_length=50)] = Field(
@@ -55,15 +53,6 @@ class StudyConfig(Section):
     resamples: int = Field(5, ge=2, le=1000, description="bootstrap draws of the train images, one for each seed")
     level: float = Field(0.95, ge=0.5, lt=1.0, description="of every interval")
     seed: int = Field(0, ge=0, description="start of the draws")
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a study from a YAML file.
-
-        Raises:
-            ConfigError: The file is missing, is not YAML, or holds an unknown key or impossible value.
-        """
-        return cls.parse(read_plan(path), source=path.name)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -12,33 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from protoquant.core.files import written_aside
-from protoquant.model.answer import Answer
+from protoquant.model.answer import ANSWER, Answer, Kind
 from protoquant.model.folder import Bad
 
-PART = pa.struct(
-    [
-        ("prototype", pa.int64()),
-        ("score", pa.float64()),
-        ("weight", pa.float64()),
-        ("contribution", pa.float64()),
-        ("cell", pa.list_(pa.int64())),
-        ("box", pa.list_(pa.float64())),
-        ("train_image", pa.string()),
-        ("train_class", pa.string()),
-    ]
-)
-SCHEMA = pa.schema(
-    [
-        ("image", pa.string()),
-        ("label", pa.int64()),
-        ("class_name", pa.string()),
-        ("probability", pa.float64()),
-        ("logit", pa.float64()),
-        ("abstains", pa.bool_()),
-        ("contributions", pa.list_(PART)),
-        ("error", pa.string()),
-    ]
-)
+
+def _arrow(kind: Kind) -> pa.DataType:
+    if isinstance(kind, dict):
+        return pa.struct([(name, _arrow(inner)) for name, inner in kind.items()])
+    if isinstance(kind, list):
+        return pa.list_(_arrow(kind[0]))
+    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}[kind]
+
+
+SCHEMA = pa.schema([(name, _arrow(kind)) for name, kind in {"image": str, **ANSWER, "error": str}.items()])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from protoquant.core.artifacts import read_json, write_json
 from protoquant.core.errors import ArtifactError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.files import written_aside
-from protoquant.model.folder import writable
+from protoquant.data.folder_walk import writable
 
 _PLAN = "plan.json"
 _OWN = re.compile(r"plan\.(json|writing)|lock|\d{6}\.(parquet|writing)")

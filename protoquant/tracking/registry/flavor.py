@@ -13,6 +13,7 @@ from PIL import Image
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.packages import package_versions
+from protoquant.model.answer import ANSWER, Kind
 from protoquant.tracking.connection.mlflow_api import (
     Array,
     ColSpec,
@@ -52,30 +53,19 @@ _REQUIRED = (
 
 def signature() -> ModelSignature:
     """One column of base64 text in; label, class name, probability, evidence and abstention out."""
-    part = {
-        "prototype": DataType.long,
-        "score": DataType.double,
-        "weight": DataType.double,
-        "contribution": DataType.double,
-        "cell": Array(DataType.long),
-        "box": Array(DataType.double),
-        "train_image": DataType.string,
-        "train_class": DataType.string,
-    }
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]),
-        outputs=Schema(
-            [
-                ColSpec(DataType.long, "label"),
-                ColSpec(DataType.string, "class_name"),
-                ColSpec(DataType.double, "probability"),
-                ColSpec(DataType.double, "logit"),
-                ColSpec(DataType.boolean, "abstains"),
-                ColSpec(Array(Object([Property(name, kind) for name, kind in part.items()])), "contributions"),
-            ]
-        ),
+        outputs=Schema([ColSpec(_column(kind), name) for name, kind in ANSWER.items()]),
         params=ParamSchema([ParamSpec("top", DataType.integer, _TOP)]),
     )
+
+
+def _column(kind: Kind) -> DataType | Array | Object:
+    if isinstance(kind, dict):
+        return Object([Property(name, _column(inner)) for name, inner in kind.items()])
+    if isinstance(kind, list):
+        return Array(_column(kind[0]))
+    return {int: DataType.long, float: DataType.double, bool: DataType.boolean, str: DataType.string}[kind]
 
 
 def input_example() -> pd.DataFrame:

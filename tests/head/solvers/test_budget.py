@@ -5,51 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 
 from protoquant.head.solvers.budget import budget_path, largest_of_class
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.solvers.proximal import optimality_residual, solve
-
-EXACT = Limits(tolerance=1e-6, max_iterations=20_000)
-
-
-def random_problem(seed: int, n: int = 40, k: int = 9, c: int = 3) -> Problem:
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, c, (n,), generator=generator)
-    labels[:c] = torch.arange(c)
-    scores = torch.rand(n, k, generator=generator, dtype=torch.float64) ** 3
-    scores[torch.arange(n), labels % k] += 0.3 * torch.rand(n, generator=generator, dtype=torch.float64)
-    return Problem(scores, labels, c)
-
-
-def lbfgs(problem: Problem, ridge: float, support: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-    """The same convex problem, written in numpy and solved by scipy with bounds."""
-    scores, labels, c = problem.scores.numpy(), problem.labels.numpy(), problem.classes
-    free = np.ones((c, problem.k), dtype=bool) if support is None else support
-    rows = np.arange(problem.n)
-
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = flat.reshape(c, problem.k)
-        logits = scores @ weights.T
-        top = logits.max(axis=1, keepdims=True)
-        chances = np.exp(logits - top)
-        total = chances.sum(axis=1, keepdims=True)
-        loss = (np.log(total[:, 0]) + top[:, 0] - logits[rows, labels]).mean()
-        error = chances / total
-        error[rows, labels] -= 1
-        gradient = error.T @ scores / problem.n + ridge / c * weights
-        return loss + ridge / (2 * c) * (weights**2).sum(), gradient.ravel()
-
-    found = minimize(
-        objective,
-        np.zeros(c * problem.k),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0, None if open_ else 0) for open_ in free.ravel()],
-        options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-10},
-    )
-    return float(found.fun), found.x.reshape(c, problem.k)
+from tests.builders.problems import EXACT, lbfgs, random_problem
 
 
 def test_the_largest_of_each_class_and_of_equal_ones_the_lower_code() -> None:
@@ -85,7 +45,7 @@ def test_no_class_has_more_than_its_budget(seed, sizes, budgets, ridge, share) -
 
 
 def test_a_budget_is_used_where_the_class_has_weights_enough() -> None:
-    problem = random_problem(3)
+    problem = random_problem(3, 40, 9)
     two, three = budget_path(problem, (2, 3), 0.01, 1.0, EXACT)
     dense = (two.dense.weights > 0).sum(dim=1)
     assert int(dense.min()) >= 3
@@ -96,13 +56,13 @@ def test_a_budget_is_used_where_the_class_has_weights_enough() -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("ridge", [0.3, 0.03, 0.003])
 def test_both_fits_are_the_optimum_of_scipy(seed: int, ridge: float) -> None:
-    problem = random_problem(seed)
+    problem = random_problem(seed, 40, 9)
     (one,) = budget_path(problem, (3,), ridge, 0.3, EXACT)
-    objective, weights = lbfgs(problem, ridge)
+    objective, weights = lbfgs(problem, ridge=ridge)
     assert one.dense.objective == pytest.approx(objective, abs=1e-8)
     np.testing.assert_allclose(one.dense.weights.numpy(), weights, atol=1e-3 * max(1.0, weights.max()))
     support = largest_of_class(one.dense.weights, 3).numpy()
-    objective, weights = lbfgs(problem, 0.3 * ridge, support)
+    objective, weights = lbfgs(problem, ridge=0.3 * ridge, support=support)
     assert one.last.objective == pytest.approx(objective, abs=1e-8)
     np.testing.assert_allclose(one.last.weights.numpy(), weights, atol=1e-3 * max(1.0, weights.max()))
     assert one.last.weights[:, ~support.any(axis=0)].abs().sum() == 0
@@ -140,7 +100,7 @@ def test_optimality_conditions_hold_with_a_ridge(seed, sizes, penalty, ridge, pa
 @given(seed=st.integers(0, 10_000), ridge=st.floats(0.003, 0.3))
 def test_a_larger_budget_never_fits_train_worse(seed: int, ridge: float) -> None:
     """Supports are nested, so that the optimum over the larger one is no higher."""
-    found = list(budget_path(random_problem(seed), (1, 2, 3, 5, 9), ridge, 1.0, EXACT))
+    found = list(budget_path(random_problem(seed, 40, 9), (1, 2, 3, 5, 9), ridge, 1.0, EXACT))
     objectives = [one.last.objective for one in found]
     assert all(after <= before + 1e-9 for before, after in pairwise(objectives))
     # At share 1 all weights together are the dense fit again.
@@ -148,13 +108,13 @@ def test_a_larger_budget_never_fits_train_worse(seed: int, ridge: float) -> None
 
 
 def test_one_dense_fit_ranks_for_all_budgets() -> None:
-    found = list(budget_path(random_problem(1), (1, 3), 0.03, 0.3, EXACT))
+    found = list(budget_path(random_problem(1, 40, 9), (1, 3), 0.03, 0.3, EXACT))
     assert found[0].dense is found[1].dense
 
 
 def test_copies_of_a_code_share_the_weight() -> None:
     """The reason for an L2 penalty: two codes that see the same part get the same weight, none is left out."""
-    problem = random_problem(2)
+    problem = random_problem(2, 40, 9)
     doubled = Problem(torch.cat([problem.scores, problem.scores[:, :1]], dim=1), problem.labels, problem.classes)
     (one,) = budget_path(doubled, (10,), 0.03, 1.0, EXACT)
     assert float(one.dense.weights[:, 0].max()) > 0.1

@@ -3,69 +3,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 
 from protoquant.head.solvers.l1_path import largest_penalty
-from protoquant.head.solvers.problem import Limits, Problem
+from protoquant.head.solvers.problem import Limits
 from protoquant.head.solvers.proximal import optimality_residual, refit, solve
-
-EXACT = Limits(tolerance=1e-6, max_iterations=20_000)
-
-
-def random_problem(seed: int, n: int = 30, k: int = 7, c: int = 3, dtype: torch.dtype = torch.float64) -> Problem:
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, c, (n,), generator=generator)
-    labels[:c] = torch.arange(c)
-    scores = torch.rand(n, k, generator=generator, dtype=torch.float64) ** 3
-    scores[torch.arange(n), labels % k] += 0.3 * torch.rand(n, generator=generator, dtype=torch.float64)
-    return Problem(scores.to(dtype), labels, c)
-
-
-def lbfgs(problem: Problem, penalty: float) -> tuple[float, np.ndarray]:
-    scores, labels, c = problem.scores.numpy(), problem.labels.numpy(), problem.classes
-    rows = np.arange(problem.n)
-
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = flat.reshape(c, problem.k)
-        logits = scores @ weights.T
-        top = logits.max(axis=1, keepdims=True)
-        chances = np.exp(logits - top)
-        total = chances.sum(axis=1, keepdims=True)
-        loss = (np.log(total[:, 0]) + top[:, 0] - logits[rows, labels]).mean()
-        error = chances / total
-        error[rows, labels] -= 1
-        gradient = error.T @ scores / problem.n + penalty / c
-        return loss + penalty / c * weights.sum(), gradient.ravel()
-
-    found = minimize(
-        objective,
-        np.zeros(c * problem.k),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0, None)] * (c * problem.k),
-        options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-9},
-    )
-    return float(found.fun), found.x.reshape(c, problem.k)
+from tests.builders.problems import EXACT, lbfgs, random_problem
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.02])
 def test_reaches_the_optimum_of_scipy(seed: int, share: float) -> None:
-    problem = random_problem(seed)
+    problem = random_problem(seed, 30, 7)
     penalty = share * largest_penalty(problem)
     found = solve(problem, penalty, EXACT, start=problem.zeros())
-    expected, weights = lbfgs(problem, penalty)
+    expected, weights = lbfgs(problem, penalty=penalty)
     assert found.objective == pytest.approx(expected, abs=1e-7)
     np.testing.assert_allclose(found.weights.numpy(), weights, atol=5e-3 * max(1.0, weights.max()))
 
 
 def test_float32_reaches_the_same_objective() -> None:
-    problem = random_problem(1, dtype=torch.float32)
+    problem = random_problem(1, 30, 7, dtype=torch.float32)
     penalty = 0.05 * largest_penalty(problem)
     found = solve(problem, penalty, Limits(1e-3, 5000), start=problem.zeros())
     assert found.weights.dtype == torch.float32
     assert found.residual <= 1e-3 * penalty
-    assert found.objective == pytest.approx(lbfgs(random_problem(1), penalty)[0], abs=2e-6)
+    assert found.objective == pytest.approx(lbfgs(random_problem(1, 30, 7), penalty=penalty)[0], abs=2e-6)
 
 
 @given(
@@ -86,13 +48,13 @@ def test_optimality_conditions_hold(seed: int, n: int, k: int, c: int, share: fl
     assert (found.weights >= 0).all()
     assert (gradient + penalty >= -1e-4 * penalty).all()
     assert ((gradient + penalty).abs()[found.weights > 0] <= 1e-4 * penalty).all()
-    expected, _ = lbfgs(problem, penalty)
+    expected, _ = lbfgs(problem, penalty=penalty)
     assert abs(found.objective - expected) <= 1e-6
     assert found.objective - expected <= found.gap + 1e-9
 
 
 def test_objective_is_cross_entropy_plus_normalised_penalty() -> None:
-    problem = random_problem(0)
+    problem = random_problem(0, 30, 7)
     found = solve(problem, 0.01, EXACT, start=problem.zeros())
     loss = torch.nn.functional.cross_entropy(problem.scores @ found.weights.T, problem.labels)
     assert found.loss == pytest.approx(float(loss), abs=1e-12)
@@ -100,21 +62,21 @@ def test_objective_is_cross_entropy_plus_normalised_penalty() -> None:
 
 
 def test_start_does_not_change_the_optimum() -> None:
-    problem = random_problem(2)
+    problem = random_problem(2, 30, 7)
     cold = solve(problem, 0.02, EXACT, start=problem.zeros())
     warm = solve(problem, 0.02, EXACT, start=torch.full_like(problem.zeros(), 3.0))
     assert warm.objective == pytest.approx(cold.objective, abs=1e-9)
 
 
 def test_a_spent_budget_shows_in_the_residual() -> None:
-    problem = random_problem(3)
+    problem = random_problem(3, 30, 7)
     found = solve(problem, 0.001, Limits(1e-8, 3), start=problem.zeros())
     assert found.iterations == 3
     assert found.residual > 1e-8 * 0.001
 
 
 def test_support_keeps_the_other_weights_at_zero() -> None:
-    problem = random_problem(0)
+    problem = random_problem(0, 30, 7)
     support = torch.zeros_like(problem.zeros(), dtype=torch.bool)
     support[:, :2] = True
     found = solve(problem, 0.001, EXACT, start=problem.zeros(), support=support)
@@ -124,7 +86,7 @@ def test_support_keeps_the_other_weights_at_zero() -> None:
 
 
 def test_refit_lowers_the_loss_on_the_same_support() -> None:
-    problem = random_problem(4)
+    problem = random_problem(4, 30, 7)
     chosen = solve(problem, 0.3 * largest_penalty(problem), EXACT, start=problem.zeros())
     second = refit(problem, chosen, 0.1, EXACT)
     assert ((second.weights > 0) <= (chosen.weights > 0)).all()

@@ -1,0 +1,35 @@
+"""The files of a folder of images that somebody else filled: which of them count, each once and in a fixed order."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+
+
+def visible(name: str) -> bool:
+    """Whether a file or folder counts: it is not hidden, and no operating system left it behind."""
+    return not name.startswith(".") and name not in _LEFT_BEHIND
+
+
+def files_below(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """All visible files below a folder; links are followed, each folder once, so that a loop of links ends.
+
+    Args:
+        folder: Where to begin.
+        on_error: Hears why a folder cannot be opened; such a folder is passed over when absent.
+    """
+    seen: set[tuple[int, int]] = set()
+    for place, inner, names in os.walk(folder, followlinks=True, onerror=on_error):
+        status = Path(place).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        inner[:] = sorted(filter(visible, inner))
+        yield from (Path(place, name) for name in sorted(filter(visible, names)))
+
+
+def writable(name: str) -> str:
+    """Escape what is not UTF-8 in a file name."""
+    return name.encode("utf-8", "backslashreplace").decode()

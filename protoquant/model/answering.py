@@ -1,0 +1,63 @@
+"""From the presence of prototypes to answers."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protoquant.model.answer import Answer, SeenPart
+from protoquant.model.bundle import Bundle
+from protoquant.model.contributions import Contributions
+from protoquant.model.explanation import Prediction, TrainPatch
+from protoquant.model.head import head_logits
+from protoquant.model.presence import Presence
+
+
+def prediction(logits: Float[Tensor, " c"], classes: Sequence[str], label: int | None = None) -> Prediction:
+    """The class of an image by its class scores, or the numbers of the class that is asked about."""
+    label = int(logits.argmax()) if label is None else label
+    probability = float(torch.softmax(logits, dim=0)[label])
+    return Prediction(label, classes[label], probability, float(logits[label]), tuple(logits.tolist()))
+
+
+def answers(
+    found: Presence,
+    bundle: Bundle,
+    patches: Mapping[int, Sequence[TrainPatch]],
+    sizes: Sequence[tuple[int, int]],
+    top: int,
+    *,
+    label: int | None = None,
+) -> list[Answer]:
+    """What a model answers, from the presence of its prototypes.
+
+    Sums are taken in float64 on the CPU, so that they do not depend on their order, as an account needs it.
+
+    Args:
+        found: Presence in n images.
+        bundle: The model.
+        patches: The training patches of every prototype, nearest first.
+        sizes: (width, height) of the n images after EXIF rotation, in pixels.
+        top: Contributions in an answer, at most.
+        label: The class to account for; the predicted one when absent. Abstention does not depend on it.
+    """
+    scores, cells, head = found.scores.cpu(), found.cells.cpu(), bundle.head.cpu()
+    logits = head_logits(scores.double(), head.double())
+    preprocessing, below = bundle.backbone.preprocessing, bundle.abstain_below
+    made = []
+    for row, size in enumerate(sizes):
+        one = prediction(logits[row], bundle.classes, label)
+        own = Contributions.to_class(scores[row], cells[row], head[one.label], bundle.grid[1])
+        seen = tuple(
+            SeenPart(
+                **vars(part),
+                box=preprocessing.cell_box(*part.cell, bundle.grid, *size),
+                train_image=patches[part.code][0].image_id,
+                train_class=patches[part.code][0].class_name,
+            )
+            for part in own.parts(top)
+        )
+        abstains = below is not None and float(logits[row].max()) < below
+        made.append(Answer(one.label, one.class_name, one.probability, one.logit, abstains, seen))
+    return made
