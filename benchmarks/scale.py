@@ -39,7 +39,7 @@ from protoquant.features.store.dtypes import DTYPES, token_bytes
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.head.path import fit_path
-from protoquant.model.presence import score_split
+from protoquant.model.scored_split import score_split
 from protoquant.settings.params_file import override
 
 ROOT = Path(__file__).parents[1]

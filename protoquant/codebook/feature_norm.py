@@ -69,20 +69,8 @@ class FeatureNorm:
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        tokens = _wide(tokens)
-        norms = _norms(tokens)
-        if self.name == "none":
-            return tokens
-        if self.name == "layernorm":
-            middle, scale = _moments(tokens)
-            return (tokens - middle) / scale
-        if self.mean is None:
-            return tokens / norms.clamp_min(_SMALL)
-        mean = self.mean.to(tokens)
-        if self.matrix is not None:
-            return (tokens - mean) @ self.matrix.to(tokens)
-        rest = tokens / norms.clamp_min(_SMALL) - mean
-        return (rest / _norms(rest).clamp_min(_SMALL)).masked_fill(norms == 0, 0.0)
+        tokens = _finite(tokens)
+        return self.directions(tokens) if self.name in {"l2", "center_l2"} else self._moved(tokens)
 
     def units(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """Map tokens to unit vectors: the directions of what :meth:`apply` gives.
@@ -96,11 +84,28 @@ class FeatureNorm:
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        vectors = self.apply(tokens)
-        if self.name in {"l2", "center_l2"}:
-            return vectors
-        units = vectors / _norms(vectors).clamp_min(_SMALL)
-        return units if self.name != "whiten" else units.masked_fill(~tokens.any(dim=-1, keepdim=True), 0.0)
+        return self.directions(_finite(tokens))
+
+    def directions(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+        """As :meth:`units`, without its check for NaN: what a trace can hold, since it looks at no value.
+
+        Args:
+            tokens: Patch tokens without prefix tokens, any scale, float32 or float64.
+        """
+        units = _unit(self._moved(tokens))
+        if self.mean is None:
+            return units
+        return torch.where((tokens == 0).all(dim=-1, keepdim=True), 0.0, units)
+
+    def _moved(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+        """Vectors whose directions count."""
+        if self.name == "layernorm":
+            middle, scale = _moments(tokens)
+            return (tokens - middle) / scale
+        if self.mean is None:
+            return tokens
+        mean = self.mean.to(tokens)
+        return _unit(tokens) - mean if self.matrix is None else (tokens - mean) @ self.matrix.to(tokens)
 
     def vectors(self, tokens: Float[Tensor, "*any d"], metric: Metric) -> Float[Tensor, "*any d"]:
         """What a metric compares: :meth:`units` for ``cosine``, :meth:`apply` for ``euclidean``."""
@@ -130,8 +135,7 @@ class FeatureNorm:
         norms = _norms(tokens)
         if self.mean is not None:
             mean = self.mean.to(vectors)
-            rest = _norms(tokens / norms.clamp_min(_SMALL) - mean)
-            vectors = vectors * rest.clamp_min(_SMALL) + mean
+            vectors = vectors * _norms(self._moved(tokens)).clamp_min(_SMALL) + mean
         return vectors * norms.clamp_min(_SMALL).masked_fill(norms == 0, 0.0)
 
     def stretch(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
@@ -151,10 +155,7 @@ class FeatureNorm:
         if self.name == "layernorm":
             return _moments(tokens)[1]
         norms = _norms(tokens)
-        if self.mean is None:
-            return norms
-        rest = _norms(tokens / norms.clamp_min(_SMALL) - self.mean.to(tokens))
-        return rest.clamp_min(_SMALL) * norms
+        return norms if self.mean is None else _norms(self._moved(tokens)).clamp_min(_SMALL) * norms
 
     def to(self, device: torch.device) -> "FeatureNorm":
         """Copy to a device."""
@@ -230,8 +231,7 @@ def _fit_whiten(batches: Iterable[Float[Tensor, "b d"]], device: torch.device) -
     total = products = torch.zeros((), dtype=torch.float64, device=device)
     count = 0
     for batch in batches:
-        tokens = batch.to(device, torch.float64)
-        _norms(tokens)  # refuses NaN
+        tokens = _finite(batch.to(device, torch.float64))
         shift = from_first_rank(tokens.mean(dim=0)) if shift is None else shift
         rest = tokens - shift
         total, products, count = total + rest.sum(dim=0), products + rest.T @ rest, count + len(batch)
@@ -252,11 +252,28 @@ def _wide(tokens: Tensor) -> Tensor:
     return tokens if tokens.dtype == torch.float64 else tokens.to(torch.float32)
 
 
+def _finite(tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    """The tokens as float32, or float64 where they are; refuses NaN and infinity."""
+    tokens = _wide(tokens)
+    _norms(tokens)
+    return tokens
+
+
 def _norms(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
-    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    """Length of every vector; refuses NaN and infinity."""
+    norms = _lengths(vectors)
     if not bool(torch.isfinite(norms).all()):
         raise DataError("a patch token holds NaN or infinity; run extract again with dtype float32 or another backbone")
     return norms
+
+
+def _lengths(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return lengths
+
+
+def _unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    return vectors / _lengths(vectors).clamp_min(_SMALL)
 
 
 def _moments(tokens: Float[Tensor, "*any d"]) -> tuple[Float[Tensor, "*any 1"], Float[Tensor, "*any 1"]]:
