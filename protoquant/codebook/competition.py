@@ -28,9 +28,8 @@ def competition(
     Source:
         ProtoQuant (arXiv 2602.06592): softmax over prototypes.
     """
-    if background is None:
-        return torch.softmax(similarity / temperature, dim=-1)
-    return share_of(similarity, temperature, log_total(similarity, temperature, background))
+    scaled = similarity / temperature
+    return torch.softmax(scaled, dim=-1) if background is None else _shares(scaled, _total(scaled, background))
 
 
 def log_competition(similarity: Float[Tensor, "*any k"], temperature: float) -> Float[Tensor, "*any k"]:
@@ -42,8 +41,7 @@ def log_total(
     similarity: Float[Tensor, "n t k"], temperature: float, background: Float[Tensor, "n t"] | None = None
 ) -> Float[Tensor, "n t"]:
     """Log of what all that compete for a cell add up to, the divisor of the softmax."""
-    total = torch.logsumexp(similarity / temperature, dim=-1)
-    return total if background is None else torch.logaddexp(total, background)
+    return _total(similarity / temperature, background)
 
 
 def rest_total(
@@ -69,7 +67,7 @@ def share_of(
         temperature: As for :func:`competition`.
         total: From :func:`log_total`.
     """
-    return (similarity / temperature - total[..., None]).exp_()
+    return _shares(similarity / temperature, total)
 
 
 def share_instead(
@@ -103,3 +101,12 @@ def pooled_with_cells(shares: Float[Tensor, "n t k"]) -> tuple[Float[Tensor, "n 
     """As :func:`pooled`, with the grid cell that gave it, row by row; the first of equals."""
     scores, cells = shares.max(dim=1)
     return scores, cells
+
+
+def _total(scaled: Float[Tensor, "n t k"], background: Float[Tensor, "n t"] | None) -> Float[Tensor, "n t"]:
+    total = torch.logsumexp(scaled, dim=-1)
+    return total if background is None else torch.logaddexp(total, background)
+
+
+def _shares(scaled: Float[Tensor, "n t m"], total: Float[Tensor, "n t"]) -> Float[Tensor, "n t m"]:
+    return (scaled - total[..., None]).exp_()
