@@ -73,7 +73,7 @@ def choose_patches(codebook: Codebook, offers: Offers, judge: Judge) -> Int64[Te
     While a prototype chooses, the codes of all others are held, and so are their presences: that a patch also
     takes cells from others is counted when presences are computed again, for the next group of prototypes. A round
     that did not lower the loss is taken back. No two codes get one patch, nor copies of one. Codes that the head does
-    not use keep their patch.
+    not use keep their patch. Rest codes, where the codebook has any, compete with all of them.
 
     Args:
         codebook: The codes are the first patch of each offer; on the device to compute on.
