@@ -70,7 +70,8 @@ class FeatureNorm:
             DataError: A token holds NaN or infinity.
         """
         tokens = _finite(tokens)
-        return self.directions(tokens) if self.name in {"l2", "center_l2"} else self._moved(tokens)
+        norm = self.to(tokens)
+        return norm.directions(tokens) if self.name in {"l2", "center_l2"} else _moved(norm, tokens)
 
     def units(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """Map tokens to unit vectors: the directions of what :meth:`apply` gives.
@@ -84,28 +85,19 @@ class FeatureNorm:
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        return self.directions(_finite(tokens))
+        tokens = _finite(tokens)
+        return self.to(tokens).directions(tokens)
 
     def directions(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """As :meth:`units`, without its check for NaN: what a trace can hold, since it looks at no value.
 
         Args:
-            tokens: Patch tokens without prefix tokens, any scale, float32 or float64.
+            tokens: Patch tokens without prefix tokens, any scale, of the type of the map's own tensors.
         """
-        units = _unit(self._moved(tokens))
         if self.mean is None:
-            return units
-        return torch.where((tokens == 0).all(dim=-1, keepdim=True), 0.0, units)
-
-    def _moved(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-        """Vectors whose directions count."""
-        if self.name == "layernorm":
-            middle, scale = _moments(tokens)
-            return (tokens - middle) / scale
-        if self.mean is None:
-            return tokens
-        mean = self.mean.to(tokens)
-        return _unit(tokens) - mean if self.matrix is None else (tokens - mean) @ self.matrix.to(tokens)
+            return _unit(_moved(self, tokens))
+        empty = (tokens == 0).all(dim=-1, keepdim=True)
+        return torch.where(empty, 0.0, _unit(_moved(self, tokens)))
 
     def vectors(self, tokens: Float[Tensor, "*any d"], metric: Metric) -> Float[Tensor, "*any d"]:
         """What a metric compares: :meth:`units` for ``cosine``, :meth:`apply` for ``euclidean``."""
@@ -128,14 +120,14 @@ class FeatureNorm:
             return vectors
         tokens = tokens.to(vectors)
         if self.name == "layernorm":
-            middle, scale = _moments(tokens)
-            return vectors * scale + middle
+            middle, variance = _moments(tokens)
+            return vectors * _deviation(variance) + middle
         if self.inverse is not None and self.mean is not None:
             return vectors @ self.inverse.to(vectors) + self.mean.to(vectors)
         norms = _norms(tokens)
         if self.mean is not None:
             mean = self.mean.to(vectors)
-            vectors = vectors * _norms(self._moved(tokens)).clamp_min(_SMALL) + mean
+            vectors = vectors * _norms(_moved(self.to(tokens), tokens)).clamp_min(_SMALL) + mean
         return vectors * norms.clamp_min(_SMALL).masked_fill(norms == 0, 0.0)
 
     def stretch(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
@@ -153,14 +145,14 @@ class FeatureNorm:
         if self.name in {"none", "whiten"}:
             return torch.ones_like(tokens[..., :1])
         if self.name == "layernorm":
-            return _moments(tokens)[1]
+            return _deviation(_moments(tokens)[1])
         norms = _norms(tokens)
-        return norms if self.mean is None else _norms(self._moved(tokens)).clamp_min(_SMALL) * norms
+        return norms if self.mean is None else _norms(_moved(self.to(tokens), tokens)).clamp_min(_SMALL) * norms
 
-    def to(self, device: torch.device) -> "FeatureNorm":
-        """Copy to a device."""
+    def to(self, target: torch.device | Tensor) -> "FeatureNorm":
+        """Copy to a device, or to the device and type of a tensor."""
         parts = (getattr(self, part) for part in ("mean", "matrix", "inverse"))
-        return FeatureNorm(self.name, *(None if part is None else part.to(device) for part in parts))
+        return FeatureNorm(self.name, *(None if part is None else part.to(target) for part in parts))
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors a file must keep: those of ``norm_mean``, ``norm_matrix``, ``norm_inverse`` there are."""
@@ -277,6 +269,20 @@ def _unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
 
 
 def _moments(tokens: Float[Tensor, "*any d"]) -> tuple[Float[Tensor, "*any 1"], Float[Tensor, "*any 1"]]:
-    """Mean and deviation of every token over its d numbers."""
+    """Mean and variance of every token over its d numbers."""
     variance, middle = torch.var_mean(tokens, dim=-1, correction=0, keepdim=True)
-    return middle, (variance + _VARIANCE).sqrt()
+    return middle, variance
+
+
+def _deviation(variance: Float[Tensor, "*any 1"]) -> Float[Tensor, "*any 1"]:
+    return (variance + _VARIANCE).sqrt()
+
+
+def _moved(norm: FeatureNorm, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    """What the map gives but for the length: vectors whose directions count."""
+    if norm.name == "layernorm":
+        middle, variance = _moments(tokens)
+        return (tokens - middle) / _deviation(variance)
+    if norm.mean is None:
+        return tokens
+    return _unit(tokens) - norm.mean if norm.matrix is None else (tokens - norm.mean) @ norm.matrix
