@@ -28,7 +28,7 @@ from protoquant.head.grounding.choosing import Judge, halves
 from protoquant.head.grounding.grounding import accuracy_at, ground_codes
 from protoquant.head.path import Fitted, fit_path
 from protoquant.model.head import head_logits
-from protoquant.model.presence import ScoredSplit, score_split
+from protoquant.model.scored_split import ScoredSplit, score_split
 
 SIZES = (3.0, 5.0, 10.0)
 TEMPERATURES = (0.03, 0.045)

@@ -45,7 +45,7 @@ from protoquant.head.solvers.gradient import train_epochs
 from protoquant.head.solvers.l1_path import largest_penalty
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.solvers.proximal import solve
-from protoquant.model.presence import presence
+from protoquant.model.scored_split import presence_scores
 
 SHARE = 0.05
 """The penalty, as a share of the one at which all weights are zero."""
@@ -58,13 +58,7 @@ MIB = 1 << 20
 def pipeline_problem(workspace: Workspace, temperature: float) -> Problem:
     """Presence scores of the pipeline's own train split."""
     store, codebook = FeatureStore.open(workspace.features / "train"), Codebook.open(workspace.codebook)
-    scores = torch.cat(
-        [
-            presence(shard[i : i + 32], codebook, temperature).scores
-            for _, shard in store.shards()
-            for i in range(0, len(shard), 32)
-        ]
-    )
+    scores = presence_scores(store, codebook, temperature, 32)
     return Problem(scores, store.labels, int(store.labels.max()) + 1)
 
 

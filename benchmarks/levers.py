@@ -32,7 +32,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.model.head import head_logits
-from protoquant.model.presence import presence_scores
+from protoquant.model.scored_split import presence_scores
 
 PER_CLASS = 10
 VIEWS, _VIEWED = "augmented views", "-views"

@@ -21,7 +21,7 @@ from protoquant.head.record import bundle_of
 from protoquant.head.train import fit
 from protoquant.model.bundle import Bundle
 from protoquant.model.head import head_logits
-from protoquant.model.presence import presence_scores
+from protoquant.model.scored_split import presence_scores
 from protoquant.prune.apply import prune_bundle
 from protoquant.settings.presets import Preset
 

@@ -37,9 +37,10 @@ from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
 from protoquant.features.store.dtypes import DTYPES, token_bytes
 from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.stream import stream_tokens
 from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.head.path import fit_path
-from protoquant.model.presence import score_split
+from protoquant.model.scored_split import score_split
 from protoquant.settings.params_file import override
 
 ROOT = Path(__file__).parents[1]
@@ -93,9 +94,8 @@ def _reading(store: FeatureStore) -> tuple[float, float]:
     order = torch.randperm(store.n, generator=torch.Generator().manual_seed(0)).split(64)
 
     def in_order() -> None:
-        for _, shard in store.shards():
-            for start in range(0, len(shard), 64):
-                shard[start : start + 64].float().sum()
+        for tokens in stream_tokens(store, 64, torch.device("cpu")):
+            tokens.float().sum()
 
     def some() -> None:
         for images in order:

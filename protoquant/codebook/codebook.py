@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from protoquant.codebook.competition import rest_total
 from protoquant.codebook.config import FeatureNormName
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
@@ -94,7 +95,7 @@ class Codebook:
         """
         if self.rest is None:
             return None
-        return torch.logsumexp(self._cosines(tokens, self.rest.codes) / temperature + self.rest.weights, dim=-1)
+        return rest_total(self._cosines(tokens, self.rest.codes), temperature, self.rest.weights)
 
     def _cosines(self, tokens: Float[Tensor, "n t d"], units: Float[Tensor, "m d"]) -> Float[Tensor, "n t m"]:
         n, t, d = tokens.shape

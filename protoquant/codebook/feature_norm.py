@@ -69,20 +69,9 @@ class FeatureNorm:
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        tokens = _wide(tokens)
-        norms = _norms(tokens)
-        if self.name == "none":
-            return tokens
-        if self.name == "layernorm":
-            middle, scale = _moments(tokens)
-            return (tokens - middle) / scale
-        if self.mean is None:
-            return tokens / norms.clamp_min(_SMALL)
-        mean = self.mean.to(tokens)
-        if self.matrix is not None:
-            return (tokens - mean) @ self.matrix.to(tokens)
-        rest = tokens / norms.clamp_min(_SMALL) - mean
-        return (rest / _norms(rest).clamp_min(_SMALL)).masked_fill(norms == 0, 0.0)
+        tokens = _finite(tokens)
+        norm = self.to(tokens)
+        return norm.directions(tokens) if self.name in {"l2", "center_l2"} else _moved(norm, tokens)
 
     def units(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """Map tokens to unit vectors: the directions of what :meth:`apply` gives.
@@ -96,11 +85,19 @@ class FeatureNorm:
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        vectors = self.apply(tokens)
-        if self.name in {"l2", "center_l2"}:
-            return vectors
-        units = vectors / _norms(vectors).clamp_min(_SMALL)
-        return units if self.name != "whiten" else units.masked_fill(~tokens.any(dim=-1, keepdim=True), 0.0)
+        tokens = _finite(tokens)
+        return self.to(tokens).directions(tokens)
+
+    def directions(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+        """As :meth:`units`, without its check for NaN: what a trace can hold, since it looks at no value.
+
+        Args:
+            tokens: Patch tokens without prefix tokens, any scale, of the type of the map's own tensors.
+        """
+        if self.mean is None:
+            return _unit(_moved(self, tokens))
+        empty = (tokens == 0).all(dim=-1, keepdim=True)
+        return torch.where(empty, 0.0, _unit(_moved(self, tokens)))
 
     def vectors(self, tokens: Float[Tensor, "*any d"], metric: Metric) -> Float[Tensor, "*any d"]:
         """What a metric compares: :meth:`units` for ``cosine``, :meth:`apply` for ``euclidean``."""
@@ -123,15 +120,14 @@ class FeatureNorm:
             return vectors
         tokens = tokens.to(vectors)
         if self.name == "layernorm":
-            middle, scale = _moments(tokens)
-            return vectors * scale + middle
+            middle, variance = _moments(tokens)
+            return vectors * _deviation(variance) + middle
         if self.inverse is not None and self.mean is not None:
             return vectors @ self.inverse.to(vectors) + self.mean.to(vectors)
         norms = _norms(tokens)
         if self.mean is not None:
             mean = self.mean.to(vectors)
-            rest = _norms(tokens / norms.clamp_min(_SMALL) - mean)
-            vectors = vectors * rest.clamp_min(_SMALL) + mean
+            vectors = vectors * _norms(_moved(self.to(tokens), tokens)).clamp_min(_SMALL) + mean
         return vectors * norms.clamp_min(_SMALL).masked_fill(norms == 0, 0.0)
 
     def stretch(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
@@ -149,17 +145,14 @@ class FeatureNorm:
         if self.name in {"none", "whiten"}:
             return torch.ones_like(tokens[..., :1])
         if self.name == "layernorm":
-            return _moments(tokens)[1]
+            return _deviation(_moments(tokens)[1])
         norms = _norms(tokens)
-        if self.mean is None:
-            return norms
-        rest = _norms(tokens / norms.clamp_min(_SMALL) - self.mean.to(tokens))
-        return rest.clamp_min(_SMALL) * norms
+        return norms if self.mean is None else _norms(_moved(self.to(tokens), tokens)).clamp_min(_SMALL) * norms
 
-    def to(self, device: torch.device) -> "FeatureNorm":
-        """Copy to a device."""
+    def to(self, target: torch.device | Tensor) -> "FeatureNorm":
+        """Copy to a device, or to the device and type of a tensor."""
         parts = (getattr(self, part) for part in ("mean", "matrix", "inverse"))
-        return FeatureNorm(self.name, *(None if part is None else part.to(device) for part in parts))
+        return FeatureNorm(self.name, *(None if part is None else part.to(target) for part in parts))
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors a file must keep: those of ``norm_mean``, ``norm_matrix``, ``norm_inverse`` there are."""
@@ -230,8 +223,7 @@ def _fit_whiten(batches: Iterable[Float[Tensor, "b d"]], device: torch.device) -
     total = products = torch.zeros((), dtype=torch.float64, device=device)
     count = 0
     for batch in batches:
-        tokens = batch.to(device, torch.float64)
-        _norms(tokens)  # refuses NaN
+        tokens = _finite(batch.to(device, torch.float64))
         shift = from_first_rank(tokens.mean(dim=0)) if shift is None else shift
         rest = tokens - shift
         total, products, count = total + rest.sum(dim=0), products + rest.T @ rest, count + len(batch)
@@ -252,14 +244,45 @@ def _wide(tokens: Tensor) -> Tensor:
     return tokens if tokens.dtype == torch.float64 else tokens.to(torch.float32)
 
 
+def _finite(tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    """The tokens as float32, or float64 where they are; refuses NaN and infinity."""
+    tokens = _wide(tokens)
+    _norms(tokens)
+    return tokens
+
+
 def _norms(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
-    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    """Length of every vector; refuses NaN and infinity."""
+    norms = _lengths(vectors)
     if not bool(torch.isfinite(norms).all()):
         raise DataError("a patch token holds NaN or infinity; run extract again with dtype float32 or another backbone")
     return norms
 
 
+def _lengths(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return lengths
+
+
+def _unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    return vectors / _lengths(vectors).clamp_min(_SMALL)
+
+
 def _moments(tokens: Float[Tensor, "*any d"]) -> tuple[Float[Tensor, "*any 1"], Float[Tensor, "*any 1"]]:
-    """Mean and deviation of every token over its d numbers."""
+    """Mean and variance of every token over its d numbers."""
     variance, middle = torch.var_mean(tokens, dim=-1, correction=0, keepdim=True)
-    return middle, (variance + _VARIANCE).sqrt()
+    return middle, variance
+
+
+def _deviation(variance: Float[Tensor, "*any 1"]) -> Float[Tensor, "*any 1"]:
+    return (variance + _VARIANCE).sqrt()
+
+
+def _moved(norm: FeatureNorm, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    """What the map gives but for the length: vectors whose directions count."""
+    if norm.name == "layernorm":
+        middle, variance = _moments(tokens)
+        return (tokens - middle) / _deviation(variance)
+    if norm.mean is None:
+        return tokens
+    return _unit(tokens) - norm.mean if norm.matrix is None else (tokens - norm.mean) @ norm.matrix

@@ -12,8 +12,9 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.errors import DataError
-from protoquant.core.events import OnEvent, track
+from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.stream import stream_tokens
 from protoquant.model.contributions import Contributions
 from protoquant.model.head import head_logits
 from protoquant.model.presence import Presence, look
@@ -79,9 +80,8 @@ def score(store: FeatureStore, scorer: LogitScorer, on_event: OnEvent) -> Evalua
     logits: list[Float[Tensor, "1 c"]] = []
     probe_logits: list[Float[Tensor, "1 c"]] = []
     rows: list[dict[str, np.ndarray]] = []
-    images = (shard[i : i + 1] for _, shard in store.shards() for i in range(len(shard)))
-    for position, stored in enumerate(track(images, "evaluate", store.n, "images", on_event)):
-        tokens = stored.to(scorer.device)
+    images = stream_tokens(store, 1, scorer.device, label="evaluate", on_event=on_event)
+    for position, tokens in enumerate(images):
         seen = look(tokens, scorer.codebook, scorer.temperature)
         found = seen.pooled()
         # In float64 on the CPU, as Model.predict: an account must close whatever the order of its sum.

@@ -8,13 +8,10 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.competition import competition, pooled_with_cells, rest_total
 from protoquant.export.resize import resize_and_crop
 from protoquant.model.classifier import Model
 from protoquant.model.head import head_logits
-from protoquant.model.presence import competition
-
-_SMALL, _VARIANCE = 1e-12, 1e-6
 
 
 class Exportable(nn.Module):
@@ -56,7 +53,7 @@ class Exportable(nn.Module):
             Logits; presence of each prototype that the head uses, in [0, 1]; the row and column of its grid cell.
         """
         shares = self._shares(self._tokens(self._normalised(images)))
-        scores, cells = shares.index_select(2, self.prototypes).max(dim=1)
+        scores, cells = pooled_with_cells(shares.index_select(2, self.prototypes))
         cols = self.layout.grid[1]
         places = torch.stack([torch.div(cells, cols, rounding_mode="floor"), torch.remainder(cells, cols)], dim=-1)
         return head_logits(scores, self.head), scores, places
@@ -72,31 +69,12 @@ class Exportable(nn.Module):
         return raw.reshape(-1, self.layout.t + self.layout.prefix, self.layout.d)[:, self.layout.prefix :]
 
     def _shares(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t k"]:
-        units = directions(tokens.to(torch.float32), self.norm)
+        units = self.norm.directions(tokens.to(torch.float32))
         background = None
         if self.rest is not None:
-            against = (units @ self.rest.codes.T).clamp(-1.0, 1.0) / self.temperature + self.rest.weights
-            background = torch.logsumexp(against, dim=-1)
-        return competition((units @ self.codes.T).clamp(-1.0, 1.0), self.temperature, background)
+            background = rest_total(_cosines(units, self.rest.codes), self.temperature, self.rest.weights)
+        return competition(_cosines(units, self.codes), self.temperature, background)
 
 
-def directions(tokens: Float[Tensor, "n t d"], norm: FeatureNorm) -> Float[Tensor, "n t d"]:
-    """As ``FeatureNorm.units``, without its check for NaN, which would end the trace.
-
-    Args:
-        tokens: Patch tokens without prefix tokens, float32.
-        norm: The codebook's feature space.
-    """
-    if norm.name == "layernorm":
-        variance, middle = torch.var_mean(tokens, dim=-1, correction=0, keepdim=True)
-        return _unit((tokens - middle) / (variance + _VARIANCE).sqrt())
-    if norm.mean is None:
-        return _unit(tokens)
-    empty = (tokens == 0).all(dim=-1, keepdim=True)
-    moved = (tokens - norm.mean) @ norm.matrix if norm.matrix is not None else _unit(tokens) - norm.mean
-    return torch.where(empty, 0.0, _unit(moved))
-
-
-def _unit(vectors: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
-    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors / norms.clamp_min(_SMALL)
+def _cosines(units: Float[Tensor, "n t d"], codes: Float[Tensor, "m d"]) -> Float[Tensor, "n t m"]:
+    return (units @ codes.T).clamp(-1.0, 1.0)

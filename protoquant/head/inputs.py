@@ -18,8 +18,8 @@ from protoquant.data.table import ImageTable
 from protoquant.distributed.ranks import world
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
-from protoquant.model.presence import ScoredSplit, score_split
 from protoquant.model.provenance import RANKS
+from protoquant.model.scored_split import ScoredSplit, score_split
 
 MAPPED = 1 << 31
 """Bytes of scores that stay in memory; beyond, they are memory-mapped."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.competition import competition, pooled
 from protoquant.codebook.matching import products
 from protoquant.codebook.task.targets import smooth
 from protoquant.codebook.tokens import TokenSource
@@ -17,7 +18,6 @@ from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 from protoquant.head.config import JointConfig
-from protoquant.model.presence import competition
 
 FLOOR = 0.01
 """Learning rate at the end, as a share of the highest."""
@@ -71,8 +71,10 @@ def joint_epochs(
         Codes and head after every epoch.
 
     Raises:
-        DataError: The loss is NaN or infinite; names epoch and batch.
+        DataError: The loss is NaN or infinite; names epoch and batch. ValueError: The codebook has rest codes.
     """
+    if codebook.rest is not None:
+        raise ValueError("joint training does not count rest codes, which pruning alone makes; train whole codebooks")
     device, start = codebook.codes.device, codebook.codes
     codes, head = start.clone().requires_grad_(), weights.to(device).clone().requires_grad_()
     remedy = f"; lower train.joint.lr_codes, {config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
@@ -110,7 +112,7 @@ def _scores(units: Float[Tensor, "n t d"], codes: Float[Tensor, "k d"], temperat
     """Presence of codes that need not be unit vectors yet."""
     n, t, d = units.shape
     similarity = products(units.reshape(n * t, d), normalize(codes, dim=1)).reshape(n, t, len(codes))
-    return competition(similarity, temperature).amax(dim=1)
+    return pooled(competition(similarity, temperature))
 
 
 def _dropout(shape: tuple[int, int], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:

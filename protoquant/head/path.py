@@ -17,7 +17,7 @@ from protoquant.head.solvers.gradient import train_epochs
 from protoquant.head.solvers.l1_path import largest_penalty, penalty_path, solve_path
 from protoquant.head.solvers.problem import Limits, Problem, Solution
 from protoquant.head.solvers.proximal import describe, refit
-from protoquant.model.presence import ScoredSplit
+from protoquant.model.scored_split import ScoredSplit
 
 NOISE = 1e-6
 """A largest penalty below this is rounding: scores lie in [0, 1]."""

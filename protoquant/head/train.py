@@ -29,8 +29,8 @@ from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_se
 from protoquant.head.select import HeadCandidate, select
 from protoquant.model.bundle import CROPS, KIND, Bundle
 from protoquant.model.head import head_logits
-from protoquant.model.presence import presence_scores
 from protoquant.model.provenance import write_crops
+from protoquant.model.scored_split import presence_scores
 
 
 class Pruner(Protocol):

@@ -26,9 +26,10 @@ from protoquant.core.artifacts import (
     write_table,
 )
 from protoquant.core.errors import ArtifactError
-from protoquant.core.events import OnEvent, ProgressEvent
+from protoquant.core.events import OnEvent
 from protoquant.core.lazy_fields import later, may_come_later
 from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.stream import stream_tokens
 from protoquant.model.head import head_logits
 from protoquant.model.presence import look
 
@@ -215,21 +216,16 @@ def _look_at(
     label: str,
     on_event: OnEvent,
 ) -> _SplitStatistics:
-    usage, device = UsageCounter(codebook.k), codebook.codes.device
+    usage = UsageCounter(codebook.k)
     counts = np.zeros((len(prototypes), BINS), dtype=np.int64)
     rows = np.arange(len(prototypes)) * BINS
-    logits, done = [], 0
-    on_event(ProgressEvent(label, 0, store.n))
-    for _, shard in store.shards():
-        for start in range(0, len(shard), batch):
-            tokens = shard[start : start + batch]
-            seen = look(tokens.to(device), codebook, temperature)
-            cosines, nearest = seen.similarity.max(dim=-1)
-            usage.add(nearest.cpu(), cosines.cpu())
-            scores = seen.pooled().scores.cpu()
-            bins = (scores[:, prototypes].numpy() * BINS).astype(np.int64).clip(0, BINS - 1)
-            counts += np.bincount((bins + rows).ravel(), minlength=counts.size).reshape(counts.shape)
-            logits.append(head_logits(scores.double(), head).numpy())
-            done += len(tokens)
-            on_event(ProgressEvent(label, done, store.n))
+    logits = []
+    for tokens in stream_tokens(store, batch, codebook.codes.device, label=label, on_event=on_event):
+        seen = look(tokens, codebook, temperature)
+        cosines, nearest = seen.similarity.max(dim=-1)
+        usage.add(nearest.cpu(), cosines.cpu())
+        scores = seen.pooled().scores.cpu()
+        bins = (scores[:, prototypes].numpy() * BINS).astype(np.int64).clip(0, BINS - 1)
+        counts += np.bincount((bins + rows).ravel(), minlength=counts.size).reshape(counts.shape)
+        logits.append(head_logits(scores.double(), head).numpy())
     return _SplitStatistics(np.concatenate(logits), counts, usage)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.competition import competition, pooled
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import Matcher
@@ -32,7 +33,6 @@ from protoquant.head.config import JointConfig, TrainConfig
 from protoquant.head.joint import joint_epochs
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.solvers.proximal import solve
-from protoquant.model.presence import competition
 from protoquant.plan.sizes import DatasetCounts, Shape, Sizes
 
 _PARTS = 7
@@ -113,7 +113,7 @@ def calibrate(
 
     def score() -> object:
         similarity = codebook.similarity(tokens)
-        return [competition(similarity, temperature).amax(dim=1) for temperature in train.temperatures]
+        return [pooled(competition(similarity, temperature)) for temperature in train.temperatures]
 
     with torch.inference_mode():
         found = {
@@ -125,9 +125,9 @@ def calibrate(
     joint = (
         0.0 if train.joint is None else _joint(train.joint, codebook, tokens, counts.classes, draw=draw, budget=budget)
     )
-    pooled = _pooled(counts, shape.d, draw, device, budget)
+    probe = _pooled(counts, shape.d, draw, device, budget)
     extract, what = _extracting(sections.extract, backbone, photos, 2 * budget, workers)
-    return Rates(extract=extract, pooled=pooled, joint=joint, photos=what, **found)
+    return Rates(extract=extract, pooled=probe, joint=joint, photos=what, **found)
 
 
 def _seconds(work: Callable[[], object], budget: float) -> float:

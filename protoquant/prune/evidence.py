@@ -8,11 +8,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.competition import competition, pooled
 from protoquant.codebook.rest_codes import Rest
-from protoquant.core.errors import ShapeError
-from protoquant.core.events import OnEvent, ProgressEvent
+from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
-from protoquant.model.presence import competition
+from protoquant.features.store.stream import stream_tokens
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class PresenceScorer:
         first = 0
         for cosines, background in self._cosines(name, kept, rest):
             after = first + len(cosines)
-            scores[first:after, kept] = competition(cosines, self.temperature, background).amax(dim=1)
+            scores[first:after, kept] = pooled(competition(cosines, self.temperature, background))
             nearest = kept.to(self.device)[cosines.argmax(dim=-1).flatten()]
             counts += torch.bincount(nearest, minlength=k)
             first = after
@@ -114,13 +114,6 @@ class PresenceScorer:
 
     def batches(self, name: str) -> Iterator[Float[Tensor, "b t d"]]:
         """Pass over the tokens of a split, on the device."""
-        store = self.stores[name]
-        if store.n == 0:
-            raise ShapeError(f"{store.path} holds no image; check the shares of prepare")
-        label = f"presence, {name}"
-        self.on_event(ProgressEvent(label, 0, store.n))
-        for place, shard in store.shards():
-            for start in range(0, len(shard), self.batch):
-                tokens = shard[start : start + self.batch]
-                yield tokens.to(self.device)
-                self.on_event(ProgressEvent(label, place.start + start + len(tokens), store.n))
+        return stream_tokens(
+            self.stores[name], self.batch, self.device, label=f"presence, {name}", on_event=self.on_event
+        )

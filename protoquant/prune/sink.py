@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.competition import log_total, share_of
 from protoquant.codebook.learners.kmeans import kmeans
 from protoquant.codebook.matching import nearest
 from protoquant.codebook.rest_codes import Rest
@@ -88,9 +89,12 @@ def _weights(
     centre = torch.zeros_like(whole)
     stand_in = Codebook(centres, codebook.norm)
     for batch in tokens:
-        scaled = codebook.similarity(batch) / temperature
-        total = torch.logsumexp(scaled, dim=-1, keepdim=True)
-        shares = (scaled[..., gone] - total).exp_().sum(dim=(0, 1), dtype=torch.float64)
+        similarity = codebook.similarity(batch)
+        total = log_total(similarity, temperature)
+        shares, of_centres = (
+            share_of(cosines, temperature, total).sum(dim=(0, 1), dtype=torch.float64)
+            for cosines in (similarity[..., gone], stand_in.similarity(batch))
+        )
         whole.index_add_(0, of_code, shares)
-        centre += (stand_in.similarity(batch) / temperature - total).exp_().sum(dim=(0, 1), dtype=torch.float64)
+        centre += of_centres
     return (whole.clamp_min(_LEAST) / centre.clamp_min(_LEAST)).log().to(torch.float32)

@@ -149,6 +149,15 @@ def test_units_are_the_directions_and_zero_tokens_stay_zero(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_directions_are_the_units_and_look_at_no_value(name):
+    norm, tokens = fitted(name), tokens_of(5)
+    tokens[2] = 0.0
+    assert torch.equal(norm.directions(tokens), norm.units(tokens))
+    tokens[1, 3] = float("nan")
+    assert norm.directions(tokens)[1].isnan().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_tensors_give_the_map_back(name):
     norm, tokens = fitted(name), tokens_of()
     again = FeatureNorm.from_tensors(name, norm.tensors(), 6, "a file")

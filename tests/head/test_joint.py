@@ -1,5 +1,5 @@
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.rest_codes import Rest
 from protoquant.core.errors import DataError
 from protoquant.head import joint
 from protoquant.head.config import JointConfig
@@ -228,6 +229,12 @@ def test_without_dropout_nothing_is_drawn() -> None:
 def test_dropout_is_of_an_image_not_of_a_batch() -> None:
     dropped = joint._dropout((50, 20), 0.5, torch.Generator().manual_seed(0)) == 0
     assert len(torch.unique(dropped, dim=0)) > 40
+
+
+def test_rest_codes_are_refused() -> None:
+    rest = Rest(codebook().codes[:1], torch.zeros(1))
+    with pytest.raises(ValueError, match="does not count rest codes"):
+        run(codes=replace(codebook(), rest=rest))
 
 
 def test_nan_stops_with_epoch_and_batch() -> None:

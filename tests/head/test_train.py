@@ -20,7 +20,8 @@ from protoquant.head.train import train
 from protoquant.model.bundle import Bundle
 from protoquant.model.head import head_logits
 from protoquant.model.nearest_images import NearestImages
-from protoquant.model.presence import ScoredSplit, presence
+from protoquant.model.presence import presence
+from protoquant.model.scored_split import ScoredSplit
 
 pytestmark = pytest.mark.model
 

@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.competition import competition, pooled
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest_codes import Rest
 from protoquant.core.errors import ShapeError
-from protoquant.core.events import ProgressEvent, ignore
+from protoquant.core.events import ignore
 from protoquant.evaluation.score import LogitScorer, score
 from protoquant.features.store.store import FeatureStore
-from protoquant.model.nearest_images import NearestImages
-from protoquant.model.presence import ScoredSplit, competition, look, pool, presence, score_split
+from protoquant.model.presence import look, presence
+from protoquant.model.scored_split import score_split
 from tests.builders.bundles import plain_probe
 
 
@@ -30,14 +31,6 @@ def test_by_hand_two_codes_two_cells() -> None:
     second = math.exp(0.8 / 0.5) / (math.exp(0.6 / 0.5) + math.exp(0.8 / 0.5))
     torch.testing.assert_close(found.scores, torch.tensor([[first, second]]))
     assert found.cells.tolist() == [[1, 0]]
-
-
-def test_shares_sum_to_one_over_codes() -> None:
-    similarity = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    for temperature in (0.001, 0.05, 10.0):
-        shares = competition(similarity, temperature)
-        torch.testing.assert_close(shares.sum(dim=-1), torch.ones(3, 5))
-        assert shares.isfinite().all()
 
 
 @given(
@@ -88,14 +81,10 @@ def test_whoever_scores_counts_the_rest_codes(features, m: int) -> None:
     torch.testing.assert_close(whole.scores[0], expected, atol=1e-6, rtol=0)
     similarity = codebook.similarity(store.tokens([0]))
     background = codebook.background(store.tokens([0]), 0.1)
-    torch.testing.assert_close(pool(similarity, 0.1, background).scores[0], expected[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(pooled(competition(similarity, 0.1, background))[0], expected[0], atol=1e-6, rtol=0)
     head = torch.ones(3, codebook.k)
     evaluated = score(store, LogitScorer(codebook, head, 0.1, probe, device), ignore)
     torch.testing.assert_close(torch.from_numpy(evaluated.logits[:, 0]).float(), expected.sum(dim=1))
-
-
-def test_of_equal_cells_the_first_counts() -> None:
-    assert pool(torch.ones(1, 4, 2), 0.1).cells.tolist() == [[0, 0]]
 
 
 def test_permuting_codes_permutes_scores() -> None:
@@ -105,93 +94,6 @@ def test_permuting_codes_permutes_scores() -> None:
     permuted = presence(tokens, Codebook(codebook.codes[order], codebook.norm), 0.1)
     torch.testing.assert_close(permuted.scores, plain.scores[:, order])
     assert torch.equal(permuted.cells, plain.cells[:, order])
-
-
-def test_lower_temperature_lets_the_winner_take_more() -> None:
-    similarity = torch.tensor([[[0.9, 0.8, 0.1]]])
-    cold, warm = pool(similarity, 0.02).scores[0], pool(similarity, 0.5).scores[0]
-    assert cold[0] > warm[0]
-    assert cold[2] < warm[2]
-
-
-@pytest.mark.parametrize("batch", [1, 3, 512])
-def test_split_scores_do_not_depend_on_the_batch(features, batch: int) -> None:
-    store = FeatureStore.open(features / "train")
-    codebook, device = random_codebook(5, store.d), torch.device("cpu")
-    temperatures = (0.05, 0.2)
-    scored = score_split(
-        store,
-        codebook,
-        plain_probe(torch.zeros(3, store.d)),
-        temperatures,
-        batch=batch,
-        nearest=4,
-        device=device,
-        label="train",
-        on_event=ignore,
-    )
-    tokens = store.tokens(list(range(store.n)))
-    for scores, temperature in zip(scored.scores, temperatures, strict=True):
-        torch.testing.assert_close(scores, presence(tokens, codebook, temperature).scores, atol=1e-5, rtol=1e-5)
-    best = codebook.similarity(tokens).amax(dim=1)
-    expected = best.T.sort(dim=1, descending=True, stable=True)
-    torch.testing.assert_close(scored.nearest.cosines, expected.values[:, :4], atol=1e-6, rtol=0)
-    assert torch.equal(scored.nearest.images, expected.indices[:, :4])
-    assert torch.equal(scored.labels, store.labels)
-
-
-def test_split_never_holds_more_than_a_batch_of_cosines(features, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FeatureStore.open(features / "train")
-    seen: list[int] = []
-    plain = Codebook.similarity
-
-    def counted(self: Codebook, tokens: torch.Tensor) -> torch.Tensor:
-        seen.append(len(tokens))
-        return plain(self, tokens)
-
-    monkeypatch.setattr(Codebook, "similarity", counted)
-    events = []
-    score_split(
-        store,
-        random_codebook(5, store.d),
-        plain_probe(torch.zeros(3, store.d)),
-        (0.05, 0.1, 0.2),
-        batch=3,
-        nearest=2,
-        device=torch.device("cpu"),
-        label="train",
-        on_event=events.append,
-    )
-    assert sum(seen) == store.n  # one look at each image, whatever the number of temperatures
-    assert max(seen) == 3
-    assert events[-1] == ProgressEvent("train", store.n, store.n)
-
-
-def test_probe_is_scored_on_the_way(features) -> None:
-    store = FeatureStore.open(features / "train")
-    probe = plain_probe(torch.eye(3, store.d), torch.arange(3.0))
-    scored = score_split(
-        store,
-        random_codebook(2, store.d),
-        probe,
-        (0.1,),
-        batch=4,
-        nearest=1,
-        device=torch.device("cpu"),
-        label="train",
-        on_event=ignore,
-    )
-    pooled = store.tokens(list(range(store.n))).float().mean(dim=1)
-    torch.testing.assert_close(scored.probe_logits, probe.logits(pooled))
-
-
-def test_the_images_of_a_part_are_found_by_their_position_in_the_split() -> None:
-    """This process holds the images 4, 5 and 6; the image 7 is the first of the next one."""
-    scores, labels = torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 2])
-    part = ScoredSplit((scores,), scores, NearestImages.empty(2, 1, torch.device("cpu")), labels, first=4)
-    some = part.on(torch.tensor([0, 3, 4, 6, 7]))
-    assert some.labels.tolist() == [0, 2]
-    assert torch.equal(some.scores[0], scores[[0, 2]])
 
 
 def test_refuses_tokens_of_another_backbone() -> None:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from protoquant.codebook.competition import log_competition
 from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks, world
 
 
@@ -27,7 +28,7 @@ def balance_loss(similarities: Float[Tensor, "b k"], temperature: float) -> Floa
         The entropy of the mean assignment as in Assran et al. 2022 (masked siamese networks), eq. 2.
     """
     (tokens,) = totals_over_ranks(len(similarities))
-    total = torch.logsumexp(torch.log_softmax(similarities / temperature, dim=1), dim=0)
+    total = torch.logsumexp(log_competition(similarities, temperature), dim=0)
     if world() > 1:
         own = total.detach().double().exp()
         total = torch.logaddexp(total, (sum_over_ranks(own) - own).clamp_min(0.0).log().to(total))

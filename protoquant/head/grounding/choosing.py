@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.competition import competition, log_total, pooled, share_instead, share_of
 from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.model.head import head_logits
 
@@ -72,7 +73,7 @@ def choose_patches(codebook: Codebook, offers: Offers, judge: Judge) -> Int64[Te
     While a prototype chooses, the codes of all others are held, and so are their presences: that a patch also
     takes cells from others is counted when presences are computed again, for the next group of prototypes. A round
     that did not lower the loss is taken back. No two codes get one patch, nor copies of one. Codes that the head does
-    not use keep their patch.
+    not use keep their patch. Rest codes, where the codebook has any, compete with all of them.
 
     Args:
         codebook: The codes are the first patch of each offer; on the device to compute on.
@@ -146,14 +147,12 @@ def _presences(
     offers, scores, offered = replace(codebook, codes=units.reshape(r * m, d), class_of_code=None), [], []
     for images in image_batches(judge.source, judge.batch * judge.source.t):
         tokens = judge.source.tokens(images).to(units.device)
-        cosines = codebook.similarity(tokens) / judge.temperature
-        total = torch.logsumexp(cosines, dim=-1, keepdim=True)
-        shares = torch.exp(cosines - total)
-        scores.append(shares.amax(dim=1))
-        # What the other codes add up to; where a code takes all of a cell, all but one part in a million.
-        others = total + torch.log1p(-shares[:, :, rows].clamp_max(1 - 1e-6))
-        asked = (offers.similarity(tokens) / judge.temperature).reshape(*cosines.shape[:2], r, m)
-        offered.append(torch.sigmoid(asked - others[..., None]).amax(dim=1))
+        similarity = codebook.similarity(tokens)
+        total = log_total(similarity, judge.temperature, codebook.background(tokens, judge.temperature))
+        shares = share_of(similarity, judge.temperature, total)
+        asked = offers.similarity(tokens).reshape(*total.shape, r, m)
+        scores.append(pooled(shares))
+        offered.append(pooled(share_instead(asked, judge.temperature, total, shares[:, :, rows])))
     return torch.cat(scores), torch.cat(offered)
 
 
@@ -161,8 +160,9 @@ def _loss(codebook: Codebook, judge: Judge) -> float:
     """Mean cross-entropy of the head with these codes, in nats."""
     labels, total = judge.source.labels, 0.0
     for images in image_batches(judge.source, judge.batch * judge.source.t):
-        similarity = codebook.similarity(judge.source.tokens(images).to(codebook.codes.device))
-        scores = torch.softmax(similarity / judge.temperature, dim=-1).amax(dim=1)
+        tokens = judge.source.tokens(images).to(codebook.codes.device)
+        background = codebook.background(tokens, judge.temperature)
+        scores = pooled(competition(codebook.similarity(tokens), judge.temperature, background))
         logits = head_logits(scores, judge.head).double()
         own = labels[images].to(logits.device)
         total += float(torch.nn.functional.cross_entropy(logits, own, reduction="sum"))

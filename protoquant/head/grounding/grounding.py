@@ -21,7 +21,7 @@ from protoquant.head.path import Fitted
 from protoquant.head.select import HeadCandidate
 from protoquant.model.head import head_logits
 from protoquant.model.nearest_images import NearestImages
-from protoquant.model.presence import ScoredSplit
+from protoquant.model.scored_split import ScoredSplit
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.rest_codes import Rest
 from protoquant.codebook.tokens import SubsetSource, TensorSource
 from protoquant.head.grounding import choosing
 from protoquant.head.grounding.choosing import Judge, Offers, choose_patches, halves
@@ -107,6 +108,21 @@ def test_each_prototype_chooses_after_those_before_it(seed: int) -> None:
         expected.append(min(range(3), key=losses.__getitem__))
         scores[:, code] = offered[:, code, expected[-1]]
     assert taken.tolist() == expected
+
+
+def test_rest_codes_compete_with_codes_and_offers_alike() -> None:
+    """Presences with rest codes are those of a codebook in which the rest codes are codes of their own."""
+    codebook, offers, judge = world(2)
+    rest = drawn(2, 6, seed=9)
+    scores, offered = choosing._presences(
+        replace(codebook, rest=Rest(rest, torch.zeros(2))), offers.units, torch.arange(4), judge
+    )
+    whole = replace(codebook, codes=torch.cat([codebook.codes, rest]))
+    torch.testing.assert_close(scores, presence(judge.source.values, whole, T).scores[:, :4])
+    for code in range(4):
+        whole.codes[code] = offers.units[code, 1]
+        torch.testing.assert_close(offered[:, code, 1], presence(judge.source.values, whole, T).scores[:, code])
+        whole.codes[code] = codebook.codes[code]
 
 
 def test_a_patch_that_one_code_gave_up_may_be_the_next_ones() -> None:

@@ -13,7 +13,7 @@ from protoquant.head.grounding.grounding import GroundedCodes, Price, accuracy_a
 from protoquant.head.path import Fitted
 from protoquant.head.select import HeadCandidate
 from protoquant.model.nearest_images import NearestImages
-from protoquant.model.presence import ScoredSplit
+from protoquant.model.scored_split import ScoredSplit
 
 L2 = FeatureNorm("l2")
 CPU = torch.device("cpu")
