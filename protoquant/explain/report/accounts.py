@@ -8,11 +8,12 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
-from protoquant.explain.album import Album, Picture, png_uri
+from protoquant.explain.album import Album, Picture
 from protoquant.explain.gallery import Patch
 from protoquant.explain.heat import overlay
 from protoquant.explain.ledger import Ledger, LedgerEntry, ledger
 from protoquant.explain.report.page import ClassEvidence, EvidenceLine, Explained, Placed, Tag
+from protoquant.pages.pictures import png_uri
 
 # Pixels of a score map on the page; the browser enlarges it smoothly.
 _HEAT_SIDE = 56
