@@ -26,6 +26,7 @@ from protoquant.pages.formatters import breakable, interval, number, p_value, pe
         (setting(True), "true"),
         (setting([1, 0.5, None, "cosine"]), "[1, 0.5, null, cosine]"),
         (setting(0.00001), "1e-05"),
+        (setting("kmeans"), "kmeans"),
     ],
 )
 def test_values_as_text(text: str, expected: str) -> None:
