@@ -1,6 +1,5 @@
 """What a finished run shows on its page: the numbers, the accuracy-sparsity picture, the links."""
 
-import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from protoquant.core.artifacts import read_json
 from protoquant.core.errors import UnavailableError
 from protoquant.core.workspace import Workspace
 from protoquant.evaluation.schema import by_headline
+from protoquant.pages.axes import ACCURACY, SIZE
+from protoquant.pages.pictures import data_uri, save_figure
 from protoquant.pipeline.isolated import IsolatedRun
 
 _INTERVAL = ("top1_low", "top1_high")
@@ -57,13 +58,13 @@ def picture(path: Path) -> str:
     axes.plot(
         chosen["class_size"], 100 * chosen["validation_top1"], "o", markersize=11, mfc="none", mec="black", mew=1.5
     )
-    axes.set_xlabel("prototypes per class (mean)")
-    axes.set_ylabel("validation accuracy, %")
+    axes.set_xlabel(SIZE)
+    axes.set_ylabel(ACCURACY)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+    save_figure(figure, out)
+    return data_uri(out.getvalue(), "png")
 
 
 def links(run: IsolatedRun) -> str:

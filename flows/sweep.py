@@ -1,6 +1,5 @@
 """The flow ``sweep``: many trials of quantize and train on the features of one data set, away from anyone's files."""
 
-import base64
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +19,7 @@ from flows.stages import process_task, stage_task
 from protoquant.core.artifacts import read_json, read_table
 from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
+from protoquant.pages.pictures import data_uri
 from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.graph import stages
 from protoquant.pipeline.isolated import IsolatedRun, isolated
@@ -89,9 +89,9 @@ def _show(folder: Path) -> str:
     choice = read_json(result / "choice.json")["choice"]
     if choice is None:
         return "No trial is done."
-    picture = base64.b64encode((result / "accuracy-against-size.png").read_bytes()).decode()
+    picture = data_uri((result / "accuracy-against-size.png").read_bytes(), "png")
     create_markdown_artifact(
-        f"![accuracy against size](data:image/png;base64,{picture})\n\n{choice['sentence']}\n\n{choice['caution']}",
+        f"![accuracy against size]({picture})\n\n{choice['sentence']}\n\n{choice['caution']}",
         key="accuracy-against-size",
         description="Every trial and every head; the chosen one is ringed",
     )

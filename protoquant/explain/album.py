@@ -1,13 +1,12 @@
 """Pictures of the report: each image once, cut to what the backbone sees, as a data URI."""
 
-import base64
-import io
 from dataclasses import dataclass
 
 from PIL import Image
 
 from protoquant.data.table import ImageTable
 from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.pages.pictures import webp_uri
 
 
 @dataclass(frozen=True)
@@ -122,17 +121,3 @@ def see(image: Image.Image, preprocessing: Preprocessing, size: int) -> Image.Im
     scale = size / max(right - left, bottom - top)
     width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     return image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, right, bottom))
-
-
-def webp_uri(image: Image.Image, quality: int) -> str:
-    """Encode a picture as a WebP ``data:`` URI; the same pixels give the same text."""
-    held = io.BytesIO()
-    image.save(held, "WEBP", quality=quality, method=4)
-    return "data:image/webp;base64," + base64.b64encode(held.getvalue()).decode("ascii")
-
-
-def png_uri(image: Image.Image) -> str:
-    """Encode a picture as a PNG ``data:`` URI."""
-    held = io.BytesIO()
-    image.save(held, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")

@@ -16,8 +16,9 @@ from protoquant.core.errors import DataError
 from protoquant.explain.heat import overlay
 from protoquant.features.backbone.preprocessing import Box
 from protoquant.model.explanation import Contribution, Explanation
+from protoquant.pages.palette import ACCENT, BOX, INK, LINE, QUIET
+from protoquant.pages.pictures import save_figure
 
-_INK, _QUIET, _ACCENT, _BOX = "#1c2126", "#5a646d", "#0f6b66", "#ffd43b"
 _ROW_INCHES, _WIDTH_INCHES, _DPI = 1.25, 9.6, 130
 _PIXELS = 480
 
@@ -126,7 +127,7 @@ def explanation_figure(explanation: Explanation, image: Image.Image, shown: int 
         _draw_row(figure, found.view, row, f"{index + 1}", (bottom, (_ROW_INCHES - 0.12) / height))
     _total(figure, found, 0.22 / height)
     held = io.BytesIO()
-    figure.savefig(held, format="png", metadata={"Software": None})
+    save_figure(figure, held)
     held.seek(0)
     return Image.open(held).convert("RGB")
 
@@ -147,20 +148,20 @@ def _row(part: Contribution, explanation: Explanation, size: float) -> Contribut
 
 def _heading(figure: Figure, found: Sheet, height: float) -> None:
     """The answer, and the image with its numbered boxes."""
-    figure.text(0.03, 1.0 - 0.38 / height, _plain(found.heading), size=14, weight="bold", color=_INK, va="center")
+    figure.text(0.03, 1.0 - 0.38 / height, _plain(found.heading), size=14, weight="bold", color=INK, va="center")
     captions = (
         (0.345, "this part"),
         (0.485, "looks like these training patches"),
         (0.79, "score \N{MULTIPLICATION SIGN} weight = contribution"),
     )
     for left, caption in captions:
-        figure.text(left, 1.0 - 0.66 / height, caption, size=7.5, color=_QUIET, va="center")
+        figure.text(left, 1.0 - 0.66 / height, caption, size=7.5, color=QUIET, va="center")
     whole = _panel(figure, (0.03, 1.0 - (0.8 + 3.1) / height, 0.30, 3.1 / height))
     whole.imshow(np.asarray(found.view))
     whole.set_anchor("NW")
     for number, row in enumerate(found.rows, start=1):
         _box(whole, row.box)
-        whole.text(*row.box[:2], f"{number}", size=8, weight="bold", color=_INK, bbox={"facecolor": _BOX, "pad": 1.5})
+        whole.text(*row.box[:2], f"{number}", size=8, weight="bold", color=INK, bbox={"facecolor": BOX, "pad": 1.5})
 
 
 def _draw_row(figure: Figure, view: Image.Image, row: ContributionRow, number: str, span: tuple[float, float]) -> None:
@@ -173,11 +174,11 @@ def _draw_row(figure: Figure, view: Image.Image, row: ContributionRow, number: s
         _panel(figure, (0.485 + 0.097 * place, bottom, 0.092, height)).imshow(np.asarray(picture))
     middle = bottom + height / 2
     text = f"{number}   prototype {part.code}"
-    figure.text(0.79, middle + 0.24 * height, text, size=8.5, color=_QUIET, va="center")
+    figure.text(0.79, middle + 0.24 * height, text, size=8.5, color=QUIET, va="center")
     product = f"{part.score:.3f} \N{MULTIPLICATION SIGN} {part.weight:.3f} = "
-    figure.text(0.79, middle, product + f"{part.contribution:.3f}", size=9, color=_INK, va="center", weight="bold")
-    figure.text(0.79, middle - 0.24 * height, _plain(row.caption)[:30], size=7.5, color=_QUIET, va="center")
-    for width, colour in ((0.18, "#e3e5e6"), (0.18 * min(1.0, row.share), _ACCENT)):
+    figure.text(0.79, middle, product + f"{part.contribution:.3f}", size=9, color=INK, va="center", weight="bold")
+    figure.text(0.79, middle - 0.24 * height, _plain(row.caption)[:30], size=7.5, color=QUIET, va="center")
+    for width, colour in ((0.18, LINE), (0.18 * min(1.0, row.share), ACCENT)):
         bar = Rectangle(
             (0.79, bottom + 0.04 * height), width, 0.05 * height, color=colour, transform=figure.transFigure
         )
@@ -188,7 +189,7 @@ def _total(figure: Figure, found: Sheet, at: float) -> None:
     plural = "" if found.others == 1 else "s"
     more = f"+ {found.others} further prototype{plural}: {found.rest:.3f}      " if found.others else ""
     text = f"{more}sum = score of the class: {found.logit:.3f}"
-    figure.text(0.97, at, text, size=10, color=_INK, va="center", ha="right", weight="bold")
+    figure.text(0.97, at, text, size=10, color=INK, va="center", ha="right", weight="bold")
 
 
 def _panel(figure: Figure, rectangle: Sequence[float]) -> Axes:
@@ -200,7 +201,7 @@ def _panel(figure: Figure, rectangle: Sequence[float]) -> Axes:
 
 def _box(axes: Axes, box: Box) -> None:
     left, top, right, bottom = box
-    for width, colour in ((3.2, "#000000"), (1.6, _BOX)):
+    for width, colour in ((3.2, "#000000"), (1.6, BOX)):
         axes.add_patch(
             Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=width, edgecolor=colour)
         )

@@ -14,8 +14,6 @@ _TOLERANCE = 1e-5
 # Share of the logit below which a contribution is not worth a line of its own.
 _LEAST = 0.01
 
-LedgerEntry = Part
-
 
 @dataclass(frozen=True)
 class Ledger:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from protoquant.core.errors import ShapeError
 from protoquant.data.table import ImageTable
-from protoquant.explain.album import Album, Rect, see, webp_uri
+from protoquant.explain.album import Album, Rect, see
 from tests.builders.specs import preprocessing
 
 
@@ -50,9 +50,3 @@ def test_see_cuts_what_the_backbone_sees() -> None:
     view = see(image, preprocessing((64, 64), mode="center"), 40)
     assert view.size == (40, 40)
     assert (np.asarray(view)[:, 4:-4] == [0, 0, 255]).all()
-
-
-def test_same_pixels_same_text() -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
-    assert webp_uri(image, 70) == webp_uri(image.copy(), 70)
-    assert len(webp_uri(image, 30)) < len(webp_uri(image, 95))

@@ -60,9 +60,10 @@ def test_what_lies_outside_of_a_step_is_not_in_it(found: dict[str, StageCode]) -
 
 
 def test_templates_beside_a_module_are_named_by_their_bytes(found: dict[str, StageCode]) -> None:
-    page = "explain/report/report.html"
-    assert found["visualize"].files[page] == digest_file(ROOT / page)
-    assert not found["train"].files
+    own = [f"explain/report/report.{ending}" for ending in ("css", "html", "js")]
+    assert list(found["visualize"].files) == [*own, "pages/base.css", "pages/base.html"]
+    assert all(digest == digest_file(ROOT / page) for page, digest in found["visualize"].files.items())
+    assert not [stage for stage, code in found.items() if code.files and stage != "visualize"]
 
 
 def test_what_counts_beside_modules_is_what_a_wheel_holds() -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from protoquant.analysis.diff import words
 from protoquant.analysis.diff.answers import ClassChange, ImageChange
@@ -19,6 +14,7 @@ from protoquant.analysis.diff.numbers import Number
 from protoquant.analysis.diff.pictures import DiffPicture, image_picture, patch_pictures
 from protoquant.analysis.diff.prototypes import PrototypeChange, PrototypeSummary
 from protoquant.model.bundle import Bundle
+from protoquant.pages.template import render_template
 
 PROTOTYPES, CLASSES, IMAGES, SETTINGS = 16, 60, 36, 60
 """Rows of each kind that the page shows, at most; prototypes for each verdict. The rest is counted."""
@@ -103,13 +99,11 @@ def render(diff: Diff, before: Bundle, after: Bundle, *, images: Path | None = N
     Returns:
         The document; every value is escaped; the same input gives the same text.
     """
-    environment = Environment(
-        loader=FunctionLoader(_own), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(setting=words.setting, p_value=words.p_value, breakable=_breakable)
     counts = diff.verdicts()
     preprocessing = after.backbone.preprocessing
-    return environment.get_template("page.html").render(
+    return render_template(
+        __name__,
+        "page.html",
         diff=diff,
         headline=words.headline(diff),
         lines=_lines(diff, diff.numbers),
@@ -123,7 +117,6 @@ def render(diff: Diff, before: Bundle, after: Bundle, *, images: Path | None = N
             ChangedImage(image, image_picture(images, image.image_id, preprocessing)) for image in _images(diff.images)
         ],
         kinds={kind: sum(image.kind == kind for image in diff.images) for kind in ("gained", "lost", "other")},
-        style=Markup(_own("page.css")),  # noqa: S704
     )
 
 
@@ -208,12 +201,3 @@ def _shares_of(groups: Sequence[list[_T]], room: int) -> list[list[_T]]:
         kept[place] = groups[place][: room // (len(groups) - left)]
         room -= len(kept[place])
     return [kept[place] for place in range(len(groups))]
-
-
-def _breakable(text: str) -> Markup:
-    """Names may break after underscores, slashes and dashes."""
-    return Markup("<wbr>").join(re.split(r"(?<=[_/-])(?=.)", text))
-
-
-def _own(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")

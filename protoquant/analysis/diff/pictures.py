@@ -7,9 +7,10 @@ from PIL import Image
 
 from protoquant.core.errors import DataError
 from protoquant.data.images import open_image
-from protoquant.explain.album import Rect, see, webp_uri
+from protoquant.explain.album import Rect, see
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.model.bundle import Bundle
+from protoquant.pages.pictures import webp_uri
 
 SIDE = 128
 """Longer side of a picture, in pixels."""

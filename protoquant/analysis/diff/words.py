@@ -2,12 +2,10 @@
 
 from protoquant.analysis.diff.diff import Diff
 from protoquant.analysis.diff.numbers import Number
+from protoquant.pages.formatters import MINUS, MISSING, p_value, percent, signed
 
 LEVEL = 0.05
 """McNemar p below which two models count as told apart."""
-MISSING = "\N{EN DASH}"
-_SMALL = 1e-4
-_MINUS = "\N{MINUS SIGN}"
 
 
 def headline(diff: Diff) -> tuple[str, ...]:
@@ -33,17 +31,12 @@ def accuracy_words(diff: Diff) -> str:
     if test.gained == test.lost == 0:
         return f"Accuracy stays at {after}: the same {test.n:,} validation images are right and wrong."
     moved = f"stays at {after}" if test.gained == test.lost else f"went from {before} to {after}"
-    counts = f"{test.gained:,} {_images(test.gained)} gained, {test.lost:,} lost, p {p_value(test.p_value)}"
+    counts = f"{test.gained:,} {_images(test.gained)} gained, {test.lost:,} lost, p {p_value(test.p_value, '= ')}"
     if test.p_value >= LEVEL:
         judged = "too few to tell the two apart"
     else:
         judged = "a gain" if test.gained > test.lost else "a loss"
     return f"Accuracy on the same {test.n:,} validation images {moved} ({counts}): {judged}."
-
-
-def p_value(value: float) -> str:
-    """A p-value with its sign of relation, such as ``= 0.031``."""
-    return f"= {value:.2g}" if value >= _SMALL else f"< {_SMALL:.4f}"
 
 
 def is_clear(diff: Diff, number: Number) -> bool:
@@ -58,7 +51,7 @@ def calibration_words(diff: Diff) -> str:
     if not error.clear or error.change is None:
         return ""
     moved = "rose" if error.change > 0 else "fell"
-    points = change(error, error.change).lstrip(f"+{_MINUS}")
+    points = change(error, error.change).lstrip(f"+{MINUS}")
     return f"The calibration error {moved} by {points} points (95 % interval {interval(error)})."
 
 
@@ -77,8 +70,8 @@ def amount(number: Number, value: float | None) -> str:
     if value is None:
         return MISSING
     if number.unit == "share":
-        return f"{_signed(100 * value, '.1f')} %"
-    return f"{value:,.0f}" if number.unit == "count" else _signed(value, ".4g")
+        return percent(value)
+    return f"{value:,.0f}" if number.unit == "count" else signed(value, ".4g")
 
 
 def change(number: Number, value: float | None) -> str:
@@ -89,7 +82,7 @@ def change(number: Number, value: float | None) -> str:
     shown = f"{100 * value if number.unit == 'share' else value:+{form}}"
     if not any(digit in shown for digit in "123456789"):
         return "0"
-    return shown.replace("-", _MINUS)
+    return shown.replace("-", MINUS)
 
 
 def interval(number: Number) -> str:
@@ -97,17 +90,6 @@ def interval(number: Number) -> str:
     if number.low is None or number.high is None:
         return ""
     return f"{change(number, number.low)} to {change(number, number.high)}"
-
-
-def setting(value: object) -> str:
-    """A params value, as in params.yaml."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(setting(each) for each in value)}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _class_words(diff: Diff) -> list[str]:
@@ -121,7 +103,3 @@ def _class_words(diff: Diff) -> list[str]:
 
 def _images(count: int) -> str:
     return "image" if count == 1 else "images"
-
-
-def _signed(value: float, form: str) -> str:
-    return f"{value:{form}}".replace("-", _MINUS, 1) if value < 0 else f"{value:{form}}"

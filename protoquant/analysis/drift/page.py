@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from protoquant.analysis.drift import numbers
 from protoquant.analysis.drift.account import DriftAnalysis
 from protoquant.analysis.drift.numbers import DriftVerdict, PrototypeDrift
 from protoquant.analysis.drift.pictures import PicturePair
 from protoquant.model.reference import SEEN
+from protoquant.pages.formatters import MISSING, percent, signed
+from protoquant.pages.template import render_template
 
 _BAD_SHOWN, _BY_SHOWN, _USERS_SHOWN = 50, 4, 2
-_LEAST_P = 0.0001
 _GLYPHS = {
     DriftVerdict.VANISHED: "\N{MULTIPLICATION SIGN}",
     DriftVerdict.RARER: "\N{DOWNWARDS ARROW}",
@@ -75,13 +72,10 @@ def render(account: DriftAnalysis, pairs: Mapping[int, PicturePair], *, title: s
     Returns:
         The document; every value is escaped; the same account gives the same text.
     """
-    environment = Environment(
-        loader=FunctionLoader(_own), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = percent
-    environment.filters["chance"] = chance
     widest = max(max(part.train, part.validation, part.now) for part in account.parts)
-    return environment.get_template("page.html").render(
+    return render_template(
+        __name__,
+        "page.html",
         title=title,
         digest=digest[:12],
         account=account,
@@ -101,18 +95,7 @@ def render(account: DriftAnalysis, pairs: Mapping[int, PicturePair], *, title: s
         gone=numbers.GONE,
         few=numbers.FEW,
         seen=SEEN,
-        style=Markup(_own("page.css")),  # noqa: S704
     )
-
-
-def percent(value: float, decimals: int = 1) -> str:
-    """Write a share as a percentage."""
-    return f"{100 * value:.{decimals}f} %"
-
-
-def chance(value: float) -> str:
-    """Write a p-value."""
-    return f"{value:.2g}" if value >= _LEAST_P else f"< {_LEAST_P}"
 
 
 def _card(part: PrototypeDrift, account: DriftAnalysis, pair: PicturePair, widest: float) -> DriftCard:
@@ -143,8 +126,8 @@ def _class_row(account: DriftAnalysis, row: int) -> ClassDriftRow:
         name=account.names[one.label],
         validation=percent(one.validation),
         now=percent(one.now),
-        loss=f"{one.loss:+.3f}",
-        part=percent(one.loss / one.score, 0) if one.score > 0 else "\N{EN DASH}",
+        loss=signed(one.loss, "+.3f"),
+        part=percent(one.loss / one.score, 0) if one.score > 0 else MISSING,
         by=by,
         hit=one.hit,
     )
@@ -152,7 +135,3 @@ def _class_row(account: DriftAnalysis, row: int) -> ClassDriftRow:
 
 def _slug(verdict: DriftVerdict) -> str:
     return str(verdict).replace(" ", "-")
-
-
-def _own(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from protoquant.analysis.drift.account import DriftAnalysis
 from protoquant.analysis.drift.measure import TopImage
 from protoquant.data.images import decode_image, read_bytes
 from protoquant.data.quarantine import ImageError
-from protoquant.explain.album import webp_uri
 from protoquant.model.bundle import Bundle
 from protoquant.model.provenance import cut_patch
+from protoquant.pages.pictures import data_uri, webp_uri
 
 SHOWN = 60
 """Prototypes with pictures, those that moved most; all are in the table."""
@@ -42,7 +41,7 @@ def pictures(bundle: Bundle, account: DriftAnalysis, root: Path) -> dict[int, Pi
     for part in account.moved[:SHOWN]:
         crop = bundle.crop(part.prototype, 0)
         nearest = account.measured.nearest[order.index(part.prototype)]
-        train = None if crop is None else "data:image/png;base64," + base64.b64encode(crop.read_bytes()).decode("ascii")
+        train = None if crop is None else data_uri(crop.read_bytes(), "png")
         found[part.prototype] = PicturePair(train, _patch(bundle, nearest, root))
     return found
 

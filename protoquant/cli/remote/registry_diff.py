@@ -116,6 +116,7 @@ def _drawn() -> Path | None:
 
 def _print(found: Diff) -> None:
     from protoquant.analysis.diff import words
+    from protoquant.pages.formatters import setting
 
     console = Console()
     console.print(f"before: {found.names[0]}\nafter:  {found.names[1]}", highlight=False, markup=False, soft_wrap=True)
@@ -131,7 +132,7 @@ def _print(found: Diff) -> None:
         return
     table = Table("setting", "before", "after", box=None)
     for each in found.settings[:_ROWS]:
-        table.add_row(each.key, words.setting(each.before), words.setting(each.after))
+        table.add_row(each.key, setting(each.before), setting(each.after))
     _show(console, table, len(found.settings))
     _print_classes(console, found)
     _print_images(console, found)
@@ -161,7 +162,9 @@ def _print_classes(console: Console, found: Diff) -> None:
 
 
 def _rate(right: int | None, n: int | None) -> str:
-    return f"{right} of {n}" if n else "\N{EN DASH}"
+    from protoquant.pages.formatters import MISSING
+
+    return f"{right} of {n}" if n else MISSING
 
 
 def _show(console: Console, table: Table, count: int) -> None:

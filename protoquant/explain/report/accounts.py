@@ -8,11 +8,13 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
-from protoquant.explain.album import Album, Picture, png_uri
+from protoquant.explain.album import Album, Picture
 from protoquant.explain.gallery import Patch
 from protoquant.explain.heat import overlay
-from protoquant.explain.ledger import Ledger, LedgerEntry, ledger
+from protoquant.explain.ledger import Ledger, ledger
 from protoquant.explain.report.page import ClassEvidence, EvidenceLine, Explained, Placed, Tag
+from protoquant.model.contributions import Part
+from protoquant.pages.pictures import png_uri
 
 # Pixels of a score map on the page; the browser enlarges it smoothly.
 _HEAT_SIDE = 56
@@ -88,7 +90,7 @@ def _account(found: Ledger, heading: str, picture: Picture, highest: float, witn
     return ClassEvidence(witness.classes[found.label], heading, lines, found.others, found.rest, found.logit)
 
 
-def _line(index: int, part: LedgerEntry, picture: Picture, highest: float, witness: Witness) -> EvidenceLine:
+def _line(index: int, part: Part, picture: Picture, highest: float, witness: Witness) -> EvidenceLine:
     side = max(picture.width, picture.height)
     size = round(_HEAT_SIDE * picture.width / side), round(_HEAT_SIDE * picture.height / side)
     patch = witness.nearest.get(part.code)
@@ -102,7 +104,7 @@ def _line(index: int, part: LedgerEntry, picture: Picture, highest: float, witne
     )
 
 
-def _tags(parts: Sequence[LedgerEntry], image_id: str, album: Album) -> tuple[Tag, ...]:
+def _tags(parts: Sequence[Part], image_id: str, album: Album) -> tuple[Tag, ...]:
     """Number the cells; several numbers in one cell stand side by side."""
     seen: dict[tuple[int, int], int] = {}
     tags = []

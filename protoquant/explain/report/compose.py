@@ -17,10 +17,10 @@ from protoquant.explain.ledger import choose
 from protoquant.explain.report import words
 from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image, place
 from protoquant.explain.report.page import ClassGroup, ClassMetricsRow, Confusion, Explained, GalleryCard, Page
-from protoquant.explain.report.render import percent
 from protoquant.explain.sources import Sources
 from protoquant.explain.spread import Dots, dots, histogram
 from protoquant.model.presence import look
+from protoquant.pages.formatters import percent
 
 _CLASSES_ON_A_CARD = 3
 _MISTAKES = 12

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from protoquant.explain.album import Picture, Rect
 from protoquant.explain.figures import Curve, Square
 from protoquant.explain.gallery import Patch
-from protoquant.explain.ledger import LedgerEntry
 from protoquant.explain.spread import Dots, Histogram
+from protoquant.model.contributions import Part
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class EvidenceLine:
     """
 
     number: int
-    part: LedgerEntry
+    part: Part
     test: Placed
     heat: str
     train: Placed | None

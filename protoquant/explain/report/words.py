@@ -6,8 +6,9 @@ from typing import Any
 from protoquant.evaluation.schema import METRICS, Metric
 from protoquant.explain.gallery import Gallery
 from protoquant.explain.report.page import HeadlineNumber
-from protoquant.explain.report.render import number, percent
 from protoquant.explain.sources import Sources
+from protoquant.pages import formatters
+from protoquant.pages.formatters import number, percent
 
 Number = Mapping[str, Any]
 
@@ -33,9 +34,8 @@ _GROUNDED = {
 
 def interval(found: Number, *, share: bool = True) -> str:
     """Write an interval, such as ``88.5 to 94.0 %``."""
-    if share:
-        return f"{100 * found['low']:.1f} to {percent(found['high'])}"
-    return f"{found['low']:.1f} to {found['high']:.1f}"
+    low, high = found["low"], found["high"]
+    return formatters.interval(low, high) if share else f"{low:.1f} to {high:.1f}"
 
 
 def summary(sources: Sources) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from protoquant.pages.palette import SERIES
+from protoquant.pages.pictures import save_figure
 from protoquant.prune.study.compare import interval
 
 if TYPE_CHECKING:
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
 
 NAMES = {"one_shot": "one-shot", "iterative": "iterative", "patience": "iterative, patience", "hybrid": "hybrid"}
 TUNERS = {"refit": "convex refit after each cut", "gradient": "gradient fine-tuning after each cut"}
-_LOOKS = {  # colours of Okabe and Ito, which all eyes tell apart
-    "one_shot": ("#D55E00", "o", "-"),
-    "iterative": ("#0072B2", "s", "-"),
-    "patience": ("#009E73", "^", "--"),
-    "hybrid": ("#CC79A7", "D", ":"),
+_LOOKS = {
+    "one_shot": (SERIES[0], "o", "-"),
+    "iterative": (SERIES[1], "s", "-"),
+    "patience": (SERIES[2], "^", "--"),
+    "hybrid": (SERIES[3], "D", ":"),
 }
 _GREY = "#666666"
 
@@ -112,9 +114,9 @@ def draw_steps(steps: Steps, n: int, path: Path) -> None:
     """
     figure = _figure(7.0, 4.4)
     axes = figure.subplots()
-    axes.plot(steps.ratios, steps.after, color="#0072B2", marker="o", label="after fine-tuning")
+    axes.plot(steps.ratios, steps.after, color=SERIES[1], marker="o", label="after fine-tuning")
     if steps.before != steps.after:
-        axes.plot(steps.ratios, steps.before, color="#D55E00", marker="x", ls=":", label="before fine-tuning")
+        axes.plot(steps.ratios, steps.before, color=SERIES[0], marker="x", ls=":", label="before fine-tuning")
     place = steps.chosen
     axes.plot(
         steps.ratios[place],
@@ -221,4 +223,4 @@ def _save(figure: Any, path: Path) -> None:
         axes.grid(visible=True, color="#dddddd", lw=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Software": None})
+    save_figure(figure, path)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from protoquant.pages.axes import ACCURACY, SIZE
+from protoquant.pages.palette import CHOSEN, SCALE
 from protoquant.sweep.choice import Choice
+from protoquant.sweep.page.size_chart import SizePath, size_chart
 
 Chart = dict[str, Any]
-# From blue to amber, each as light as the others: seen on white and on black, and without telling red from green.
-_COLOURS = ("#5b7fd6", "#3aa0c8", "#2fae8f", "#8fb339", "#e0a321")
-_SCALE = [[place / (len(_COLOURS) - 1), colour] for place, colour in enumerate(_COLOURS)]
-_RING = "#d1495b"
+_SCALE = [[place / (len(SCALE) - 1), colour] for place, colour in enumerate(SCALE)]
 
 
 def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_front: set[str]) -> Chart:
@@ -26,17 +26,11 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
         choice: The winner; it gets a ring.
         on_front: Trials that no other beats; they are joined by a line.
     """
-    done = trials[trials["state"] == "done"]
+    shown = size_chart(trials, surface, on_front)
+    done, best = shown.done, shown.front
     sizes = [math.log10(size) for size in done["k"].astype(float)]
     low, high = min(sizes), max(sizes)
-    heads = surface[
-        (surface["trial"].isin(done["trial"])) & ~surface["final"].astype(bool) & (surface["class_size"] > 0)
-    ]
-    colours = colours_of(done)
-    data: list[Chart] = [
-        _path(rows, colours[str(trial)]) for (trial, _), rows in heads.groupby(["trial", "temperature"], sort=False)
-    ]
-    best = done[done["trial"].isin(on_front)].sort_values("class_size")
+    data: list[Chart] = [_path(path) for path in shown.paths]
     data.append(
         {
             "type": "scatter",
@@ -44,7 +38,7 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
             "mode": "lines",
             "x": _numbers(best["class_size"]),
             "y": _percents(best["validation_top1"]),
-            "line": {"color": _RING, "width": 1.5, "dash": "dot"},
+            "line": {"color": CHOSEN, "width": 1.5, "dash": "dot"},
             "hoverinfo": "skip",
         }
     )
@@ -66,35 +60,25 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
                 "cmax": high if high > low else low + 1,
                 "line": {
                     "width": [4 if one else 1 for one in chosen],
-                    "color": [_RING if one else "#fff" for one in chosen],
+                    "color": [CHOSEN if one else "#fff" for one in chosen],
                 },
                 "colorbar": {"title": {"text": "codes", "side": "right"}, **_size_ticks(done["k"]), "thickness": 12},
                 "showscale": high > low,
             },
         }
     )
-    every = [float(size) for size in (*done["class_size"], *heads["class_size"])]
+    every = [float(size) for rows in (done, *(path.heads for path in shown.paths)) for size in rows["class_size"]]
     layout = {
         "xaxis": {
-            "title": {"text": "prototypes per class (mean)"},
+            "title": {"text": SIZE},
             "type": "log",
             **_plain_ticks(min(every), max(every)),
         },
-        "yaxis": {"title": {"text": "validation accuracy, %"}},
+        "yaxis": {"title": {"text": ACCURACY}},
         "showlegend": False,
         "hovermode": "closest",
     }
     return {"data": data, "layout": layout}
-
-
-def colours_of(done: pd.DataFrame) -> dict[str, str]:
-    """The colour of each trial that is done, by the logarithm of its number of codes."""
-    from matplotlib.colors import LinearSegmentedColormap, to_hex
-
-    scale = LinearSegmentedColormap.from_list("codes", _COLOURS)
-    sizes = {str(row["trial"]): math.log10(float(row["k"])) for row in done.to_dict("records")}
-    low, high = min(sizes.values()), max(sizes.values())
-    return {trial: str(to_hex(scale((size - low) / ((high - low) or 1.0)))) for trial, size in sizes.items()}
 
 
 def parallel_chart(trials: pd.DataFrame, keys: Sequence[str]) -> Chart:
@@ -108,14 +92,13 @@ def parallel_chart(trials: pd.DataFrame, keys: Sequence[str]) -> Chart:
     accuracy = _percents(done["validation_top1"])
     dimensions = [_dimension(key, done[key]) for key in keys]
     dimensions.append(_dimension("prototypes per class", done["class_size"]))
-    dimensions.append({"label": "validation accuracy, %", "values": accuracy})
+    dimensions.append({"label": ACCURACY, "values": accuracy})
     line = {"color": accuracy, "colorscale": _SCALE, "cmin": min(accuracy), "cmax": max(accuracy) + 1e-9}
     return {"data": [{"type": "parcoords", "line": line, "dimensions": dimensions}], "layout": {}}
 
 
-def _path(rows: pd.DataFrame, colour: str) -> Chart:
-    """The heads of one codebook at one temperature."""
-    ordered = rows.sort_values("class_size")
+def _path(path: SizePath) -> Chart:
+    colour, ordered = path.colour, path.heads
     return {
         "type": "scatter",
         "name": "path",

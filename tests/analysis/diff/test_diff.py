@@ -5,7 +5,7 @@ import torch
 
 from protoquant.analysis.diff.diff import compare
 from protoquant.analysis.diff.numbers import Number
-from protoquant.analysis.diff.words import amount, change, headline, is_clear, setting
+from protoquant.analysis.diff.words import amount, change, headline, is_clear
 from protoquant.codebook.feature_norm import FeatureNorm
 from tests.builders.bundles import answering
 from tests.builders.specs import spec
@@ -118,7 +118,6 @@ def test_settings_that_differ_are_named_by_their_keys() -> None:
     ]
     digests = compare(first(), first(backbone=spec(digest="b" * 64))).settings
     assert [each.key for each in digests] == ["backbone.weights.digest"]
-    assert [setting(value) for value in (None, True, [1, 0.5], "kmeans")] == ["null", "true", "[1, 0.5]", "kmeans"]
 
 
 def test_numbers_are_those_of_the_bundles() -> None:

@@ -206,6 +206,7 @@ def test_names_are_escaped_on_the_page(model, plain):
     assert "{{ 7 * 7 }} &amp; co" in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
+    assert "default-src 'none'" in page
 
 
 def _bad():

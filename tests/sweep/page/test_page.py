@@ -83,6 +83,7 @@ def test_without_a_done_trial_the_page_says_so() -> None:
     assert "No trial is done, so nothing is chosen" in page
     assert "no space &lt;/script&gt;" in page
     assert len(page) < 50_000  # no chart, no library
+    assert "default-src 'none'" in page
 
 
 def test_one_trial_is_a_page_too() -> None:
