@@ -177,10 +177,12 @@ def _warn(config: TrainConfig, candidate: HeadCandidate, said: set[str], on_even
         ("second fit", candidate.refit_residual, candidate.refit_iterations),
     ):
         if residual > config.solver_tolerance and iterations > 0:
+            ended = iterations < config.max_iterations
+            remedy = "rounding allows no less, so raise that" if ended else "raise train.max_iterations"
             text = (
                 f"temperature {candidate.temperature:g}, penalty {candidate.penalty:.3g}: the {name} is "
                 f"{residual:.2g} of its penalty from optimal after {iterations} steps, expected "
-                f"<= {config.solver_tolerance:g} (train.solver_tolerance); raise train.max_iterations"
+                f"<= {config.solver_tolerance:g} (train.solver_tolerance); {remedy}"
             )
             if text not in said:
                 on_event(MessageEvent(text, "warning"))

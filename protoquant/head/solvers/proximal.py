@@ -9,6 +9,7 @@ so that both penalties mean the same whatever the number of classes. ridge is 0 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -26,7 +27,7 @@ SCALE_FLOOR = 0.03
 """Least scale of a weight, as a share of the largest: one of no curvature at the start may gain some later."""
 
 MOST_HALVINGS = 100
-"""Steps tried in one iteration; a loss that is no number would be halved for ever."""
+"""Steps tried in one iteration, at most."""
 
 STEP_GROWTH = 1.12
 """How much longer the next step may be; backtracking shortens a step that was too long."""
@@ -69,6 +70,9 @@ def solve(
 ) -> Solution:
     """Minimise the objective for one penalty by FISTA with a diagonal metric, backtracking and adaptive restart.
 
+    It ends at the tolerance, after the most iterations, or where rounding hides whether the loss falls; the residual
+    tells how far it came.
+
     Args:
         problem: Scores and labels.
         penalty: L1 penalty, >= 0.
@@ -76,6 +80,9 @@ def solve(
         start: Head (c, k) to start from, >= 0.
         support: Weights that may differ from zero; all of them when absent.
         ridge: L2 penalty, >= 0.
+
+    Raises:
+        DataError: The loss is NaN or infinite.
 
     Source:
         Beck and Teboulle 2009 (FISTA); O'Donoghue and Candes 2015 (gradient restart).
@@ -89,6 +96,8 @@ def solve(
         for _ in range(min(CHECK_EVERY, limits.max_iterations - state.iterations)):
             state.step()
         gradient = problem.gradient(state.logits)
+        if state.exhausted:
+            break
     return describe(
         problem,
         state.weights,
@@ -172,6 +181,7 @@ class _Fista:
         self._inverse_step = self._curvature()
         self._noise = 4 * torch.finfo(problem.dtype).eps
         self.iterations = 0
+        self.exhausted = False
 
     def _relative_curvature(self) -> Float[Tensor, "c k"]:
         """Curvature of the loss at the start along each weight, as a share of the largest."""
@@ -186,9 +196,20 @@ class _Fista:
         return max(curvature / max(float((direction.square() * self._scale).sum()), 1e-30), 1e-12)
 
     def step(self) -> None:
+        """Take a step; from the weights themselves where none ahead of them helps, and else be exhausted."""
+        inverse_step = self._inverse_step
+        if not self._step_ahead():
+            self._ahead, self._ahead_logits, self._momentum = self.weights, self.logits, 1.0
+            self._inverse_step = inverse_step
+            self.exhausted = not self._step_ahead()
+
+    def _step_ahead(self) -> bool:
+        """Try shorter and shorter steps; false where even one that moves nothing seems to raise the loss."""
         problem, ahead = self.problem, self._ahead
         loss, gradient = problem.loss_and_gradient(self._ahead_logits)
-        for _ in range(MOST_HALVINGS):
+        if not math.isfinite(loss):
+            raise DataError(f"the head's loss is {loss:g}: check the features")
+        for halvings in range(MOST_HALVINGS):
             metric = self._scale * self._inverse_step
             weights = ((ahead * metric - gradient - self.penalty) / (metric + self.ridge)).clamp_min_(0)
             if self.support is not None:
@@ -196,13 +217,15 @@ class _Fista:
             logits = problem.logits(weights)
             moved = weights - ahead
             model = float((gradient * moved).sum()) + float((moved.square() * metric).sum()) / 2
+            if halvings and model == 0:
+                return False
             if problem.loss(logits) <= loss + model / problem.classes + self._noise * max(loss, 1.0):
                 self._extrapolate(weights, logits, moved)
                 self._inverse_step /= STEP_GROWTH
                 self.iterations += 1
-                return
+                return True
             self._inverse_step *= 2
-        raise DataError(f"the head's loss does not fall however short a step is; it is {loss:g}: check the features")
+        return False
 
     def _extrapolate(self, weights: Tensor, logits: Logits, moved: Tensor) -> None:
         if float((moved * (weights - self.weights) * self._scale).sum()) < 0:

@@ -4,8 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protoquant.core.errors import DataError
 from protoquant.head.solvers.l1_path import largest_penalty
-from protoquant.head.solvers.problem import Limits
+from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.solvers.proximal import optimality_residual, refit, solve
 from tests.builders.problems import EXACT, lbfgs, random_problem
 
@@ -103,3 +104,23 @@ def test_residual_by_hand() -> None:
     assert optimality_residual(weights, gradient, 0.5) == pytest.approx(0.2)
     support = torch.tensor([[True, False, True]])
     assert optimality_residual(weights, gradient, 0.5, support) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("seed", "n", "k", "c"), [(7, 6, 10, 5), (14, 6, 17, 2)])
+def test_it_ends_near_the_optimum_where_rounding_hides_whether_the_loss_falls(
+    seed: int, n: int, k: int, c: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores, labels = torch.rand(n, k, generator=generator), torch.randint(0, c, (n,), generator=generator)
+    scores[torch.arange(n), labels % k] = 1.0  # so that logits grow until float32 has no digits left for the loss
+    problem = Problem(scores, labels, c)
+    found = solve(problem, 1e-4, Limits(1e-6, 2000), start=problem.zeros())
+    assert found.iterations < 2000
+    assert found.residual > 1e-6 * 1e-4, "else it ended at the tolerance"
+    assert found.gap < 1e-4
+
+
+def test_a_loss_that_is_no_number_is_refused() -> None:
+    problem = random_problem(0, 30, 7)
+    with pytest.raises(DataError, match="the head's loss is nan: check the features"):
+        solve(problem, 0.01, EXACT, start=problem.zeros() + float("inf"))
