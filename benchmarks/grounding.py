@@ -24,8 +24,8 @@ from protoquant.codebook.tokens import SubsetSource
 from protoquant.core.events import ignore
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import Grounding, TrainConfig
-from protoquant.head.grounding.choosing import Judge, halves
 from protoquant.head.grounding.grounding import accuracy_at, ground_codes
+from protoquant.head.grounding.patch_choice import Judge, halves
 from protoquant.head.path import Fitted, fit_path
 from protoquant.model.head import head_logits
 from protoquant.model.scored_split import ScoredSplit, score_split

@@ -9,17 +9,17 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.deployments import check_offer
 from flows.form import CLONE
-from flows.offered import check_offer
-from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
+from flows.runner_watch import end_with_runner
 from flows.stages import process_task
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.data.readers.registry import ReaderName, layouts
 from protoquant.pipeline.environment import environment_of
-from protoquant.pipeline.isolated import run_name
+from protoquant.pipeline.isolated_run import run_name
 from protoquant.pipeline.lease import lease
 from protoquant.pipeline.retention import prune_runs
 from protoquant.tracking.connection.address import check_tracking

@@ -7,16 +7,16 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows.deployments import check_offer
 from flows.form import CLONE, experiment_form
-from flows.offered import check_offer
-from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
 from flows.results import show_results
+from flows.runner_watch import end_with_runner
 from flows.stages import record_task, stage_task
 from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline.graph import stages
-from protoquant.pipeline.isolated import IsolatedRun, RunSpec, isolated, run_name
+from protoquant.pipeline.isolated_run import IsolatedRun, RunSpec, isolated, run_name
 from protoquant.pipeline.retention import prune_runs
 from protoquant.tracking.connection.address import check_tracking
 

@@ -21,7 +21,7 @@ from prefect.states import Cancelled, Crashed
 
 from flows.form import CLONE
 from protoquant.core.workspace import Workspace
-from protoquant.pipeline.isolated import run_name
+from protoquant.pipeline.isolated_run import run_name
 from protoquant.pipeline.lease import in_use
 
 DEPLOYMENTS = ("experiment", "sweep", "evaluate-model", "promote")

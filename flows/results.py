@@ -12,7 +12,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.evaluation.schema import by_headline
 from protoquant.pages.axes import ACCURACY, SIZE
 from protoquant.pages.pictures import data_uri, save_figure
-from protoquant.pipeline.isolated import IsolatedRun
+from protoquant.pipeline.isolated_run import IsolatedRun
 
 _INTERVAL = ("top1_low", "top1_high")
 
@@ -69,7 +69,7 @@ def picture(path: Path) -> str:
 
 def links(run: IsolatedRun) -> str:
     """Say in Markdown where the run, the model, the report and the experiment are."""
-    from protoquant.tracking.registry.registered import find_registered
+    from protoquant.tracking.registry.registered_model import find_registered
 
     name = run.plan.name
     config = run.settings.register_

@@ -21,7 +21,7 @@ from flows.evaluate_model import evaluate_model
 from flows.experiment import experiment
 from flows.form import CLONE
 from flows.health import heartbeat
-from flows.late import tell_late_runs
+from flows.late_runs import tell_late_runs
 from flows.promote import promote
 from flows.recovery import recover
 from flows.slots import make_slots

@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed
 
 from flows.slots import slot
 from protoquant.core.events import from_record
-from protoquant.pipeline.isolated import IsolatedRun
+from protoquant.pipeline.isolated_run import IsolatedRun
 from protoquant.pipeline.process import OnLine
 from protoquant.pipeline.stage import Outcome, Status, run_command
 

@@ -10,11 +10,11 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
+from flows.deployments import check_offer
 from flows.experiment import plan_of
 from flows.form import CLONE, sweep_form
-from flows.offered import check_offer
-from flows.orphan import end_with_runner
 from flows.recovery import end_tasks
+from flows.runner_watch import end_with_runner
 from flows.stages import process_task, stage_task
 from protoquant.core.artifacts import read_json, read_table
 from protoquant.core.errors import ProtoQuantError, one_line
@@ -22,7 +22,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.pages.pictures import data_uri
 from protoquant.pipeline.environment import environment_of
 from protoquant.pipeline.graph import stages
-from protoquant.pipeline.isolated import IsolatedRun, isolated
+from protoquant.pipeline.isolated_run import IsolatedRun, isolated
 from protoquant.pipeline.retention import prune_runs
 from protoquant.tracking.connection.address import check_tracking
 

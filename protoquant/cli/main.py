@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from protoquant.cli.model import assess, drift, export, pruning, reading, serve
+from protoquant.cli.model import assess, drift, export, predict, prune, serve
 from protoquant.cli.pipeline import backbones, cache, config, plan, runs, stages, sweep
 from protoquant.cli.remote import registry, storage, tracking
 from protoquant.core.errors import ProtoQuantError
@@ -55,15 +55,15 @@ def root(
 
 for _stage in stages.VERBS:
     app.command(rich_help_panel=_STAGES)(_stage)
-app.command(rich_help_panel=_READ)(reading.predict)
-app.command(rich_help_panel=_READ)(reading.explain)
+app.command(rich_help_panel=_READ)(predict.predict)
+app.command(rich_help_panel=_READ)(predict.explain)
 app.command(rich_help_panel=_READ)(assess.assess)
 app.command(rich_help_panel=_READ)(export.export)
 app.command(rich_help_panel=_READ)(drift.drift)
 app.command(rich_help_panel=_READ)(serve.serve)
-app.command(rich_help_panel=_READ)(reading.verify)
-app.command(rich_help_panel=_SMALLER)(pruning.prune)
-app.command(rich_help_panel=_SMALLER)(pruning.study)
+app.command(rich_help_panel=_READ)(predict.verify)
+app.command(rich_help_panel=_SMALLER)(prune.prune)
+app.command(rich_help_panel=_SMALLER)(prune.study)
 app.add_typer(sweep.app, name="sweep", rich_help_panel=_SEARCH)
 app.command(rich_help_panel=_MANAGE)(plan.plan)
 app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)

@@ -19,8 +19,8 @@ from protoquant.core.seeding import torch_generator
 from protoquant.distributed.ranks import alone, mean_over_ranks, own_images, rank
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import JointConfig, TrainConfig
-from protoquant.head.grounding.choosing import Judge, halves
 from protoquant.head.grounding.grounding import Price, ground_codes, price_of
+from protoquant.head.grounding.patch_choice import Judge, halves
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
 from protoquant.head.joint import joint_epochs
 from protoquant.head.path import Fitted, fit_path

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from protoquant.core.public_names import lazily
 
 if TYPE_CHECKING:
-    from protoquant.pipeline.isolated import IsolatedRun as IsolatedRun
-    from protoquant.pipeline.isolated import RunSpec as RunSpec
+    from protoquant.pipeline.isolated_run import IsolatedRun as IsolatedRun
+    from protoquant.pipeline.isolated_run import RunSpec as RunSpec
 
 __getattr__, __dir__, __all__ = lazily(__name__, IsolatedRun="isolated", RunSpec="isolated")

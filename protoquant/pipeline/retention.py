@@ -11,7 +11,7 @@ from pathlib import Path
 from protoquant.core.errors import UnavailableError
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline import tree
-from protoquant.pipeline.isolated import trees
+from protoquant.pipeline.isolated_run import trees
 from protoquant.pipeline.lease import in_use, last_used, lease
 
 KEEP_DAYS = 7.0

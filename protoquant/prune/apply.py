@@ -15,7 +15,7 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
-from protoquant.head.grounding.choosing import halves
+from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.solvers.duality_gap import penalised
 from protoquant.head.solvers.problem import Limits

@@ -21,7 +21,7 @@ from protoquant.tracking.runs.measurements import HeadlineMetrics, headline, par
 from protoquant.tracking.runs.pending import Pending, keep, locked, pending, remove
 from protoquant.tracking.runs.report import REPORT
 from protoquant.tracking.runs.runs import choose_run, log_measurements, log_params, running
-from protoquant.tracking.runs.trained import TrainedModel
+from protoquant.tracking.runs.trained_model import TrainedModel
 
 SYNC = "protoquant tracking sync"
 

@@ -13,7 +13,7 @@ import protoquant
 from protoquant.core.artifacts import artifact_digest, open_artifact
 from protoquant.core.errors import ArtifactError, DataError, ProtoQuantError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
-from protoquant.core.machine import disk as room
+from protoquant.core.machine import disk
 from protoquant.data.config import PrepareConfig
 from protoquant.data.images import open_image
 from protoquant.data.prepare import prepare
@@ -316,7 +316,7 @@ def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
 
 
 def test_room_is_asked_for_what_is_not_in_the_cache_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "free_bytes", lambda _: 0)
+    monkeypatch.setattr(disk, "free_bytes", lambda _: 0)
     backbone, cache = SimpleNamespace(layout=SimpleNamespace(t=6), d=96), SimpleNamespace(root=tmp_path)
     worker = SimpleNamespace(config=ExtractConfig(), backbone=backbone, cache=cache, is_cached=lambda _: True)
     jobs = [ShardJob(range(4)), ShardJob(range(2))]

@@ -10,7 +10,7 @@ import pytest
 from flows import recovery
 from flows.recovery import DEPLOYMENTS
 from protoquant.core.workspace import Workspace
-from protoquant.pipeline.isolated import run_name
+from protoquant.pipeline.isolated_run import run_name
 from protoquant.pipeline.lease import lease
 from tests.flows.served import Served
 

@@ -16,7 +16,7 @@ from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.head import inputs as inputs_module
 from protoquant.head import train as module
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
-from protoquant.head.grounding.choosing import halves
+from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.train import train
 from protoquant.model.bundle import Bundle

@@ -9,7 +9,7 @@ from protoquant.core.artifacts import writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import ignore
 from protoquant.head.config import TrainConfig
-from protoquant.head.grounding.choosing import halves
+from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.train import train
 from protoquant.model.bundle import KIND, Bundle

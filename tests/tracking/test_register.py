@@ -25,7 +25,7 @@ from protoquant.tracking.register import (
 from protoquant.tracking.registry.fetch import fetch_bundle
 from protoquant.tracking.runs.measurements import HeadlineMetrics
 from protoquant.tracking.runs.pending import keep
-from protoquant.tracking.runs.trained import TrainedModel
+from protoquant.tracking.runs.trained_model import TrainedModel
 from tests.builders.bundles import flip
 from tests.builders.workspaces import evaluate, train
 

@@ -27,7 +27,7 @@ from protoquant.tracking.registry.versions import Named, champion_of
 from protoquant.tracking.runs.pending import keep, pending
 from protoquant.tracking.runs.report import fetch_report
 from protoquant.tracking.runs.sync import sync
-from protoquant.tracking.runs.trained import TrainedModel
+from protoquant.tracking.runs.trained_model import TrainedModel
 from tests.builders.versions import NO_GIT, add
 from tests.tracking.lossy import mlflow_server
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from protoquant.cli.model.reading import DEFAULT, AsJson, Source, Weights
+from protoquant.cli.model.predict import DEFAULT, AsJson, Source, Weights
 from protoquant.data.readers.registry import ReaderName, layouts
 
 

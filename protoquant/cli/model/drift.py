@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from protoquant.cli.model.reading import DEFAULT, AsJson, Source, Weights
+from protoquant.cli.model.predict import DEFAULT, AsJson, Source, Weights
 
 if TYPE_CHECKING:
     from protoquant.analysis.drift.account import DriftAnalysis

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from protoquant.cli.model.reading import Weights
+from protoquant.cli.model.predict import Weights
 from protoquant.core.errors import UsageError
 
 _MIB = 2**20

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from protoquant.cli.importing import importing
+from protoquant.cli.heavy_imports import importing
 from protoquant.core.errors import UsageError
 from protoquant.core.events import OnEvent
 from protoquant.core.log import listening
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from protoquant.core.runtime import Runtime
-    from protoquant.distributed.training import DeviceStep, Result_co
+    from protoquant.distributed.device_step import DeviceStep, Result_co
     from protoquant.features.store.shared_cache import OpenObjects
     from protoquant.settings.settings import Settings
 
@@ -48,7 +48,7 @@ class _Run:
 
     def together(self, step: DeviceStep[Result_co]) -> Result_co:
         """Do a step by as many processes as the environment says."""
-        from protoquant.distributed.training import do_together
+        from protoquant.distributed.device_step import do_together
 
         self._warn_of_threads()
         artifacts = self.workspace.codebook.parent

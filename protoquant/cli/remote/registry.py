@@ -12,7 +12,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from protoquant.cli.importing import importing
+from protoquant.cli.heavy_imports import importing
 from protoquant.cli.remote import registry_diff
 from protoquant.core.errors import ConfigError, ProtoQuantError, UsageError
 from protoquant.core.log import listening

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.learners.assignment import match
 from protoquant.codebook.learners.config import GradientLearnerConfig
 from protoquant.codebook.learners.kmeans import CodebookEpoch
-from protoquant.codebook.learners.matched import match
-from protoquant.codebook.learners.revive import revive
+from protoquant.codebook.learners.revival import revive
 from protoquant.codebook.learners.stage_one import BatchSums
-from protoquant.codebook.learners.worst import WorstTokens, revival_due
+from protoquant.codebook.learners.worst_tokens import WorstTokens, revival_due
 from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.task.targets import Mixing, smooth
 from protoquant.codebook.task.task_head import TaskHead

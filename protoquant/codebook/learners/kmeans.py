@@ -10,8 +10,8 @@ from torch import Tensor
 
 from protoquant.codebook.config import Metric
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.learners.revive import revive
-from protoquant.codebook.learners.worst import WorstTokens
+from protoquant.codebook.learners.revival import revive
+from protoquant.codebook.learners.worst_tokens import WorstTokens
 from protoquant.codebook.matching import Matcher
 from protoquant.codebook.tokens import TokenSource, own_token_batches
 from protoquant.codebook.usage import UsageCounter

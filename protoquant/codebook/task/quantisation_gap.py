@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.learners.matched import match
+from protoquant.codebook.learners.assignment import match
 from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.task.quantised_mean import QuantisedMean
 from protoquant.codebook.task.task_head import TaskHead

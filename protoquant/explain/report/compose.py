@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from protoquant.core.events import OnEvent, track
 from protoquant.explain.album import Album
+from protoquant.explain.charts import Dots, dots, histogram
 from protoquant.explain.config import VisualizeConfig
 from protoquant.explain.figures import Curve, CurvePoint, PathPoint, axis, join, most_confused, path_curve, squares
 from protoquant.explain.gallery import Gallery, GalleryPrototype, Patch, gallery, times_used
@@ -18,7 +19,6 @@ from protoquant.explain.report import words
 from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image, place
 from protoquant.explain.report.page import ClassGroup, ClassMetricsRow, Confusion, Explained, GalleryCard, Page
 from protoquant.explain.sources import Sources
-from protoquant.explain.spread import Dots, dots, histogram
 from protoquant.model.presence import look
 from protoquant.pages.formatters import percent
 

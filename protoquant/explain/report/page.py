@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from protoquant.explain.album import Picture, Rect
+from protoquant.explain.charts import Dots, Histogram
 from protoquant.explain.figures import Curve, Square
 from protoquant.explain.gallery import Patch
-from protoquant.explain.spread import Dots, Histogram
 from protoquant.model.contributions import Part
 
 

@@ -16,7 +16,7 @@ from protoquant.codebook.probe import top1
 from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.core.errors import DataError
 from protoquant.head.config import Grounding
-from protoquant.head.grounding.choosing import Judge, Offers, choose_patches
+from protoquant.head.grounding.patch_choice import Judge, Offers, choose_patches
 from protoquant.head.path import Fitted
 from protoquant.head.select import HeadCandidate
 from protoquant.model.head import head_logits

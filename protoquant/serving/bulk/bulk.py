@@ -23,7 +23,7 @@ from protoquant.core.machine.disk import check_room
 from protoquant.model.classifier import BATCH, Model
 from protoquant.model.folder import Bad, Opened, opened_ahead, stacked
 from protoquant.serving.bulk.answer_table import AnswerCounts, answer_row, error_row, join, whole, write_rows
-from protoquant.serving.bulk.resuming import alone, digest_images, open_plan
+from protoquant.serving.bulk.parts import alone, digest_images, open_plan
 
 PART = 1024
 """Images in a part, a multiple of ``BATCH``: what a killed run loses at most, and what is held of rows at once."""

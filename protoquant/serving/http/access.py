@@ -9,12 +9,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from protoquant.core.errors import UsageError
-from protoquant.core.origin import foreign_page
+from protoquant.core.http_origin import foreign_page
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.http.names import LOOPBACK, is_loopback, name_of, plain_name
 from protoquant.serving.http.record import account
 from protoquant.serving.http.refusal import RefusedError
-from protoquant.serving.http.unread import let_go
+from protoquant.serving.http.refused_body import let_go
 
 OPEN = "/health"
 """Answered without the token, so that probes need none."""

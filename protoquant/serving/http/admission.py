@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from protoquant.serving.config import ServeConfig
 from protoquant.serving.http.record import account
 from protoquant.serving.http.refusal import RefusedError, busy, too_many_bytes
-from protoquant.serving.http.unread import let_go
+from protoquant.serving.http.refused_body import let_go
 
 ALWAYS = ("/health", "/metrics")
 """Answered however busy the service is; their bodies are not read."""

@@ -25,7 +25,7 @@ from protoquant.tracking.connection.mlflow_api import MlflowException, ModelVers
 from protoquant.tracking.connection.outage import unanswered
 from protoquant.tracking.connection.store import Store
 from protoquant.tracking.promotion.gates import OFF, Gate, GateEvidence
-from protoquant.tracking.registry.client_fetch import fetch_from
+from protoquant.tracking.registry.mlflow_fetch import fetch_from
 from protoquant.tracking.registry.source import DIGEST_TAG
 
 STABILITY = f"{STAGE}.validation.{PREDICTION.path}.value"

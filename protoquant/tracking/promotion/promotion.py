@@ -16,11 +16,11 @@ from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.mlflow_api import ModelVersion
 from protoquant.tracking.connection.store import Store
-from protoquant.tracking.promotion.committed import lock_gate
 from protoquant.tracking.promotion.config import GatesConfig
 from protoquant.tracking.promotion.evidence import CandidateVersion, compare, export_gate, gather
 from protoquant.tracking.promotion.gates import Gate, GateVerdict, judge
-from protoquant.tracking.promotion.lock import Clock, promoting
+from protoquant.tracking.promotion.lock_gate import lock_gate
+from protoquant.tracking.promotion.registry_lock import Clock, promoting
 from protoquant.tracking.registry.registry import find_named, point_alias
 from protoquant.tracking.registry.versions import (
     ARCHIVED,

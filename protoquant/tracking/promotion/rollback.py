@@ -12,8 +12,8 @@ from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.tracking.connection.mlflow_api import ModelVersion
 from protoquant.tracking.connection.store import Store
 from protoquant.tracking.promotion.evidence import gather
-from protoquant.tracking.promotion.lock import Clock, promoting
 from protoquant.tracking.promotion.promotion import earlier, who
+from protoquant.tracking.promotion.registry_lock import Clock, promoting
 from protoquant.tracking.registry.registry import find_named, point_alias, versions_of
 from protoquant.tracking.registry.versions import (
     ARCHIVED,

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.registry.own_file import fetch_from_file
 from protoquant.tracking.registry.source import DIGEST_TAG, Fetched
+from protoquant.tracking.registry.sqlite_fetch import fetch_from_file
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) ->
     fetched = fetch_from_file(uri, workspace=workspace, into=folder)
     if fetched is None:
         from protoquant.tracking.connection.store import open_store
-        from protoquant.tracking.registry.client_fetch import fetch_from
+        from protoquant.tracking.registry.mlflow_fetch import fetch_from
 
         with open_store(workspace, create=False) as store:
             fetched = fetch_from(store, uri, into=folder)
@@ -54,7 +54,7 @@ def resolve(uri: str, *, workspace: Workspace) -> str:
         UsageError: The URI is malformed, or names nothing. ProtoQuantError: There is no store, or it is away.
     """
     from protoquant.tracking.connection.store import open_store
-    from protoquant.tracking.registry.client_fetch import find
+    from protoquant.tracking.registry.mlflow_fetch import find
 
     with open_store(workspace, create=False) as store:
         return find(store, uri).root

@@ -18,7 +18,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.address import place
 from protoquant.tracking.runs.lineage import Lineage
-from protoquant.tracking.runs.trained import TrainedModel, own_variables
+from protoquant.tracking.runs.trained_model import TrainedModel, own_variables
 
 KIND = "pending"
 _LOCKS, _SENT, _WEIGHTS = ".locks", ".sent", "weights"

@@ -12,7 +12,7 @@ from protoquant.tracking.connection.address import TrackingUnavailableError, Unk
 from protoquant.tracking.connection.store import open_store
 from protoquant.tracking.register import RegisterResult, send
 from protoquant.tracking.runs.pending import Pending, described, locked, opened, pending, remove, sending
-from protoquant.tracking.runs.trained import with_variables
+from protoquant.tracking.runs.trained_model import with_variables
 
 
 @dataclass(frozen=True)

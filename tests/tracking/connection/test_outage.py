@@ -23,7 +23,7 @@ from protoquant.tracking.connection.outage import outage
 from protoquant.tracking.connection.store import open_store
 from protoquant.tracking.register import PendingRegistration, RegisterResult, register
 from protoquant.tracking.registry.fetch import fetch_bundle
-from protoquant.tracking.registry.registered import find_registered
+from protoquant.tracking.registry.registered_model import find_registered
 from protoquant.tracking.runs.pending import is_pending, pending
 from protoquant.tracking.runs.sync import sync
 from tests.builders.bundles import flip

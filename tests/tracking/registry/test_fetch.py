@@ -14,8 +14,8 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError, ProtoQuantError, UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.store import Store, open_store
-from protoquant.tracking.registry.client_fetch import find
 from protoquant.tracking.registry.fetch import fetch_bundle
+from protoquant.tracking.registry.mlflow_fetch import find
 from tests.builders.bundles import flip
 from tests.builders.versions import Made, add, files_of
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.store import Store, open_store
-from protoquant.tracking.promotion.lock import promoting
+from protoquant.tracking.promotion.registry_lock import promoting
 from protoquant.tracking.registry.versions import Named, _links, describe, list_versions
 from tests.builders.versions import Made, add, files_of
 

@@ -11,7 +11,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.runs import pending as module
 from protoquant.tracking.runs.pending import KIND, is_pending, keep, opened, pending, remove, sending
-from protoquant.tracking.runs.trained import TrainedModel
+from protoquant.tracking.runs.trained_model import TrainedModel
 
 pytestmark = pytest.mark.process
 

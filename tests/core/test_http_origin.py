@@ -2,7 +2,7 @@
 
 import pytest
 
-from protoquant.core.origin import foreign_page
+from protoquant.core.http_origin import foreign_page
 
 OWN, OTHER = b"http://127.0.0.1:8000", b"http://127.0.0.1:9000"
 LINK = [(b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document")]

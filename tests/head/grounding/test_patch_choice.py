@@ -10,8 +10,8 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest_codes import Rest
 from protoquant.codebook.tokens import SubsetSource, TensorSource
-from protoquant.head.grounding import choosing
-from protoquant.head.grounding.choosing import Judge, Offers, choose_patches, halves
+from protoquant.head.grounding import patch_choice
+from protoquant.head.grounding.patch_choice import Judge, Offers, choose_patches, halves
 from protoquant.model.head import head_logits
 from protoquant.model.presence import presence
 
@@ -96,8 +96,8 @@ def test_each_prototype_chooses_after_those_before_it(seed: int) -> None:
     codebook, offers, judge = world(seed)
     judge = replace(judge, head=2 * torch.rand(3, 4, generator=torch.Generator().manual_seed(seed)))
     every, taken, labels = torch.arange(4), torch.zeros(4, dtype=torch.int64), judge.source.labels
-    scores, offered = choosing._presences(codebook, offers.units, every, judge)
-    choosing._choose(codebook, offers, judge, every, taken)
+    scores, offered = patch_choice._presences(codebook, offers.units, every, judge)
+    patch_choice._choose(codebook, offers, judge, every, taken)
     expected = []
     for code in range(4):
         losses = []
@@ -114,7 +114,7 @@ def test_rest_codes_compete_with_codes_and_offers_alike() -> None:
     """Presences with rest codes are those of a codebook in which the rest codes are codes of their own."""
     codebook, offers, judge = world(2)
     rest = drawn(2, 6, seed=9)
-    scores, offered = choosing._presences(
+    scores, offered = patch_choice._presences(
         replace(codebook, rest=Rest(rest, torch.zeros(2))), offers.units, torch.arange(4), judge
     )
     whole = replace(codebook, codes=torch.cat([codebook.codes, rest]))
@@ -132,7 +132,7 @@ def test_a_patch_that_one_code_gave_up_may_be_the_next_ones() -> None:
     offers = Offers(torch.tensor([[5, 6], [7, 5], [8, 9]]), axes[torch.tensor([[0, 1], [2, 0], [3, 3]])])
     judge = Judge(source, torch.tensor([[0.0, 5.0, 0.0], [5.0, 0.0, 0.0]]), 0.1, 1)
     taken = torch.zeros(3, dtype=torch.int64)
-    choosing._choose(Codebook(axes[[0, 2, 3]], FeatureNorm("l2")), offers, judge, torch.arange(2), taken)
+    patch_choice._choose(Codebook(axes[[0, 2, 3]], FeatureNorm("l2")), offers, judge, torch.arange(2), taken)
     assert taken.tolist() == [1, 1, 0]
 
 
@@ -140,7 +140,7 @@ def test_losses_of_a_change_equal_the_formula() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, change = (torch.randn(7, size, generator=generator, dtype=torch.float64) for size in (5, 3))
     weights, labels = torch.tensor([0.0, 2.0, 0.0, 0.5, 0.0], dtype=torch.float64), torch.arange(7) % 5
-    found = choosing._losses(logits, change, weights, labels)
+    found = patch_choice._losses(logits, change, weights, labels)
     plain = torch.stack([cross_entropy(logits + change[:, [slot]] * weights, labels) for slot in range(3)])
     torch.testing.assert_close(found, plain - cross_entropy(logits, labels))
 

@@ -7,7 +7,7 @@ from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.mlflow_api import MlflowException
 from protoquant.tracking.connection.store import Store, open_store
-from protoquant.tracking.promotion.lock import STALE, Clock, promoting
+from protoquant.tracking.promotion.registry_lock import STALE, Clock, promoting
 from protoquant.tracking.registry.registry import LOCK_TAG, find_named, model_names
 
 pytestmark = pytest.mark.server
@@ -114,7 +114,7 @@ def test_whoever_lost_the_lock_notices_before_it_moves_anything_and_leaves_the_o
 
 
 def test_two_that_find_the_same_lock_left_behind_do_not_take_each_others(store: Store) -> None:
-    from protoquant.tracking.promotion.lock import Held, _set_aside
+    from protoquant.tracking.promotion.registry_lock import Held, _set_aside
 
     time = Time(left_behind(store) + STALE + 1)
     with promoting(store, "birds", time.clock()) as fast:

@@ -7,7 +7,7 @@ import pytest
 
 from protoquant.core.artifacts import read_json
 from protoquant.core.events import ignore
-from protoquant.serving.bulk.resuming import digest_images, open_plan
+from protoquant.serving.bulk.parts import digest_images, open_plan
 
 PLAN = {"images": "a", "bundle": "b", "top": 3, "part": 8}
 

@@ -19,10 +19,10 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.store import Store, open_store
-from protoquant.tracking.registry.client_fetch import fetch_from
 from protoquant.tracking.registry.fetch import fetch_bundle
-from protoquant.tracking.registry.own_file import fetch_from_file
+from protoquant.tracking.registry.mlflow_fetch import fetch_from
 from protoquant.tracking.registry.source import Fetched
+from protoquant.tracking.registry.sqlite_fetch import fetch_from_file
 from tests.builders.versions import Made, add, files_of
 from tests.tracking.conftest import MLFLOW_VARIABLES
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from protoquant.codebook.learners.worst import WorstTokens, revival_due
+from protoquant.codebook.learners.worst_tokens import WorstTokens, revival_due
 
 
 def test_the_worst_token_of_each_code_is_kept_over_batches():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from protoquant.explain.spread import ROW, dots, histogram
+from protoquant.explain.charts import ROW, dots, histogram
 
 
 def test_dots_lie_on_a_common_axis_that_ends_at_one() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from protoquant.cli.importing import importing
+from protoquant.cli.heavy_imports import importing
 from protoquant.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Classify images, or a whole folder. One that cannot be read is named, the others are classified all the same."""
-    from protoquant.cli.model.bulk import names_a_folder, write_answers
+    from protoquant.cli.model.predict_folder import names_a_folder, write_answers
     from protoquant.core.errors import UsageError
 
     folders = [image for image in images if names_a_folder(image)]

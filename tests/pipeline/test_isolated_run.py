@@ -12,7 +12,7 @@ from protoquant.core.errors import ConfigError, ProtoQuantError, UnavailableErro
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline import lease as leases
 from protoquant.pipeline.graph import stages
-from protoquant.pipeline.isolated import RunSpec, isolated, run_name
+from protoquant.pipeline.isolated_run import RunSpec, isolated, run_name
 from protoquant.pipeline.retention import kept_runs, prune_runs
 from protoquant.pipeline.stage import Status
 from tests.pipeline.conftest import tree_of

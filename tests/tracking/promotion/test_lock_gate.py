@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.promotion.committed import lock_gate
+from protoquant.tracking.promotion.lock_gate import lock_gate
 from protoquant.tracking.runs.lineage import lock_digest
 
 pytestmark = pytest.mark.process

@@ -8,7 +8,7 @@ import pytest
 from protoquant.core.errors import DataError, UsageError
 from protoquant.core.events import Event, MessageEvent
 from protoquant.core.runtime import Runtime
-from protoquant.distributed.training import do_together
+from protoquant.distributed.device_step import do_together
 from tests.distributed.steps import step
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("two_processes")]

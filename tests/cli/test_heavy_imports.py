@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from protoquant.cli import main
-from protoquant.cli.importing import importing
+from protoquant.cli.heavy_imports import importing
 
 
 @pytest.fixture

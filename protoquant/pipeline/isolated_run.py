@@ -15,12 +15,12 @@ from protoquant.core.artifacts import read_json, write_json
 from protoquant.core.errors import ArtifactError, UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline import tree
+from protoquant.pipeline.clone_edits import Choice, apply_edits, commit, edits
 from protoquant.pipeline.environment import environment_of
-from protoquant.pipeline.inputs import link_inputs
 from protoquant.pipeline.lease import lease
+from protoquant.pipeline.linked_inputs import link_inputs
 from protoquant.pipeline.process import OnLine, run
 from protoquant.pipeline.stage import Outcome, Status, run_command, run_stage
-from protoquant.pipeline.uncommitted import Choice, apply_edits, commit, edits
 from protoquant.settings.params_file import override
 from protoquant.settings.roots import check_root
 from protoquant.settings.settings import Settings

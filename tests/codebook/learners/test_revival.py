@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from protoquant.codebook.learners.revive import revive
+from protoquant.codebook.learners.revival import revive
 
 CODES = torch.eye(4)
 WORST = torch.tensor([[0.6, 0.8, 0, 0], [0, 0.8, 0.6, 0], [0, 0, 1.0, 0], [0, 0, 0, 0]])

@@ -9,8 +9,8 @@ import pytest
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.pipeline import tree
-from protoquant.pipeline.inputs import link_inputs
-from protoquant.pipeline.isolated import RunSpec, isolated
+from protoquant.pipeline.isolated_run import RunSpec, isolated
+from protoquant.pipeline.linked_inputs import link_inputs
 from protoquant.pipeline.retention import prune_runs
 from protoquant.settings.settings import Settings
 
