@@ -55,7 +55,7 @@ def test_a_round_that_did_not_lower_the_loss_is_taken_back(monkeypatch: pytest.M
 
     worst = max(range(3), key=of)
     assert of(worst) > of(0)
-    monkeypatch.setattr(choosing, "_choose", lambda *given: given[-1].__setitem__(0, worst))
+    monkeypatch.setattr(patch_choice, "_choose", lambda *given: given[-1].__setitem__(0, worst))
     assert choose_patches(codebook, offers, judge).tolist() == [0, 0, 0, 0]
 
 
@@ -85,7 +85,7 @@ def test_neither_batch_nor_group_decides(monkeypatch: pytest.MonkeyPatch) -> Non
     codebook, offers, judge = world(3)
     found = [choose_patches(codebook, offers, replace(judge, batch=batch)).tolist() for batch in (1, 7, 20)]
     assert found[0] == found[1] == found[2]
-    monkeypatch.setattr(choosing, "_HELD", 1)
+    monkeypatch.setattr(patch_choice, "_HELD", 1)
     chosen = replace(codebook, codes=offers.units[torch.arange(4), choose_patches(codebook, offers, judge)])
     assert loss(chosen, judge) <= loss(codebook, judge)
 
