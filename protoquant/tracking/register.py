@@ -28,7 +28,7 @@ SYNC = "protoquant tracking sync"
 
 @dataclass(frozen=True)
 class RegisterResult:
-    """Where the model of a workspace stands in the registry.
+    """The version of a workspace's model in the registry.
 
     Attributes:
         name: Name of the registered model.

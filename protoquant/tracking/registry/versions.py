@@ -58,7 +58,7 @@ class Named:
         """Read ``NAME``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
         Args:
-            text: What the user wrote.
+            text: The user's text.
             alias: The alias that a bare name stands for.
 
         Raises:
