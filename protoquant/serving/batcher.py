@@ -168,7 +168,7 @@ def decode(served: Served, data: bytes, name: str, config: ServeConfig) -> tuple
     Args:
         served: The model.
         data: The whole file.
-        name: What an error calls the image.
+        name: Name of the image in errors.
         config: Limits: ``max_image_bytes``, ``max_pixels``.
 
     Returns:
