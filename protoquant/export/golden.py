@@ -32,7 +32,7 @@ class Golden:
 
 
 def golden_images(bundle: Bundle) -> list[Golden]:
-    """Make pictures of every size that a resize treats differently: smaller, equal, larger, tall and wide.
+    """Make pictures of every kind of size that a resize treats differently: smaller, equal, larger, tall and wide.
 
     Args:
         bundle: If the bundle holds pictures of training patches, some of them are included.
