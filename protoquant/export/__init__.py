@@ -1,4 +1,4 @@
-"""The trained model as one file that needs no ProtoQuant: ONNX, and a program of torch.export."""
+"""Export the trained model as a file that runs without ProtoQuant: ONNX or a torch.export program."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The export folder's card: what the exported model's inputs and outputs mean."""
+"""The card of an export folder, which describes the inputs and outputs of the exported model."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ KIND, CARD, ONNX, PROGRAM = "export", "card.json", "model.onnx", "model.pt2"
 
 
 class ExportCard(BaseModel):
-    """What ``card.json`` says.
+    """The content of ``card.json``.
 
     Attributes:
-        classes: Class names, index = label = place among the logits.
-        prototypes: Number of the code at each place of the scores and cells.
-        grid: (h, w) in which the cells are counted.
-        temperature: Of the softmax over codes, which is inside the exported model.
-        abstain_below: Largest logit below which the model abstains; None: it never does.
-        at_least: Short side in pixels from which decoding a larger image adds nothing.
-        backbone: timm's name.
-        bundle: Digest of the bundle it was made from.
+        classes: Class names in the order of the logits; the index is the label.
+        prototypes: Code index of each prototype, in the order of the scores and cells.
+        grid: Size (h, w) of the grid of the cells.
+        temperature: Temperature of the softmax over codes, which is inside the exported model.
+        abstain_below: The model abstains if its largest logit is below this; None: it never abstains.
+        at_least: Short side in pixels beyond which decoding a larger image adds nothing.
+        backbone: timm's name of the backbone.
+        bundle: Digest of the bundle that was exported.
         input: Name, type and axes of the input.
-        outputs: Name of each output to what it holds.
+        outputs: Description of each output, by name.
         parity: Differences from the bundle's own model on the golden images, by file.
     """
 
@@ -46,13 +46,13 @@ class ExportCard(BaseModel):
 
 
 def open_card(path: Path) -> ExportCard:
-    """Read an export folder's card, after holding every file against its digest.
+    """Read an export folder's card, after checking every file against its digest.
 
     Args:
         path: The folder that export wrote.
 
     Raises:
-        ArtifactError: It is missing, damaged, or holds other files or keys than an export does.
+        ArtifactError: The folder is missing or damaged, or holds other files or keys than an export does.
     """
     files = set(open_artifact(path, KIND).files)
     if CARD not in files or not {ONNX, PROGRAM} & files or files - {CARD, ONNX, PROGRAM}:
@@ -60,7 +60,7 @@ def open_card(path: Path) -> ExportCard:
             f"{path} must name {CARD} and {ONNX} or {PROGRAM}, it names {', '.join(sorted(files)) or 'none'}; "
             "run protoquant export again"
         )
-    read_json(path / CARD)  # says that the file is not JSON
+    read_json(path / CARD)  # raises a clear error if the file is not JSON
     try:
         return ExportCard.model_validate_json((path / CARD).read_bytes())
     except ValidationError as error:

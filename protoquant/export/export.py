@@ -1,4 +1,4 @@
-"""The step export: files, parity, latency, one folder; nothing is left where the parity fails."""
+"""The step export, which writes the files and their card, checks parity and measures latency."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _HOLDS = ("class scores (n, c), float32, >= 0", "presence (n, p), float32, in [0
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What export did.
+    """The result of an export.
 
     Attributes:
         out: The folder.
         sizes: Bytes of each file.
         parity: Differences from the model, by format.
-        latency: Median seconds for one image, of ``model`` (what ``Model.predict`` takes) and of each format.
+        latency: Median seconds for one image, of ``model`` (a call of ``Model.predict``) and of each format.
         pixels: (height, width) of that image.
     """
 
@@ -55,14 +55,15 @@ def export(model: Model, *, out: Path, formats: Sequence[Format] = FORMATS, on_e
     """Write a model as files that run without ProtoQuant, each checked against the model on the golden images.
 
     Args:
-        model: Only read; on any device, the files are for the CPU.
+        model: The model, on any device; it is only read, and the files are for the CPU.
         out: The folder; an older one is replaced.
         formats: ``onnx``, ``torch`` (a program of ``torch.export``), or both.
-        on_event: Hears of differences and latencies.
+        on_event: Receives messages about the tracing and the differences.
 
     Raises:
         ExportError: A file does not answer as the model does; nothing is written.
-        ConfigError: The backbone cannot be traced. UsageError: The weights are too large for ONNX.
+        ConfigError: The backbone cannot be traced.
+        UsageError: The weights are too large for ONNX, or the packages for ONNX are missing.
         ArtifactError: The model's bundle has not been written.
     """
     bundle = model.bundle
@@ -83,13 +84,14 @@ def export(model: Model, *, out: Path, formats: Sequence[Format] = FORMATS, on_e
 
 
 def check_parity(model: Model) -> Parity:
-    """Export a model as ONNX into a temporary folder and compare the two; a difference is told, not raised.
+    """Export a model as ONNX into a temporary folder and compare the two; differences are returned, not raised.
 
     Args:
-        model: Only read.
+        model: The model; it is only read.
 
     Raises:
-        ConfigError: The backbone cannot be traced. UsageError: The weights are too large for ONNX.
+        ConfigError: The backbone cannot be traced.
+        UsageError: The weights are too large for ONNX, or the packages for ONNX are missing.
     """
     with tempfile.TemporaryDirectory(prefix="protoquant-") as folder:
         return compare(model, _written(trace(model), "onnx", Path(folder)), golden_images(model.bundle))
@@ -130,7 +132,7 @@ def _card(model: Model, parity: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 
 
 def _latency(model: Model, runs: Mapping[Format, Run], golden: Golden) -> dict[str, float]:
-    """Seconds for one image of the model and of each file."""
+    """Median seconds for one image, of the model and of each file."""
     image = golden.images[:1]
     times = {"model": _median(lambda: model.predict([image[0]]))}
     for name, run in runs.items():

@@ -1,4 +1,4 @@
-"""Golden images: what an exported model is held against, the same each time."""
+"""Golden images: the fixed images on which an exported model is compared with its origin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Golden:
     """Images of one size.
 
     Attributes:
-        name: Pictures and size, such as ``noise, 17 x 23 pixels``.
+        name: Names of the pictures, and their size, such as ``noise, 17 x 23 pixels``.
         images: uint8 (n, height, width, 3).
     """
 
@@ -32,10 +32,10 @@ class Golden:
 
 
 def golden_images(bundle: Bundle) -> list[Golden]:
-    """Pictures of every kind of size that a resize treats in a way of its own: smaller, equal, larger, tall, wide.
+    """Make pictures of every kind of size that a resize treats differently: smaller, equal, larger, tall and wide.
 
     Args:
-        bundle: Its training patches are among them, where it holds pictures.
+        bundle: If the bundle holds pictures of training patches, some of them are included.
 
     Returns:
         Single images, then one batch of several of one size.
@@ -53,7 +53,7 @@ def golden_images(bundle: Bundle) -> list[Golden]:
 
 
 def natural_size(preprocessing: Preprocessing) -> tuple[int, int]:
-    """(height, width) of an image as a camera makes it, half as large again as the resize."""
+    """(height, width) of an image as from a camera, whose short side is 1.5 times ``at_least``."""
     side = preprocessing.at_least
     return side * 3 // 2, side * 2
 

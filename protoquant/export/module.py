@@ -1,4 +1,4 @@
-"""The trained model as a module that torch can trace: bytes of images in; logits, presence and cells out."""
+"""The trained model as a module that torch can trace, from the bytes of images to logits, presence and cells."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from protoquant.model.head import head_logits
 
 
 class Exportable(nn.Module):
-    """What ``Model.predict`` computes, without what no trace can hold: checks of values, and lists of images.
+    """Computes what ``Model.predict`` does, but without checks of values and lists of images, which cannot be traced.
 
     Args:
-        model: Only read; its tensors are shared where it is on the CPU, else copied there.
+        model: The model; it is only read. Its tensors are shared if it is on the CPU, else copied there.
     """
 
     codes: Tensor
@@ -47,7 +47,7 @@ class Exportable(nn.Module):
         """Classify upright RGB images of one size.
 
         Args:
-            images: As ``numpy.asarray`` of a picture gives them; any number, any height and width.
+            images: Images as ``numpy.asarray`` of a picture gives them; of any number, height and width.
 
         Returns:
             Logits; presence of each prototype that the head uses, in [0, 1]; the row and column of its grid cell.

@@ -1,4 +1,4 @@
-"""The model as one ONNX file, and that file run on the CPU."""
+"""Write the model as one ONNX file, and run that file on the CPU."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LARGEST = 2**31 - 1
 
 
 def write_onnx(program: ExportedProgram, file: Path) -> None:
-    """Translate a trace; the same trace gives the same bytes.
+    """Translate a trace to ONNX; the same trace gives the same bytes.
 
-    Names of this machine's files, which the translation notes at every node, are left out.
+    The paths of local files, which the translation records at every node, are removed.
 
     Args:
-        program: From ``program.trace``.
-        file: What is written; the weights are inside.
+        program: A program from :func:`protoquant.export.program.trace`.
+        file: The file to write; it includes the weights.
 
     Raises:
         UsageError: The weights are more than one ONNX file can hold, or the packages for ONNX are missing.
@@ -59,7 +59,7 @@ def write_onnx(program: ExportedProgram, file: Path) -> None:
 
 
 def _forget(graph: Any) -> None:
-    """Remove what a graph and the graphs inside it say of their making."""
+    """Remove the records of how a graph and its subgraphs were made."""
     del graph.metadata_props[:], graph.value_info[:]
     for tensor in graph.initializer:
         del tensor.metadata_props[:]
@@ -72,7 +72,7 @@ def _forget(graph: Any) -> None:
 
 
 def _name_axes(graph: Any) -> None:
-    """Call the axes that vary by their names; the trace numbers them."""
+    """Give the dynamic axes their names, since the trace only numbers them."""
     dims = graph.input[0].type.tensor_type.shape.dim
     names = {dim.dim_param: name for dim, name in zip(dims, AXES, strict=False)}
     for value in (*graph.input, *graph.output):
@@ -83,7 +83,7 @@ def _name_axes(graph: Any) -> None:
 
 
 def open_onnx(file: Path) -> Run:
-    """Read an ONNX file as something that runs on one batch of images, on the CPU.
+    """Read an ONNX file as a function that runs one batch of images on the CPU.
 
     Raises:
         UsageError: onnxruntime is missing.

@@ -1,4 +1,4 @@
-"""What an exported model answers to a batch, whatever runs it."""
+"""The input and outputs of an exported model, which are the same in every format."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,12 +11,12 @@ OUTPUTS = ("logits", "scores", "cells")
 
 
 class Outputs(NamedTuple):
-    """Three arrays, in the order of the exported outputs.
+    """The outputs for a batch, in the order of the exported model.
 
     Attributes:
         logits: Class scores (n, c), float32, >= 0.
         scores: Presence of each prototype (n, p), float32, in [0, 1].
-        cells: Row and column of the grid cell that gave it (n, p, 2), int64.
+        cells: Row and column of the grid cell that gave each presence (n, p, 2), int64.
     """
 
     logits: np.ndarray
@@ -25,4 +25,4 @@ class Outputs(NamedTuple):
 
 
 Run = Callable[[np.ndarray], Outputs]
-"""From uint8 images (n, height, width, 3) to their outputs."""
+"""A function from uint8 images (n, height, width, 3) to their outputs."""

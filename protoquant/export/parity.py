@@ -1,4 +1,4 @@
-"""Parity: an exported model and the model it came from, on the golden images."""
+"""Check the parity of an exported model and the model it came from, on the golden images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from protoquant.model.classifier import Model
 from protoquant.model.presence import look
 
 TOLERANCE = 1e-4
-"""Largest difference allowed, of a presence, and of a logit in shares of max(1, logit); rounding stays below 2e-5."""
+"""Largest difference allowed: of a presence, and of a logit relative to max(1, logit); rounding stays below 2e-5."""
 DECIMALS = 5
 
 
@@ -30,21 +30,21 @@ class ExportError(ProtoQuantError):
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an exported model is from its origin.
+    """The differences between an exported model and its origin.
 
-    A logit, a presence, a cell or a label that differs by no more than rounding does is the same: of two cells or
-    classes that are equal up to the tolerance, either is right.
+    Differences up to the tolerance count as rounding: of two cells or classes whose values are equal up to the
+    tolerance, either is right.
 
     Attributes:
-        images: Golden images compared.
+        images: Number of golden images compared.
         tolerance: Largest difference allowed.
         logits: Largest difference of a logit.
-        relative: The same in shares of max(1, logit); this is held against the tolerance.
+        relative: Largest difference of a logit relative to max(1, logit); this is compared with the tolerance.
         scores: Largest difference of a presence.
-        cells: Largest presence that the model gives up by taking the exported cell in place of its own.
-        labels: Largest logit, in shares of max(1, logit), that it gives up by taking the exported label.
-        other_cells: Cells that differ at all.
-        other_labels: Labels that differ at all.
+        cells: Largest loss of presence, in the original model, when its cell is replaced by the exported one.
+        labels: Largest loss of logit, relative to the image's largest max(1, logit), if its label is the exported one.
+        other_cells: Number of cells that differ at all.
+        other_labels: Number of labels that differ at all.
         worst: Golden image of each largest difference, by the name of the difference.
     """
 
@@ -61,7 +61,7 @@ class Parity:
 
     @property
     def failure(self) -> str | None:
-        """What differs by more than allowed, in one clause; None where nothing does."""
+        """A clause that names a difference above the tolerance; None if there is none."""
         for name in ("relative", "scores", "cells", "labels"):
             found = getattr(self, name)
             if not found <= self.tolerance:
@@ -72,7 +72,7 @@ class Parity:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, rounded so far that another machine's rounding seldom shows."""
+        """Plain values for JSON, rounded so that differences between machines seldom show."""
         names = ("images", "tolerance", "logits", "scores", "other_cells", "other_labels")
         plain: dict[str, Any] = rounded({name: getattr(self, name) for name in names}, DECIMALS)
         return plain
@@ -80,12 +80,12 @@ class Parity:
 
 @torch.inference_mode()
 def compare(model: Model, run: Run, golden: Iterable[Golden], tolerance: float = TOLERANCE) -> Parity:
-    """Hold an exported model against the model, image by image and in a batch.
+    """Compare an exported model with its origin, image by image and in a batch.
 
     Args:
-        model: Only read.
+        model: The original model; it is only read.
         run: The exported model.
-        golden: What both are shown.
+        golden: The images that both models get.
         tolerance: Largest difference allowed.
     """
     worst: dict[str, tuple[float, str]] = {}
@@ -93,7 +93,7 @@ def compare(model: Model, run: Run, golden: Iterable[Golden], tolerance: float =
     for each in golden:
         found, cells, labels = _differences(model, run, each)
         for name, value in found.items():
-            # NaN counts as the largest difference, also beside what comes after it
+            # NaN counts as the largest difference and is not replaced by a later one
             if name not in worst or not (math.isnan(worst[name][0]) or value <= worst[name][0]):
                 worst[name] = (value, each.name)
         images, other_cells, other_labels = images + len(each.images), other_cells + cells, other_labels + labels
@@ -135,7 +135,7 @@ def _differences(model: Model, run: Run, golden: Golden) -> tuple[dict[str, floa
 
 
 def _given_up(values: Float[Tensor, "*any m"], taken: Int64[Tensor, "*any"]) -> float:
-    """By how much the largest value exceeds the one that was taken; infinite where that is none of them."""
+    """The largest excess of the maximum over the value taken; infinite if an index is out of range."""
     if not bool(((taken >= 0) & (taken < values.shape[-1])).all()):
         return float("inf")
     return float((values.amax(dim=-1) - values.gather(-1, taken[..., None])[..., 0]).max())

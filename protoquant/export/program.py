@@ -1,4 +1,4 @@
-"""The model traced once by torch.export, and that trace as a file."""
+"""Trace the model with torch.export, and write and read the trace as a file."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _EXAMPLE = (2, 73, 91, 3)
-"""Sizes of the traced example; none of them is 1 or equal to another, so that the trace ties none to another."""
+"""Sizes of the traced example; none is 1 and no two are equal, so that the trace ties none to another."""
 
 
 def trace(model: Model) -> ExportedProgram:
     """Trace a model for images of any number, height and width.
 
     Args:
-        model: Only read.
+        model: The model; it is only read.
 
     Raises:
-        ConfigError: The backbone computes what cannot be traced.
+        ConfigError: The backbone cannot be traced.
     """
     from torch.export import Dim, export
 
@@ -45,7 +45,7 @@ def trace(model: Model) -> ExportedProgram:
     program.example_inputs = None
     for module in program.graph_module.modules():
         for node in getattr(module, "graph", torch.fx.Graph()).nodes:
-            node.meta.pop("stack_trace", None)  # paths of this machine
+            node.meta.pop("stack_trace", None)  # it holds local paths
     return program
 
 
@@ -57,7 +57,7 @@ def write_program(program: ExportedProgram, file: Path) -> None:
 
 
 def open_program(file: Path) -> Run:
-    """Read a trace as something that runs on one batch of images."""
+    """Read a trace as a function that runs one batch of images."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = torch.export.load(file).module()

@@ -1,7 +1,7 @@
-"""Pillow's resize and crop as two matrix products, for images of any size within one traced program.
+"""Pillow's resize and crop as two matrix products, so that one traced program takes images of any size.
 
-Sizes are 0-d tensors here, so that a traced program computes them anew for each image. ``Preprocessing.apply`` is the
-same thing done by Pillow, and the tests hold the two against each other, byte by byte.
+Sizes are 0-d tensors here, so that a traced program computes them anew for each image. ``Preprocessing.apply`` does
+the same with Pillow, and the tests compare the two byte by byte.
 """
 
 import math
@@ -16,12 +16,12 @@ from torch import Tensor
 from protoquant.features.backbone.preprocessing import Preprocessing
 
 _BITS = 22
-"""Pillow rounds the weights of its 8-bit filters to so many binary places."""
+"""Number of binary places to which Pillow rounds the weights of its 8-bit filters."""
 
 _PILLOW_CHOOSES = int(PIL.__version__.partition(".")[0]) >= 13
 
 _LONGEST = 1 << 16
-"""Pixels along a resized image up to which ``nearest`` finds its place."""
+"""Largest side of a resized image, in pixels, that ``nearest`` supports."""
 
 
 def _box(x: Float64[Tensor, "m n"]) -> Float64[Tensor, "m n"]:
@@ -66,8 +66,8 @@ class CropAxis:
     """One axis of the crop.
 
     Attributes:
-        weights: What each pixel of the image adds to each pixel of the crop (crop, size); rows of padding are zero.
-        inside: Whether the pixel of the crop lies on the image (crop).
+        weights: Weight of each image pixel in each crop pixel (crop, size); rows of padding are zero.
+        inside: Whether each crop pixel lies on the image (crop).
     """
 
     weights: Float64[Tensor, "m n"]
@@ -75,17 +75,17 @@ class CropAxis:
 
 
 def resize_and_crop(pixels: UInt8[Tensor, "n h w 3"], preprocessing: Preprocessing) -> Float[Tensor, "n p q 3"]:
-    """Resize and crop as :meth:`Preprocessing.apply` does, to the same bytes.
+    """Resize and crop to the same bytes as :meth:`Preprocessing.apply`.
 
-    Pillow filters one axis, rounds to bytes, then filters the other. Its sums are of integers (weights times 2 ** 22),
-    which float64 holds exactly, so the order in which a matrix product adds them does not matter.
+    Pillow filters one axis, rounds to bytes, then filters the other. It adds integers (weights times 2 ** 22), which
+    float64 holds exactly, so the order in which a matrix product adds them does not matter.
 
     Args:
         pixels: RGB images of one size, each side at least 1.
         preprocessing: Sizes, mode and filter.
 
     Returns:
-        Whole numbers in [0, 255] of the crop's size, float32.
+        Crops (n, p, q, 3), float32, of whole numbers in [0, 255].
     """
     _, rows, cols, _ = pixels.shape
     height, width = _number(rows), _number(cols)
@@ -106,7 +106,7 @@ def _columns_first(height: Tensor, width: Tensor, new_height: Tensor, new_width:
 
 
 def _product(pixels: Tensor, down: Tensor, across: Tensor, columns_first: Tensor) -> Float64[Tensor, "n p q 3"]:
-    """Both passes; a traced program holds both orders and takes the one that Pillow takes."""
+    """Run both passes; a traced program holds both orders and chooses the one that Pillow uses."""
     operands = (pixels, down, across)
     if torch.compiler.is_exporting():
         found: Tensor = torch.cond(columns_first, _columns_then_rows, _rows_then_columns, operands)
@@ -131,12 +131,12 @@ def _columns_then_rows(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 
 def _number(size: int) -> Float64[Tensor, ""]:
-    """A size that may be a symbol, as a tensor."""
+    """Convert a size, which may be symbolic, to a tensor."""
     return torch.scalar_tensor(size, dtype=torch.float64)
 
 
 def _resized(height: Tensor, width: Tensor, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
-    """Size of the resized image, as ``Preprocessing.placement`` has it."""
+    """Size of the resized image, computed as in ``Preprocessing.placement``."""
     target_height, target_width = preprocessing.resize
     if preprocessing.mode == "squash":
         return torch.full_like(height, target_height), torch.full_like(width, target_width)
@@ -151,7 +151,7 @@ def _resized(height: Tensor, width: Tensor, preprocessing: Preprocessing) -> tup
 
 
 def _axis(size: Tensor, pixels: int, new: Tensor, crop: int, name: str) -> CropAxis:
-    """Weights of one axis: ``pixels`` is ``size`` as a shape, ``new`` the size after the resize."""
+    """Weights of one axis; ``pixels`` is ``size`` as a shape, and ``new`` is the size after the resize."""
     padding, start = -torch.floor((crop - new) / 2.0), torch.round((new - crop) / 2.0)
     places = torch.arange(crop, dtype=torch.float64) + torch.where(new < crop, padding, start)
     inside = (places >= 0.0) & (places < new)
@@ -162,14 +162,14 @@ def _axis(size: Tensor, pixels: int, new: Tensor, crop: int, name: str) -> CropA
 
 
 def _nearest(places: Tensor, sources: Tensor, scale: Tensor) -> Float64[Tensor, "m n"]:
-    """One pixel for each; Pillow adds up the steps, and its rounding decides between two pixels."""
+    """One source pixel per place; the steps are summed as in Pillow, whose rounding can decide between two pixels."""
     steps = torch.cat([0.5 * scale[None], scale.expand(_LONGEST - 1)])
     found = torch.floor(torch.cumsum(steps, dim=0))[places.clamp(0, _LONGEST - 1).to(torch.int64)]
     return (found[:, None] == sources[None, :]).to(torch.float64)
 
 
 def _filtered(places: Tensor, sources: Tensor, scale: Tensor, size: Tensor, name: str) -> Float64[Tensor, "m n"]:
-    """Pillow's coefficients: the filter, stretched where the image shrinks, over a window cut at the edges."""
+    """Pillow's coefficients: the filter, stretched if the image shrinks, over a window that is cut at the edges."""
     support, function = _FILTERS[name]
     stretch = scale.clamp_min(1.0)
     centres = ((places + 0.5) * scale)[:, None]
@@ -184,5 +184,5 @@ def _filtered(places: Tensor, sources: Tensor, scale: Tensor, size: Tensor, name
 
 
 def _bytes(values: Tensor) -> Float64[Tensor, "*any"]:
-    """Round half up and clip to what a byte holds."""
+    """Round half up and clip to the range of a byte."""
     return torch.floor(values + 0.5).clamp(0.0, 255.0)

@@ -1,4 +1,4 @@
-"""The exported ONNX model in use: numpy and onnxruntime, no torch."""
+"""Run an exported ONNX model with numpy and onnxruntime, without torch."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from protoquant.export.onnx import open_onnx
 from protoquant.export.outputs import Outputs, Run
 
 BATCH = 32
-"""Images of one size per run, at most."""
+"""Maximum number of images per run, all of one size."""
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
 class OnnxAnswer:
-    """What the exported model says of an image.
+    """The answer of the exported model for an image.
 
     Attributes:
-        label: The class with the highest logit; of equals the lower.
+        label: The class with the highest logit; among equals, the lowest.
         class_name: Its name.
         probability: Softmax of the logits at that class, in [0, 1].
-        abstains: Whether that logit lies below the threshold that the bundle holds; False without one.
+        abstains: Whether that logit is below the bundle's threshold; False where it has none.
         logits: All class scores (c), >= 0.
         scores: Presence of each prototype (p), in [0, 1]; ``card.prototypes`` says which code each is.
-        cells: Row and column of the grid cell that gave it (p, 2).
+        cells: Row and column of the grid cell that gave each presence (p, 2).
     """
 
     label: int
@@ -47,11 +47,11 @@ class OnnxAnswer:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """An exported model; :meth:`open` is the way to get one.
+    """An exported model, opened by :meth:`open`.
 
     Attributes:
-        card: What its outputs mean.
-        run: From uint8 images (n, height, width, 3) to the raw outputs.
+        card: Description of its outputs.
+        run: Function from uint8 images (n, height, width, 3) to the raw outputs.
     """
 
     card: ExportCard
@@ -59,13 +59,13 @@ class OnnxModel:
 
     @classmethod
     def open(cls, folder: str | Path) -> OnnxModel:
-        """Read an export folder, after holding every file against its digest.
+        """Read an export folder, after checking every file against its digest.
 
         Args:
-            folder: What ``protoquant export`` wrote.
+            folder: The folder that ``protoquant export`` wrote.
 
         Raises:
-            ArtifactError: It is missing, damaged, or holds no ONNX model.
+            ArtifactError: The folder is missing, damaged, or holds no ONNX model.
         """
         path = Path(folder)
         card = open_card(path)
@@ -77,13 +77,13 @@ class OnnxModel:
         """Classify images.
 
         Args:
-            images: Paths, PIL images, or uint8 arrays (height, width, 3); of any sizes.
+            images: Paths, PIL images, or uint8 arrays (height, width, 3), of any sizes.
 
         Returns:
             One answer for each image, in order.
 
         Raises:
-            DataError: One of them cannot be read as an image; the message names it.
+            DataError: An image cannot be read; the message names it.
         """
         if isinstance(images, str | Path | Image.Image | np.ndarray):
             raise UsageError("predict takes a list of images, got a single one; write predict([image])")
@@ -110,7 +110,7 @@ class OnnxModel:
         )
 
     def _open(self, image: ImageLike, position: int) -> np.ndarray:
-        """Open whatever the caller gave as upright RGB bytes, a large JPEG at a fraction as the bundle's model does."""
+        """Open an image as upright RGB bytes; a large JPEG file is decoded at a fraction, as in the bundle's model."""
         if isinstance(image, str | Path):
             return np.asarray(open_image(Path(image), at_least=self.card.at_least))
         if isinstance(image, np.ndarray):
@@ -130,7 +130,7 @@ class OnnxModel:
 
 
 def _of_one_size(images: Sequence[np.ndarray]) -> list[list[int]]:
-    """Places of the images that can be run together."""
+    """Group the places of images of one size into batches."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(images):
         groups.setdefault(image.shape, []).append(place)

@@ -1,4 +1,4 @@
-"""A model in use: over HTTP, and over a folder of images."""
+"""Use a trained model: serve it over HTTP, or predict a folder of images."""
 
 from typing import TYPE_CHECKING
 

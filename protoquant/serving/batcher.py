@@ -1,4 +1,4 @@
-"""Micro-batching: what waits is computed together, and what nobody waits for any more is not computed."""
+"""Micro-batching: compute waiting images together, and drop those that no client waits for any more."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Outcome = Answer | ImageError
 
 @dataclass(eq=False)
 class _Item:
-    """One image on its way; ``data`` goes when it is decoded, or when nobody waits for it."""
+    """One image in the queue; ``data`` is released when its answer is ready, or when no client waits for it."""
 
     served: Served
     data: bytes
@@ -41,12 +41,12 @@ class _Item:
 
 
 class Batcher:
-    """Decodes images in a few threads and answers in batches in as many others.
+    """Decodes images in a few threads, and computes answers in batches in as many others.
 
     Args:
         config: Limits: ``queue``, ``batch``, ``wait_ms``, ``max_pixels``.
         workers: Threads that decode, and threads that compute.
-        on_batch: Told the images of each forward pass.
+        on_batch: Receives the number of images of each forward pass.
     """
 
     def __init__(self, config: ServeConfig, *, workers: int, on_batch: Callable[[int], None] = lambda _: None):
@@ -62,7 +62,7 @@ class Batcher:
             worker.start()
 
     def waiting(self) -> int:
-        """Images inside, waiting or computed."""
+        """Number of images in the queue or being computed."""
         return self._inside
 
     async def ask(self, served: Served, images: Sequence[bytes], top: int) -> list[Outcome]:
@@ -71,10 +71,10 @@ class Batcher:
         Args:
             served: The model.
             images: Whole image files.
-            top: Contributions in an answer, at most.
+            top: Maximum number of contributions in an answer.
 
         Returns:
-            For each image, in order, an answer or why it has none.
+            For each image, in order, its answer, or the error that says why it has none.
 
         Raises:
             RefusedError: The queue has no room for all of them.
@@ -99,7 +99,7 @@ class Batcher:
         return outcomes
 
     def close(self) -> None:
-        """Finish the batches at work and end the threads; what still waits is not answered."""
+        """Finish the batches in progress and end the threads; images that still wait get no answer."""
         self._decoders.shutdown(wait=True, cancel_futures=True)
         with self._change:
             self._over = True
@@ -119,7 +119,7 @@ class Batcher:
         try:
             image, item.size = decode(item.served, data, item.name, self._config)
             item.pixels = item.served.model.backbone.transform(image)
-        except Exception as error:  # noqa: BLE001 (it belongs to the one who waits)
+        except Exception as error:  # noqa: BLE001 (the caller that waits receives it)
             _settle([(item, error)])
             return
         with self._change:
@@ -133,7 +133,7 @@ class Batcher:
                 _settle(self._answer(wanted))
 
     def _take(self) -> list[_Item]:
-        """Wait for images of one model: a fair share of what is there, at most a batch; none when all is over."""
+        """Wait for images of one model: a fair share of those that are ready, at most a batch; none after closing."""
         config, taken = self._config, list[_Item]()
         with self._change:
             self._idle += 1
@@ -153,7 +153,7 @@ class Batcher:
         pixels = torch.stack([item.pixels for item in items if item.pixels is not None])
         try:
             found = model.answer_pixels(pixels, [item.size for item in items], top)
-        except Exception as error:  # noqa: BLE001 (it belongs to those who wait for this batch)
+        except Exception as error:  # noqa: BLE001 (the callers of this batch receive it)
             return [(item, error) for item in items]
         self._on_batch(len(items))
         return [
@@ -168,14 +168,14 @@ def decode(served: Served, data: bytes, name: str, config: ServeConfig) -> tuple
     Args:
         served: The model.
         data: The whole file.
-        name: What an error calls the image.
+        name: Name of the image in errors.
         config: Limits: ``max_image_bytes``, ``max_pixels``.
 
     Returns:
-        An RGB image, of a large JPEG a smaller copy, and (width, height) of the upright image in the file.
+        An RGB image, for a large JPEG a smaller copy, and (width, height) of the upright image in the file.
 
     Raises:
-        ImageError: It cannot be used; ``reason`` says why.
+        ImageError: The image cannot be used; ``reason`` says why.
     """
     if len(data) > config.max_image_bytes:
         found = f"has {len(data):,} bytes, more than {config.max_image_bytes:,}; scale it down"
@@ -185,7 +185,7 @@ def decode(served: Served, data: bytes, name: str, config: ServeConfig) -> tuple
 
 
 def _settle(done: Sequence[tuple[_Item, Outcome | Exception]]) -> None:
-    """Hand results to those who wait, from any thread, with one call into their loop."""
+    """Hand results to the waiting callers, from any thread, with one call into their event loop."""
 
     def hand_over() -> None:
         for item, outcome in done:
@@ -196,5 +196,5 @@ def _settle(done: Sequence[tuple[_Item, Outcome | Exception]]) -> None:
             else:
                 item.future.set_exception(outcome)
 
-    with suppress(RuntimeError):  # the loop has ended, so nobody waits
+    with suppress(RuntimeError):  # the loop has ended, so no caller waits
         done[0][0].loop.call_soon_threadsafe(hand_over)

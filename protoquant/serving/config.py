@@ -1,4 +1,4 @@
-"""The limits of the service; each has an option of ``protoquant serve``."""
+"""The address and the limits of the service; each has an option of ``protoquant serve``."""
 
 from typing import Annotated
 

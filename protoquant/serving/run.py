@@ -1,4 +1,4 @@
-"""The service as a process: its socket, its signals, its end."""
+"""Run the service as a process: bind its socket, handle its signals and shut it down gracefully."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _log = logging.getLogger(__name__)
 
 
 def run(source: ModelSource, config: ServeConfig, *, on_ready: Callable[[str], None]) -> None:
-    """Serve until the process is asked to end; what is at work then is finished.
+    """Serve until the process is asked to end, then finish the requests in progress.
 
     Args:
-        source: Where the model comes from.
+        source: The source of the model.
         config: Address and limits.
-        on_ready: Told the line that says what is served where, once requests are answered.
+        on_ready: Receives a line that names model and address, as soon as requests are answered.
 
     Raises:
-        UsageError: Other machines could reach it, and no token is set.
+        UsageError: Other machines could reach the service, and no token is set.
         ProtoQuantError: The port is taken, or the source gives no model.
     """
     require_token(config)
@@ -57,7 +57,7 @@ def run(source: ModelSource, config: ServeConfig, *, on_ready: Callable[[str], N
                 http=Connection,
                 ws="none",
                 server_header=False,
-                proxy_headers=False,  # nothing that a client can write changes what the request is taken for
+                proxy_headers=False,  # a client must not be able to change how its request is seen
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=int(config.timeout) + 1,
             ),
@@ -69,14 +69,14 @@ def run(source: ModelSource, config: ServeConfig, *, on_ready: Callable[[str], N
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens."""
+    """Reports when it listens."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]):
         super().__init__(config)
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell."""
+        """Start, then report it."""
         await super().startup(sockets)
         if self.started:
             self._on_started()
@@ -93,7 +93,7 @@ def _log_who_is_answered(config: ServeConfig) -> None:
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends without delay only where the protocol is named; else a head would wait 40 ms for its body.
+    # asyncio sets TCP_NODELAY only if the protocol is named; without it, a head would wait 40 ms for its body.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -106,7 +106,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _raise_file_limit() -> None:
-    """Every connection is an open file; take as many as the system gives."""
+    """Allow as many open files as the system permits, since every connection is one."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 

@@ -1,4 +1,4 @@
-"""The HTTP service: predict, explain, health and metrics over one model in use."""
+"""The HTTP service, with the routes predict, explain, health and metrics for the model in use."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Service:
         self.config = config
         self.metrics = Metrics()
         self.batcher = Batcher(config, workers=workers, on_batch=self.metrics.batch)
-        self.artist = ThreadPoolExecutor(1, thread_name_prefix="draw")  # matplotlib is not made for threads
+        self.artist = ThreadPoolExecutor(1, thread_name_prefix="draw")  # matplotlib is not thread-safe
         versions.on_change = self._changed
         versions.on_failure = lambda: self.metrics.reload("failed")
         if served := versions.current():
@@ -76,7 +76,7 @@ class Service:
         """The model in use.
 
         Raises:
-            RefusedError: There is none yet.
+            RefusedError: No model is loaded yet.
         """
         served = self.versions.current()
         if served is None:
@@ -105,7 +105,7 @@ class Service:
         return JSONResponse({"model": served.to_dict(), "answers": [_entry(one, known) for one in outcomes]})
 
     async def explain(self, request: Request) -> Response:
-        """Account for one image, as JSON or as a picture."""
+        """Explain the answer for one image, as JSON or as a picture."""
         known, served = account(request.scope), self.served()
         known.served = served
         label = _label(request.query_params.get("class"), served)
@@ -126,7 +126,7 @@ class Service:
         return JSONResponse(found)
 
     async def _in_turn(self, work: Any, *arguments: Any) -> Any:
-        """Run work in the one thread that draws."""
+        """Run work in the single drawing thread."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self.artist, work, *arguments)
         except ImageError as error:
@@ -137,7 +137,7 @@ def create_app(versions: Versions, config: ServeConfig, *, workers: int = 1) -> 
     """Make the service.
 
     Args:
-        versions: The model in use; it may be loaded later, the service says 503 until then.
+        versions: The model in use; the service answers 503 until it is loaded.
         config: Limits.
         workers: Threads that decode, and threads that compute.
 
@@ -186,14 +186,14 @@ def create_app(versions: Versions, config: ServeConfig, *, workers: int = 1) -> 
 
 
 def _watched(app: Any, service: Service) -> Admission:
-    """Admission, whose count the metrics read."""
+    """Make the admission middleware and let the metrics read its count."""
     admission = Admission(app, service.config)
     service.metrics.watch(service.batcher.waiting, admission.at_work)
     return admission
 
 
 async def _no_such(_: Request, error: Exception) -> Response:
-    """Paths and methods that are not there."""
+    """Refuse paths and methods that do not exist."""
     status = getattr(error, "status_code", 404)
     raise RefusedError(status, "no_such_path", "there are POST /predict, POST /explain, GET /health and GET /metrics")
 
@@ -229,6 +229,6 @@ def _picture(served: Served, data: bytes, label: int | None, config: ServeConfig
 
 
 def _account(served: Served, data: bytes, label: int) -> dict[str, Any]:
-    """The evidence for a class, in the shape of an answer."""
+    """The evidence for a class, in the form of an answer."""
     (answer,) = served.model.answer([data], served.model.bundle.codebook.k, label)
     return {key: value for key, value in answer.to_dict().items() if key != "abstains"}

@@ -1,4 +1,4 @@
-"""Which model is in use: loaded from a folder or a registry, and changed for another when its alias moves."""
+"""Load the model in use from a folder or a registry, and replace it when its alias moves."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Served:
 
     Attributes:
         model: The model.
-        name: Of the registered model, or of the folder.
-        version: Of the registered model, or the first digits of the bundle's digest.
+        name: Name of the registered model, or of the folder.
+        version: Version of the registered model, or the first digits of the bundle's digest.
         bundle: The bundle's digest.
     """
 
@@ -39,19 +39,19 @@ class Served:
     bundle: str
 
     def to_dict(self) -> dict[str, str]:
-        """Names it in an answer."""
+        """The names that identify the model in an answer."""
         return {"name": self.name, "version": self.version, "bundle": self.bundle}
 
 
 class ModelSource(Protocol):
-    """Where models come from."""
+    """A source of models."""
 
     @property
     def moves(self) -> bool:
         """Whether it may lead to another model later."""
 
     def place(self) -> str:
-        """Where it leads now: equal as long as the model is the same."""
+        """The place that it leads to now; it stays equal as long as the model is the same."""
 
     def load(self, place: str) -> Served:
         """Load the model of a place."""
@@ -83,7 +83,7 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class RegistrySource:
-    """A model of an MLflow registry; each version is fetched into a folder that goes with the model."""
+    """A model of an MLflow registry; each version is fetched into a folder that is deleted along with the model."""
 
     uri: str
     workspace: Workspace
@@ -124,12 +124,13 @@ class RegistrySource:
 class Versions:
     """The model in use, and a thread that follows a moving alias.
 
-    The next model is loaded beside the one in use and takes its place in one assignment: a request keeps the model it
-    began with. A version that cannot be loaded leaves the old one in use and is tried again after 1, 2, 4 ... looks.
+    The next model is loaded beside the one in use and replaces it in one assignment, so a request keeps the model it
+    began with. If a version cannot be loaded, the old one stays in use, and the next try comes after 1, 2, 4, ... looks
+    at the alias.
 
     Args:
-        source: Where models come from.
-        every: Seconds between two looks.
+        source: The source of the models.
+        every: Seconds between two looks at the alias.
     """
 
     def __init__(self, source: ModelSource, *, every: float):
@@ -151,7 +152,7 @@ class Versions:
         """Load the first model.
 
         Raises:
-            ProtoQuantError: What the source cannot give.
+            ProtoQuantError: The source gives no model.
         """
         place = self._source.place()
         return self._take(place)
@@ -163,14 +164,14 @@ class Versions:
             self._thread.start()
 
     def stop(self) -> None:
-        """Follow it no more."""
+        """Stop following the source."""
         self._over.set()
 
     def look(self) -> bool:
-        """Look once where the source leads, and load what is there if it is another model.
+        """Look once at the source, and load its model if it is another one.
 
         Returns:
-            Whether another model is in use now. An error is logged, never raised.
+            Whether another model is in use now. Errors are logged, never raised.
         """
         place = ""
         try:
@@ -216,8 +217,8 @@ def source_of(text: str, device: torch.device, weights: Path | None = None) -> M
 
     Args:
         text: A bundle folder, ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN_ID/model``.
-        device: Where to compute.
-        weights: The backbone's weight file, where the bundle was trained with one.
+        device: Device to compute on.
+        weights: The backbone's weight file, if the bundle was trained with one.
     """
     if is_uri(text):
         return RegistrySource(text, Workspace(Path.cwd()), device, weights)
@@ -225,6 +226,6 @@ def source_of(text: str, device: torch.device, weights: Path | None = None) -> M
 
 
 def _warm_up(model: Model) -> None:
-    """Answer once, so that the first request does not pay for what is made lazily."""
+    """Answer once, so that the first request does not pay for lazy initialization."""
     height, width = model.backbone.spec.preprocessing.crop
     model.answer_pixels(torch.zeros(1, height, width, 3, dtype=torch.uint8), [(width, height)])

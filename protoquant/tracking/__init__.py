@@ -1,4 +1,4 @@
-"""REGISTER: MLflow runs and registered model versions; the only mlflow imports."""
+"""MLflow runs, registered model versions and their promotion; only this package imports MLflow."""
 
 from typing import TYPE_CHECKING
 

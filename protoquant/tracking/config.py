@@ -31,7 +31,7 @@ class RegisterConfig(Section):
     @field_validator("alias")
     @classmethod
     def _not_reserved(cls, alias: str) -> str:
-        """MLflow keeps ``latest`` and ``v1``, ``v2``, ... for itself; ``champion`` is moved behind gates."""
+        """MLflow reserves ``latest`` and ``v1``, ``v2``, ...; ``champion`` moves only through the gates."""
         if alias.lower() == "champion":
             message = f"must not be {alias!r}, which only protoquant registry promote gives; take 'challenger'"
             raise ValueError(message)

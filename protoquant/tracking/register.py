@@ -28,14 +28,14 @@ SYNC = "protoquant tracking sync"
 
 @dataclass(frozen=True)
 class RegisterResult:
-    """Where the model of a workspace stands in the registry.
+    """The version of a workspace's model in the registry.
 
     Attributes:
         name: Name of the registered model.
         version: Its version, from 1.
         alias: The alias that points to that version.
         run_id: The MLflow run that the version came from.
-        already: Whether the version was there before.
+        already: Whether the version was registered before this call.
     """
 
     name: str
@@ -47,7 +47,7 @@ class RegisterResult:
 
 @dataclass(frozen=True)
 class PendingRegistration:
-    """The model is not in the registry yet, since MLflow was not there.
+    """A model that is not in the registry yet, because MLflow could not be reached.
 
     Attributes:
         path: The snapshot that ``protoquant tracking sync`` sends.
@@ -63,21 +63,22 @@ def register(
 ) -> RegisterResult | PendingRegistration:
     """Put the trained model of a workspace into MLflow: one run, one version, one alias.
 
-    Doing it again changes nothing. A version counts as there when it holds the same bundle and its files exist; else
-    the bundle is registered again. What a killed call left behind is taken up. Where the bundle was evaluated anew, the
-    numbers of its run and version follow. Where MLflow, its database or its file store is not there, or goes away on
-    the way, all that it would have got is kept in ``Workspace.pending``, and the step has done its work.
+    A second call changes nothing. A version counts as registered when it holds the same bundle and its files exist;
+    otherwise the bundle is registered again. The step continues from what a killed call left behind. If the bundle was
+    evaluated again, the numbers of its run and version are updated. If MLflow, its database or its file store cannot
+    be reached, or fails during the call, everything that was to be sent is kept in ``Workspace.pending``, and the step
+    succeeds.
 
     Args:
         config: Name and alias.
         workspace: A workspace in which the six stages before this one have run.
         params: The whole of params.yaml.
-        on_event: Told in a sentence what was done.
+        on_event: Receives a message that says what was done.
 
     Raises:
         ArtifactError: An artifact is missing or damaged, or was made for another bundle.
-        ProtoQuantError: MLflow refused, as it does a wrong password; nothing is kept, since the artifacts stay and the
-            call can be repeated.
+        ProtoQuantError: MLflow refused the request, for example because of a wrong password; nothing is kept, since
+            the artifacts stay and the call can be repeated.
     """
     trained = TrainedModel(workspace, config.name, config.alias, parameters(params))
     trained.check()
@@ -94,13 +95,13 @@ def register(
 
 
 def send(store: Store, trained: TrainedModel, *, at: datetime | None = None, on_event: OnEvent) -> RegisterResult:
-    """Register a trained model in an open store, unless it is there.
+    """Register a trained model in an open store, unless it is already registered.
 
     Args:
-        store: Where to.
+        store: The store that receives the model.
         trained: A model that was checked.
-        at: When it was to be registered, where that is past: an alias that has moved since stays.
-        on_event: Told in a sentence what was done.
+        at: The past time at which the model was to be registered; an alias that has moved since then stays. None: now.
+        on_event: Receives a message that says what was done.
     """
     client, name, alias = store.client, trained.name, trained.alias
     found = find_version(client, name, trained.digest)
@@ -129,7 +130,7 @@ def _kept(trained: TrainedModel, error: TrackingUnavailableError, on_event: OnEv
 
 
 def _without_sent(workspace: Workspace, trained: TrainedModel) -> int:
-    """Remove the snapshot of a model that has just been registered where it was meant to go; count the others."""
+    """Remove the snapshot of a model that was just registered in the store it was kept for; count the others."""
     here = place(workspace)
 
     def is_sent(each: Pending) -> bool:
@@ -153,7 +154,7 @@ def _new_version(store: Store, trained: TrainedModel) -> ModelVersion:
         model_id = _logged_model(client, run_id, trained.digest)
         if model_id is None:
             made = log_model(run_id, bundle=trained.workspace.bundle, weights=trained.weights_file(), tags=tags)
-            # Asked once more, since a twin that MLflow's client has made is deleted by the way.
+            # The second search deletes any duplicate that a retry of MLflow's client has made.
             model_id = _logged_model(client, run_id, trained.digest) or made
         return create_version(
             client,
@@ -166,7 +167,7 @@ def _new_version(store: Store, trained: TrainedModel) -> ModelVersion:
 
 
 def _logged_model(client: MlflowClient, run_id: str, bundle_digest: str) -> str | None:
-    """The whole model that an earlier call logged under the run; what it left unfinished is deleted."""
+    """Find the complete model that an earlier call logged under the run, and delete unfinished ones."""
     experiment = client.get_run(run_id).info.experiment_id
     whole = None
     for model in client.search_logged_models([experiment], f"tags.bundle_digest = '{bundle_digest}'"):
@@ -180,14 +181,14 @@ def _logged_model(client: MlflowClient, run_id: str, bundle_digest: str) -> str 
 
 
 def described(numbers: HeadlineMetrics, server: str, experiment: str, run_id: str) -> str:
-    """What the page of a version says: its numbers, and where the report is."""
+    """Describe a version for its page: its numbers, and where the report is."""
     page = run_page(server, experiment, run_id)
     report = f"[Report]({page}/artifacts/{REPORT}/index.html)" if page else f"Report: runs:/{run_id}/{REPORT}"
     return f"{numbers.sentence()} {report}"
 
 
 def _follow_commit(client: MlflowClient, version: ModelVersion, trained: TrainedModel, on_event: OnEvent) -> None:
-    """Note that what a version was made from has been committed since, as a promotion asks for."""
+    """Note on a version that its sources have been committed since, which a promotion requires."""
     origin, tags = trained.origin, version.tags
     if tags.get("git_dirty") == "false" or origin.git_dirty != "false" or tags.get("lock_digest") != origin.lock_digest:
         return
@@ -197,7 +198,7 @@ def _follow_commit(client: MlflowClient, version: ModelVersion, trained: Trained
 
 
 def _follow_evaluation(store: Store, version: ModelVersion, trained: TrainedModel, on_event: OnEvent) -> None:
-    """Bring the numbers of a version up to date where its bundle was evaluated again."""
+    """Update the numbers of a version if its bundle was evaluated again."""
     if version.tags.get("evaluation_digest") == artifact_digest(trained.workspace.evaluation):
         return
     client, numbers = store.client, headline(trained.workspace)

@@ -1,4 +1,4 @@
-"""A folder of images through a model into one table."""
+"""Predict a folder of images and write the answers as one table."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Answers as rows of a parquet table: one row for each image, of the same columns whatever they hold."""
+"""Write answers as rows of a parquet table, one row per image, always with the same columns."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SCHEMA = pa.schema([(name, _arrow(kind)) for name, kind in {"image": str, **ANSW
 
 @dataclass(frozen=True)
 class AnswerCounts:
-    """What rows say in all.
+    """Totals over the rows.
 
     Attributes:
-        images: Rows.
-        errors: Images that could not be read, by kind of fault in alphabetical order.
-        abstentions: Images in which no known part is seen.
+        images: Number of rows.
+        errors: Number of images that could not be read, by kind of fault in alphabetical order.
+        abstentions: Number of images for which the model abstains.
     """
 
     images: int
@@ -48,12 +48,12 @@ def answer_row(image: str, answer: Answer) -> dict[str, Any]:
 
 
 def error_row(bad: Bad) -> dict[str, Any]:
-    """The row of an image that cannot be read: all but its name and the error is null."""
+    """The row of an image that cannot be read; all fields but its name and the error are null."""
     return {**dict.fromkeys(SCHEMA.names), "image": bad.name, "error": str(bad)}
 
 
 def write_rows(rows: Sequence[dict[str, Any]], file: Path) -> None:
-    """Write rows aside and put them in place; a process that is killed leaves no half file under the name.
+    """Write rows aside and move them into place, so that a killed process leaves no partial file under the name.
 
     Raises:
         OSError: The disk is full.
@@ -63,7 +63,7 @@ def write_rows(rows: Sequence[dict[str, Any]], file: Path) -> None:
 
 
 def whole(file: Path, rows: int) -> bool:
-    """Whether a file holds that many rows of the table."""
+    """Whether a file can be read and holds exactly this many rows of the table."""
     try:
         held = pq.read_table(file)
     except (OSError, pa.ArrowException):
@@ -72,12 +72,12 @@ def whole(file: Path, rows: int) -> bool:
 
 
 def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> AnswerCounts:
-    """Write the rows of files one after the other into one, holding one of them at a time.
+    """Concatenate the rows of several files into one, holding one file at a time in memory.
 
     Args:
         parts: The files, in order.
-        out: The file; an older one is replaced when the new one is whole.
-        about: What the file says of itself (key and value metadata of its schema).
+        out: The file to write; an older one is replaced when the new one is complete.
+        about: Metadata of the file (keys and values in its schema).
 
     Raises:
         OSError: The disk is full.

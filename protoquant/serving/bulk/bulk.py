@@ -1,7 +1,8 @@
-"""A folder of images through a model into one parquet file: bounded memory, bad images as rows, resumable.
+"""Predict a folder of images into one parquet file, with bounded memory and in a way that can be resumed.
 
-Rows are written in parts beside the file that is wanted. A run that was killed continues with the parts that are
-whole, if the images, the model and the number of contributions are the same; at the end the parts become the file.
+Rows are written in parts beside the file. A run that was killed continues from its complete parts, if the images, the
+model and the number of contributions are the same; at the end the parts are joined. Images that cannot be read become
+rows with an error.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from protoquant.serving.bulk.answer_table import AnswerCounts, answer_row, error
 from protoquant.serving.bulk.parts import alone, digest_images, open_plan
 
 PART = 1024
-"""Images in a part, a multiple of ``BATCH``: what a killed run loses at most, and what is held of rows at once."""
+"""Images in a part, a multiple of ``BATCH``: the most that a killed run loses, and the rows held at once."""
 _ROW_BYTES = 2048
-"""Disk that an image takes at most, as a row of a part and a row of the file."""
+"""Upper bound of the disk bytes for an image, as a row of a part and a row of the file."""
 
 
 @dataclass(frozen=True)
 class BulkResult:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         out: The file.
-        counts: What its rows say in all.
-        kept: Images whose rows an earlier run had left.
+        counts: Totals over its rows.
+        kept: Number of images whose rows come from an earlier run.
     """
 
     out: Path
@@ -47,10 +48,10 @@ class BulkResult:
 
 
 def check_out(out: Path) -> None:
-    """Refuse a file that cannot be written, before any work.
+    """Check before any work that a file can be written.
 
     Raises:
-        UsageError: It does not end in .parquet, is a folder, or its folder is missing or cannot be written to.
+        UsageError: The path does not end in .parquet, is a folder, or its folder is missing or cannot be written to.
     """
     if out.suffix.lower() != ".parquet" or out.is_dir():
         raise UsageError(f"--out must be a file that ends in .parquet, got {out}")
@@ -76,16 +77,17 @@ def predict_folder(
     The same images, model and ``top`` give the same bytes, whether the work was interrupted or not.
 
     Args:
-        model: Only read.
+        model: The model; it is only read.
         root: The folder of the images.
-        names: Their paths, relative to it; rows come in this order.
+        names: Paths of the images relative to ``root``, in the order of the rows.
         out: The parquet file; an older one is replaced at the end. Parts lie in ``OUT.parts`` until then.
-        top: Contributions in a row, at most.
+        top: Maximum number of contributions in a row.
         workers: Threads that decode.
-        on_event: Hears of progress, and of what is continued or begun anew.
+        on_event: Receives progress, and a message if an earlier run is continued or discarded.
 
     Raises:
-        UsageError: ``out`` cannot be written, or another run writes it. ProtoQuantError: The disk has no room.
+        UsageError: ``out`` cannot be written, or another run is writing it.
+        ProtoQuantError: The disk has no room.
     """
     check_out(out)
     check_room(out.absolute().parent, len(names) * _ROW_BYTES, "the answers", "free space, or choose another --out")
@@ -118,7 +120,7 @@ def _fill(
     workers: int,
     on_event: OnEvent,
 ) -> None:
-    """Write the parts that are missing; decoding runs on across them, batches do not."""
+    """Write the missing parts; decoding runs ahead across parts, but a batch never spans two."""
     total, done = sum(len(part) for _, part in missing), 0
     on_event(ProgressEvent("predict", 0, total))
     wanted = (name for _, part in missing for name in part)
@@ -143,7 +145,7 @@ def _rows(model: Model, batch: Sequence[Opened | Bad], top: int) -> list[dict[st
 
 @contextmanager
 def _room_kept(out: Path) -> Iterator[None]:
-    """Name what could not be written, in one line, and that the parts stay."""
+    """Turn an error of writing into one line that also says that finished parts are kept."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:

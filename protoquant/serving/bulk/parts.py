@@ -1,4 +1,4 @@
-"""The folder in which the parts of a table wait for each other: whose they are, and that one run writes them."""
+"""The folder that holds the parts of a table: the plan they belong to, and a lock so that only one run writes them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DIFFERENCES = {
 
 
 def digest_images(root: Path, names: Sequence[str]) -> str:
-    """Names the images by path, size and time of change; of one that is gone by its path."""
+    """Digest the images by path, size and modification time; a missing image counts by its path."""
     digest = hashlib.sha256()
     for name in names:
         try:
@@ -41,7 +41,7 @@ def digest_images(root: Path, names: Sequence[str]) -> str:
 
 
 def open_plan(folder: Path, plan: Mapping[str, Any], on_event: OnEvent) -> None:
-    """Keep the parts of an earlier run of the same plan; of another plan, say so and remove them."""
+    """Keep the parts of an earlier run with the same plan; remove those of another plan, with a warning."""
     if strangers := sorted(path.name for path in folder.iterdir() if not _OWN.fullmatch(path.name)):
         raise UsageError(f"{folder} holds {strangers[0]!r}, which predict did not write; choose another --out")
     file = folder / _PLAN
@@ -60,7 +60,7 @@ def open_plan(folder: Path, plan: Mapping[str, Any], on_event: OnEvent) -> None:
 
 
 def _why(found: Any, plan: Mapping[str, Any]) -> str:
-    """What keeps the parts of an earlier run from being those of this one."""
+    """Why the parts of an earlier run cannot be used for this one."""
     if not isinstance(found, dict) or set(found) != set(plan):
         return "its plan is damaged"
     return next(words for key, words in _DIFFERENCES.items() if found[key] != plan[key])
@@ -68,7 +68,7 @@ def _why(found: Any, plan: Mapping[str, Any]) -> str:
 
 @contextmanager
 def alone(folder: Path, out: Path) -> Iterator[None]:
-    """Hold the folder of the parts, so that two runs do not write one file."""
+    """Lock the folder of the parts, so that two runs do not write one file."""
     folder.mkdir(exist_ok=True)
     lock = FileLock(folder / "lock")
     try:

@@ -1,1 +1,1 @@
-"""Requests over HTTP: who is let in, what is read of them, what is recorded."""
+"""Admit HTTP requests, read their images, and record them."""

@@ -1,4 +1,4 @@
-"""Who is answered: by the name that is asked for, the page that asks, and the token; decided by the headers alone."""
+"""Decide from the headers alone which clients are answered: by Host, origin and token."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from protoquant.serving.http.refusal import RefusedError
 from protoquant.serving.http.refused_body import let_go
 
 OPEN = "/health"
-"""Answered without the token, so that probes need none."""
+"""Path that is answered without the token, so that probes need none."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Who is answered.
+    """The rules that decide which clients are answered.
 
     Attributes:
-        names: Names that may be asked for, beside the address that a connection reached.
-        proxied: Those of them that a proxy may serve over TLS.
-        token: What a client must send; None for nothing.
+        names: Names that ``Host`` may hold, besides the address that a connection reached.
+        proxied: Those of the names that a proxy may serve over TLS.
+        token: The token that a client must send; None where it needs none.
     """
 
     names: frozenset[str]
@@ -43,11 +43,11 @@ class Rules:
 
 
 class Access:
-    """ASGI middleware that refuses strangers and foreign pages before anything of a body is read or counted.
+    """ASGI middleware that refuses requests by Host, origin or token before any of the body is read or counted.
 
     Args:
-        app: What answers.
-        config: Names, token, and the bytes of a request that is let go of.
+        app: The wrapped application.
+        config: Names, token, and the largest body that is read of a refused request.
     """
 
     def __init__(self, app: ASGIApp, config: ServeConfig):
@@ -67,11 +67,11 @@ class Access:
 
 
 def examine(scope: Scope, rules: Rules) -> bool:
-    """Decide by the headers whether a request is answered; forwarding headers of proxies count for nothing.
+    """Decide from the headers whether a request is answered; the forwarding headers of proxies are ignored.
 
     Args:
-        scope: Of the request.
-        rules: Who is answered.
+        scope: ASGI scope of the request.
+        rules: The rules of the service.
 
     Returns:
         Whether the client may learn everything; False without the token where none is needed.
@@ -104,7 +104,7 @@ def require_token(config: ServeConfig) -> None:
 
 
 def _own_origins(hosts: list[str], server: tuple[str, int | None] | None, rules: Rules) -> set[str]:
-    """The origins of the service's own pages, as it is addressed."""
+    """The origins of the service's own pages, under the name in ``Host``."""
     name = name_of(hosts[0]) if len(hosts) == 1 else None
     if name is None or not (name in rules.names or (server is not None and name == plain_name(server[0]))):
         got = ", ".join(hosts)[:60] or "none"

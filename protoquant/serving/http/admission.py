@@ -1,4 +1,4 @@
-"""What is let in: so many requests, so many bytes, arriving in so many seconds; the rest is refused at the door."""
+"""Admit requests within limits of number, bytes and seconds, and refuse the rest early."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from protoquant.serving.http.refusal import RefusedError, busy, too_many_bytes
 from protoquant.serving.http.refused_body import let_go
 
 ALWAYS = ("/health", "/metrics")
-"""Answered however busy the service is; their bodies are not read."""
+"""Paths that are answered however busy the service is; their bodies are not read."""
 
 
 class Admission:
-    """ASGI middleware that reads the whole body within its limits before anything below is called.
+    """ASGI middleware that reads the whole body within its limits before it calls the wrapped application.
 
-    Beyond ``queue`` requests or ``max_held_bytes`` of bodies the answer is 429, without waiting for the body; above
-    ``max_request_bytes`` it is 413, by the Content-Length or as soon as the body has grown beyond; a body that is not
-    there after ``body_timeout`` gives 408, and an answer that is not there after ``timeout`` 504. When the client
-    goes away its work is cancelled.
+    Beyond ``queue`` requests or ``max_held_bytes`` of bodies the answer is 429, without waiting for the body. A body
+    of more than ``max_request_bytes`` gives 413, from its Content-Length or as soon as it has grown too large. A body
+    that has not arrived after ``body_timeout`` gives 408, and an answer that is not ready after ``timeout`` gives 504.
+    When a client disconnects, its work is cancelled.
 
     Args:
-        app: What answers.
+        app: The wrapped application.
         config: The limits.
     """
 
@@ -35,7 +35,7 @@ class Admission:
         self._held = 0
 
     def at_work(self) -> int:
-        """Requests admitted."""
+        """Number of admitted requests that are in progress."""
         return self._at_work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +59,7 @@ class Admission:
             self._held -= size
 
     def _admit(self, announced: int | None) -> int:
-        """The bytes to hold for a request; a body of unknown length may become as long as any."""
+        """The bytes to reserve for a request; a body of unknown length counts as the longest that is allowed."""
         limits = self._config
         if self._at_work >= limits.queue:
             raise busy(f"{self._at_work} requests at work")
@@ -89,7 +89,7 @@ class Admission:
         return b"".join(parts)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
-        """Answer while the client is there and the time is not over."""
+        """Answer, unless the client disconnects or the time runs out."""
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
@@ -115,7 +115,7 @@ class Admission:
 
 
 def _announced(headers: dict[bytes, bytes]) -> int | None:
-    """Bytes of the body by its header: 0 without one, None where it comes in chunks."""
+    """Bytes of the body by its header: 0 without one, None where the length is unknown, as with chunks."""
     if b"transfer-encoding" in headers:
         return None
     length = headers.get(b"content-length", b"0")

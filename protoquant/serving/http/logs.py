@@ -1,4 +1,4 @@
-"""Log records as lines of JSON, each with the model in use."""
+"""Write log records as lines of JSON, each with the model in use."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OWN = ("model", "version", "request", "method", "path", "status", "ms", "images
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object for each record: time, level, message, model, version and what the record carries.
+    """Formats each record as one JSON object: time, level, message, model, version and the record's extra fields.
 
     Args:
-        current: The model in use, for records that name none.
+        current: Returns the model in use, for records that name none.
     """
 
     def __init__(self, current: Callable[[], Served | None]):
@@ -41,11 +41,11 @@ class JsonLines(logging.Formatter):
 
 
 def to_stderr(current: Callable[[], Served | None], *, level: int = logging.INFO) -> None:
-    """Send every record of the process, and Python's warnings, to standard error as JSON; called by the edge alone.
+    """Send every record of the process, and Python's warnings, to standard error as JSON; only the edge calls this.
 
     Args:
-        current: The model in use.
-        level: Of the library's own records; others are told from WARNING on.
+        current: Returns the model in use.
+        level: Lowest level of the library's own records; others are written from WARNING on.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(current))

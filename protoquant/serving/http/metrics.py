@@ -1,4 +1,4 @@
-"""The counters of the service, as Prometheus reads them."""
+"""The metrics of the service, in the form that Prometheus reads."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,7 +12,7 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """One registry of its own, so that two services in a process do not meet."""
+    """The metrics of one service, in a registry of its own, so that two services in a process do not collide."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -33,7 +33,7 @@ class Metrics:
         self._model = Gauge("protoquant_model_info", "1.", ["name", "version", "bundle"], registry=registry)
 
     def watch(self, waiting: Callable[[], int], at_work: Callable[[], int]) -> None:
-        """Read two gauges from these functions whenever they are asked for."""
+        """Read two gauges from these functions whenever Prometheus asks for them."""
         self._waiting.set_function(waiting)
         self._at_work.set_function(at_work)
 
@@ -42,19 +42,19 @@ class Metrics:
 
         Args:
             path: A known path, or ``other``.
-            status: Of the answer.
-            seconds: From arrival to the end.
+            status: HTTP status of the answer.
+            seconds: Time from arrival to the end.
         """
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
     def content(self, images: int, abstained: int, kinds: Mapping[str, int]) -> None:
-        """Count what was in it.
+        """Count the content of a request.
 
         Args:
-            images: Images.
-            abstained: Answers that abstain.
-            kinds: Errors by kind.
+            images: Number of images.
+            abstained: Number of answers that abstain.
+            kinds: Number of errors by kind.
         """
         self._images.inc(images)
         self._abstained.inc(abstained)
@@ -66,14 +66,14 @@ class Metrics:
         self._batch.observe(images)
 
     def model(self, served: Served) -> None:
-        """Name the model in use, and it alone."""
+        """Name only the model in use."""
         self._model.clear()
         self._model.labels(served.name, served.version, served.bundle).set(1)
 
     def reload(self, outcome: str) -> None:
-        """Count a move to another version: ``done`` or ``failed``."""
+        """Count a change to another version, by its outcome: ``done`` or ``failed``."""
         self._reloads.labels(outcome).inc()
 
     def text(self) -> bytes:
-        """All of them, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The name a service is asked by, as a Host header or an option gives it."""
+"""Parse the name of a service, as a Host header or an option gives it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def plain_name(text: str) -> str:
 
 
 def name_of(authority: str) -> str | None:
-    """The plain name in ``name`` or ``name:port``; None where it holds none."""
+    """The plain name in ``name`` or ``name:port``; None for all else."""
     match = _AUTHORITY.fullmatch(authority)
     return plain_name(match["name"]) if match else None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a service that listens there; names are not looked up."""
+    """Whether a service that listens on a host can be reached only from this machine; names are not looked up."""
     name = plain_name(host)
     try:
         return ip_address(name).is_loopback
@@ -35,10 +35,10 @@ def is_loopback(host: str) -> bool:
 
 
 def allowed_name(text: str) -> str:
-    """Check a name that a user allows.
+    """Check a host name that the user allows.
 
     Raises:
-        ValueError: It holds more than a name, such as a scheme or a port.
+        ValueError: The text is not just a name; it has a scheme or a port, for example.
     """
     if (match := _AUTHORITY.fullmatch(text)) is None or match["name"] != text:
         raise ValueError(f"expected a name alone, such as birds.example.org or [fd00::1], got {text!r}")

@@ -1,4 +1,4 @@
-"""The images of a request: multipart files, base64 in JSON, or one image as the body; never a path or an address."""
+"""Read the images of a request: multipart files, base64 in JSON, or one image as the body; never a path or a URL."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SHAPE = '{"images": [base64, ...], "top": 5}'
 
 @dataclass(frozen=True)
 class Asked:
-    """What a client asks.
+    """The content of a request.
 
     Attributes:
         images: Whole image files.
-        top: Contributions in an answer, at most.
+        top: Maximum number of contributions in an answer.
     """
 
     images: tuple[bytes, ...]
@@ -33,7 +33,7 @@ class Asked:
 
 
 class _InMemory(MultiPartParser):
-    """Keeps files in memory: admission has bounded the body."""
+    """Keeps files in memory, since admission has bounded the body."""
 
     spool_max_size = 2**62
 
@@ -42,11 +42,11 @@ async def asked(request: Request, config: ServeConfig) -> Asked:
     """Read the images of a request.
 
     Args:
-        request: Its body has been admitted.
-        config: Limits: ``max_images``, ``top``.
+        request: A request whose body has been admitted.
+        config: Limit ``max_images``, and the default of ``top``.
 
     Raises:
-        RefusedError: 415 for another kind of body, 422 for one that does not hold what it must.
+        RefusedError: 415 for another kind of body, 422 for a body that is empty, malformed or over a limit.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     top = _top(request.query_params.get("top"), config)
@@ -80,7 +80,7 @@ async def _files(request: Request, config: ServeConfig) -> tuple[bytes, ...]:
 
 
 def _json(body: bytes, top: int, config: ServeConfig) -> Asked:
-    # Base64 holds none of these marks, so what is not worth parsing is known before it is parsed.
+    # Base64 contains none of these marks, so a body with too many values is refused before it is parsed.
     if sum(map(body.count, (b",", b"[", b"{", b":"))) > config.max_images + _EXTRA_MARKS:
         raise RefusedError(422, "bad_request", f"expected {_SHAPE} with at most {config.max_images} images")
     try:

@@ -1,4 +1,4 @@
-"""The outermost layer: every request gets an id, exactly one answer, a log line and its place in the counters."""
+"""The outermost middleware, which gives every request an id, exactly one answer, a log line and a count."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class RequestRecord:
-    """What is known of a request.
+    """The record of a request.
 
     Attributes:
         request: Its id.
         served: The model that answers it; None until it is known.
-        images: Images in it.
-        abstained: Answers that abstain.
-        kinds: Errors by kind, of the request or of single images.
-        status: Of the answer; 0 before it has begun.
+        images: Number of images in it.
+        abstained: Number of answers that abstain.
+        kinds: Number of errors by kind, of the request or of single images.
+        status: HTTP status of the answer; 0 before the answer has begun.
         over: Whether the whole answer was sent.
         stranger: Whether it came without the token that the service asks for.
     """
@@ -54,12 +54,12 @@ def account(scope: Scope) -> RequestRecord:
 
 
 class RequestMiddleware:
-    """ASGI middleware: a :class:`RefusedError` from below becomes an answer, anything unexpected a 500 without a trace.
+    """ASGI middleware that turns a :class:`RefusedError` into an answer, and any other error into a 500 without trace.
 
     Args:
-        app: What answers.
-        metrics: The counters.
-        current: The model in use, for requests that reach none.
+        app: The wrapped application.
+        metrics: The metrics of the service.
+        current: Returns the model in use, for requests that no model answers.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, current: Callable[[], Served | None]):
@@ -87,7 +87,7 @@ class RequestMiddleware:
         except RefusedError as refusal:
             known.kinds[refusal.kind] += 1
             await self._refuse(refusal, known, sending)
-        except Exception:  # noqa: BLE001 (said in the log, never in an answer)
+        except Exception:  # noqa: BLE001 (the log has the details, the answer must not)
             known.kinds["internal"] += 1
             _log.exception("unexpected error", extra={"request": known.request})
             text = "the service failed on this request; its log has the reason under the request's id"

@@ -1,4 +1,4 @@
-"""A request that is not answered with a class, and how that is said."""
+"""The error that refuses a request, and its HTTP answer."""
 
 import json
 
@@ -9,8 +9,8 @@ class RefusedError(ProtoQuantError):
     """Ends a request with a status and one line.
 
     Attributes:
-        status: Of HTTP.
-        kind: One word, for clients and counters.
+        status: HTTP status.
+        kind: Short name of the reason, for clients and counters.
         headers: Further headers of the answer.
     """
 
@@ -26,10 +26,10 @@ class RefusedError(ProtoQuantError):
 
 
 def busy(what: str) -> RefusedError:
-    """Beyond the bounded queue."""
+    """The refusal of a request that exceeds the bounded queue."""
     return RefusedError(429, "busy", f"the service is busy ({what}); try again in a second", {"Retry-After": "1"})
 
 
 def too_many_bytes(limit: int, what: str = "a request") -> RefusedError:
-    """Beyond a limit of bytes."""
+    """The refusal of a request that exceeds a limit of bytes."""
     return RefusedError(413, "too_many_bytes", f"{what} may have {limit:,} bytes; send less at a time")

@@ -1,4 +1,4 @@
-"""The body of a refused request, which nobody reads."""
+"""Drain the body of a refused request, so that the client still receives the answer."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ _DRAIN_SECONDS = 2.0
 
 
 async def let_go(scope: Scope, receive: Receive, most: int) -> None:
-    """Let go of the body of a refused request.
+    """Discard the body of a refused request.
 
-    What has arrived with the headers would stay in the server's buffer as long as the connection; the rest it drops
-    by itself. Only where the client closes after the answer all is read: a connection that is closed with unread
-    bytes is reset, and the client may lose the answer.
+    The part that arrived with the headers is read, since it would stay in the server's buffer as long as the
+    connection; the server drops the rest by itself. The whole body is read only if the client closes the connection
+    after the answer: one that is closed with unread bytes is reset, and the client may lose the answer.
 
     Args:
-        scope: Of the request.
-        receive: Gives its body.
-        most: Bytes read, about at most.
+        scope: ASGI scope of the request.
+        receive: Returns the messages of the body.
+        most: Approximate maximum number of bytes to read.
     """
     headers = dict(scope["headers"])
     if headers.get(b"connection", b"").lower() != b"close":
-        if b"expect" not in headers:  # to read would ask the client to go on
+        if b"expect" not in headers:  # a read would tell the client to continue
             arrived = asyncio.ensure_future(receive())
             await asyncio.sleep(0)
             arrived.cancel()

@@ -1,4 +1,4 @@
-"""The token that clients send: from a private file or the environment, never from the command line."""
+"""Read the token that clients must send from a private file or the environment, never from the command line."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MOST_BYTES = 4096
 
 
 def read_token(file: Path | None, environment: MutableMapping[str, str]) -> SecretStr | None:
-    """Read the token and take the variable away, so that no child process inherits it.
+    """Read the token and remove its variable, so that no child process inherits it.
 
     Args:
-        file: Holds the token and nothing else, readable by its owner alone.
-        environment: Of the process.
+        file: A file that holds only the token and that only its owner may read.
+        environment: Environment of the process.
 
     Returns:
         The token; None where neither gives one.

@@ -1,1 +1,1 @@
-"""The MLflow server: where it is, signing in, and what happens while it is away."""
+"""Connect to MLflow: its address, signing in, and outages."""

@@ -1,4 +1,4 @@
-"""Where MLflow is, and whether it answers; imports no MLflow, so that asking costs no time."""
+"""The address of MLflow and a check that it answers; this module does not import MLflow, which takes seconds."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 USER_VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 DATABASE = "mlflow.db"
 _SQLITE = "sqlite:///"
-# A request that MLflow cannot answer without its database; its /health says OK when the database is gone.
+# MLflow cannot answer this request without its database; its /health says OK even when the database is gone.
 _PROBE = "/api/2.0/mlflow/experiments/search?max_results=1"
 _PATIENCE = 5.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 class TrackingUnavailableError(UnavailableError):
-    """MLflow, its database or its file store is not there now; what it was asked for is not wrong."""
+    """MLflow, its database or its file store cannot be reached; the request itself is not at fault."""
 
     def __init__(self, uri: str, reason: str) -> None:
         advice = f"start it (make stack-up), or unset {URI_VARIABLE} to keep runs in {DATABASE}"
@@ -38,7 +38,7 @@ class TrackingUnavailableError(UnavailableError):
 
 
 class UnknownUserError(ProtoQuantError):
-    """MLflow does not know the user, or the password is another; asking again changes nothing."""
+    """MLflow does not know the user, or the password is wrong; a retry would not help."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(
@@ -66,12 +66,12 @@ def database_file(uri: str) -> Path | None:
 
 
 def without_password(uri: str) -> str:
-    """A URI that may be shown, or a text with such URIs."""
+    """Remove user and password from a URI, or from every URI in a text, so that it may be shown."""
     return re.sub(r"//[^/\s]*@", "//", uri)
 
 
 def pages(uri: str) -> str | None:
-    """Where the pages of a server begin; None where the store has none."""
+    """The address under which the pages of a server lie; None where the store has no pages."""
     return f"{without_password(uri).rstrip('/')}/#" if is_http(uri) else None
 
 
@@ -82,18 +82,18 @@ def run_page(uri: str, experiment: str, run_id: str) -> str | None:
 
 
 def place(workspace: Workspace) -> str:
-    """The store by the name under which a snapshot remembers it."""
+    """The name of the store as a snapshot records it."""
     return without_password(tracking_uri(workspace)).rstrip("/")
 
 
 def check_registry(workspace: Workspace) -> None:
-    """Refuse at once, before MLflow is imported, where a workspace has no registry and no server is named.
+    """Fail early, before MLflow is imported, if a workspace has no registry and no server is named.
 
     Args:
-        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+        workspace: Its own store is checked where ``MLFLOW_TRACKING_URI`` is unset.
 
     Raises:
-        ProtoQuantError: The database file is not there.
+        ProtoQuantError: The database file does not exist.
     """
     database = database_file(tracking_uri(workspace))
     if database and not database.is_file():
@@ -101,22 +101,22 @@ def check_registry(workspace: Workspace) -> None:
 
 
 def no_registry(database: Path) -> ProtoQuantError:
-    """What is said where a database file is missing."""
+    """Make the error for a missing database file."""
     return ProtoQuantError(f"no model registry at {database}; run the pipeline (dvc repro) or set {URI_VARIABLE}")
 
 
 def check_tracking(workspace: Workspace) -> None:
-    """Ask a server for an answer before work begins; the workspace's own store needs none.
+    """Check that the server answers before work begins; the workspace's own store needs no check.
 
-    The user and password that are set go with the request. Where they are refused, MLflow's own client is the judge:
-    it knows of more places that hold them.
+    The request carries the user and password that are set. If the server refuses them, MLflow's own client decides,
+    since it also finds credentials in other places.
 
     Args:
-        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+        workspace: Its own store is used where ``MLFLOW_TRACKING_URI`` is unset.
 
     Raises:
-        TrackingUnavailableError: It gives none within seconds.
-        UnknownUserError: It does not let this user in.
+        TrackingUnavailableError: The server does not answer within seconds.
+        UnknownUserError: The server does not let this user in.
     """
     uri = tracking_uri(workspace)
     if not is_http(uri):
@@ -137,13 +137,13 @@ def check_tracking(workspace: Workspace) -> None:
 
 
 def knock(uri: str) -> None:
-    """See that a database server takes connections; MLflow itself would try for a hundred seconds.
+    """Check that a database server accepts connections; MLflow itself would retry for a hundred seconds.
 
     Args:
-        uri: Any store; only a PostgreSQL, MySQL or SQL Server is asked.
+        uri: Any store; only PostgreSQL, MySQL and SQL Server are checked.
 
     Raises:
-        TrackingUnavailableError: Nothing is there.
+        TrackingUnavailableError: The server does not accept a connection.
     """
     try:
         parts = urlsplit(uri)
@@ -155,14 +155,14 @@ def knock(uri: str) -> None:
 
 
 def short(error: BaseException) -> str:
-    """The innermost reason of an error of the network, on one line."""
+    """The innermost reason of a network error, on one line."""
     reason = getattr(error, "reason", error)
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return one_line(text)[:100]
 
 
 def _credentials() -> dict[str, str]:
-    """The header that MLflow's client makes of its variables."""
+    """The header that MLflow's client builds from its variables."""
     user, password = (os.environ.get(name) for name in USER_VARIABLES)
     if user and password:
         return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
@@ -171,7 +171,7 @@ def _credentials() -> dict[str, str]:
 
 
 def _ask_by_client(workspace: Workspace) -> None:
-    """Ask by MLflow's client, which also reads its file of credentials, ~/.netrc and the user in a URI."""
+    """Ask through MLflow's client, which also reads its credentials file, ~/.netrc and the user in a URI."""
     from protoquant.tracking.connection.store import open_store
 
     with open_store(workspace, create=False) as store:
@@ -179,7 +179,7 @@ def _ask_by_client(workspace: Workspace) -> None:
 
 
 def _tls() -> ssl.SSLContext:
-    """MLflow's own variables say which certificates are believed."""
+    """Build the TLS context; MLflow's own variables decide which certificates are trusted."""
     context = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None)
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
         context.check_hostname = False

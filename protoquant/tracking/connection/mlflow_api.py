@@ -1,6 +1,7 @@
-"""The one place that imports MLflow, after the settings that MLflow reads while it is imported.
+"""The one module that imports MLflow, after it has set the variables that MLflow reads on import.
 
-Each setting is a default: what the user has set stays. MLflow runs ``pyfunc.py`` and ``server.py``; they import it too.
+Each value is a default: what the user has set stays. ``pyfunc.py`` and ``server.py`` import MLflow too, as MLflow runs
+them itself.
 """
 
 import os
@@ -13,14 +14,14 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A server that restarts within ten seconds is waited for; one that is gone is told of soon, not after minutes:
-    # tries at 0, 0 and 10 seconds, each given ten seconds for its answer.
+    # Long enough for a server that restarts within ten seconds; a server that is gone is reported soon, not after
+    # minutes: there are tries at 0, 0 and 10 seconds, and each waits ten seconds for an answer.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "5",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 _SLOWEST_UPLOAD = 5 * 2**20
-"""Bytes a second that a file store must take; the answer to an upload comes when the whole file is stored."""
+"""Bytes per second that a file store must accept; an upload is answered only when the whole file is stored."""
 
 for _variable, _value in _DEFAULTS.items():
     os.environ.setdefault(_variable, _value)
@@ -60,7 +61,7 @@ __all__ = [
 
 @contextmanager
 def waiting_for(size: int) -> Iterator[None]:
-    """Inside the block, an answer may take as long as the upload of a file needs.
+    """Inside the block, allow an answer to take as long as the upload of a file needs.
 
     Args:
         size: Bytes of the largest file.
@@ -75,7 +76,7 @@ def waiting_for(size: int) -> Iterator[None]:
 
 @contextmanager
 def hurried() -> Iterator[None]:
-    """Inside the block, MLflow is asked briefly, and once more at once, since the server may have closed the line."""
+    """Inside the block, use a short timeout and one immediate retry, as the server may have closed the connection."""
     with _set({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}):
         yield
 

@@ -1,8 +1,8 @@
-"""Tell MLflow that is not there, or lets this user in no further, from MLflow that says no to what it was asked.
+"""Tell an outage of MLflow, or a user without access, from a request that MLflow refuses.
 
-Seen with MLflow 3.17: a stopped server and one whose file store is stopped end as ``MlflowException`` with
-``requests``' ConnectionError or RetryError behind it; a stopped database as RetryError after 503; uploads straight to
-S3 as ``botocore`` errors. A wrong password is error code UNAUTHENTICATED, and of artifacts ``requests``' HTTPError.
+Seen with MLflow 3.17: a stopped server or file store ends as ``MlflowException`` caused by ``requests``'
+ConnectionError or RetryError; a stopped database as RetryError after 503; uploads straight to S3 as ``botocore``
+errors. A wrong password gives error code UNAUTHENTICATED, or ``requests``' HTTPError for artifacts.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _PASSING_STATUS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 def outage(error: BaseException) -> str | None:
-    """Say why MLflow or its file store is not there.
+    """Say why MLflow or its file store cannot be reached.
 
     Args:
-        error: What came out of a call of MLflow.
+        error: An error raised by a call of MLflow.
 
     Returns:
         The reason in a few words; None where the error is a refusal, or comes from elsewhere.
@@ -48,10 +48,10 @@ def outage(error: BaseException) -> str | None:
 
 
 def denied(error: BaseException) -> int | None:
-    """Say by which HTTP status MLflow kept this user out: 401, or 403; None where the error is another.
+    """Find the HTTP status, 401 or 403, with which MLflow denied this user access; None for any other error.
 
     Args:
-        error: What came out of a call of MLflow.
+        error: An error raised by a call of MLflow.
     """
     for link in _chain(error):
         if found := _DENIED.get(getattr(link, "error_code", None) or ""):
@@ -63,7 +63,7 @@ def denied(error: BaseException) -> int | None:
 
 
 def unanswered(error: BaseException) -> bool:
-    """Tell whether an error leaves open what was asked: MLflow is not there, or lets this user in no further."""
+    """Tell whether an error left the request unanswered: MLflow cannot be reached, or denied this user access."""
     return outage(error) is not None or denied(error) is not None
 
 
@@ -83,7 +83,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _is_away(error: BaseException) -> bool:
     if getattr(error, "error_code", None) in _PASSING:
-        # MLflow says so of every error of a database, also of a file that may not be written.
+        # MLflow gives this code to every database error, even for a file that may not be written.
         return "sqlite3." not in str(error) or "database is locked" in str(error)
     status = _status(getattr(error, "response", None))
     if status is not None:
@@ -94,7 +94,7 @@ def _is_away(error: BaseException) -> bool:
 
 
 def _status(response: Any) -> int | None:
-    """The HTTP status of an answer of requests, or of botocore."""
+    """The HTTP status of a response from requests or botocore."""
     if isinstance(response, dict):
         response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:

@@ -1,6 +1,6 @@
-"""MLflow's server with a login, closed to foreign pages: ``mlflow server --app-name protoquant``.
+"""MLflow's server with a login and without access for foreign pages: ``mlflow server --app-name protoquant``.
 
-MLflow's basic authentication alone lets the pages of every port of this machine in, with the browser's login.
+MLflow's basic authentication alone also admits pages from every other port of this machine, with the browser's login.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ App = Callable[[Scope, Any, Any], Awaitable[None]]
 def create_app() -> Any:
     """Make the server; MLflow's command line calls this in each of its workers.
 
-    The administrator has the password of ``MLFLOW_AUTH_ADMIN_PASSWORD``, also where the user was made with another.
+    The administrator gets the password of ``MLFLOW_AUTH_ADMIN_PASSWORD``, even if the user was created with another.
     """
     from mlflow.server import auth
 
@@ -33,7 +33,7 @@ class OwnPages:
     """ASGI middleware that refuses pages of any origin but the server's own.
 
     Args:
-        app: What answers; it checks the name in ``Host`` itself.
+        app: The wrapped application; it checks the name in ``Host`` itself.
     """
 
     def __init__(self, app: App) -> None:

@@ -1,4 +1,4 @@
-"""Which MLflow this is: the server of MLFLOW_TRACKING_URI, or a SQLite file in the workspace."""
+"""Open the MLflow store: the server of MLFLOW_TRACKING_URI, or a SQLite file in the workspace."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Store:
     """An open connection to MLflow.
 
     Attributes:
-        client: Runs and registered models.
-        place: Where that is, for messages; holds no password.
+        client: Client for runs and registered models.
+        place: Address or file of the store, for messages; without password.
         artifacts: Folder of the artifacts beside a database file; None where a server decides.
     """
 
@@ -54,11 +54,11 @@ class Store:
 def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
     """Connect to the store that the environment names, or else to the workspace's own.
 
-    Inside the block MLflow's own functions use the same store and tell nothing but errors.
+    Inside the block MLflow's own functions use the same store and log nothing but errors.
 
     Args:
         workspace: Holds ``mlflow.db`` and ``mlruns/`` where ``MLFLOW_TRACKING_URI`` is unset.
-        create: Whether a database file may be made.
+        create: Whether a missing database file may be created.
 
     Raises:
         TrackingUnavailableError: MLflow, its database or its file store did not answer.
@@ -81,10 +81,10 @@ def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
 
 
 def experiment_id(store: Store, name: str) -> str:
-    """Find or make the experiment that holds the runs.
+    """Find or create the experiment that holds the runs.
 
-    MLflow's own variables go first. In a database file an experiment of that name may point to the artifacts of another
-    folder, when the workspace was copied or moved; the next free ``NAME-2`` is used then.
+    MLflow's own variables take precedence. If the workspace was copied or moved, an experiment of that name in a
+    database file may point to the artifacts of another folder; the next free ``NAME-2``, ``NAME-3``, ... is used then.
 
     Args:
         store: An open store.
@@ -113,7 +113,7 @@ def _make_experiment(client: MlflowClient, name: str, location: str | None) -> s
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException as error:
-        # Another process was faster, or the answer to the first try was lost.
+        # Another process created it first, or the response to the first try was lost.
         if error.error_code not in ALREADY or not (found := client.get_experiment_by_name(name)):
             raise
         return str(found.experiment_id)
@@ -125,16 +125,16 @@ def _is_remote(location: str) -> bool:
 
 @contextmanager
 def _opening(database: Path) -> Iterator[None]:
-    """Let one process at a time open a database, and make a missing one aside: a kill leaves none with half its tables.
+    """Let one process at a time open a database, and build a missing one aside, so that a kill leaves none half made.
 
-    MLflow's own lock lets two processes make the tables of one database at once, and all but one of them fail.
+    MLflow's own lock lets several processes create the tables of one database at once, and all but one of them fail.
     """
     folder = database.parent / ARTIFACTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = FileLock(folder / ".lock").acquire()
     except OSError:
-        # A folder that may only be read: whoever made the database has made its tables.
+        # The folder is read-only, so the process that made the database has made its tables.
         yield
         return
     with held:
@@ -147,7 +147,7 @@ def _opening(database: Path) -> Iterator[None]:
 
 
 def _check(database: Path, *, create: bool) -> None:
-    """MLflow would make a missing database, and try a damaged one again for minutes."""
+    """Check the database file first: MLflow would create a missing one, and retry a damaged one for minutes."""
     if not database.is_file():
         if create:
             return
@@ -166,7 +166,7 @@ def _refusals(uri: str) -> Iterator[None]:
     except Exception as error:
         if not is_foreign(error):
             raise
-        # The text of the cause names the URI; a trace must not show a password that stands in it.
+        # The text of the cause names the URI, and a traceback must not show its password.
         raise _refusal(uri, error) from (error if without_password(uri) == uri else None)
 
 
@@ -183,7 +183,7 @@ def _refusal(uri: str, error: Exception) -> ProtoQuantError:
 
 @contextmanager
 def _told(uri: str) -> Iterator[None]:
-    """Let MLflow's own functions use a store; they read the variable by themselves where it is set."""
+    """Let MLflow's own functions use a store; where the variable is set, they read it themselves."""
     if os.environ.get(URI_VARIABLE):
         yield
         return
@@ -196,7 +196,7 @@ def _told(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what MLflow, its migrations and its retries tell on the way; errors still pass."""
+    """Silence the log messages of MLflow, its migrations and its retries, except errors."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

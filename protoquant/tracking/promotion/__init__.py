@@ -1,4 +1,4 @@
-"""From challenger to champion: the gates, the lock, the way back."""
+"""Promote a challenger to champion through gates and under a lock, and roll a champion back."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The section ``gates`` of params.yaml: what a version must keep to become champion. No stage reads it."""
+"""The section ``gates`` of params.yaml: the limits that a version must keep to become champion; no stage reads it."""
 
 from pydantic import Field
 

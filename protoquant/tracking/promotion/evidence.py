@@ -1,4 +1,4 @@
-"""What the gates look at: the bundle of a version, fetched and held against its digests, and its run's numbers."""
+"""Gather the evidence for the gates: the bundle of a version, checked against its digests, and its run's numbers."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _VALIDATION = "images/validation"
 
 @dataclass(frozen=True)
 class CandidateVersion:
-    """A version with its files at hand.
+    """A version with its fetched files.
 
     Attributes:
-        folder: Its bundle, whole.
-        bundle: The same, read.
+        folder: Folder of its bundle, already checked.
+        bundle: The bundle, read into memory.
         weights: Its own file of backbone weights, where it has one.
-        images: Digest of the validation images that it was chosen on; None where it does not say.
-        evidence: What the gates compare.
+        images: Digest of the validation images that it was chosen on; None where the bundle does not record it.
+        evidence: The numbers that the gates compare.
     """
 
     folder: Path
@@ -51,12 +51,12 @@ class CandidateVersion:
     evidence: GateEvidence
 
     def model(self) -> Model:
-        """The whole model, on the device of the environment."""
+        """Load the whole model on the device that the environment names."""
         return Model.load(self.folder, Runtime.from_environment().torch_device(), self.weights)
 
 
 def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
-    """Fetch a version and see that it is what was registered, to the last byte.
+    """Fetch a version and check every byte of its bundle against what was registered.
 
     Args:
         store: An open store.
@@ -64,7 +64,8 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
         into: Folder for its files.
 
     Raises:
-        UsageError: Its files are gone. ArtifactError: They are not those that were registered.
+        UsageError: Its files are gone.
+        ArtifactError: Its files are not those that were registered.
     """
     uri = f"models:/{version.name}/{version.version}"
     fetched = fetch_from(store, uri, into=into / str(version.version))
@@ -91,7 +92,7 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
 
 
 def run_metrics(store: Store, version: ModelVersion) -> dict[str, float]:
-    """The numbers of the run that a version came from; none where the run is gone."""
+    """The numbers of the run that a version came from; empty where the run is gone."""
     try:
         return dict(store.client.get_run(version.run_id).data.metrics) if version.run_id else {}
     except MlflowException as error:
@@ -108,16 +109,17 @@ def compare(
     root: Callable[[], Path],
     on_event: OnEvent,
 ) -> Paired | str:
-    """Hold two versions against each other on the challenger's validation images.
+    """Compare two versions on the challenger's validation images.
 
-    Where the champion has kept no answers to these very images, it is asked again, if the workspace holds them.
+    If the champion's bundle has no answers for exactly these images, the champion predicts them anew, provided that the
+    workspace holds them.
 
     Args:
-        champion: The present one.
-        challenger: The version that wants to be.
+        champion: The present champion.
+        challenger: The version to be promoted.
         workspace: Its ``artifacts/images`` may hold the validation images.
-        root: Finds the files of the images, ``prepare.root``; called where the champion is asked again.
-        on_event: Told of progress.
+        root: Returns the folder of the image files, ``prepare.root``; called only if the champion predicts anew.
+        on_event: Receives progress.
 
     Returns:
         The comparison, or why there is none and what to do.
@@ -139,7 +141,7 @@ def compare(
 
 
 def export_gate(challenger: CandidateVersion, *, on: bool) -> Gate:
-    """Export the model, and hold the answers of both against each other."""
+    """Export the challenger's model and check that the export gives the same answers."""
     if not on:
         return Gate("export", None, OFF)
     try:
@@ -161,7 +163,7 @@ def _paired(before: Bundle, after: Bundle) -> Paired | str:
 
 
 def _asked_again(champion: CandidateVersion, after: Bundle, images: ImageTable, on_event: OnEvent) -> Bundle:
-    """The champion's bundle with its answers to the images of the challenger's validation split."""
+    """The champion's bundle with its answers for the challenger's validation images."""
     table, model = images.split("validation"), champion.model()
     ids = [str(each) for each in table.frame["image_id"]]
     at_least = model.backbone.spec.preprocessing.at_least
@@ -170,7 +172,7 @@ def _asked_again(champion: CandidateVersion, after: Bundle, images: ImageTable, 
         for start in track(range(0, len(ids), BATCH), "champion", -(-len(ids) // BATCH), "batches", on_event)
         for answer in model.predict([table.image(each, at_least=at_least) for each in ids[start : start + BATCH]])
     ]
-    # Images of a class that the champion does not know count as answered wrongly.
+    # Images of a class that the champion does not know count as misclassified.
     names = [*champion.bundle.classes, *(name for name in after.classes if name not in champion.bundle.classes)]
     answers = pd.DataFrame(
         {

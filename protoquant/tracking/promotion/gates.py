@@ -1,4 +1,4 @@
-"""Gates: may a version become champion? Numbers in, a verdict out; nothing is read or written here."""
+"""Gates that decide from numbers alone whether a version may become champion; this module reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Gate:
-    """One question to a version.
+    """The answer of one gate about a version.
 
     Attributes:
-        name: What it looks at.
+        name: Name of the gate.
         passed: Whether the version may pass; None where params.yaml switches the gate off.
-        said: Why, in one line with the numbers.
+        said: The reason, in one line with the numbers.
     """
 
     name: str
@@ -36,15 +36,15 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateEvidence:
-    """What the gates know of a version.
+    """The numbers of a version that the gates compare.
 
     Attributes:
         version: Its number.
         class_size: Prototypes per class, on average.
         grounding: Mean cosine of prototypes with their nearest train patch, in [-1, 1].
-        dead_share: Share of codes that no validation patch is nearest to; None: not kept by an older version.
-        stability: Share of changed validation images whose answer stays; None: not measured by an older version.
-        test_accuracy: As tagged; it is shown, and decides nothing.
+        dead_share: Share of codes that are nearest to no validation patch; None in older versions, which lack it.
+        stability: Share of changed validation images whose answer stays; None in older versions, which lack it.
+        test_accuracy: The tag of the version; it is shown, but no gate uses it.
     """
 
     version: int
@@ -57,14 +57,14 @@ class GateEvidence:
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """What the gates say of a version.
+    """The verdict of all gates on a version.
 
     Attributes:
         version: The version.
-        champion: The champion that it was held against; None where there was none.
-        gates: All of them, in order.
-        beside: The test numbers, which decide nothing.
-        forced: Why it became champion all the same; None where it was not forced.
+        champion: The champion that it was compared with; None where there was none.
+        gates: The answers of all gates, in order.
+        beside: The test numbers, which no gate uses.
+        forced: Why it became champion nevertheless; None where it was not forced.
     """
 
     version: int
@@ -91,7 +91,7 @@ class GateVerdict:
         return f"{'forced past' if self.forced else 'refused by'} {', '.join(self.failed)}"
 
     def with_force(self, reason: str | None) -> Self:
-        """The same, forced where a reason is given and something refuses."""
+        """The same verdict, marked as forced if a reason is given and a gate refuses."""
         return self if reason is None or self.passed else replace(self, forced=reason)
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,15 +113,15 @@ def judge(
     lock: Gate,
     export: Gate,
 ) -> GateVerdict:
-    """Hold a version against the champion.
+    """Compare a version with the champion.
 
-    A number may be worse by as much as its gate allows, exactly as much included.
+    A number may be worse by at most the limit of its gate, including the limit itself.
 
     Args:
-        config: What is allowed.
-        challenger: The version that wants to be champion.
-        champion: The present one; None where there is none; a text says why it cannot be read.
-        compared: Champion and challenger on the same validation images; a text says why that cannot be.
+        config: The limits of the gates.
+        challenger: The version to be promoted.
+        champion: The present champion; None where there is none; a text says why it cannot be read.
+        compared: Champion and challenger on the same validation images; a text says why there is no comparison.
         lock: The answer of the gate on dvc.lock.
         export: The answer of the gate on the exported model.
     """
@@ -144,7 +144,7 @@ def judge(
 
 
 def _ask(name: str, limit: float | None, rival: Rival | str | None, decide: Callable[[float, Rival], Answer]) -> Gate:
-    """Ask a gate that compares, where it is on and there is something to compare with."""
+    """Ask a gate that compares with the champion, if the gate is on and there is a champion that can be compared."""
     if limit is None:
         return Gate(name, None, OFF)
     if rival is None:

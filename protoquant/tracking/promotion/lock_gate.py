@@ -1,4 +1,4 @@
-"""The gate ``lock``: is the dvc.lock that a version was made by in a commit?"""
+"""The gate ``lock``, which checks that the dvc.lock of a version is in a commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protoquant.tracking.promotion.gates import OFF, Gate
 from protoquant.tracking.runs.lineage import NONE, lock_digest_of
 
 _COMMITS = 500
-"""Newest commits that changed dvc.lock, on all branches and experiments, that are looked at."""
+"""Number of commits that are searched: the newest that changed dvc.lock, on all branches and experiments."""
 _SHOWN = 12
 
 
@@ -20,11 +20,11 @@ def lock_gate(tags: Mapping[str, str], workspace: Workspace, *, on: bool) -> Gat
     """Look for the commit that holds the dvc.lock of a version.
 
     During ``dvc repro`` dvc.lock is not yet committed, so the tag ``git_dirty`` of a version tells little; its tag
-    ``lock_digest`` names the content, which a commit made later holds. DVC's experiments count as commits.
+    ``lock_digest`` identifies the content, which a later commit may hold. DVC's experiments count as commits.
 
     Args:
-        tags: Of the version.
-        workspace: In the repository to look in.
+        tags: Tags of the version.
+        workspace: A workspace in the repository to search.
         on: Whether the gate is on.
     """
     if not on:

@@ -1,4 +1,4 @@
-"""Promotion: a version becomes champion if every gate lets it pass, or by force, with the reason kept."""
+"""Promote a version to champion if every gate lets it pass, or by force, with the reason recorded."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from protoquant.tracking.registry.versions import (
 
 _ROUNDS = 5
 _KEPT = 50
-"""Earlier champions that a version remembers."""
+"""Number of earlier champions that are recorded on a version."""
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What became of a promotion.
+    """The result of a promotion.
 
     Attributes:
         name: Name of the registered model.
-        version: The version that wanted to be champion.
+        version: The version to be promoted.
         before: The champion at that time; None where there was none.
-        verdict: What the gates said; None where the version was champion already.
+        verdict: The verdict of the gates; None where the version was already champion.
         moved: Whether the version is champion now and was not before.
     """
 
@@ -61,7 +61,7 @@ class Promotion:
 
     @property
     def refused(self) -> bool:
-        """Whether a gate stood in the way."""
+        """Whether a gate refused the promotion."""
         return self.verdict is not None and not self.moved
 
 
@@ -76,20 +76,20 @@ def promote(
     clock: Clock | None = None,
     on_event: OnEvent,
 ) -> Promotion:
-    """Make a version champion if the gates let it pass; the verdict stays on the version either way.
+    """Make a version champion if the gates let it pass; the verdict is stored on the version either way.
 
-    The gates are asked first, and the lock is held only while the champion moves. Where the champion has become another
-    one meanwhile, the gates are asked again, against that one.
+    The gates are asked first, and the lock is held only while the champion moves. If the champion has changed in the
+    meantime, the gates are asked again with the new champion.
 
     Args:
         store: An open store.
         named: The version.
-        gates: What is allowed.
+        gates: The limits of the gates.
         workspace: Its repository may hold the commit of the version, its ``artifacts/images`` the validation images.
-        root: Finds the files of the images, ``prepare.root``.
-        force: Why the version is to be champion whatever the gates say; None: they decide.
-        clock: Another clock than the system's, for the lock.
-        on_event: Told in sentences what was done.
+        root: Returns the folder of the image files, ``prepare.root``.
+        force: Why the version is to be champion whatever the gates say; None: the gates decide.
+        clock: A clock for the lock; None for the system's.
+        on_event: Receives progress, and messages that say what was done.
 
     Raises:
         UsageError: There is no such version, it is archived, its files are gone, or the reason is empty.
@@ -130,7 +130,7 @@ def promote(
 
 @dataclass(frozen=True)
 class _Court:
-    """Asks the gates, as often as the champion changes; fetches and exports the challenger once."""
+    """Asks the gates again whenever the champion changes, but fetches and exports the challenger only once."""
 
     store: Store
     version: ModelVersion
@@ -141,7 +141,7 @@ class _Court:
     on_event: OnEvent
 
     def judge(self, champion: int | None) -> GateVerdict:
-        """Hold the version against a champion, or against none."""
+        """Judge the version against a champion, or without one."""
         challenger, lock, export = self._own
         rival = self._champion(champion)
         if not isinstance(rival, CandidateVersion):
@@ -172,7 +172,7 @@ class _Court:
 
 
 def who() -> str:
-    """The user that makes a champion."""
+    """The user who promotes or rolls back."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -180,7 +180,7 @@ def who() -> str:
 
 
 def earlier(version: ModelVersion) -> list[int]:
-    """The champions before a version became champion, the latest first."""
+    """The champions that preceded a version, the latest first."""
     return [int(word) for word in version.tags.get(BEFORE, "").split() if word.isdigit()]
 
 
@@ -193,7 +193,7 @@ def _refuse_archived(version: ModelVersion) -> None:
 
 
 def _keep(store: Store, version: ModelVersion, verdict: GateVerdict) -> None:
-    """Write the verdict on the version."""
+    """Write the verdict into tags of the version."""
     tags = {
         GATES: json.dumps(verdict.to_dict(), ensure_ascii=False),
         VERDICT: verdict.word,
@@ -204,7 +204,7 @@ def _keep(store: Store, version: ModelVersion, verdict: GateVerdict) -> None:
 
 
 def _remember(store: Store, version: ModelVersion, held: int | None, verdict: GateVerdict) -> None:
-    """Write who made the version champion, why by force, and whom it follows; before the champion moves."""
+    """Record, before the champion moves, who promotes the version, why by force, and which champions precede it."""
     line: list[int] = []
     if held is not None:
         line = [held, *earlier(find_named(store, version.name, version=held))][:_KEPT]

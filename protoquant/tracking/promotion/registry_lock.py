@@ -1,7 +1,8 @@
-"""One promotion of a model at a time, by what every MLflow store keeps unique: the name of a registered model.
+"""A lock that allows one promotion of a model at a time, built on the unique names of registered models.
 
-MLflow has no lock. Two calls that make a registered model of one name end with one made and one refused, on SQLite as
-on a server; whoever made ``NAME.promotion`` may move the champion of NAME, and deletes it afterwards.
+MLflow has no lock. Of two calls that create a registered model of the same name, one succeeds and one is refused, on
+SQLite and on a server alike. The process that created ``NAME.promotion`` may move the champion of NAME, and deletes it
+afterwards.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from protoquant.tracking.connection.store import ALREADY, Store
 from protoquant.tracking.registry.registry import LOCK_TAG
 
 STALE = 15 * 60.0
-"""Seconds after which a lock counts as left behind; it is held for a few requests alone."""
+"""Seconds after which a lock counts as abandoned; it is only held for a few requests."""
 _GONE = "RESOURCE_DOES_NOT_EXIST"
 _DESCRIPTION = "Not a model: one promotion at a time. It is taken over 15 minutes after it was made."
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The time, and waiting for it to pass.
+    """The clock of the lock, and how long it waits.
 
     Attributes:
-        now: Seconds since the epoch.
+        now: Returns the seconds since the epoch.
         sleep: Waits for a number of seconds.
-        patience: Seconds that a lock is waited for.
-        pause: Seconds between two looks.
+        patience: Seconds to wait for a lock.
+        pause: Seconds between two tries.
     """
 
     now: Callable[[], float] = time.time
@@ -51,10 +52,10 @@ class Held:
     token: str
 
     def check(self) -> None:
-        """See that nobody has taken the lock over; called right before the champion moves.
+        """Check that no other process has taken over the lock; called right before the champion moves.
 
         Raises:
-            UnavailableError: Somebody has.
+            UnavailableError: Another process has taken it over.
         """
         model = _model(self.client, self.name)
         if model is None or model.tags.get(LOCK_TAG) != self.token:
@@ -71,11 +72,11 @@ def promoting(store: Store, name: str, clock: Clock | None = None) -> Iterator[H
     Args:
         store: An open store.
         name: Name of the registered model.
-        clock: Another clock than the system's.
+        clock: A clock for the lock; None for the system's.
 
     Raises:
-        UnavailableError: Another process holds the lock and does not let go.
-        ProtoQuantError: A registered model of the lock's name is none of ours.
+        UnavailableError: Another process holds the lock and does not release it.
+        ProtoQuantError: A registered model that is not a lock has the lock's name.
     """
     held = Held(store.client, f"{name}.promotion", uuid4().hex)
     _take(held, name, clock or Clock())
@@ -86,11 +87,11 @@ def promoting(store: Store, name: str, clock: Clock | None = None) -> Iterator[H
 
 
 def _take(held: Held, name: str, clock: Clock) -> None:
-    """Make the lock, waiting for its holder, or in place of one that is left behind."""
+    """Create the lock: wait for its holder, or replace a lock that was abandoned."""
     until = clock.now() + clock.patience
     while not _made(held):
         model = _model(held.client, held.name)
-        # One that is gone was released between two requests; one without its tag is just being deleted, or is no lock.
+        # A lock that is gone was released between two requests; one without its tag is being deleted, or is no lock.
         token = None if model is None else model.tags.get(LOCK_TAG)
         since = clock.now() if model is None else model.creation_timestamp / 1000
         if token and clock.now() - since > STALE:
@@ -110,20 +111,20 @@ def _made(held: Held) -> bool:
     try:
         held.client.create_registered_model(held.name, tags={LOCK_TAG: held.token}, description=_DESCRIPTION)
     except MlflowException as error:
-        # MLflow looks for the one that is there; it says that there is none if that was released at this moment.
+        # On a conflict MLflow looks up the existing model, and says that there is none if it was just released.
         if error.error_code not in (*ALREADY, _GONE):
             raise
-        # Where the answer to the first try was lost, MLflow's client has asked again, and it is ours.
+        # If the response to the first try was lost, MLflow's client has repeated the request, and the lock is ours.
         model = _model(held.client, held.name)
         return model is not None and model.tags.get(LOCK_TAG) == held.token
     return True
 
 
 def _set_aside(held: Held, token: str) -> None:
-    """Remove a lock that is left behind.
+    """Remove an abandoned lock.
 
-    It is renamed first, by its own token: of two processes that find it, the slower one cannot rename the lock that the
-    faster one makes meanwhile, as the name is taken.
+    It is first renamed after its own token. Of two processes that find it, the slower one then cannot rename the new
+    lock of the faster one by mistake, as that name is taken.
     """
     aside = f"{held.name}.{token}"
     with _passing(_GONE, *ALREADY):
@@ -132,7 +133,7 @@ def _set_aside(held: Held, token: str) -> None:
 
 
 def _release(held: Held) -> None:
-    """Delete the lock if it is still ours, and what was set aside for it."""
+    """Delete the lock if it is still ours, and the abandoned locks that were set aside for it."""
     with suppress(MlflowException):
         model = _model(held.client, held.name)
         if model is not None and model.tags.get(LOCK_TAG) == held.token:

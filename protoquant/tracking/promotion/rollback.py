@@ -1,4 +1,4 @@
-"""Rollback: the champion before is champion again. Archive: a version is put away. Nothing is deleted."""
+"""Roll back to an earlier champion, and archive versions; nothing is deleted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from protoquant.tracking.registry.versions import (
 
 @dataclass(frozen=True)
 class Rollback:
-    """What a rollback did.
+    """The result of a rollback.
 
     Attributes:
         name: Name of the registered model.
@@ -50,20 +50,20 @@ def roll_back(
     clock: Clock | None = None,
     on_event: OnEvent,
 ) -> Rollback:
-    """Give the alias champion back to a version that had it before; no gate is asked.
+    """Give the alias champion back to a version that had it before, without asking the gates.
 
     Args:
         store: An open store.
         name: Name of the registered model.
-        to: An earlier champion; None for the one before the present one.
-        reason: Why, kept on the version that is left.
-        clock: Another clock than the system's, for the lock.
-        on_event: Told in a sentence what was done.
+        to: An earlier champion; None for the last one before the present champion.
+        reason: The reason, recorded on the version that was champion.
+        clock: A clock for the lock; None for the system's.
+        on_event: Receives a message that says what was done.
 
     Raises:
-        UsageError: There is no champion, none before it, or it is archived or gone.
-        ArtifactError: Its files are damaged.
-        UnavailableError: A promotion is under way and does not end.
+        UsageError: There is no champion, or no earlier one, or the earlier one is archived or gone.
+        ArtifactError: The files of the earlier champion are damaged.
+        UnavailableError: A promotion is under way and does not end, or the champion has moved meanwhile.
     """
     versions_of(store, name)
     left, line = _line(store, name)
@@ -89,17 +89,17 @@ def roll_back(
 
 
 def archive(store: Store, name: str, number: int, *, undo: bool = False, clock: Clock | None = None) -> str:
-    """Put a version away, or take it back: an archived one stays, and cannot become champion.
+    """Archive a version, or undo that; an archived version keeps its files but cannot become champion.
 
     Args:
         store: An open store.
         name: Name of the registered model.
         number: The version.
-        undo: Whether it is taken back.
-        clock: Another clock than the system's, for the lock.
+        undo: Whether to undo the archiving.
+        clock: A clock for the lock; None for the system's.
 
     Returns:
-        What was done, as a sentence.
+        A sentence that says what was done.
 
     Raises:
         UsageError: There is no such version, or an alias points to it.
@@ -147,7 +147,7 @@ def _target(name: str, left: int, line: list[int], to: int | None) -> tuple[int,
 
 
 def _whole(store: Store, name: str, number: int, others: list[int]) -> None:
-    """See that a version may be champion: neither archived nor gone nor damaged."""
+    """Check that a version may be champion: neither archived nor gone nor damaged."""
     version = find_named(store, name, version=number)
     _refuse_archived(version, others)
     try:

@@ -1,4 +1,4 @@
-"""Registered model versions: naming, listing and fetching them, and the model as MLflow serves it."""
+"""Name, list and fetch registered model versions, and let MLflow serve the model."""
 
 from typing import TYPE_CHECKING
 

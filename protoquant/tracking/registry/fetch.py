@@ -1,4 +1,4 @@
-"""The bundle behind an MLflow URI: fetched, and held against the digest by which it was registered."""
+"""Fetch the bundle behind an MLflow URI and check it against the digest under which it was registered."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _log = logging.getLogger(__name__)
 
 
 def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) -> Fetched:
-    """Get the bundle behind an MLflow URI; where no tag says which one was registered, that is logged.
+    """Get the bundle behind an MLflow URI; log a warning if no tag says which bundle was registered.
 
-    A store on this machine is read without MLflow, unless something is amiss there.
+    A store on this machine is read without MLflow, unless that fails.
 
     Args:
         uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN_ID/model``.
-        workspace: Its own store is asked where ``MLFLOW_TRACKING_URI`` is unset.
-        into: Folder for what has to be downloaded; without it, one that lasts as long as the process.
+        workspace: Its own store is used where ``MLFLOW_TRACKING_URI`` is unset.
+        into: Folder for the downloads; None for a temporary folder that lasts as long as the process.
 
     Raises:
-        UsageError: The URI is malformed, or names nothing; the text names what there is.
+        UsageError: The URI is malformed, or names nothing; the text lists what exists.
         ArtifactError: The bundle is not the one that was registered.
         ProtoQuantError: There is no store, or it cannot be reached.
     """
@@ -44,14 +44,15 @@ def fetch_bundle(uri: str, *, workspace: Workspace, into: Path | None = None) ->
 
 
 def resolve(uri: str, *, workspace: Workspace) -> str:
-    """Say where an MLflow URI leads now: ``models:/NAME/VERSION``, or the location of a run's model.
+    """Resolve an MLflow URI to what it names now: ``models:/NAME/VERSION``, or the location of a run's model.
 
     Args:
         uri: As for :func:`fetch_bundle`.
-        workspace: Likewise.
+        workspace: As for :func:`fetch_bundle`.
 
     Raises:
-        UsageError: The URI is malformed, or names nothing. ProtoQuantError: There is no store, or it is away.
+        UsageError: The URI is malformed, or names nothing.
+        ProtoQuantError: There is no store, or it cannot be reached.
     """
     from protoquant.tracking.connection.store import open_store
     from protoquant.tracking.registry.mlflow_fetch import find

@@ -1,4 +1,4 @@
-"""The bundle as an MLflow model: models-from-code, so that nothing is pickled."""
+"""Log the bundle as an MLflow model by models-from-code, so that nothing is pickled."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _REQUIRED = (
 
 
 def signature() -> ModelSignature:
-    """One column of base64 text in; label, class name, probability, evidence and abstention out."""
+    """The model's signature: a column of base64 text in; label, class name, probability, evidence, abstention out."""
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]),
         outputs=Schema([ColSpec(_column(kind), name) for name, kind in ANSWER.items()]),
@@ -69,17 +69,17 @@ def _column(kind: Kind) -> DataType | Array | Object:
 
 
 def input_example() -> pd.DataFrame:
-    """A drawn picture; a real one could show data that may not be passed on."""
+    """Make an example from a drawn picture; a real one could reveal data that may not be shared."""
     encoded = io.BytesIO()
     Image.radial_gradient("L").resize((64, 64)).convert("RGB").save(encoded, format="PNG")
     return pd.DataFrame({"image": [base64.b64encode(encoded.getvalue()).decode()]})
 
 
 def requirements() -> list[str]:
-    """The packages that prediction needs, each at the version that is installed here.
+    """The packages that prediction needs, each pinned to the installed version.
 
     Raises:
-        ProtoQuantError: One is not installed.
+        ProtoQuantError: A package is not installed.
     """
     versions = package_versions(_REQUIRED)
     if missing := [name for name in _REQUIRED if name not in versions]:
@@ -94,7 +94,7 @@ def log_model(run_id: str, *, bundle: Path, weights: Path | None, tags: Mapping[
     Args:
         run_id: The run that the model belongs to.
         bundle: The bundle's folder, copied as it is.
-        weights: File of backbone weights, copied too; None where a package or timm's hub brings them.
+        weights: File of backbone weights, copied too; None where a package or timm's hub provides them.
         tags: Tags of the logged model.
 
     Returns:
@@ -118,7 +118,7 @@ def log_model(run_id: str, *, bundle: Path, weights: Path | None, tags: Mapping[
             )
         except Exception as error:
             if outage(error):
-                # On the way out MLflow tries to end the run.
+                # On exit MLflow tries to end the run; without MLflow that must not wait long.
                 hurry.enter_context(hurried())
             raise
     return str(info.model_id)

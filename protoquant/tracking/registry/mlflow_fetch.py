@@ -1,4 +1,4 @@
-"""A model found and downloaded by MLflow's client, whatever store it is in."""
+"""Find and download a model through MLflow's client, from any kind of store."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from protoquant.tracking.registry.source import (
 
 
 def find(store: Store, uri: str) -> RegistryModel:
-    """Find what a URI names.
+    """Find the model that a URI names.
 
     Args:
         store: An open store.
         uri: As for :func:`protoquant.tracking.registry.fetch.fetch_bundle`.
 
     Raises:
-        UsageError: The URI is malformed, or names nothing; the text names what there is.
+        UsageError: The URI is malformed, or names nothing; the text lists what exists.
     """
     named = read_uri(uri)
     if isinstance(named, OfRun):
@@ -40,15 +40,16 @@ def find(store: Store, uri: str) -> RegistryModel:
 
 
 def fetch_from(store: Store, uri: str, *, into: Path) -> Fetched:
-    """Get the bundle behind an MLflow URI from a store that is open; nothing is logged.
+    """Get the bundle behind an MLflow URI from an open store; nothing is logged.
 
     Args:
         store: An open store.
         uri: As for :func:`protoquant.tracking.registry.fetch.fetch_bundle`.
-        into: Folder for what is downloaded.
+        into: Folder for the downloads.
 
     Raises:
-        UsageError: The URI is malformed, or names nothing, or no bundle. ArtifactError: It was replaced.
+        UsageError: The URI is malformed, names nothing, or names a model without a bundle.
+        ArtifactError: The bundle is not the one that was registered.
     """
     found = find(store, uri)
     if not holds_bundle(found.root):
@@ -66,7 +67,7 @@ def _download(uri: str, into: Path) -> Path:
 
 
 def _model_of_run(store: Store, named: OfRun) -> RegistryModel:
-    """The last model of that name; its own tag counts, since a run may hold models of others too."""
+    """Find a run's last model of that name; the digest is the model's own tag, as a run may hold several models."""
     try:
         run = store.client.get_run(named.run)
     except MlflowException as error:

@@ -1,4 +1,4 @@
-"""The model as MLflow serves it: images in; label, probability, evidence, and whether it abstains, out.
+"""The model as MLflow serves it: it takes images and returns label, probability, evidence and abstention.
 
 MLflow copies this file into a registered model and runs it on loading (models-from-code), so it holds no state.
 """
@@ -25,7 +25,7 @@ ANSWER = ("label", "class_name", "probability", "logit", "abstains", "contributi
 
 
 class ProtoQuantModel(PythonModel):  # type: ignore[misc]
-    """Classify images and say which prototypes spoke for the class."""
+    """Classify images and name the prototypes that contribute to the class."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the bundle that was logged with the model."""
@@ -39,8 +39,8 @@ class ProtoQuantModel(PythonModel):  # type: ignore[misc]
 
         Args:
             model_input: A column ``image``: the bytes of an image file as base64, with or without a ``data:`` prefix;
-                in Python also ``pathlib.Path`` objects, bytes and uint8 arrays (height, width, 3). Never a URL, and
-                text is never a path: whoever may ask a server could read its files.
+                in Python also ``pathlib.Path`` objects, bytes and uint8 arrays (height, width, 3). URLs are refused,
+                and text is never taken as a path, since a client could then read the server's files.
             params: ``top``, the number of contributions in the answer, at least 0.
 
         Returns:
@@ -48,7 +48,8 @@ class ProtoQuantModel(PythonModel):  # type: ignore[misc]
             a list for each row of the prototypes that add most to the class score, as ``Answer.to_dict`` gives them.
 
         Raises:
-            MlflowException: INVALID_PARAMETER_VALUE, naming the row that holds no image.
+            MlflowException: INVALID_PARAMETER_VALUE: ``top`` is negative, the column is missing, or a row, which the
+                text names, holds no image.
         """
         top = int((params or {}).get("top", TOP))
         if top < 0:
@@ -59,7 +60,7 @@ class ProtoQuantModel(PythonModel):  # type: ignore[misc]
         return pd.DataFrame(rows, columns=list(ANSWER))
 
     def _row(self, row: int, image: "ImageLike", top: int) -> dict[str, Any]:
-        """Answer for one image, alone: what is beside it cannot change its numbers."""
+        """Answer for one image alone, so that the other rows cannot change its numbers."""
         try:
             return self._model.answer([image], top)[0].to_dict()
         except DataError as error:

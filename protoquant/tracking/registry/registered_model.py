@@ -1,4 +1,4 @@
-"""Where the model of a workspace is in the registry, with links for people."""
+"""Find the model of a workspace in the registry, with links to its pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Registered:
         aliases: The aliases that point to it.
         run_id: Its run.
         experiment_id: The run's experiment.
-        run_url: The run's page; None where the store has no pages, as the two below.
+        run_url: The run's page; this and the two below are None where the store has no pages.
         version_url: The version's page.
         report_url: The report among the run's files.
     """
@@ -43,8 +43,8 @@ def find_registered(config: RegisterConfig, *, workspace: Workspace, bundle: Pat
 
     Args:
         config: Name of the registered model.
-        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
-        bundle: The bundle; the workspace's own where not given.
+        workspace: Its own store is used where ``MLFLOW_TRACKING_URI`` is unset.
+        bundle: The bundle; None for the workspace's own.
 
     Raises:
         ArtifactError: There is no bundle.

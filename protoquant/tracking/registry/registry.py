@@ -1,4 +1,4 @@
-"""Registered models: find the version of a bundle, make one, and name those there are."""
+"""Registered models in MLflow: find or create the version of a bundle, move aliases, and list models and versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protoquant.tracking.connection.store import ALREADY, Store
 from protoquant.tracking.registry.source import BUNDLE
 
 LOCK_TAG = "promotion_lock"
-"""Tag of the registered models that are no models but locks of promotions."""
+"""Tag of the registered models that serve only as locks for promotions."""
 
 
 def find_version(client: MlflowClient, name: str, bundle_digest: str) -> ModelVersion | None:
@@ -32,7 +32,7 @@ def find_version(client: MlflowClient, name: str, bundle_digest: str) -> ModelVe
 
 
 def holds_bundle(root: str) -> bool:
-    """Tell whether the files of a model are where MLflow believes them to be.
+    """Tell whether the bundle of a model is where MLflow expects it.
 
     Args:
         root: ``models:/NAME/VERSION``, or the location of a logged model.
@@ -49,15 +49,15 @@ def holds_bundle(root: str) -> bool:
 def create_version(
     client: MlflowClient, name: str, *, model_id: str, run_id: str, tags: Mapping[str, str], description: str
 ) -> ModelVersion:
-    """Register a logged model; version, tags and description come into being in one step.
+    """Register a logged model; version, tags and description are created in one step.
 
     Args:
         client: An open client.
-        name: Name of the registered model; made if it is new.
+        name: Name of the registered model; created if it is new.
         model_id: The logged model.
         run_id: Its run.
         tags: Tags of the version, among them ``bundle_digest``.
-        description: A sentence for people.
+        description: Text for the version's page.
     """
     try:
         client.create_registered_model(name)
@@ -73,9 +73,9 @@ def create_version(
 
 
 def _first_twin(client: MlflowClient, version: ModelVersion, others: Iterable[ModelVersion]) -> ModelVersion:
-    """Of the versions of one logged model, keep the first.
+    """Keep the first of the versions of one logged model, and delete the others.
 
-    There are more than one only where the answer to a request was lost and MLflow's client asked again.
+    There is more than one only if the response to a request was lost and MLflow's client repeated it.
     """
     twins = [other for other in others if other.source == version.source]
     first, *rest = sorted(twins, key=lambda twin: int(twin.version))
@@ -85,16 +85,16 @@ def _first_twin(client: MlflowClient, version: ModelVersion, others: Iterable[Mo
 
 
 def point_alias(client: MlflowClient, name: str, alias: str, version: int, *, at: datetime | None = None) -> bool:
-    """Let an alias point to a version, unless it was pointed to its version later than this one was to have it.
+    """Let an alias point to a version, unless it moved to its present version after ``at``.
 
-    The version keeps as a tag since when the alias points to it.
+    A tag of the version records since when the alias has pointed to it.
 
     Args:
         client: An open client.
         name: Name of the registered model.
         alias: The alias.
         version: The version.
-        at: When the version was to have the alias, where that is past; None for now.
+        at: The past time at which the version was to get the alias; None for now.
 
     Returns:
         Whether the alias was moved.
@@ -109,7 +109,7 @@ def point_alias(client: MlflowClient, name: str, alias: str, version: int, *, at
 
 
 def _since(client: MlflowClient, name: str, alias: str, held: str) -> datetime:
-    """Since when an alias points to the version that has it; its making where nothing says so."""
+    """The time since which an alias has pointed to its version; without a tag, the version's creation time."""
     version = client.get_model_version(name, held)
     if said := version.tags.get(f"{alias}_since"):
         return datetime.fromisoformat(said)
@@ -117,7 +117,7 @@ def _since(client: MlflowClient, name: str, alias: str, held: str) -> datetime:
 
 
 def model_names(store: Store) -> list[str]:
-    """The registered models, in order, without the locks of promotions."""
+    """The names of the registered models, in order, without the locks of promotions."""
     found: list[str] = []
     token = None
     while True:
@@ -134,11 +134,11 @@ def find_named(store: Store, name: str, *, alias: str | None = None, version: in
     Args:
         store: An open store.
         name: Name of the registered model.
-        alias: An alias; with it ``version`` is not looked at.
+        alias: An alias; if given, ``version`` is ignored.
         version: The number.
 
     Raises:
-        UsageError: There is none; the text names what there is.
+        UsageError: There is no such version; the text lists what exists.
     """
     try:
         if alias is not None:
@@ -157,10 +157,10 @@ def find_named(store: Store, name: str, *, alias: str | None = None, version: in
 
 
 def versions_of(store: Store, name: str) -> list[ModelVersion]:
-    """The versions of a registered model, the first one first.
+    """The versions of a registered model, the oldest first.
 
     Raises:
-        UsageError: There is no such model; the text names those there are.
+        UsageError: There is no such model; the text lists those that exist.
     """
     models = model_names(store)
     if name not in models:
@@ -172,7 +172,7 @@ def versions_of(store: Store, name: str) -> list[ModelVersion]:
 
 
 def listed(uri: str) -> list[FileInfo]:
-    """The files and folders at a URI of artifacts, not those below."""
+    """The files and folders directly below an artifact URI."""
     files: list[FileInfo] = mlflow.artifacts.list_artifacts(artifact_uri=uri)
     return files
 

@@ -1,4 +1,4 @@
-"""What an MLflow URI names, where a model has its files, and the digest it must have; imports no MLflow."""
+"""Parse MLflow URIs, and check the digest of a registered bundle; this module does not import MLflow."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MODEL = "model"
 """Name of the logged model of a run."""
 ARTIFACTS = "artifacts"
 BUNDLE = f"{ARTIFACTS}/bundle"
-"""Folder of a model's files, and of the bundle, below the root of a logged model."""
+"""Folders of a model's files and of the bundle, below the root of a logged model."""
 DIGEST_TAG = "bundle_digest"
 """Tag of versions and logged models: the digest of the bundle that was registered."""
 MODELS = "models:/"
-"""How the URI of a registered model begins."""
+"""Prefix of the URI of a registered model."""
 URI_FORM = r"^(models|runs):/.+"
 VERSION_FORM = r"^models:/[^/@]+(@[^/@]+|/\d+)$"
-"""For the fields of a form: what begins as a URI does, and all that names a version, without Python's named groups."""
+"""Patterns for form fields, without Python's named groups: the beginning of any URI, and a whole version URI."""
 _SCHEMES = (MODELS, "runs:/")
 _FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/model"
 _WHICH = r"(@(?P<alias>[^/@]+)|/(?P<number>\d+))"
@@ -32,7 +32,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Version:
-    """What ``models:/`` names.
+    """A version that a ``models:/`` URI names.
 
     Attributes:
         name: The registered model.
@@ -47,7 +47,7 @@ class Version:
 
 @dataclass(frozen=True)
 class OfRun:
-    """What ``runs:/`` names.
+    """A run's model that a ``runs:/`` URI names.
 
     Attributes:
         run: Id of the run.
@@ -63,9 +63,9 @@ class RegistryModel:
     """A model in the registry.
 
     Attributes:
-        name: In sentences.
-        root: Of its files: ``models:/NAME/VERSION``, or a location.
-        tag: The digest by which its bundle was registered; None where the registry does not say.
+        name: Its name in messages.
+        root: Root of its files: ``models:/NAME/VERSION``, or a location.
+        tag: The digest under which its bundle was registered; None where the registry does not say.
     """
 
     name: str
@@ -74,7 +74,7 @@ class RegistryModel:
 
 
 def is_uri(source: str | Path) -> bool:
-    """Whether the source of a model is an MLflow URI, if only by its beginning, and not a folder."""
+    """Whether the source of a model begins like an MLflow URI, and so is not a folder."""
     return str(source).startswith(_SCHEMES)
 
 
@@ -90,16 +90,16 @@ def read_version(uri: str) -> Version | None:
 
 
 def read_short(text: str) -> Version | None:
-    """Read the same, or ``NAME`` alone, with ``models:/`` or without it; None for all else."""
+    """Read the same, or ``NAME`` alone, with or without ``models:/``; None for all else."""
     match = _SHORT.fullmatch(text)
     return _version(match) if match else None
 
 
 def read_uri(uri: str) -> Version | OfRun:
-    """Say what an MLflow URI names.
+    """Parse an MLflow URI.
 
     Raises:
-        UsageError: It is malformed.
+        UsageError: The URI is malformed.
     """
     if version := read_version(uri):
         return version
@@ -111,12 +111,12 @@ def read_uri(uri: str) -> Version | OfRun:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What an MLflow URI leads to.
+    """The files that were fetched for an MLflow URI.
 
     Attributes:
         bundle: Folder of the bundle.
         weights: File of backbone weights where the model carries its own, else None; the bundle names their digest.
-        tag: The digest by which the bundle was registered, which it has; None where the registry does not say.
+        tag: The digest under which the bundle was registered, already checked; None where the registry does not say.
     """
 
     bundle: Path
@@ -125,7 +125,7 @@ class Fetched:
 
 
 def check_digest(found: RegistryModel, bundle: Path) -> None:
-    """Hold a bundle against its tag; whoever opens it holds every file against the manifest.
+    """Check the digest of a bundle against its tag; opening the bundle checks every file against the manifest.
 
     Raises:
         ArtifactError: The bundle is not the one that was registered.

@@ -1,6 +1,6 @@
-"""A model read straight out of a database file and the folder of its files: MLflow's client takes seconds to import.
+"""Fetch a model directly from a database file and the folder of its files, as MLflow's client takes seconds to import.
 
-Only what is plainly there is found. Whatever is not, or is of another kind, is left to MLflow's client and its words.
+This finds only the plain cases. All others, and their error messages, are left to MLflow's client.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from protoquant.tracking.registry.source import (
 )
 
 _SCHEMA = "dc11669786a5"
-"""The tables of MLflow 3.17; those of another version may mean something else by the same names."""
+"""Schema revision of MLflow 3.17; tables of another revision may use the same names for something else."""
 _ELSEWHERE = ("MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES")
-"""Variables by which models are kept in another place than the default workspace of the database."""
+"""Variables that keep models elsewhere than in the default workspace of the database."""
 _PATIENCE = 1.0
-"""Seconds in which whoever writes the file has mostly done so."""
+"""Seconds to wait for a process that is writing the file; most are done by then."""
 _UPLOADING = ".artifact.uploading.*"
-"""Files that MLflow is writing, or was when it was killed."""
+"""Files that MLflow is writing, or was writing when it was killed."""
 _VERSION = """
 SELECT 'models:/' || made.name || '/' || made.version, storage_location, tag.value
 FROM model_versions AS made LEFT JOIN model_version_tags AS tag
@@ -56,18 +56,19 @@ WHERE (link.source_type, destination_type, run_uuid) = ('RUN_OUTPUT', 'MODEL_OUT
 
 
 def fetch_from_file(uri: str, *, workspace: Workspace, into: Path) -> Fetched | None:
-    """Get the bundle behind an MLflow URI out of the database file that a workspace means.
+    """Get the bundle behind an MLflow URI from the database file of a workspace.
 
     Args:
         uri: As for :func:`protoquant.tracking.registry.fetch.fetch_bundle`.
-        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
+        workspace: Its own store is used where ``MLFLOW_TRACKING_URI`` is unset.
         into: Folder for the copy of its files.
 
     Returns:
-        What MLflow's client would fetch; None where that client has to be asked.
+        The files that MLflow's client would fetch; None where that client has to be asked.
 
     Raises:
-        UsageError: The URI is malformed. ArtifactError: The bundle is not the one that was registered.
+        UsageError: The URI is malformed.
+        ArtifactError: The bundle is not the one that was registered.
     """
     database = database_file(tracking_uri(workspace))
     if database is None or any(os.environ.get(name) for name in _ELSEWHERE):
@@ -81,7 +82,7 @@ def fetch_from_file(uri: str, *, workspace: Workspace, into: Path) -> Fetched | 
 
 
 def _find(tables: sqlite3.Connection, uri: str) -> RegistryModel | None:
-    """Find what a URI names, where that is one model; of several models of a run MLflow knows the order."""
+    """Find the model that a URI names, if it is the only one; only MLflow knows the order of a run's several models."""
     if tables.execute("SELECT version_num FROM alembic_version").fetchall() != [(_SCHEMA,)]:
         return None
     named = read_uri(uri)
@@ -94,7 +95,7 @@ def _find(tables: sqlite3.Connection, uri: str) -> RegistryModel | None:
 
 
 def _copied(found: RegistryModel, into: Path) -> Fetched | None:
-    """Copy what MLflow's client would download."""
+    """Copy the files that MLflow's client would download."""
     parts = urlsplit(found.root)
     root = Path(url2pathname(parts.path))
     if parts.scheme != "file" or parts.netloc or not (root / BUNDLE / MANIFEST).is_file():

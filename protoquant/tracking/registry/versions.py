@@ -1,4 +1,4 @@
-"""Versions of registered models, as ``protoquant registry`` names, lists and shows them."""
+"""Name, list and describe versions of registered models, for ``protoquant registry``."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ GATES, VERDICT, ASKED, ARCHIVED, BEFORE, FORCED, BY, ROLLED_BACK = (
     "champion_by",
     "rolled_back",
 )
-"""Tags of a version: the verdict as JSON, in words, and when it was given; since when the version is archived; the
-champions before it, the latest first; why it was forced; who made it champion; when and why it was rolled back from."""
+"""Tags of a version: the verdict as JSON, the verdict in words, and its time; the time it was archived; the champions
+before it, the latest first; why it was forced; who made it champion; when, by whom and why it was rolled back from."""
 _LINEAGE = ("bundle_digest", "data_digest", "weight_digest", "evaluation_digest", "lock_digest")
 _INTERVALS = {
     "test_accuracy": TOP1.tracked,
@@ -41,7 +41,7 @@ _INTERVALS = {
 
 @dataclass(frozen=True)
 class Named:
-    """How a person names a version.
+    """A version as a user names it.
 
     Attributes:
         name: Name of the registered model.
@@ -58,11 +58,11 @@ class Named:
         """Read ``NAME``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
 
         Args:
-            text: What the user wrote.
-            alias: The one that a bare name means.
+            text: The user's text.
+            alias: The alias that a bare name stands for.
 
         Raises:
-            UsageError: It is neither.
+            UsageError: The text has none of these forms.
         """
         found = read_short(text)
         if found is None:
@@ -72,17 +72,17 @@ class Named:
         return cls(found.name, found.alias or alias, None)
 
     def find(self, store: Store) -> ModelVersion:
-        """The version itself.
+        """Find the version in a store.
 
         Raises:
-            UsageError: There is none; the text names what there is.
+            UsageError: There is no such version; the text lists what exists.
         """
         return find_named(store, self.name, alias=self.alias, version=self.version)
 
 
 @dataclass(frozen=True)
 class Links:
-    """Where a person looks; None where the store has no pages.
+    """Links to pages of the server; None where the store has no pages.
 
     Attributes:
         run: The page of the run.
@@ -106,16 +106,16 @@ class Listed:
         created: When it was registered, in UTC.
         accuracy: Validation and test accuracy with the ends of their intervals and n, where its run has them.
         class_size: Prototypes per class.
-        verdict: What the gates said last: passed, refused by, forced past; None: not asked yet.
-        archived: Since when it is archived; None: it is not.
+        verdict: The last verdict of the gates: passed, refused by, or forced past; None: not asked yet.
+        archived: The time it was archived; None: it is not archived.
         whole: Whether its files are there.
-        git: Commit, and whether anything was changed since.
-        digests: Names of its content and of what it was made from.
+        git: Commit, and whether a tracked file differed from it.
+        digests: Digests of its content and of what it was made from.
         run_id: Its run.
         links: Pages of the server.
-        gates: The whole verdict; None where there is none that can be read.
-        history: What it has of the tags gates_asked, champion_before, champion_forced, champion_by, champion_since and
-            rolled_back.
+        gates: The whole verdict; None where there is none, or it cannot be read.
+        history: Those of the tags gates_asked, champion_before, champion_forced, champion_by, champion_since and
+            rolled_back that are set.
     """
 
     name: str
@@ -145,8 +145,8 @@ def list_versions(store: Store, workspace: Workspace, name: str | None) -> list[
 
     Args:
         store: An open store.
-        workspace: It was opened for.
-        name: Of one model; None for all models.
+        workspace: The workspace that the store was opened for.
+        name: Name of one model; None for all models.
 
     Raises:
         UsageError: There is no such model.
@@ -158,11 +158,11 @@ def list_versions(store: Store, workspace: Workspace, name: str | None) -> list[
 
 
 def describe(store: Store, workspace: Workspace, version: ModelVersion) -> Listed:
-    """Tell all that the registry knows of a version.
+    """Collect all that the registry knows about a version.
 
     Args:
         store: An open store.
-        workspace: It was opened for.
+        workspace: The workspace that the store was opened for.
         version: The version.
     """
     number, run, tags = int(version.version), _run(store, version), dict(version.tags)

@@ -1,1 +1,1 @@
-"""Runs in MLflow: their parameters, numbers and files, and those that wait to be sent."""
+"""Write runs to MLflow with their parameters, numbers and files, and keep those that could not be sent."""

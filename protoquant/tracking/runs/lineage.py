@@ -1,4 +1,4 @@
-"""Where a model comes from: code, data, weights and the pipeline's own record of them."""
+"""The lineage of a model: code, data, weights and the pipeline's own record of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RECORDED = ("numpy", "pillow", "protoquant", "safetensors", "scipy", "timm", "t
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a run and a model version are tagged with; digests are SHA-256, ``none`` where there is nothing.
+    """The lineage that tags a run and a model version; digests are SHA-256, ``none`` where there is nothing.
 
     Attributes:
         git_commit: Commit of the workspace.
@@ -72,7 +72,7 @@ def lineage(workspace: Workspace, *, weight_digest: str) -> Lineage:
 
 
 def git_state(root: Path) -> tuple[str, str]:
-    """Find the commit of a folder and whether a tracked file was changed since.
+    """Find the commit of a folder and whether a tracked file has changed since.
 
     Untracked files do not count, as with ``git describe --dirty``.
 
@@ -87,12 +87,12 @@ def git_state(root: Path) -> tuple[str, str]:
 
 
 def lock_digest(lock: Path) -> str:
-    """Digest what dvc.lock records of every stage but ``code``, which only reads, and ``register``.
+    """Digest the entries of dvc.lock for every stage but ``code``, which only reads, and ``register``.
 
     Only the content counts, not the order or layout of the file.
 
     Returns:
-        A digest, or ``none`` where there is no dvc.lock: the steps ran without DVC.
+        A digest, or ``none`` where there is no dvc.lock because the steps ran without DVC.
 
     Raises:
         ArtifactError: The file is not the YAML that DVC writes.
@@ -101,14 +101,14 @@ def lock_digest(lock: Path) -> str:
 
 
 def lock_digest_of(held: bytes, lock: Path) -> str:
-    """The same of what a dvc.lock holds.
+    """Digest the content of a dvc.lock as :func:`lock_digest` does.
 
     Args:
         held: The bytes of the file.
-        lock: What an error calls it.
+        lock: The path that an error names.
 
     Raises:
-        ArtifactError: It is not the YAML that DVC writes.
+        ArtifactError: The content is not the YAML that DVC writes.
     """
     try:
         content = YAML(typ="safe").load(held)

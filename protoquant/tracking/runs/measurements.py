@@ -1,4 +1,4 @@
-"""What the stages measured, as flat names and numbers; knows no tracker."""
+"""Collect the measurements of the stages as flat names and numbers, independently of any tracker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protoquant.core.workspace import Workspace
 from protoquant.evaluation.schema import CLASS_SIZE, GLOBAL_SIZE, PROBE_TOP1, STAGE, TOP1
 
 PATH = "train.path"
-"""First parts of the names of the path's curves; its steps are its heads."""
+"""Prefix of the names of the path's curves; each head of the path is one step."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def metric_files(workspace: Workspace) -> dict[str, Path]:
 
 
 def curve_files(workspace: Workspace) -> dict[str, Path]:
-    """The tables that hold curves, by the first parts of their names; some are there only where their training ran."""
+    """The tables that hold curves, by the prefix of the curves' names; some exist only where their training ran."""
     always = {
         "quantize.history": workspace.codebook / "history.csv",
         PATH: workspace.bundle / "path.csv",
@@ -102,9 +102,9 @@ def curve_files(workspace: Workspace) -> dict[str, Path]:
 
 
 def curves(workspace: Workspace) -> list[MetricHistory]:
-    """Read each numeric column as a curve; the step is the column ``epoch``, else the number of the row.
+    """Read each numeric column as a curve; the step is the column ``epoch``, or else the row number.
 
-    On the path, ``epoch`` is the one that a head was taken from, no step: most heads have the same.
+    On the path, ``epoch`` is not a step but the epoch that a head was taken from, which is the same for most heads.
 
     Raises:
         ArtifactError: A table is missing or damaged.
@@ -135,7 +135,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class HeadlineMetrics:
-    """The numbers that a version in the registry is judged by at first sight; fractions.
+    """The headline numbers of a version in the registry; accuracies are fractions.
 
     Attributes:
         prototypes: Number of prototypes.
@@ -178,10 +178,10 @@ class HeadlineMetrics:
 
 
 def headline(workspace: Workspace) -> HeadlineMetrics:
-    """Pick the numbers of the registry out of all metrics.
+    """Pick the headline numbers out of all metrics.
 
     Raises:
-        ArtifactError: A file is missing or damaged, or lacks one of them.
+        ArtifactError: A file is missing or damaged, or lacks one of the numbers.
     """
     found = metrics(workspace)
     names = {

@@ -1,4 +1,4 @@
-"""Models that MLflow was not there to take: a snapshot of each, from which ``register`` can run later."""
+"""Keep models while MLflow cannot be reached: a snapshot of each, from which ``register`` can run later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOCKS, _SENT, _WEIGHTS = ".locks", ".sent", "weights"
 
 @dataclass(frozen=True)
 class Pending:
-    """A snapshot that waits to be sent, as its manifest tells it.
+    """A snapshot that waits to be sent, as its manifest describes it.
 
     Attributes:
         path: Its folder, ``pending/<bundle digest>/<name of the model>``.
@@ -35,7 +35,7 @@ class Pending:
         at: When it was made.
         place: The MLflow it was meant for, without password.
         variables: MLflow's own variables at that time.
-        damage: What is wrong with it; None where it can be read.
+        damage: Why it cannot be read; None where it can.
     """
 
     path: Path
@@ -48,9 +48,9 @@ class Pending:
 
 
 def keep(trained: TrainedModel) -> Path:
-    """Keep all that would have been logged; an older snapshot of the same model is replaced.
+    """Write a snapshot of all that would have been logged; an older one of the same model is replaced.
 
-    Unlike an artifact, a snapshot tells its time and where it was meant to go.
+    Unlike an artifact, a snapshot records its time and the store it is meant for.
 
     Raises:
         ArtifactError: Something that belongs to the model is missing.
@@ -79,7 +79,7 @@ def keep(trained: TrainedModel) -> Path:
         there.images.mkdir(parents=True)
         _link(workspace.images / MANIFEST, there.images / MANIFEST)
         for file in (workspace.params, workspace.lock, workspace.metrics):
-            # These three are edited in place; a link would follow the edit.
+            # These three are edited in place, and a hard link would change with them.
             if file.is_file():
                 shutil.copyfile(file, folder / file.relative_to(workspace.root))
         if weights:
@@ -89,13 +89,13 @@ def keep(trained: TrainedModel) -> Path:
 
 
 def pending(workspace: Workspace) -> list[Pending]:
-    """List the snapshots of the repository, damaged ones first, then by age, the oldest first."""
+    """List the snapshots of the repository: damaged ones first, then the oldest first."""
     found = [described(path.parent) for path in workspace.pending.glob(f"[!.]*/[!.]*/{MANIFEST}")]
     return sorted(found, key=lambda each: (each.at, each.path))
 
 
 def described(path: Path) -> Pending:
-    """Read what the manifest of a snapshot tells, or what is wrong with it."""
+    """Read the manifest of a snapshot, or say why it cannot be read."""
     try:
         extra = read_json(path / MANIFEST)["extra"]
         at = datetime.fromisoformat(extra["at"])
@@ -125,7 +125,7 @@ def opened(snapshot: Pending) -> TrainedModel:
 
 
 def remove(path: Path) -> None:
-    """Remove a snapshot that was sent; a kill on the way leaves nothing that looks like a snapshot."""
+    """Remove a snapshot that was sent; a kill meanwhile leaves nothing that looks like a snapshot."""
     gone = path.with_name(f"{_SENT}-{path.name}")
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)
@@ -144,10 +144,10 @@ def locked(workspace: Workspace, bundle_digest: str) -> Iterator[None]:
 
 @contextmanager
 def sending(workspace: Workspace) -> Iterator[None]:
-    """Let one process of the repository at a time send snapshots; remove what killed ones left half made or removed."""
+    """Let one process of the repository at a time send snapshots; first clean up after processes that were killed."""
     with _lock(workspace, "sync"):
         for folder in {left.parent for left in workspace.pending.glob("[!.]*/.*")}:
-            # Whoever makes or removes a snapshot holds this lock.
+            # A process that makes or removes a snapshot holds this lock.
             with locked(workspace, folder.name):
                 for left in folder.glob(".*"):
                     shutil.rmtree(left, ignore_errors=True)
@@ -163,7 +163,7 @@ def _lock(workspace: Workspace, name: str) -> FileLock:
 
 
 def _link(source: str | Path, target: str | Path) -> None:
-    """Link a file that nobody edits in place, or copy it where no link can be."""
+    """Hard-link a file that is never edited in place, or copy it where linking fails."""
     real = Path(source).resolve()
     try:
         os.link(real, target)

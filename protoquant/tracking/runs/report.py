@@ -1,4 +1,4 @@
-"""The report that an MLflow run holds."""
+"""Download the report that an MLflow run holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fetch_report(name: str, *, workspace: Workspace, into: Path) -> Path:
 
     Args:
         name: A run id, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
-        workspace: Its own store is asked where ``MLFLOW_TRACKING_URI`` is unset.
+        workspace: Its own store is used where ``MLFLOW_TRACKING_URI`` is unset.
         into: Folder for the download.
 
     Returns:

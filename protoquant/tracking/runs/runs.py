@@ -1,4 +1,4 @@
-"""The one MLflow run of a trained model: found again, or opened, and filled from the artifacts."""
+"""Find or open the one MLflow run of a trained model, and fill it from the artifacts."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _LONGEST_PARAM = 6000
 def choose_run(client: MlflowClient, experiment: str, *, origin: Lineage, params: Mapping[str, str]) -> str:
     """Find the run of a bundle that an earlier call left, or open a new one.
 
-    A run handed on by ``MLFLOW_RUN_ID`` comes first. Else a run with the bundle's digest is taken up again, whatever
-    became of it, unless its parameters are others: MLflow never changes a parameter. Such a run is ended if it still
-    counts as running.
+    A run given by ``MLFLOW_RUN_ID`` takes precedence. Otherwise a run with the bundle's digest is used again, whatever
+    its status, unless its parameters differ, as MLflow never changes a parameter. A run that differs is ended if it
+    still counts as running.
 
     Args:
         client: An open client.
@@ -60,7 +60,7 @@ def choose_run(client: MlflowClient, experiment: str, *, origin: Lineage, params
 
 
 def _drop_twins(client: MlflowClient, experiment: str, run: Run) -> None:
-    """Delete the runs of the same call: where the answer to the first try is lost, MLflow's client asks again."""
+    """Delete other runs of the same call: if the first response was lost, MLflow's client has repeated the request."""
     if call := run.data.tags.get(_CALL):
         for twin in client.search_runs([experiment], f"tags.{_CALL} = '{call}'"):
             if twin.info.run_id != run.info.run_id:
@@ -71,7 +71,8 @@ def _drop_twins(client: MlflowClient, experiment: str, run: Run) -> None:
 def running(client: MlflowClient, run_id: str) -> Iterator[None]:
     """Mark a run as running, then as finished, or as failed if the block raises.
 
-    Where MLflow is away there is one brief try to say so: whoever sends the model later takes the run up again.
+    During an outage of MLflow it tries only briefly to mark the failure; a later call that sends the model uses the
+    same run.
     """
     client.update_run(run_id, status="RUNNING")
     try:
@@ -84,7 +85,7 @@ def running(client: MlflowClient, run_id: str) -> Iterator[None]:
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
-    """Write the parameters; one that is there already stays."""
+    """Write the parameters; one that is already set stays."""
     there = client.get_run(run_id).data.params
     new = [Param(name, value[:_LONGEST_PARAM]) for name, value in params.items() if name not in there]
     for start in range(0, len(new), _PARAMS_PER_CALL):
@@ -92,7 +93,7 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> 
 
 
 def log_measurements(client: MlflowClient, run_id: str, *, workspace: Workspace, origin: Lineage) -> None:
-    """Write metrics, curves, files and lineage; doing it twice leaves what doing it once leaves.
+    """Write metrics, curves, files and lineage; a second call leaves the run as it is.
 
     Args:
         client: An open client.
@@ -153,7 +154,7 @@ def _changed(numbers: Mapping[str, float], run: Run) -> list[Metric]:
 
 
 def _points(found: Iterable[MetricHistory], start_time: int) -> list[Metric]:
-    """All points of the curves; with one time for all, MLflow knows a point that is written again."""
+    """All points of the curves; they share one time, so that MLflow recognizes a point that is written again."""
     return [
         Metric(_FORBIDDEN.sub("_", curve.name), value, start_time, step)
         for curve in found
@@ -162,7 +163,7 @@ def _points(found: Iterable[MetricHistory], start_time: int) -> list[Metric]:
 
 
 def _files(workspace: Workspace) -> list[tuple[str | None, Path]]:
-    """The files worth reading beside a run, with the folder each goes to."""
+    """The files to log with a run, each with its folder among the run's files."""
     tables = [(name.partition(".")[0], path) for name, path in curve_files(workspace).items()]
     drawn = [("evaluate", path) for path in sorted(workspace.evaluation.glob("*.csv"))]
     pages = [("report", path) for path in sorted(workspace.report.glob("*.html"))]

@@ -1,4 +1,4 @@
-"""A sweep in MLflow: a parent run, and a child run for each trial that has ended, each written once."""
+"""Write a sweep to MLflow: a parent run, and a child run for each trial that has ended, each written once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PER_CALL = 100
 
 @dataclass(frozen=True)
 class SweepRun:
-    """What names a sweep in MLflow.
+    """The identity of a sweep in MLflow.
 
     Attributes:
-        name: Of the sweep.
-        digest: Names it by all that decides it; it is found again by this.
+        name: Name of the sweep.
+        digest: Digest of all that determines the sweep; it identifies the sweep's run.
         experiment: Name of the experiment.
         params: Flat parameters that all trials share.
     """
@@ -36,13 +36,13 @@ class TrialRun:
     """A trial that has ended.
 
     Attributes:
-        trial: Names it within the sweep.
-        number: Its place in the order of start.
+        trial: Its name within the sweep.
+        number: Its place in the order in which trials started.
         state: done, stopped or failed.
         error: Why it is not done, in one line.
-        params: What it tried.
+        params: The parameters that it tried.
         metrics: Its numbers.
-        curve: Numbers of its heads, a mapping for each step.
+        curve: Numbers of its heads, one mapping per step.
     """
 
     trial: str
@@ -55,15 +55,15 @@ class TrialRun:
 
 
 def log_trials(store: Store, sweep: SweepRun, trials: Iterable[TrialRun]) -> str:
-    """Write what is not there yet; doing it again adds nothing.
+    """Write the trials that are not logged yet; a second call adds nothing.
 
     Args:
         store: An open store.
-        sweep: The parent, opened where it is not there.
+        sweep: The sweep; its parent run is created if it does not exist.
         trials: Trials that have ended.
 
     Returns:
-        The id of the parent, which goes on running.
+        The id of the parent run, which stays running.
     """
     client = store.client
     experiment = experiment_id(store, sweep.experiment)
@@ -74,21 +74,21 @@ def log_trials(store: Store, sweep: SweepRun, trials: Iterable[TrialRun]) -> str
         if held is not None and held.info.status == _STATUS[trial.state]:
             continue
         if held is not None:
-            # Half written by a call that was killed, or of a trial that has been run again since.
+            # The run is incomplete because a call was killed, or the trial has run again since.
             client.delete_run(held.info.run_id)
         _log(client, experiment, parent, trial)
     return str(parent.info.run_id)
 
 
 def end_sweep(store: Store, run_id: str, *, metrics: Mapping[str, float], files: Path | None, whole: bool) -> None:
-    """Write the answer of a sweep into its parent and end it.
+    """Write the result of a sweep into its parent run and end the run.
 
     Args:
         store: An open store.
-        run_id: The parent.
-        metrics: Numbers of the chosen trial; empty where none is done.
+        run_id: The parent run.
+        metrics: Numbers of the chosen trial; empty where no trial is done.
         files: Folder whose files are logged; None: none.
-        whole: Whether all trials have ended; else the run counts as killed until the sweep goes on.
+        whole: Whether all trials have ended; else the run counts as killed until the sweep continues.
     """
     client = store.client
     held = client.get_run(run_id).data.metrics

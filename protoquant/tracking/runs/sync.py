@@ -1,4 +1,4 @@
-"""Send what MLflow was not there to take."""
+"""Send the models that were kept while MLflow could not be reached."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from protoquant.tracking.runs.trained_model import with_variables
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What became of the snapshots.
+    """The result of sending the snapshots.
 
     Attributes:
-        sent: One for each that is registered now.
-        left: One sentence for each that could not be.
+        sent: One result for each snapshot that is registered now.
+        left: One sentence for each snapshot that could not be registered.
     """
 
     sent: tuple[RegisterResult, ...]
@@ -31,19 +31,19 @@ class SyncResult:
 def sync(workspace: Workspace, *, redirect: bool, on_event: OnEvent) -> SyncResult:
     """Register every kept model of the repository, the oldest first, and remove its snapshot.
 
-    A snapshot is removed when its run, version and numbers are all there. Killed before that, the next call finds by
-    the bundle's digest what is there already, so each ends as one run and one version. An alias that has moved to
-    another version since the snapshot was made stays.
+    A snapshot is removed when its run, version and numbers are complete. If a call is killed before that, the next one
+    finds by the bundle's digest what has been written, so each snapshot ends as one run and one version. An alias that
+    has moved to another version since the snapshot was made stays.
 
     Args:
         workspace: Any workspace of the repository.
-        redirect: Whether to send also what was kept for another server than the present one.
-        on_event: Told in a sentence what was done.
+        redirect: Whether to send also models that were kept for another server than the present one.
+        on_event: Receives a message that says what was done.
 
     Raises:
-        TrackingUnavailableError: MLflow is away again; what is not sent stays kept.
-        UnknownUserError: MLflow does not let this user in; likewise.
-        UsageError: Something was kept for another server.
+        TrackingUnavailableError: MLflow cannot be reached again; unsent snapshots are kept.
+        UnknownUserError: MLflow does not let this user in; unsent snapshots are kept.
+        UsageError: A model was kept for another server, and ``redirect`` is False.
     """
     sent: list[RegisterResult] = []
     left: list[str] = []
@@ -65,7 +65,7 @@ def sync(workspace: Workspace, *, redirect: bool, on_event: OnEvent) -> SyncResu
 def _send(path: Path, workspace: Workspace, on_event: OnEvent) -> list[RegisterResult]:
     with locked(workspace, path.parent.name):
         if not path.is_dir():
-            # A register that ran meanwhile has sent it.
+            # A call of register has sent it meanwhile.
             return []
         snapshot = described(path)
         if snapshot.damage:
@@ -79,7 +79,7 @@ def _send(path: Path, workspace: Workspace, on_event: OnEvent) -> list[RegisterR
 
 
 def _refuse_other_places(snapshots: list[Pending], workspace: Workspace) -> None:
-    """A shell that lost its variables must not empty the list into another store."""
+    """Refuse to send models to another store, as from a shell that has lost its variables."""
     here = place(workspace)
     if others := {each.place for each in snapshots if is_http(each.place) and each.place != here}:
         message = (

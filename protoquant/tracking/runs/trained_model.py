@@ -1,4 +1,4 @@
-"""A trained model with all that is logged with it: in its workspace, or in a snapshot kept for later."""
+"""A trained model with all that is logged with it, in its workspace or in a snapshot kept for later."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ VARIABLES = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID")
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What ``register`` puts into MLflow.
+    """A trained model that ``register`` puts into MLflow.
 
     Attributes:
-        workspace: Holds the artifacts; of a snapshot, the snapshot's folder.
+        workspace: Holds the artifacts; for a snapshot, this is the snapshot's folder.
         name: Name of the registered model.
         alias: The alias that its version gets.
         params: Flat params.yaml.
@@ -53,10 +53,10 @@ class TrainedModel:
         return self.kept_origin or lineage(self.workspace, weight_digest=self._weights.digest)
 
     def weights_file(self) -> Path | None:
-        """The file of backbone weights that goes with the model; None where a package or timm's hub brings them.
+        """The file of backbone weights that goes with the model; None where a package or timm's hub provides them.
 
         Raises:
-            ArtifactError: It is not where the bundle says.
+            ArtifactError: The file is not where the bundle says.
         """
         if self.kept_origin is not None:
             return self.kept_weights
@@ -75,10 +75,10 @@ class TrainedModel:
         return Bundle.open(self.workspace.bundle).backbone.weights
 
     def check(self) -> None:
-        """See that the bundle is whole, and that numbers and report are of this bundle, made from one set of artifacts.
+        """Check that the bundle is whole, and that numbers and report belong to it and to one set of artifacts.
 
         Raises:
-            ArtifactError: It is not, or they are not.
+            ArtifactError: The bundle is damaged, or an artifact was made from another one.
         """
         workspace = self.workspace
         open_artifact(workspace.bundle, "bundle")
@@ -100,13 +100,13 @@ class TrainedModel:
 
 
 def own_variables() -> dict[str, str]:
-    """Those of MLflow's variables that are set."""
+    """MLflow's variables that are set, with their values."""
     return {name: value for name in VARIABLES if (value := os.environ.get(name))}
 
 
 @contextmanager
 def with_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Inside the block, MLflow's variables are these and no others."""
+    """Inside the block, set exactly these of MLflow's variables and unset the others."""
     before = own_variables()
     _set(values)
     try:
