@@ -1,4 +1,4 @@
-"""Trained models under question: on other data, beside each other, on images in use."""
+"""Analyses of trained models: on another data set, beside each other, and on images in use."""
 
 from typing import TYPE_CHECKING
 

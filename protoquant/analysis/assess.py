@@ -1,4 +1,4 @@
-"""A trained model on labelled images that it was not made with: how often it is right there, and where not."""
+"""The assessment of a trained model on labelled images of another data set: its accuracy and its confusions."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Split = Literal["all", "train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Assessment:
-    """How a model did.
+    """The result of an assessment.
 
     Attributes:
         out: Folder of the tables.
-        numbers: What ``metrics.json`` holds.
+        numbers: The numbers in ``metrics.json``.
     """
 
     out: Path
@@ -58,15 +58,15 @@ def assess(
     """Classify every image of a data set and compare with its labels.
 
     Args:
-        model: Only read.
+        model: The model; it is only read.
         data: Reader of the data set.
-        root: Where it lies.
-        split: The split that is measured; ``all`` also where the data has none.
+        root: Root of the data set.
+        split: The split to measure; ``all`` also works where the data set has no splits.
         out: Folder for the numbers, the answer to each image and the most frequent confusions.
         config: Intervals, bins, decimals.
-        seed: Of the bootstrap.
-        workers: Threads of a reader that draws its images.
-        on_event: Hears of progress.
+        seed: Seed of the bootstrap.
+        workers: Workers of a reader that renders its images.
+        on_event: Receives progress and a message with the accuracy.
 
     Raises:
         DataError: The data set cannot be read, has no image of the split, or has a class that the model does not know.
@@ -111,7 +111,7 @@ def _answers(model: Model, frame: pd.DataFrame, folder: Path, on_event: OnEvent)
 
 
 def _batch(model: Model, rows: Sequence[tuple[str, str]], folder: Path) -> list[dict[str, Any]]:
-    """Answers to a few images; where one cannot be read, it is named and the others are answered."""
+    """Answers to a few images; an image that cannot be read gets its error, and the others are still answered."""
     try:
         found = model.predict([folder / path for path, _ in rows])
     except DataError as error:

@@ -1,4 +1,4 @@
-"""EVALUATE: measure the bundle on the test split, once, changing nothing."""
+"""EVALUATE: measure the bundle once on the test split, without changing it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +38,12 @@ CHOSEN_ON = "validation"
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Where the numbers are, and the numbers.
+    """The numbers and where they are.
 
     Attributes:
         out: Folder of the tables.
-        metrics: File of the numbers.
-        numbers: What that file holds.
+        metrics: File of the headline numbers.
+        numbers: All numbers, as ``metrics.json`` in ``out`` holds them.
     """
 
     out: Path
@@ -72,13 +72,13 @@ def evaluate(
         images: Written by prepare; test images are opened where stability is measured.
         root: ``prepare.root``.
         features: Written by extract; only its test split is opened.
-        codebook: Written by quantize; its linear probe is the yardstick, its codes tell how far training moved them.
+        codebook: Written by quantize; its linear probe is the yardstick, its codes show how far training moved them.
         bundle: Written by train; read only.
         out: Folder for predictions, contributions and curves.
         metrics: File for the headline numbers alone, as ``dvc metrics`` shows them.
-        device: Where to compute.
-        seed: Of the bootstrap, of the draw of images and of their noise.
-        on_event: Told of every image.
+        device: Device to compute on.
+        seed: Seed of the bootstrap, of the draw of images and of their changes.
+        on_event: Receives progress after each image, and a message with the headline.
 
     Returns:
         The numbers and where they are.
@@ -86,7 +86,7 @@ def evaluate(
     Raises:
         ArtifactError: An artifact is missing or damaged, or artifacts do not belong together.
         DataError: The test split is empty, or an image that stability needs cannot be read.
-        UsageError: The backbone's weights cannot be had and stability is to be measured.
+        UsageError: Stability is to be measured, and the backbone's weights cannot be obtained.
     """
     before = artifact_digest(bundle)
     open_artifact(codebook, "codebook")
@@ -105,7 +105,7 @@ def evaluate(
     numbers["test"]["abstention"] = measure_abstention(scores, judged, model.abstain_below, config, seed)
     numbers |= measure_explanations(prototypes, stability.get(SPLIT), config, seed)
     if CHOSEN_ON in stability:
-        # What a promotion compares: no test number may decide.
+        # A promotion compares these numbers, because no test number may decide.
         numbers[CHOSEN_ON] = {"stability": stability_numbers(stability[CHOSEN_ON], config, seed)}
     _check_unchanged(bundle, before, scorer, model)
     inputs = {
@@ -142,10 +142,7 @@ def _stability(
     seed: int,
     on_event: OnEvent,
 ) -> dict[str, Stability]:
-    """Draw images of test and of validation and measure how far small changes of them move their explanations.
-
-    Empty for no image.
-    """
+    """Measure stability on images drawn from test and from validation, by split; empty where none are asked for."""
     if config.stability_images == 0:
         return {}
     backbone, found = Backbone.load(model.backbone, device), {}
@@ -179,7 +176,7 @@ def _check_fit(model: Bundle, store: FeatureStore, table: ImageTable) -> None:
 
 
 def _check_origin(bundle: Path, store: FeatureStore, *, images: Path, codebook: Path) -> None:
-    """Refuse a probe of another codebook than the bundle's, and features of other images."""
+    """Refuse a codebook that the bundle was not trained with, and features of other images."""
     learned = open_artifact(bundle, "bundle", verify=False).inputs
     if learned.get("codebook", given := artifact_digest(codebook)) != given:
         raise ArtifactError(f"{bundle} was trained with another codebook than {codebook}; run train again")
@@ -188,7 +185,7 @@ def _check_origin(bundle: Path, store: FeatureStore, *, images: Path, codebook: 
 
 
 def _check_unchanged(bundle: Path, before: str, scorer: LogitScorer, model: Bundle) -> None:
-    """An evaluation that changed what it measured is void: compare files and tensors with what was opened."""
+    """Refuse the result if the bundle changed: compare its files and tensors with those that were opened."""
     same = torch.equal(scorer.head.cpu(), model.head) and torch.equal(scorer.codebook.codes.cpu(), model.codebook.codes)
     fresh = Bundle.open(bundle)
     same = same and torch.equal(fresh.head, model.head) and torch.equal(fresh.codebook.codes, model.codebook.codes)

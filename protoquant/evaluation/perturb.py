@@ -1,4 +1,4 @@
-"""Small changes of an image that leave what it shows as it is: compression, blur, shift, noise."""
+"""Small changes of an image that keep its content: compression, blur, shift and noise."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from protoquant.features.backbone.preprocessing import Preprocessing
 
 SHIFT = 1 / 28
-"""Of the side that the backbone sees: 8 pixels of 224, a quarter of a cell of 7."""
+"""Shift as a share of the side that the backbone sees: 8 pixels of 224, a quarter of a cell in a grid of 7."""
 BLUR = 1.0
 """Standard deviation of the blur, in pixels of what the backbone sees."""
 NOISE = 8.0
@@ -52,7 +52,7 @@ def noise(view: Image.Image, spread: float, rng: np.random.Generator) -> Image.I
 
 
 def shift(image: Image.Image, across: int, down: int) -> Image.Image:
-    """Move the picture within its frame; what comes in at the edges is mirrored.
+    """Move the picture within its frame; the uncovered edges are filled by mirroring.
 
     Args:
         image: RGB.
@@ -70,7 +70,7 @@ def _shifted(image: Image.Image, preprocessing: Preprocessing, rng: np.random.Ge
     left, top, right, bottom = preprocessing.view_box(*image.size)
     across, down = (max(1, floor(SHIFT * side + 0.5)) for side in (right - left, bottom - top))
     signs = rng.choice([-1, 1], size=2)
-    # One pixel of an image one pixel wide is already all of it.
+    # A shift must stay below the side, even of an image that is one pixel wide.
     across, down = min(across, image.width - 1), min(down, image.height - 1)
     return preprocessing.apply(shift(image, int(signs[0]) * across, int(signs[1]) * down))
 
@@ -84,4 +84,4 @@ PERTURBATIONS: Mapping[str, Perturbation] = MappingProxyType(
         "noise": lambda image, preprocessing, rng: noise(preprocessing.apply(image), NOISE, rng),
     }
 )
-"""By name: from an upright RGB image to what the backbone sees of it, changed. Strengths are in pixels of that view."""
+"""Each turns an upright RGB image into a changed copy of the backbone's view; strengths are in pixels of that view."""

@@ -1,7 +1,4 @@
-"""The metrics by name: where each stands among the numbers of the test split, its unit, its direction, what it means.
-
-Whoever shows or compares a metric goes by this list: `metrics.json`, the report, the page of a run, MLflow, the gates.
-"""
+"""The list of metrics that metrics.json, the report, the page of a run, MLflow and the gates all follow."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ Unit = Literal["share", "count", "number", "points"]
 Better = Literal["higher", "lower"]
 
 STAGE = "evaluate"
-"""What the names in MLflow begin with."""
+"""Prefix of the names in MLflow."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +23,11 @@ class Metric:
     Attributes:
         path: Dotted place among the numbers of ``evaluation/metrics.json``; an estimate with an interval is a mapping
             of ``value``, ``low``, ``high`` and ``n`` there.
-        unit: Of its value.
-        better: Whether higher or lower is better, where either is.
-        meaning: What it is, as a phrase.
+        unit: Unit of its value.
+        better: Whether higher or lower is better; None where neither is.
+        meaning: Its meaning, as a phrase.
         headline: Its name in ``artifacts/metrics.json``; empty where it has none there.
-        row: Its name in the report's table of numbers; empty where the report says it elsewhere.
+        row: Its name in the report's table of numbers; empty where the report shows it elsewhere.
         digits: Decimal places of a number.
     """
 
@@ -43,7 +40,7 @@ class Metric:
     digits: int = 2
 
     def measured(self, numbers: Mapping[str, Any]) -> bool:
-        """Whether it stands among nested numbers."""
+        """Whether nested numbers contain the metric."""
         found: Any = numbers
         for name in self.path.split("."):
             if name not in found:
@@ -62,7 +59,7 @@ class Metric:
 
     @property
     def tracked(self) -> str:
-        """Its name in MLflow; of an estimate, what ``.value``, ``.low``, ``.high`` and ``.n`` are put behind."""
+        """Its name in MLflow; for an estimate, the prefix of ``.value``, ``.low``, ``.high`` and ``.n``."""
         return f"{STAGE}.{self.path}"
 
 
@@ -135,18 +132,18 @@ METRICS: tuple[Metric, ...] = (
         row="quantization_error", digits=4,
     ),
 )  # fmt: skip
-"""In the order in which the report lists them. A new metric is a line here, and a number at its place in evaluate."""
+"""All metrics, in the order of the report. A new metric needs a line here, and a number at its path in evaluate."""
 
 
 def headline(numbers: Mapping[str, Any]) -> dict[str, float]:
-    """Pick what ``dvc metrics show`` has room for.
+    """Pick the numbers that ``dvc metrics show`` has room for.
 
     Args:
-        numbers: As ``evaluation/metrics.json`` holds them.
+        numbers: Nested numbers, as in ``evaluation/metrics.json``.
 
     Returns:
-        About a dozen flat numbers; ``n``, ``top1_low`` and ``top1_high`` are those of top-1 accuracy. What was not
-        measured is left out.
+        About a dozen flat numbers; ``n``, ``top1_low`` and ``top1_high`` are those of top-1 accuracy. Metrics that
+        were not measured are left out.
     """
     top1 = TOP1.of(numbers)
     shown = [metric for metric in METRICS if metric.headline and metric.measured(numbers)]

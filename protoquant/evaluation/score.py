@@ -22,14 +22,14 @@ from protoquant.model.presence import Presence, look
 
 @dataclass(frozen=True)
 class LogitScorer:
-    """What turns patch tokens into logits, on one device.
+    """Everything that turns patch tokens into logits, on one device.
 
     Attributes:
         codebook: The codes of the bundle.
         head: Non-negative weights (c, k).
-        temperature: Of the softmax over codes.
+        temperature: Temperature of the softmax over codes.
         probe: The yardstick: a linear probe on mean-pooled tokens.
-        device: Where to compute.
+        device: Device to compute on.
     """
 
     codebook: Codebook
@@ -41,7 +41,7 @@ class LogitScorer:
 
 @dataclass(frozen=True)
 class EvaluationScores:
-    """What the pass found, in the order of the store.
+    """Results of the pass, in the order of the store.
 
     Attributes:
         logits: Class scores of the model (n, c).
@@ -60,13 +60,13 @@ class EvaluationScores:
 def score(store: FeatureStore, scorer: LogitScorer, on_event: OnEvent) -> EvaluationScores:
     """Score every image of a store, one at a time.
 
-    An image is computed alone, so its numbers depend neither on the shard nor on the images beside it; at 49 tokens
-    and more an image is a large enough matrix to keep the processor busy.
+    An image is computed alone, so its numbers depend neither on the shard nor on the images beside it; with 49
+    tokens or more, an image is a large enough matrix to keep the processor busy.
 
     Args:
         store: Features of the test split; read one shard at a time.
         scorer: The model and the probe.
-        on_event: Told after every image.
+        on_event: Receives progress after each image.
 
     Returns:
         Logits, contributions and codebook health.
@@ -84,14 +84,14 @@ def score(store: FeatureStore, scorer: LogitScorer, on_event: OnEvent) -> Evalua
     for position, tokens in enumerate(images):
         seen = look(tokens, scorer.codebook, scorer.temperature)
         found = seen.pooled()
-        # In float64 on the CPU, as Model.predict: an account must close whatever the order of its sum.
+        # In float64 on the CPU, as in Model.predict: contributions must sum to the logit in any order.
         scores = found.scores.cpu().double()
         own = head_logits(scores, head)
         cosines, nearest = seen.similarity.max(dim=-1)
         counter.add(nearest.cpu(), cosines.cpu())
         logits.append(own)
         probe_logits.append(scorer.probe.logits(tokens.float().mean(dim=1)).cpu())
-        # argmax of numpy takes the lower index where tied, as rank() does.
+        # numpy's argmax takes the lower index on a tie, as rank() does.
         classes = dict.fromkeys([int(np.argmax(logits[-1].numpy())), int(store.labels[position])])
         rows += [_ledger(position, label, found, head, store.grid[1]) for label in classes]
     ledger = pd.DataFrame({name: np.concatenate([row[name] for row in rows]) for name in rows[0]})

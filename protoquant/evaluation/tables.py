@@ -29,7 +29,7 @@ def predictions_table(
     Args:
         image_ids: Relative POSIX path of every image.
         scores: Logits and contributions.
-        judged: The same, ranked.
+        judged: The classes ranked by these logits.
         config: Thresholds of the sizes.
 
     Returns:
@@ -77,11 +77,11 @@ def write_tables(
     """Write every table and curve of the stage into a folder.
 
     Args:
-        folder: Exists; named files are written into it.
+        folder: Existing folder that the files are written into.
         image_ids: Relative POSIX path of every image.
         classes: Class names by index.
         scores: Logits and contributions.
-        judged: The same, ranked.
+        judged: The classes ranked by these logits.
         head: Non-negative weights (c, k).
         config: Bins, thresholds and decimals.
     """

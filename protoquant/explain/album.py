@@ -21,13 +21,13 @@ class Rect:
 
 @dataclass(frozen=True)
 class Picture:
-    """What the backbone sees of one image.
+    """The backbone's view of one image.
 
     Attributes:
         key: Name within the page, such as ``p12``.
         image_id: Relative POSIX path of the image.
-        width: In pixels of the picture.
-        height: Likewise.
+        width: Width of the picture, in pixels.
+        height: Height of the picture, in pixels.
         uri: The picture as a ``data:`` URI.
         original: (width, height) of the decoded image it was cut from.
     """
@@ -41,11 +41,11 @@ class Picture:
 
 
 class Album:
-    """Encodes every image that the page shows once, and knows where its grid cells lie.
+    """Encodes each image of the page once, and locates its grid cells.
 
     Args:
         table: All images with their files.
-        preprocessing: Of the backbone.
+        preprocessing: The backbone's preprocessing.
         grid: (h, w), in cells.
         size: Longer side of a picture, in pixels.
         quality: WebP quality, 1 to 100.
@@ -63,7 +63,7 @@ class Album:
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
-        """All pictures so far, in the order in which they were first asked for."""
+        """All pictures so far, in the order of their first use."""
         return tuple(self._pictures.values())
 
     def picture(self, image_id: str) -> Picture:
@@ -111,11 +111,11 @@ def see(image: Image.Image, preprocessing: Preprocessing, size: int) -> Image.Im
 
     Args:
         image: RGB, any size.
-        preprocessing: Of the backbone.
+        preprocessing: The backbone's preprocessing.
         size: Longer side of the result, in pixels.
 
     Returns:
-        RGB; the aspect is that of the cut, not of the backbone's input.
+        RGB; the aspect ratio is that of the cut, not of the backbone's input.
     """
     left, top, right, bottom = preprocessing.view_box(*image.size)
     scale = size / max(right - left, bottom - top)

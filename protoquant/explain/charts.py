@@ -1,4 +1,4 @@
-"""Numbers of two small charts in drawing units: what small changes of an image leave, and how near prototypes are."""
+"""Numbers of two small charts in drawing units: the dots of stability, and the histogram of grounding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ ROW = 48.0
 
 @dataclass(frozen=True)
 class Dot:
-    """A value of a row in drawing units, the series it belongs to, and what a reader is told of it."""
+    """A value of a row in drawing units, with its series and its tooltip."""
 
     x: float
     y: float
@@ -23,7 +23,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class DotRow:
-    """The values of one name: where its band begins, where its middle is, and a dot for each series below the last."""
+    """The values of one name: top and middle of its band, and one dot for each series, each below the last."""
 
     name: str
     top: float
@@ -39,7 +39,7 @@ class Dots:
         x: Axis of shares, to 100 %.
         rows: From the top down.
         series: Names of the dots' series, in order.
-        height: Of the plot, in drawing units.
+        height: Height of the plot, in drawing units.
     """
 
     x: Axis
@@ -52,12 +52,12 @@ def dots(values: Mapping[str, Sequence[float]], series: Sequence[str], width: fl
     """Lay out shares, one row for each name.
 
     Args:
-        values: For each row one share for each series, in [0, 1]; at least one row.
+        values: For each row, one share per series, in [0, 1]; at least one row.
         series: Names of the series.
-        width: Of the plot, in drawing units.
+        width: Width of the plot, in drawing units.
 
     Returns:
-        The dots; the axis ends at 100 % and begins at a round value below the least.
+        The dots; the axis ends at 100 % and begins at a round value below the smallest share.
     """
     least = min(min(row) for row in values.values())
     x = axis(min(least, 0.99), 1.0, 0.0, width, 5, percent=True)
@@ -83,7 +83,7 @@ def dots(values: Mapping[str, Sequence[float]], series: Sequence[str], width: fl
 
 @dataclass(frozen=True)
 class HistogramBar:
-    """A bar of a histogram, in drawing units, with what a reader is told of it."""
+    """A bar of a histogram, in drawing units, with its tooltip."""
 
     x: float
     y: float
@@ -99,7 +99,7 @@ class Histogram:
     Attributes:
         x: Axis of the values.
         y: Axis of the counts, pointing up.
-        bars: Those that are not empty.
+        bars: The bars that are not empty.
     """
 
     x: Axis
@@ -112,9 +112,9 @@ def histogram(values: Sequence[float], what: str, width: float, height: float, b
 
     Args:
         values: Cosines in [-1, 1], at least one.
-        what: One of the things counted, in the plural.
-        width: Of the plot, in drawing units.
-        height: Likewise.
+        what: Name of the things counted, in the plural.
+        width: Width of the plot, in drawing units.
+        height: Height of the plot, in drawing units.
         bins: Bins from the axis's start to 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""One explanation as a picture, for ``protoquant explain``: this part looks like that, and the sum."""
+"""Drawing an explanation for ``protoquant explain``: parts of the image beside training patches, and their sum."""
 
 import io
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ class ContributionRow:
     """One line of the picture.
 
     Attributes:
-        contribution: What is shown.
+        contribution: The contribution shown.
         box: Its cell, in pixels of the view.
         train: Pictures of its nearest training patches.
-        caption: Where the nearest comes from.
-        share: Of the class score, in [0, 1].
+        caption: Class of the nearest patch.
+        share: Share of the class score, in [0, 1].
     """
 
     contribution: Contribution
@@ -44,14 +44,14 @@ class ContributionRow:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Everything that the picture shows, without a drawing.
+    """The content of the picture, before it is drawn.
 
     Attributes:
-        view: What the backbone sees of the image.
+        view: The backbone's view of the image.
         heading: The answer in words.
         rows: The largest contributions.
-        others: How many further prototypes contribute.
-        rest: Their sum.
+        others: Number of further prototypes that contribute.
+        rest: Sum of their contributions.
         logit: The class score.
     """
 
@@ -64,18 +64,18 @@ class Sheet:
 
 
 def sheet(explanation: Explanation, image: Image.Image, shown: int) -> Sheet:
-    """Collect what the picture shows.
+    """Collect the content of the picture.
 
     Args:
-        explanation: Of this image.
-        image: The whole image, upright RGB, or a smaller copy with the same aspect.
-        shown: Most contributions to show, at least 1.
+        explanation: Explanation of this image.
+        image: The whole image, upright RGB, or a smaller copy with the same aspect ratio.
+        shown: Maximum number of contributions to show, at least 1.
 
     Returns:
         The sheet; boxes are in pixels of its view.
 
     Raises:
-        DataError: The image has another aspect than the one that was explained.
+        DataError: The aspect ratio of the image is not that of the explained one.
     """
     scale = image.width / explanation.width
     if abs(scale * explanation.height - image.height) > 1.0 + scale:
@@ -107,15 +107,15 @@ def explanation_figure(explanation: Explanation, image: Image.Image, shown: int 
     """Draw an explanation: the image with numbered boxes, then score map, training patches and product of each part.
 
     Args:
-        explanation: Of this image.
+        explanation: Explanation of this image.
         image: The image, upright RGB.
-        shown: Most contributions drawn one by one; the rest is one sum.
+        shown: Maximum number of contributions drawn one by one; the rest is one sum.
 
     Returns:
         RGB.
 
     Raises:
-        DataError: The image has another aspect than the one that was explained.
+        DataError: The aspect ratio of the image is not that of the explained one.
     """
     found = sheet(explanation, image, shown)
     height = max(4.2, 0.8 + _ROW_INCHES * len(found.rows) + 0.5)
@@ -165,7 +165,7 @@ def _heading(figure: Figure, found: Sheet, height: float) -> None:
 
 
 def _draw_row(figure: Figure, view: Image.Image, row: ContributionRow, number: str, span: tuple[float, float]) -> None:
-    """Similarity map, training patches, product and bar of one prototype."""
+    """Score map, training patches, product and bar of one prototype."""
     part, (bottom, height) = row.contribution, span
     heat = _panel(figure, (0.345, bottom, 0.115, height))
     heat.imshow(_over(view, part))
@@ -215,5 +215,5 @@ def _over(view: Image.Image, part: Contribution) -> UInt8[np.ndarray, "y x 3"]:
 
 
 def _plain(text: str) -> str:
-    """Spaces for underscores, and dollar signs that matplotlib does not read as mathematics."""
+    """Replace underscores by spaces, and escape dollar signs, which matplotlib would read as mathematics."""
     return text.replace("_", " ").replace("$", r"\$")

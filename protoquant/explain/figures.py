@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: where it lies in drawing units, and what it says."""
+    """A mark on an axis: its place in drawing units, and its text."""
 
     at: float
     text: str
@@ -47,8 +47,8 @@ def axis(low: float, high: float, start: float, end: float, count: int, *, perce
         high: Largest value to show; equal values are widened by one step.
         start: Drawing unit of the lower end.
         end: Drawing unit of the upper end.
-        count: About how many ticks.
-        percent: Write 0.5 as 50 %.
+        count: Approximate number of ticks.
+        percent: Whether to write 0.5 as 50 %.
 
     Returns:
         The axis.
@@ -69,14 +69,14 @@ def axis(low: float, high: float, start: float, end: float, count: int, *, perce
 
 
 def _round_step(step: float) -> float:
-    """The least of 1, 2, 5 times a power of ten that is not smaller."""
+    """The smallest of 1, 2 or 5 times a power of ten that is not below the step."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= step * (1 - 1e-9))
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A point of a curve: drawing units, what a reader is told of it, and how large it is."""
+    """A point of a curve in drawing units, with its tooltip and its radius."""
 
     x: float
     y: float
@@ -87,7 +87,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Polyline:
-    """Points to be joined: an SVG ``points`` attribute, and whether the line is the one that matters."""
+    """Joined points: an SVG ``points`` attribute, and whether this is the main line."""
 
     points: str
     main: bool
@@ -119,9 +119,9 @@ class PathPoint:
     Attributes:
         series: Points of one series are joined.
         size: Mean prototypes per class.
-        accuracy: On validation.
-        text: What a reader is told of it.
-        chosen: Whether the model is this one.
+        accuracy: Accuracy on validation.
+        text: Tooltip of the point.
+        chosen: Whether the point is the model.
     """
 
     series: str
@@ -135,10 +135,10 @@ def path_curve(candidates: Sequence[PathPoint], level: float, width: float, heig
     """Lay out accuracy against prototypes per class, on a logarithmic horizontal axis.
 
     Args:
-        candidates: The path; points with less than one prototype per class are left out, unless chosen.
+        candidates: The path; points with less than one prototype per class are left out unless chosen.
         level: Accuracy of the linear probe.
-        width: Of the plot, in drawing units.
-        height: Likewise.
+        width: Width of the plot, in drawing units.
+        height: Height of the plot, in drawing units.
 
     Returns:
         One line per series, from few prototypes to many; the main one holds the chosen point.

@@ -1,4 +1,4 @@
-"""Which prototypes the report shows, and what is known of each: patches, classes, use."""
+"""The prototypes that the report shows, with the patches, classes and use of each."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class GalleryPrototype:
         code: Its index.
         home: The class with its largest head weight.
         classes: (class, weight) of every class that uses it, heaviest first.
-        used: Test images where it speaks for the predicted class.
+        used: Number of test images where it speaks for the predicted class.
         carried: Mean share of the class score that it carries in these images, in [0, 1].
         patches: Its nearest training patches, nearest first.
     """
@@ -53,7 +53,7 @@ class Gallery:
 
     Attributes:
         groups: (class, its prototypes) in class order; a class without one is left out.
-        total: Prototypes of the model.
+        total: Number of prototypes of the model.
     """
 
     groups: tuple[tuple[int, tuple[GalleryPrototype, ...]], ...]
@@ -61,7 +61,7 @@ class Gallery:
 
     @property
     def shown(self) -> int:
-        """Prototypes shown."""
+        """Number of prototypes shown."""
         return sum(len(prototypes) for _, prototypes in self.groups)
 
 
@@ -74,15 +74,15 @@ def gallery(
     at_most: int,
     patches: int,
 ) -> Gallery:
-    """Choose the prototypes to show: for every class those with its largest weights, then the most used overall.
+    """Choose the prototypes to show: for every class those with its largest weights.
 
     Args:
         head: Non-negative weights (c, k).
         provenance: code, rank, image_id, label, row, col, cosine of the nearest training patches.
-        used: By code (index): images and carried, as :func:`times_used` gives them.
-        per_class: Most prototypes shown under one class.
-        at_most: Most prototypes shown; each class's heaviest come first.
-        patches: Most patches of each.
+        used: images and carried by code (index), as returned by :func:`times_used`.
+        per_class: Maximum number of prototypes under one class.
+        at_most: Maximum number of prototypes in all; the heaviest of each class come first.
+        patches: Maximum number of patches of each.
 
     Returns:
         The gallery. A prototype stands under one class only, the one with its largest weight.
@@ -118,7 +118,7 @@ def times_used(contributions: pd.DataFrame, predictions: pd.DataFrame, epsilon: 
     Args:
         contributions: image_id, class, code, contribution.
         predictions: image_id, predicted, logit.
-        epsilon: Contribution above which a prototype speaks.
+        epsilon: Contribution above which a prototype counts.
 
     Returns:
         images (their number) and carried (mean share of the class score there), by code.

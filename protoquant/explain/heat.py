@@ -17,7 +17,7 @@ _STOPS = np.array(
 
 
 def stretch(scores: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Divide a map of values >= 0 by its largest; a map of zeros stays."""
+    """Divide a map of values >= 0 by its maximum; a map of zeros stays as it is."""
     high = float(scores.max())
     stretched: Float[np.ndarray, "h w"] = scores.astype(np.float64) / (high if high > 0 else 1.0)
     return stretched
@@ -26,13 +26,13 @@ def stretch(scores: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 def overlay(scores: Float[np.ndarray, "h w"], width: int, height: int) -> Image.Image:
     """Draw a score map as a translucent picture to lay over the image.
 
-    The map is stretched within the image, so colours compare cells of one picture and not pictures; between the
-    centres of cells it is interpolated.
+    The map is stretched to its own maximum, so colours compare the cells of one picture but not two pictures; it is
+    interpolated between the centres of cells.
 
     Args:
         scores: Share of one prototype in the softmax over codes at every grid cell, in [0, 1].
-        width: Of the result, in pixels.
-        height: Likewise.
+        width: Width of the result, in pixels.
+        height: Height of the result, in pixels.
 
     Returns:
         RGBA.

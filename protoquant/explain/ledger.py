@@ -9,7 +9,7 @@ import pandas as pd
 from protoquant.core.errors import ArtifactError
 from protoquant.model.contributions import Contributions, Part
 
-# What sums may differ by, absolutely and per unit of the logit.
+# Tolerance of sums, absolute and relative to the logit.
 _TOLERANCE = 1e-5
 # Share of the logit below which a contribution is not worth a line of its own.
 _LEAST = 0.01
@@ -22,8 +22,8 @@ class Ledger:
     Attributes:
         label: The class.
         parts: The largest contributions, largest first.
-        others: How many further prototypes contribute.
-        rest: Their sum.
+        others: Number of further prototypes that contribute.
+        rest: Sum of their contributions.
         logit: The class score: sum of parts plus rest.
     """
 
@@ -35,14 +35,14 @@ class Ledger:
 
 
 def ledger(rows: pd.DataFrame, label: int, logit: float, shown: int) -> Ledger:
-    """Close the account of one image and one class.
+    """Build the account of one image and one class, and check that it sums to the logit.
 
     Args:
         rows: Contributions of the image: class, code, score, weight, contribution, row, col.
         label: The class whose score is accounted for.
-        logit: What the model answered.
-        shown: Most contributions to list. The others, and those below a hundredth of the logit, become one sum; one
-            is always listed.
+        logit: The model's score of that class.
+        shown: Maximum number of contributions to list. The others, and those below a hundredth of the logit, become
+            one sum; one is always listed.
 
     Returns:
         The account. A class without contributions has none, and logit 0.
@@ -63,7 +63,7 @@ def ledger(rows: pd.DataFrame, label: int, logit: float, shown: int) -> Ledger:
 
 @dataclass(frozen=True)
 class ReportSelection:
-    """Which test images the report explains: positions in predictions.parquet, most confident first."""
+    """The test images that the report explains, as positions in predictions.parquet, most confident first."""
 
     right: tuple[int, ...]
     wrong: tuple[int, ...]
@@ -74,8 +74,8 @@ def choose(predictions: pd.DataFrame, right: int, wrong: int) -> ReportSelection
 
     Args:
         predictions: label, predicted, probability of every test image.
-        right: How many images that the model gets right.
-        wrong: How many that it gets wrong.
+        right: Number of images that the model gets right.
+        wrong: Number of images that it gets wrong.
 
     Returns:
         The positions; fewer where there are fewer such images.

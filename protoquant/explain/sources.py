@@ -20,13 +20,13 @@ from protoquant.evaluation.metrics.stability import STABILITY
 from protoquant.features.store.store import FeatureStore
 from protoquant.model.bundle import Bundle
 
-# Of per_class.csv: a class may be called "NA", so that no text but the empty one is missing, and only in numbers.
+# In per_class.csv only an empty cell of these columns is a missing value, because a class may be called "NA".
 _MISSING = {"precision": [""], "recall": [""]}
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the other stages left behind.
+    """Results of the other stages.
 
     Attributes:
         table: All images with their files.
@@ -39,9 +39,9 @@ class Sources:
         per_class: The table of classes.
         reliability: The bins of the reliability diagram.
         prototypes: The grounding of every prototype.
-        stability: What stays under small changes of test images, for each change; None where it was not measured.
+        stability: Stability of test images under each small change; None where it was not measured.
         metrics: All numbers of the test split.
-        digests: What names the content of every artifact.
+        digests: Digest of every artifact, by name.
     """
 
     table: ImageTable
@@ -60,7 +60,7 @@ class Sources:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names as they are read: spaces for underscores."""
+        """Class names for display, with spaces for underscores."""
         return tuple(name.replace("_", " ").strip() or name for name in self.bundle.classes)
 
     @property
@@ -81,7 +81,7 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
 
     Args:
         images: Written by prepare.
-        root: Where the image files are.
+        root: Root folder of the image files.
         features: Written by extract; only its test split is opened.
         bundle: Written by train.
         evaluation: Written by evaluate.
@@ -90,7 +90,7 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
         The sources.
 
     Raises:
-        ArtifactError: One is missing or damaged, or the evaluation is of another bundle or of other features.
+        ArtifactError: An artifact is missing or damaged, or the evaluation is of another bundle or other features.
     """
     made = open_artifact(evaluation, "evaluation")
     store = FeatureStore.open(features / "test")

@@ -16,13 +16,13 @@ PAGE = "index.html"
 
 @dataclass(frozen=True)
 class VisualizeResult:
-    """Where the report is and what it shows.
+    """The file of the report, and how much it shows.
 
     Attributes:
         page: The HTML file.
-        explained: Explained test images.
-        prototypes: Prototypes in the gallery.
-        size: Of the file, in bytes.
+        explained: Number of explained test images.
+        prototypes: Number of prototypes in the gallery.
+        size: Size of the file, in bytes.
     """
 
     page: Path
@@ -45,17 +45,17 @@ def visualize(
     """Draw the report.
 
     Args:
-        config: How much is shown, and how large.
+        config: How much the report shows, and how large its pictures are.
         images: Written by prepare.
-        root: Where the image files are.
+        root: Root folder of the image files.
         features: Written by extract; only its test split is opened, for the score maps.
         bundle: Written by train.
         evaluation: Written by evaluate.
         out: Folder of the report.
-        on_event: Told of progress.
+        on_event: Receives progress and a message with the size of the report.
 
     Returns:
-        Where the page is and what it shows.
+        The file of the report, and how much it shows.
 
     Raises:
         ArtifactError: An artifact is missing or damaged, or artifacts do not belong together.

@@ -1,4 +1,4 @@
-"""What a model answers when it is in use: a class with the parts that speak for it, or that it knows none."""
+"""The answer of a model in use: a class, its strongest contributions, and whether the model abstains."""
 
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
@@ -6,18 +6,18 @@ from typing import Any, get_args, get_origin, get_type_hints
 from protoquant.model.contributions import PlacedPart
 
 DECIMALS = 6
-"""Decimals of every number that leaves the model in use; batch and threads round differently in the last of them."""
+"""Decimals of every number in an answer; the digits beyond vary with batch size and number of threads."""
 
 Kind = type | list["Kind"] | dict[str, "Kind"]
-"""What a value is: of a plain type, a list of one kind, or a record with the kind of each of its values."""
+"""The kind of a value: a plain type, a list of one kind, or a record with a kind for each field."""
 
 _KEYS = {"code": "prototype"}
-"""What an answer calls a field otherwise: a code that a class uses is a prototype."""
+"""Fields that have another name in an answer: a code that a class uses is a prototype."""
 
 
 @dataclass(frozen=True)
 class SeenPart(PlacedPart):
-    """A prototype that speaks for the class, and where.
+    """A prototype that speaks for the class, with its cell and its nearest training image.
 
     Attributes:
         train_image: Id of the training image that holds the patch nearest to the prototype.
@@ -50,12 +50,12 @@ class Answer:
     """The class of an image and its strongest evidence.
 
     Attributes:
-        label: The class with the highest logit, of equals the lower; or the one that was asked about.
+        label: The class with the highest logit (the lower index on a tie), or the requested class.
         class_name: Its name.
         probability: Softmax of the logits at that class, in [0, 1].
-        logit: Its class score, >= 0: the evidence.
-        abstains: Whether the evidence lies below the threshold fitted on validation: no known part is seen.
-        contributions: The strongest, largest first.
+        logit: Its class score, >= 0: the evidence for the class.
+        abstains: Whether the largest logit lies below the threshold fitted on validation: no known part is seen.
+        contributions: The strongest contributions, largest first.
     """
 
     label: int
@@ -66,7 +66,7 @@ class Answer:
     contributions: tuple[SeenPart, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON and parquet, rounded: what every way of asking the model returns."""
+        """Plain values for JSON and parquet, rounded; every interface to the model returns them."""
         return {
             **asdict(self),
             "probability": round(self.probability, DECIMALS),
@@ -86,4 +86,4 @@ def _kind(hint: type) -> Kind:
 
 
 ANSWER = _kinds(Answer)
-"""The kinds of what ``Answer.to_dict`` returns, by name and in order: tables and signatures are declared from them."""
+"""The kind of each field of ``Answer.to_dict``, by name and in order; tables and signatures are declared from it."""

@@ -1,4 +1,4 @@
-"""From the presence of prototypes to answers."""
+"""Predictions and answers, computed from the presence of prototypes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from protoquant.model.presence import Presence
 
 
 def prediction(logits: Float[Tensor, " c"], classes: Sequence[str], label: int | None = None) -> Prediction:
-    """The class of an image by its class scores, or the numbers of the class that is asked about."""
+    """The prediction of an image from its class scores, for the best class or for the requested one."""
     label = int(logits.argmax()) if label is None else label
     probability = float(torch.softmax(logits, dim=0)[label])
     return Prediction(label, classes[label], probability, float(logits[label]), tuple(logits.tolist()))
@@ -30,16 +30,16 @@ def answers(
     *,
     label: int | None = None,
 ) -> list[Answer]:
-    """What a model answers, from the presence of its prototypes.
+    """Answer for images, given the presence of the model's prototypes in them.
 
-    Sums are taken in float64 on the CPU, so that they do not depend on their order, as an account needs it.
+    Sums are taken in float64 on the CPU, so that a logit equals the sum of its contributions in any order.
 
     Args:
         found: Presence in n images.
         bundle: The model.
         patches: The training patches of every prototype, nearest first.
         sizes: (width, height) of the n images after EXIF rotation, in pixels.
-        top: Contributions in an answer, at most.
+        top: Maximum number of contributions in an answer.
         label: The class to account for; the predicted one when absent. Abstention does not depend on it.
     """
     scores, cells, head = found.scores.cpu(), found.cells.cpu(), bundle.head.cpu()

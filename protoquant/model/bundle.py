@@ -47,7 +47,7 @@ TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT = (
 
 
 class BundleCard(BaseModel):
-    """What ``model.json`` says."""
+    """The contents of ``model.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -68,15 +68,15 @@ class Bundle:
     Attributes:
         codebook: Codes and their feature space.
         head: Weights (c, k), >= 0.
-        temperature: Of the softmax over codes.
+        temperature: Temperature of the softmax over codes.
         classes: Class names, index = label.
         grid: (h, w) of the features, in cells.
-        backbone: What made the features.
-        params: The params sections it was made with, by stage, as plain values.
+        backbone: Specification of the backbone that computed the features.
+        params: The params sections that the model was made with, by stage, as plain values.
         provenance: Nearest training patches of every prototype: code, rank, image_id, label, row, col, cosine.
-        metrics: Its numbers on validation.
-        reference: The finished model on its train and validation images; None before it is measured, and in bundles
-            of older versions.
+        metrics: Metrics of the model on validation.
+        reference: Measurements of the finished model on its train and validation images; None before they are made,
+            and in bundles of older versions.
         path: The folder it was read from; None before it is written.
     """
 
@@ -99,15 +99,15 @@ class Bundle:
 
     @property
     def abstain_below(self) -> float | None:
-        """Largest logit below which the model abstains; None: it never does."""
+        """The model abstains if its largest logit is below this threshold; None: it never abstains."""
         return None if self.reference is None else self.reference.abstain_below
 
     @property
     def digest(self) -> str:
-        """Names the bundle's content.
+        """Digest of the bundle's content.
 
         Raises:
-            ArtifactError: It has not been written.
+            ArtifactError: The bundle has not been written.
         """
         if self.path is None:
             raise ArtifactError("a bundle has a digest once it is written; write it first")
@@ -165,10 +165,10 @@ class Bundle:
         Args:
             path: The folder that train wrote.
             verify: Also compare the digest of every file.
-            tables: Whether the tables are read now; else when they are asked for, as who predicts alone never does.
+            tables: Whether to read the tables now rather than on first use; ``Model.predict`` never needs them.
 
         Raises:
-            ArtifactError: It is missing, damaged, or holds other files, tensors or keys than a bundle does.
+            ArtifactError: The bundle is missing or damaged, or its files, tensors or keys are not those of a bundle.
         """
         manifest = open_artifact(path, KIND, verify=verify)
         _check_files(path, manifest.files)
@@ -213,7 +213,7 @@ def _check_files(path: Path, files: Mapping[str, Any]) -> None:
 
 
 def _read_card(path: Path) -> BundleCard:
-    read_json(path)  # says that the file is missing or not JSON
+    read_json(path)  # its error says whether the file is missing or not JSON
     try:
         return BundleCard.model_validate_json(path.read_bytes())
     except ValidationError as error:

@@ -28,7 +28,7 @@ from protoquant.model.presence import look, presence
 BATCH = 32
 """Images per forward pass of ``predict`` and ``answer``."""
 TOP = 5
-"""Contributions in an answer, at most."""
+"""Maximum number of contributions in an answer, unless the caller gives another."""
 
 ImageLike = str | Path | bytes | Image.Image | np.ndarray
 
@@ -53,7 +53,7 @@ class Model(nn.Module):
         backbone: The frozen backbone the bundle was trained on.
 
     Raises:
-        ArtifactError: The backbone is another than the bundle's.
+        ArtifactError: The backbone is not the bundle's.
     """
 
     codes: Tensor
@@ -93,13 +93,13 @@ class Model(nn.Module):
 
         Args:
             path: The bundle's folder.
-            device: Where to compute; the CPU when absent.
-            weights: The backbone's weight file, where it is not where the bundle says.
-            tables: Whether the bundle's tables are read now, or when they are asked for.
+            device: Device to compute on; the CPU when absent.
+            weights: The backbone's weight file, if it is not where the bundle says.
+            tables: Whether to read the bundle's tables now rather than on first use.
 
         Raises:
             ArtifactError: The bundle is missing or damaged, or the weights are not those it was trained with.
-            UsageError: The weights cannot be had.
+            UsageError: The weights cannot be obtained.
         """
         bundle = Bundle.open(Path(path), tables=tables)
         file = None if weights is None else Path(weights)
@@ -112,7 +112,7 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes, as chosen on loading."""
+        """The device that the model computes on, as chosen on loading."""
         return self.backbone.device
 
     @torch.inference_mode()
@@ -129,7 +129,7 @@ class Model(nn.Module):
         return head_logits(presence(tokens, self.codebook, self.bundle.temperature).scores, self.head)
 
     def _logits(self, scores: Float[Tensor, "n k"]) -> Float[Tensor, "n c"]:
-        """Class scores in float64, on the CPU: sums that do not depend on their order, as an account needs them."""
+        """Class scores in float64 on the CPU, so that a logit equals the sum of its contributions in any order."""
         return head_logits(scores.cpu().double(), self.head.cpu().double())
 
     @torch.inference_mode()
@@ -158,11 +158,11 @@ class Model(nn.Module):
 
     @torch.inference_mode()
     def answer(self, images: Sequence[ImageLike], top: int = TOP, label: int | None = None) -> list[Answer]:
-        """Classify images, each with its strongest evidence, or say that no known part is seen.
+        """Classify images, and give the strongest evidence for each answer or say that no known part is seen.
 
         Args:
             images: As for :meth:`predict`.
-            top: Contributions in an answer, at most.
+            top: Maximum number of contributions in an answer.
             label: The class to account for; the predicted one when absent.
 
         Returns:
@@ -188,12 +188,12 @@ class Model(nn.Module):
         top: int = TOP,
         label: int | None = None,
     ) -> list[Answer]:
-        """Answer for images that are transformed already, in one forward pass: the part of ``answer`` that computes.
+        """Answer for images that are already transformed, in one forward pass; ``answer`` calls it for each batch.
 
         Args:
             pixels: As ``backbone.transform`` makes them, stacked.
             sizes: (width, height) of the original images after EXIF rotation, in pixels.
-            top: Contributions in an answer, at most.
+            top: Maximum number of contributions in an answer.
             label: The class to account for; the predicted one when absent.
         """
         tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens
@@ -274,10 +274,10 @@ class Model(nn.Module):
         return {code: tuple(patches) for code, patches in found.items()}
 
     def _open(self, image: ImageLike, position: int) -> tuple[Image.Image, tuple[int, int]]:
-        """Open whatever the caller gave as upright RGB, with (width, height) of the whole image."""
+        """Open any form of an image as upright RGB, with (width, height) of the whole image."""
         at_least = self.backbone.spec.preprocessing.at_least
         if isinstance(image, str | Path):
-            # A large JPEG is decoded at a fraction, as extract does it; boxes are in pixels of the whole image.
+            # A large JPEG is decoded at reduced size, as in extract; boxes are in pixels of the whole image.
             return decode_sized(read_bytes(Path(image)), name=str(image), at_least=at_least)
         if isinstance(image, bytes):
             return decode_sized(image, name=f"image {position}", at_least=at_least)

@@ -1,8 +1,4 @@
-"""The contributions of an image to a class: what they are, how each is computed and in which order they stand.
-
-Whatever accounts for a class score, an answer, an explanation, contributions.parquet or the report, is a projection of
-these. No torch is imported here, so that a table or a signature can be declared without it.
-"""
+"""The contributions behind every account of a class score: answers, explanations, contributions.parquet, the report."""
 
 from __future__ import annotations
 
@@ -15,14 +11,14 @@ from jaxtyping import Float, Float64, Int32, Int64
 
 from protoquant.features.backbone.preprocessing import Box
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch is not imported at run time, so that tables and signatures can be declared without it
     import pandas as pd
     from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one prototype adds to a class score.
+    """The contribution of one prototype to a class score.
 
     Attributes:
         code: Number of the prototype.
@@ -51,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PlacedPart(Part):
-    """The same in the image that was given.
+    """A part with its box in the original image.
 
     Attributes:
         box: The cell as (left, top, right, bottom), in pixels of the original image.
@@ -62,7 +58,7 @@ class PlacedPart(Part):
 
 @dataclass(frozen=True)
 class Contributions:
-    """All contributions of an image to a class, as columns: largest first, of equals the lower code.
+    """All contributions of an image to a class, as columns: largest first, ties by code.
 
     Attributes:
         code: The prototypes of the class (m).
@@ -84,13 +80,13 @@ class Contributions:
     def to_class(
         cls, scores: Float[Tensor, " k"], cells: Int64[Tensor, " k"], weights: Float[Tensor, " k"], columns: int
     ) -> Contributions:
-        """Compute them, in float64 on the CPU: an account must close whatever the order of its sum.
+        """Compute the contributions in float64 on the CPU, so that they sum to the logit in any order.
 
         Args:
             scores: Presence of every code in the image, in [0, 1].
             cells: The grid cell of each presence, counted row by row.
             weights: The class's row of the head, >= 0; a code without weight does not contribute.
-            columns: Of the grid.
+            columns: Number of columns of the grid.
         """
         score, weight = scores.cpu().double().numpy(), weights.cpu().double().numpy()
         code = np.flatnonzero(weight)
@@ -100,11 +96,11 @@ class Contributions:
 
     @classmethod
     def of_table(cls, rows: pd.DataFrame) -> Contributions:
-        """Read them from rows of contributions.parquet, all of one image and one class."""
+        """Read the contributions from rows of contributions.parquet, all of one image and one class."""
         return _ordered(cls(*(rows[field.name].to_numpy() for field in fields(cls))))
 
     def parts(self, most: int | None = None) -> Iterator[Part]:
-        """One by one, the largest first; no more than ``most``."""
+        """Yield the contributions one by one, largest first; at most ``most``."""
         columns = (column[:most].tolist() for column in vars(self).values())
         for code, score, weight, contribution, row, col in zip(*columns, strict=True):
             yield Part(code, score, weight, contribution, (row, col))

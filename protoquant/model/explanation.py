@@ -1,4 +1,4 @@
-"""What a model says of an image, in numbers; drawing is done elsewhere."""
+"""The numbers of a prediction and of its explanation, without any drawing."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class Prediction:
     """The class of an image.
 
     Attributes:
-        label: The class with the highest logit, of equals the lower; or the one that was asked about.
+        label: The class with the highest logit (the lower index on a tie), or the requested class.
         class_name: Its name.
         probability: Softmax of the logits at that class, in [0, 1].
         logit: Its class score, >= 0.
@@ -55,7 +55,7 @@ class TrainPatch:
 
 @dataclass(frozen=True)
 class Contribution(PlacedPart):
-    """What one prototype adds to the class score, and what it looks at.
+    """The contribution of one prototype to the class score, with its maps and training patches.
 
     Attributes:
         similarity: Cosine with the prototype at every cell (h, w), in [-1, 1].
@@ -78,10 +78,10 @@ class Explanation:
         predicted: The class with the highest logit.
         probability: Softmax of the logits at ``label``, in [0, 1].
         logit: Class score of ``label``: the sum of the contributions.
-        contributions: One for each prototype of the class, largest first; of equals the lower code.
-        width: Of the image after EXIF rotation, in pixels.
-        height: Likewise.
-        view: What the backbone sees, as (left, top, right, bottom) in pixels of the image.
+        contributions: One for each prototype of the class, largest first, ties by code.
+        width: Width of the image after EXIF rotation, in pixels.
+        height: Its height after that rotation, in pixels.
+        view: The region that the backbone sees, as (left, top, right, bottom) in pixels of the image.
         grid: (h, w), in cells.
     """
 

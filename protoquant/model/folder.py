@@ -1,4 +1,4 @@
-"""New images for a trained model: the files of a folder, decoded ahead of it, the bad ones named and not fatal."""
+"""Reading a folder of new images ahead of a trained model, with bad images reported rather than fatal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FolderListing:
 
     Attributes:
         names: Relative POSIX paths of the files that are named like images, sorted.
-        passed_over: Number of visible files that are not.
+        passed_over: Number of visible files that are not named like images.
     """
 
     names: tuple[str, ...]
@@ -59,15 +59,15 @@ class Bad:
 def find_images(root: Path, on_event: OnEvent = ignore) -> FolderListing:
     """List the images below a folder, however deep.
 
-    Hidden files and folders, and what operating systems leave behind, are passed over and not counted; links are
+    Hidden files and folders, and those that operating systems leave behind, are skipped and not counted; links are
     followed, each folder once.
 
     Args:
         root: The folder.
-        on_event: Hears how many files are passed over, where there are any.
+        on_event: Receives a message with the number of files passed over, if there are any.
 
     Raises:
-        UsageError: It is no folder. DataError: A folder in it cannot be opened, or no file is named like an image.
+        UsageError: It is not a folder. DataError: A folder in it cannot be opened, or no file is named like an image.
     """
     if not root.is_dir():
         raise UsageError(f"{root} {'is no folder' if root.exists() else 'is missing'}; give a folder of images")
@@ -86,12 +86,12 @@ def find_images(root: Path, on_event: OnEvent = ignore) -> FolderListing:
 
 
 def open_new(root: Path, name: str, backbone: Backbone) -> Opened | Bad:
-    """Read, decode and transform one image, or say why that is impossible.
+    """Read, decode and transform one image, or report why that is impossible.
 
     Args:
         root: The folder.
         name: Path of the image, relative to it.
-        backbone: Whose view of the image is wanted.
+        backbone: The backbone that the image is transformed for.
     """
     if writable(name) != name:
         return Bad(writable(name), Reason.BAD_NAME.value, "has a name that is not UTF-8; rename it")
@@ -110,17 +110,17 @@ def open_new(root: Path, name: str, backbone: Backbone) -> Opened | Bad:
 def opened_ahead(
     root: Path, names: Iterable[str], backbone: Backbone, *, workers: int, depth: int
 ) -> Iterator[Iterator[Opened | Bad]]:
-    """Open images in threads, ahead of who takes them, in order; no more than ``depth`` are held.
+    """Open images in threads ahead of the consumer, in order; at most ``depth`` are held.
 
     Args:
         root: The folder.
         names: Paths of the images, relative to it.
-        backbone: Whose view of the images is wanted.
+        backbone: The backbone that the images are transformed for.
         workers: Threads, at least 1.
         depth: Images in flight, at least 1.
 
     Yields:
-        The images; what is in flight is given up when the block ends.
+        The images; those in flight are dropped when the block ends.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="open")
     try:

@@ -7,7 +7,7 @@ from protoquant.core.errors import ShapeError
 
 
 def head_logits(scores: Float[Tensor, "n k"], head: Float[Tensor, "c k"]) -> Float[Tensor, "n c"]:
-    """Class scores: what the present prototypes add up to.
+    """Class scores: the sum of presence times weight over all codes.
 
     Args:
         scores: Presence scores, in [0, 1].
@@ -17,7 +17,7 @@ def head_logits(scores: Float[Tensor, "n k"], head: Float[Tensor, "c k"]) -> Flo
         Logits, >= 0; all zero where no used prototype is present.
 
     Raises:
-        ShapeError: Scores and head count different codes.
+        ShapeError: Scores and head have different numbers of codes.
     """
     if scores.shape[1] != head.shape[1]:
         raise ShapeError(
@@ -40,7 +40,7 @@ def contributions(
         Contributions; a row sums to the image's logit for its class.
 
     Raises:
-        ShapeError: Scores, head and classes do not fit.
+        ShapeError: The shapes of scores, head and classes do not match.
     """
     if scores.shape[1] != head.shape[1] or classes.shape != scores.shape[:1]:
         raise ShapeError(

@@ -1,4 +1,4 @@
-"""The images nearest to each code, kept while a split passes by."""
+"""The images nearest to each code, updated as the batches of a split are read."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -28,12 +28,12 @@ class NearestImages:
 
     @classmethod
     def empty(cls, k: int, m: int, device: torch.device) -> Self:
-        """No image seen yet."""
+        """The state before any image is seen."""
         cells = torch.full((k, m), -1, dtype=torch.int64, device=device)
         return cls(torch.full((k, m), _NONE, device=device), cells, cells)
 
     def with_images(self, similarity: Float[Tensor, "n t k"], first: int) -> Self:
-        """Take in images; of equal similarities the earlier image and the earlier cell stay ahead.
+        """Add images; on equal similarity the earlier image and the earlier cell come first.
 
         Args:
             similarity: Cosines of their patches.
@@ -52,7 +52,7 @@ class NearestImages:
         )
 
     def over_ranks(self) -> Self:
-        """The nearest images of all processes, each of which looked at a run of the split."""
+        """Merge the nearest images of all processes, each of which read a contiguous part of the split."""
         every = gather_over_ranks((self.cosines.cpu(), self.images.cpu(), self.cells.cpu()))
         cosines, images, cells = (torch.cat(parts, dim=1).to(self.cosines.device) for parts in zip(*every, strict=True))
         cosines, order = cosines.sort(dim=1, descending=True, stable=True)
@@ -68,7 +68,7 @@ class NearestImages:
             cosines: Their similarity with the code.
 
         Returns:
-            As many places as before, or as there are leading patches where these are more.
+            The same number of places as before, or one for each leading patch if these are more.
         """
         again = (self.images[:, :, None] == images[:, None, :]).any(dim=2)
         order = again.long().argsort(dim=1, stable=True)

@@ -11,11 +11,11 @@ from protoquant.codebook.competition import competition, pooled_with_cells
 
 @dataclass(frozen=True)
 class Presence:
-    """Pooled similarities of images.
+    """Presence of every code in n images.
 
     Attributes:
         scores: Presence of every code (n, k), in [0, 1].
-        cells: The grid cell that gave it (n, k), row by row; the first of equals.
+        cells: The grid cell with that presence (n, k), counted row by row; the first on a tie.
     """
 
     scores: Float[Tensor, "n k"]
@@ -24,7 +24,7 @@ class Presence:
 
 @dataclass(frozen=True)
 class Look:
-    """Images held against a codebook, cell by cell.
+    """Images compared with a codebook, cell by cell.
 
     Attributes:
         similarity: Cosine with every code (n, t, k), in [-1, 1].
@@ -45,7 +45,7 @@ def look(tokens: Float[Tensor, "n t d"], codebook: Codebook, temperature: float)
     Args:
         tokens: Patch tokens without prefix tokens, any scale, float16 or float32.
         codebook: Codes on the tokens' device.
-        temperature: > 0.
+        temperature: Temperature of the softmax over codes, > 0.
 
     Raises:
         ShapeError: d differs from the codebook's. DataError: A token holds NaN or infinity.
@@ -60,7 +60,7 @@ def presence(tokens: Float[Tensor, "n t d"], codebook: Codebook, temperature: fl
     Args:
         tokens: Patch tokens without prefix tokens, any scale, float16 or float32.
         codebook: Codes on the tokens' device.
-        temperature: > 0.
+        temperature: Temperature of the softmax over codes, > 0.
 
     Raises:
         ShapeError: d differs from the codebook's. DataError: A token holds NaN or infinity.

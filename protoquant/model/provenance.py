@@ -1,4 +1,4 @@
-"""Where prototypes come from: the nearest training patches of each, and pictures of them."""
+"""The training patches nearest to each prototype, and pictures of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RANKS = 8
 """Training patches named for each prototype, of distinct images."""
 
-_BEYOND = (236, 236, 236)  # beyond the edge of an image: plainly no photo, on light and on dark pages
+_BEYOND = (236, 236, 236)  # fill beyond the edge of an image: clearly no photo, on light and on dark pages
 
 COLUMNS = {
     "code": "int64",
@@ -82,13 +82,13 @@ def cut_patch(
 ) -> Image.Image:
     """Cut a patch out of an image, with its surroundings.
 
-    The patch is always in the middle, 1 / (1 + 2 * context) of each side; beyond the image there is a light grey.
+    The patch is in the middle and takes 1 / (1 + 2 * context) of each side; the area beyond the image is light grey.
 
     Args:
         image: The whole image, RGB, upright.
         cell: (row, col) of the patch.
         grid: (h, w), in cells.
-        preprocessing: Of the backbone; places the grid on the image.
+        preprocessing: The backbone's preprocessing, which places the grid on the image.
         context: Surroundings on each side, in patches.
         size: Longer side of the picture, in pixels.
 
@@ -120,15 +120,15 @@ def write_crops(
     """Write the pictures of the nearest patches; each image is opened once.
 
     Args:
-        folder: Where; made if absent.
+        folder: Folder to create, if there is anything to write; it must not exist.
         table: Provenance of all prototypes.
         images: The train images.
-        preprocessing: Of the backbone.
+        preprocessing: The backbone's preprocessing.
         grid: (h, w), in cells.
         ranks: Patches of each prototype; nothing is written for 0.
         context: Surroundings on each side, in patches.
         size: Longer side of a picture, in pixels.
-        on_event: Told after every picture.
+        on_event: Receives progress after each image.
 
     Raises:
         ImageError: An image that prepare has seen is missing or cannot be decoded.
@@ -138,7 +138,7 @@ def write_crops(
         return
     folder.mkdir()
     on_event(ProgressEvent("patch pictures", 0, len(wanted)))
-    # Twice the backbone's size keeps a patch sharp and lets large JPEG files be decoded at a fraction.
+    # Twice the backbone's size keeps a patch sharp and lets large JPEG files be decoded at reduced size.
     at_least = 2 * preprocessing.at_least
     done = 0
     for image_id, rows in wanted.groupby("image_id", sort=True):

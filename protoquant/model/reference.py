@@ -1,4 +1,4 @@
-"""What a finished model does on the images it was made with: the yardstick for later versions and for new images."""
+"""Measurements of a finished model on its own images, the yardstick for later versions and for new images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FILES = (ANSWERS, PRESENCE, REFERENCE)
 BINS = 20
 """Equally wide bins of presence, from 0 to 1."""
 SEEN = 0.5
-"""Presence from which a prototype counts as seen: it has half of some cell, so that no other has more of it."""
+"""A prototype counts as seen from this presence: it has half of some cell, so no other code has more of that cell."""
 _COLUMNS = ["image_id", "label", "predicted", "probability", "logit"]
 _SPLITS = ("train", "validation")
 
@@ -49,13 +49,13 @@ _SPLITS = ("train", "validation")
 @may_come_later("answers")
 @dataclass(frozen=True)
 class Reference:
-    """A model on its own train and validation images.
+    """Measurements of a model on its own train and validation images.
 
     Attributes:
         answers: One row for each validation image: image_id, label, predicted, probability, logit (the largest).
         prototypes: The codes that the head uses, in order.
-        presence: For train and validation, images by prototype and bin of presence (p, bins).
-        abstain_below: Largest logit below which the model abstains; None: it never does.
+        presence: Number of images by prototype and bin of presence (p, bins), for train and validation.
+        abstain_below: The model abstains if its largest logit is below this threshold; None: it never abstains.
         codebook: Codebook health over all validation tokens, by name.
     """
 
@@ -87,13 +87,13 @@ class Reference:
         """Read what :meth:`save` wrote.
 
         Args:
-            folder: The bundle, its digests verified.
-            prototypes: Those of its head.
+            folder: The bundle's folder; the caller verifies its digests.
+            prototypes: The codes that the bundle's head uses.
             classes: Number of classes.
-            tables: Whether the table of answers is read now; else when it is asked for.
+            tables: Whether to read the table of answers now rather than on first use.
 
         Raises:
-            ArtifactError: A file is damaged, or is not of this head.
+            ArtifactError: A file is damaged or belongs to another head.
         """
         answers = partial(_read_answers, folder, classes)
         table, plain = answers() if tables else later(answers), read_json(folder / REFERENCE)
@@ -121,7 +121,7 @@ def _of_another(folder: Path) -> ArtifactError:
 
 @dataclass(frozen=True)
 class _SplitStatistics:
-    """One split: logits (n, c), images by prototype and bin of presence (p, bins), assignments of all tokens."""
+    """Logits (n, c), images by prototype and bin of presence (p, bins), and code usage of all tokens of a split."""
 
     logits: Float[np.ndarray, "n c"]
     presence: Int[np.ndarray, "p b"]
@@ -140,18 +140,18 @@ def measure_reference(
     device: torch.device,
     on_event: OnEvent,
 ) -> Reference:
-    """Let a finished model look at its own images.
+    """Measure a finished model on its own images.
 
     Args:
-        codebook: Its codes.
-        head: Its weights, >= 0.
-        temperature: Of the softmax over codes.
+        codebook: The model's codes.
+        head: The model's weights, >= 0.
+        temperature: Temperature of the softmax over codes.
         train: Features of the train split.
         validation: Features of the validation split; they fit the threshold of abstention.
-        abstain_share: Share of the rightly answered validation images that may lie below it; 0: no threshold.
-        batch: Images at once.
-        device: Where to compute.
-        on_event: Told of progress.
+        abstain_share: Share of correctly answered validation images that may fall below the threshold; 0: no threshold.
+        batch: Images per batch.
+        device: Device to compute on.
+        on_event: Receives progress.
 
     Raises:
         DataError: A token holds NaN or infinity.
@@ -174,14 +174,14 @@ def measure_reference(
 
 
 def threshold(evidence: Float[np.ndarray, " n"], share: float) -> float | None:
-    """The evidence below which at most a share of images lies.
+    """Choose a threshold of evidence so that at most a share of images lies below it.
 
     Args:
-        evidence: Largest logits of rightly answered images.
-        share: In [0, 1).
+        evidence: Largest logits of correctly answered images.
+        share: Share of images that may lie below, in [0, 1).
 
     Returns:
-        One of the values given; None where the share is 0 or there are none.
+        One of the given values; None if the share is 0 or there are no values.
     """
     if share == 0.0 or not len(evidence):
         return None

@@ -22,10 +22,10 @@ from protoquant.model.presence import presence
 
 @dataclass(frozen=True)
 class ScoredSplit:
-    """All that train needs of a split, from one pass over its tokens; of a distributed run, of this process's images.
+    """All that train needs of a split, from one pass over its tokens; in a distributed run, of this process's images.
 
     Attributes:
-        scores: Presence (n, k) for each temperature, in the order asked for.
+        scores: Presence (n, k) for each temperature, in the given order.
         probe_logits: The linear probe's class scores (n, c).
         nearest: The images nearest to each code, of the whole split.
         labels: Class of every image (n).
@@ -40,11 +40,11 @@ class ScoredSplit:
 
     @property
     def images(self) -> int:
-        """Images of the whole split."""
+        """Number of images in the whole split."""
         return round(totals_over_ranks(len(self.labels))[0])
 
     def on(self, images: Int64[Tensor, " m"]) -> "ScoredSplit":
-        """The same of some images, by position; the images nearest to each code stay those of the whole split."""
+        """Select images by position; the images nearest to each code remain those of the whole split."""
         images = images[(images >= self.first) & (images < self.first + len(self.labels))] - self.first
         scores = tuple(part[images] for part in self.scores)
         return ScoredSplit(scores, self.probe_logits[images], self.nearest, self.labels[images])
@@ -65,26 +65,26 @@ def score_split(
 ) -> ScoredSplit:
     """Score every image of a split in one pass: each cosine is computed once, whatever the number of temperatures.
 
-    No more than one batch of cosines (batch, t, k) is held; what remains is (n, k) for each temperature. In a
-    distributed run every process scores the images of its own part.
+    At most one batch of cosines (batch, t, k) is held; the result has (n, k) for each temperature. In a distributed
+    run every process scores the images of its own part.
 
     Args:
         store: Patch tokens of the split.
         codebook: Codes.
-        probe: The yardstick, scored on the way.
-        temperatures: Of the softmax over codes.
-        batch: Images at once; batches are cut at shard offsets.
+        probe: The linear probe, the yardstick, scored in the same pass.
+        temperatures: Temperatures of the softmax over codes.
+        batch: Images per batch; batches are cut at shard offsets.
         nearest: Images kept for each code.
-        device: Where to compute.
-        label: What progress is called.
-        folder: Scores go into memory-mapped files here, float32, which must outlive the result; None: into memory.
-        on_event: Told after every batch.
+        device: Device to compute on.
+        label: Label of the progress events.
+        folder: Folder for memory-mapped float32 files of scores, which must outlive the result; None: use memory.
+        on_event: Receives progress after each batch.
 
     Raises:
         ShapeError: d differs from the codebook's, or the split is empty. DataError: A token holds NaN or infinity.
         OSError: The disk has no room for the scores.
     """
-    refuse_empty(store)  # before there are files
+    refuse_empty(store)  # before any file is created
     codebook, probe = codebook.to(device), probe.to(device)
     mine = own_images(store.n)
     n = mine.stop - mine.start
@@ -111,8 +111,8 @@ def presence_scores(store: FeatureStore, codebook: Codebook, temperature: float,
     Args:
         store: Patch tokens of the split, at least one image.
         codebook: Codes.
-        temperature: Of the softmax over codes.
-        batch: Images at once; batches are cut at shard offsets.
+        temperature: Temperature of the softmax over codes.
+        batch: Images per batch; batches are cut at shard offsets.
     """
     batches = stream_tokens(store, batch, codebook.codes.device, images=own_images(store.n))
     return torch.cat([presence(tokens, codebook, temperature).scores for tokens in batches])

@@ -37,11 +37,11 @@ class ClassChange:
     """A class in two models, on the validation images of each.
 
     Attributes:
-        name: Of the class.
+        name: Name of the class.
         n_before: Validation images of the first model; None where it does not know the class or keeps no answers.
-        n_after: Of the second.
-        right_before: Those of them that the first model has right.
-        right_after: Likewise the second.
+        n_after: Validation images of the second model, likewise.
+        right_before: Number of these images that the first model has right.
+        right_after: Number of these images that the second model has right.
         gained: Images in common that only the second has right.
         lost: Images in common that only the first has right.
         weights: The weights that changed most, the largest change first.
@@ -63,12 +63,12 @@ class ClassChange:
 
     @property
     def accuracy_after(self) -> float | None:
-        """The same of the second model."""
+        """The same for the second model."""
         return self.right_after / self.n_after if self.n_after and self.right_after is not None else None
 
     @property
     def change(self) -> float:
-        """Accuracy after - before; 0 where it is not known of both."""
+        """Accuracy after - before; 0 unless both are known."""
         one, other = self.accuracy_before, self.accuracy_after
         return 0.0 if one is None or other is None else other - one
 
@@ -76,7 +76,7 @@ class ClassChange:
 def image_changes(before: Bundle, after: Bundle) -> tuple[ImageChange, ...]:
     """List the validation images in common that the two answer differently: lost, then gained, then other ones.
 
-    None where a bundle keeps no answers, or no image is in both with the same class.
+    Empty where a bundle keeps no answers, or no image is in both with the same class.
     """
     if before.reference is None or after.reference is None:
         return ()

@@ -1,4 +1,4 @@
-"""The diff of two models: what became of numbers, settings, classes, images and prototypes."""
+"""The diff of two models: the changes of numbers, settings, classes, images and prototypes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,18 +14,18 @@ from protoquant.core.errors import DataError
 from protoquant.model.bundle import Bundle
 
 WEIGHTS = 3
-"""Weights named for each class."""
+"""Maximum number of changed weights listed for each class."""
 
 
 @dataclass(frozen=True)
 class Mcnemar:
-    """Whether two models are right equally often on the same images.
+    """The McNemar test of two models on the same images.
 
     Attributes:
         n: Number of images.
-        gained: Those that only the second has right.
-        lost: Those that only the first has right.
-        p_value: Of the exact McNemar test.
+        gained: Images that only the second has right.
+        lost: Images that only the first has right.
+        p_value: p-value of the exact test that both are right equally often.
     """
 
     n: int
@@ -39,10 +39,10 @@ class Diff:
     """Two models side by side.
 
     Attributes:
-        names: What the two are called.
-        digests: Of their bundles; None for one that was never written.
-        paired: The test on common validation images; None where there are none, ``notes`` then say why.
-        notes: What could not be compared, and why; whole sentences.
+        names: Names of the two models.
+        digests: Digests of their bundles; None for a bundle that was never written.
+        paired: The test on common validation images; None where it is not possible, and ``notes`` say why.
+        notes: Whole sentences on each comparison that was not possible, and why.
         numbers: Accuracy and the like.
         test_numbers: On test images, where the caller gave them; they decide nothing.
         settings: Params keys that differ.
@@ -50,8 +50,8 @@ class Diff:
         removed: Classes that only the first knows.
         classes: All classes, those that lost most first.
         images: Images that the two answer differently.
-        measure: What prototypes are matched by: cosine, patches or none.
-        prototypes: What became of each.
+        measure: Measure by which prototypes are matched: cosine, patches or none.
+        prototypes: The change of each prototype.
     """
 
     names: tuple[str, str]
@@ -99,12 +99,12 @@ def compare(
     names: tuple[str, str] = ("before", "after"),
     test: tuple[Mapping[str, float], Mapping[str, float]] | None = None,
 ) -> Diff:
-    """Compare two models; what cannot be compared is said, and the rest still is.
+    """Compare two models as far as possible; notes say what cannot be compared.
 
     Args:
         before: The first model, the present champion for instance.
         after: The second.
-        names: What they are called.
+        names: Names of the two models.
         test: Numbers of both on test images by name, shown beside the others.
     """
     both, notes = _paired(before, after)
@@ -133,7 +133,7 @@ def compare(
 
 
 def _weights(prototypes: tuple[PrototypeChange, ...], matching: Matching) -> Mapping[str, Any]:
-    """Weights of the two models are of the same prototypes only where these were matched."""
+    """Changes of weights by class; none where prototypes were not matched, so that weights have no counterpart."""
     return {} if matching.measure == "none" else weight_changes(prototypes, WEIGHTS)
 
 

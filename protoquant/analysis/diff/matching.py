@@ -1,4 +1,4 @@
-"""Prototypes of two models matched: which are kept, which moved, which are new and which are lost."""
+"""Matching the prototypes of two models: which are kept, moved, new and lost."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ KEPT = 0.98
 MOVED = 0.7
 """Cosine of two codes from which a prototype may count as moved: at most 45.6 degrees apart."""
 KEPT_PATCHES = 0.5
-"""Share of the nearest training patches that two prototypes of different feature spaces have in common when kept."""
+"""Share of nearest training patches in common from which prototypes of different feature spaces count as kept."""
 _SAME_SPACE = 0.05
 _BLOCK = 1024
 """Rows of cosines in memory at once."""
@@ -49,12 +49,12 @@ class PrototypePair:
 
 @dataclass(frozen=True)
 class Matching:
-    """The prototypes of two models.
+    """The matched prototypes of two models.
 
     Attributes:
-        measure: What told them alike: cosine of the codes, patches (training patches in common), or none.
-        note: Why it was not the cosine; empty where it was.
-        pairs: Kept and moved ones, by their code before.
+        measure: Measure of similarity: cosine of the codes, patches (training patches in common), or none.
+        note: Reason why the measure is not the cosine; empty where it is.
+        pairs: Kept and moved prototypes, in order of their code in the first model.
         lost: Codes of the first model without a partner, in order; empty with measure none.
         new: Codes of the second model without a partner, likewise.
     """
@@ -72,7 +72,7 @@ class Matching:
 
 @dataclass(frozen=True)
 class _Edges:
-    """Pairs of rows near each other: their cosine, and what either reaches with another row of its own side."""
+    """Pairs of nearby rows: their cosine, and the highest cosine of either row with another row of its own side."""
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
@@ -83,10 +83,10 @@ class _Edges:
 def match(before: Bundle, after: Bundle) -> Matching:
     """Match the prototypes of two bundles, each with one partner at most.
 
-    In one feature space (same backbone, weights and feature norm) codes are compared: pairs of a cosine of at least
-    ``KEPT`` are kept. Of the others, pairs of at least ``MOVED`` are moved where the two are closer to each other than
-    either is to any other prototype of its own model: what unlike parts of one model reach is what chance gives.
-    Otherwise two prototypes are alike where they share nearest training patches.
+    In one feature space (same backbone, weights and feature norm), codes are compared: pairs with a cosine of at least
+    ``KEPT`` are kept. Of the others, pairs with at least ``MOVED`` are moved if the two are closer to each other than
+    either is to any other prototype of its own model: unlike parts of one model show how close chance comes.
+    In different feature spaces, prototypes are matched by the nearest training patches that they share.
 
     Args:
         before: The first model.
@@ -106,9 +106,9 @@ def match(before: Bundle, after: Bundle) -> Matching:
 
 
 def other_space(before: Bundle, after: Bundle) -> str:
-    """Why codes of two bundles cannot be compared; empty where they can.
+    """The reason why codes of two bundles cannot be compared; empty where they can.
 
-    Means and matrices of a feature norm may differ by 5 % of their size: some train images more or less do not make
+    Means and matrices of a feature norm may differ by 5 % of their size: a few train images more or less do not make
     another space.
     """
     one, other = before.backbone, after.backbone
@@ -126,7 +126,7 @@ def other_space(before: Bundle, after: Bundle) -> str:
 def match_codes(
     before: Float[np.ndarray, "p d"], after: Float[np.ndarray, "q d"]
 ) -> list[tuple[int, int, Verdict, float]]:
-    """Match unit vectors; the order of rows decides nothing, and swapping the two sides swaps the answer.
+    """Match unit vectors; the order of rows has no effect, and swapping the two sides swaps the pairs.
 
     Args:
         before: Codes of the first model.
@@ -147,12 +147,12 @@ def match_codes(
 def assign(
     left: Int[np.ndarray, " e"], right: Int[np.ndarray, " e"], gains: Float[np.ndarray, " e"]
 ) -> Int[np.ndarray, " m"]:
-    """Choose edges of the highest sum of gains so that no node has two.
+    """Choose edges with the highest sum of gains so that no node has two.
 
     Args:
         left: Node on the left of every edge.
         right: Node on the right.
-        gains: > 0.
+        gains: Gain of every edge, > 0.
 
     Returns:
         Positions of the chosen edges, ascending.
@@ -162,7 +162,7 @@ def assign(
     lefts, i = np.unique(left, return_inverse=True)
     rights, j = np.unique(right, return_inverse=True)
     size = len(lefts) + len(rights)
-    # Edges fall into groups that share no node: each is a small dense problem, however many prototypes there are.
+    # Edges fall into groups that share no node, so each is a small dense problem however many prototypes there are.
     graph = coo_array((np.ones(len(gains)), (i, j + len(lefts))), shape=(size, size))
     group = connected_components(graph, directed=False)[1][i]
     order = np.argsort(group, kind="stable")
@@ -182,7 +182,7 @@ def _assign_group(i: NDArray[np.int64], j: NDArray[np.int64], gains: NDArray[np.
 
 
 def _in_steps(edges: _Edges, equal: list[tuple[int, int]]) -> list[tuple[int, int, Verdict, float]]:
-    """First equal codes, in order, then the other kept ones, then, among what is left, those that moved."""
+    """Match equal codes first, in order, then the other kept prototypes, then those that moved among the rest."""
     left, right, cosines = edges.left, edges.right, edges.cosines
     found: list[tuple[int, int, Verdict, float]] = [(i, j, "kept", 1.0) for i, j in equal]
     taken = np.array(equal, dtype=np.int64).reshape(-1, 2)
@@ -200,7 +200,7 @@ def _in_steps(edges: _Edges, equal: list[tuple[int, int]]) -> list[tuple[int, in
 
 
 def _equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Equal codes, the first with the first: a model with twins among its codes is still no other than itself."""
+    """Pair equal codes in order, so that a model with duplicate codes still matches itself."""
     held: dict[bytes, list[int]] = defaultdict(list)
     for j, code in reversed(list(enumerate(other))):
         held[code.tobytes()].append(j)
@@ -208,7 +208,7 @@ def _equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[tuple[i
 
 
 def _edges(one: NDArray[np.float64], other: NDArray[np.float64]) -> _Edges:
-    """All pairs of a cosine of at least ``MOVED``."""
+    """All pairs with a cosine of at least ``MOVED``."""
     found = []
     for start in range(0, max(len(one), 1), _BLOCK):
         cosines = (one[start : start + _BLOCK] @ other.T).clip(-1.0, 1.0)
@@ -245,7 +245,7 @@ def _match_patches(shared: Shared) -> list[tuple[int, int, Verdict, float]]:
 def _named(
     before: Bundle, after: Bundle, measure: Measure, note: str, found: list[tuple[int, int, Verdict, float]]
 ) -> Matching:
-    """From rows to codes."""
+    """Build the matching, with codes instead of rows."""
     codes = before.prototypes.tolist(), after.prototypes.tolist()
     pairs = [PrototypePair(codes[0][i], codes[1][j], verdict, value) for i, j, verdict, value in found]
     rest = set(codes[0]) - {pair.before for pair in pairs}, set(codes[1]) - {pair.after for pair in pairs}

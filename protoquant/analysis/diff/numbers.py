@@ -1,4 +1,4 @@
-"""The numbers and settings of two models beside each other."""
+"""The numbers and settings of two models side by side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class Number:
     """One number of two models.
 
     Attributes:
-        name: What it is.
+        name: Name of the number.
         unit: share (in [0, 1], shown in percent), count or number.
-        before: Of the first model; None where it has none.
-        after: Of the second.
+        before: Value of the first model; None where it has none.
+        after: Value of the second model; None where it has none.
         low: Lower end of the 95 % interval of after - before; None where it is not measured on paired images.
-        high: Upper end.
-        better: Whether higher or lower is better, where either is.
+        high: Upper end of that interval.
+        better: Whether higher or lower is better; None where neither is.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Number:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval of the change leaves zero out."""
+        """Whether the interval of the change excludes zero."""
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
 
 
@@ -52,8 +52,8 @@ class Setting:
 
     Attributes:
         key: Dotted, such as ``train.joint.epochs``.
-        before: Its value; None where the first model has no such key, or its value is null.
-        after: Likewise.
+        before: Its value in the first model; None where that model has no such key, or its value is null.
+        after: Its value in the second model, likewise.
     """
 
     key: str
@@ -67,7 +67,7 @@ def numbers_of(before: Bundle, after: Bundle, paired: Paired | None) -> tuple[Nu
     Args:
         before: The first model.
         after: The second.
-        paired: Both on the same validation images; None where they were chosen on others.
+        paired: The comparison on the same validation images; None where the two were chosen on different ones.
     """
     return (*_measured(before, after, paired), *_counted(before, after), *_seen(before, after))
 
@@ -81,7 +81,7 @@ def settings_of(before: Bundle, after: Bundle) -> tuple[Setting, ...]:
 
 
 def measured_on_test(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Number, ...]:
-    """Numbers on test images that the caller knows, by name; they decide nothing."""
+    """Pair the numbers on test images that the caller gives, by name; they decide nothing."""
     names = sorted(before.keys() | after.keys())
     return tuple(
         Number(name, "share" if _is_share(name) else "number", before.get(name), after.get(name)) for name in names
@@ -137,7 +137,7 @@ def _grounding(bundle: Bundle) -> float | None:
 
 
 def _seen(before: Bundle, after: Bundle) -> list[Number]:
-    """What the finished models did on their validation images."""
+    """Numbers of the finished models on their validation images."""
     health = [{} if bundle.reference is None else bundle.reference.codebook for bundle in (before, after)]
 
     def of(name: str, key: str, unit: Unit, better: Better | None) -> Number:

@@ -17,7 +17,7 @@ from protoquant.model.bundle import Bundle
 from protoquant.pages.template import render_template
 
 PROTOTYPES, CLASSES, IMAGES, SETTINGS = 16, 60, 36, 60
-"""Rows of each kind that the page shows, at most; prototypes for each verdict. The rest is counted."""
+"""Maximum number of rows of each kind on the page, of prototypes for each verdict; the rest is only counted."""
 _PATCHES, _SPEAKS_FOR = 3, 3
 _VERDICTS = {
     "moved": "Much the same part, under a code that moved; those that moved farthest first.",
@@ -71,7 +71,7 @@ class PrototypeCard:
 
 @dataclass(frozen=True)
 class VerdictGroup:
-    """The prototypes of one verdict: those that are shown, and how many are not."""
+    """The prototypes of one verdict: the number of all, and cards of those that are shown."""
 
     verdict: str
     intro: str
@@ -91,7 +91,7 @@ def render(diff: Diff, before: Bundle, after: Bundle, *, images: Path | None = N
     """Write the page.
 
     Args:
-        diff: Of the two bundles.
+        diff: Diff of the two bundles.
         before: The first model; its patches are shown.
         after: The second.
         images: Folder that image ids are relative to, for pictures of the changed images; None: names only.
@@ -175,7 +175,7 @@ def _weight(value: float | None) -> str:
 
 
 def _classes(classes: Sequence[ClassChange]) -> list[ClassChange]:
-    """Those that lost, then those that gained, the most first; then the others by the change of their weights."""
+    """Order the classes: those that lost, then those that gained, most first, then the others by change of weight."""
     lost = [each for each in classes if _gain(each) < 0]
     gained = [each for each in reversed(classes) if _gain(each) > 0]
     others = [each for each in classes if _gain(each) == 0]
@@ -189,13 +189,13 @@ def _gain(each: ClassChange) -> float:
 
 
 def _images(images: Sequence[ImageChange]) -> list[ImageChange]:
-    """A fair part of each kind."""
+    """Choose the images to show, with a fair share of each kind."""
     by_kind = [[image for image in images if image.kind == kind] for kind in ("lost", "gained", "other")]
     return [image for held in _shares_of(by_kind, IMAGES) for image in held]
 
 
 def _shares_of(groups: Sequence[list[_T]], room: int) -> list[list[_T]]:
-    """The first of each group, so that a short group is whole before a long one has more than its share."""
+    """Take the first of each group, and give the room that a short group leaves to the longer ones."""
     kept: dict[int, list[_T]] = {}
     for left, place in enumerate(sorted(range(len(groups)), key=lambda place: len(groups[place]))):
         kept[place] = groups[place][: room // (len(groups) - left)]

@@ -1,4 +1,4 @@
-"""Two models on the same validation images: how far apart they are, and how sure that is."""
+"""The comparison of two models on the same validation images: their differences, and how certain these are."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,11 @@ class Difference:
     """One number of two models on the same images; the difference is after minus before.
 
     Attributes:
-        before: Of the first model.
-        after: Of the second.
+        before: Value for the first model.
+        after: Value for the second model.
         change: after - before.
         low: Lower end of the 95 % bootstrap interval of the change.
-        high: Its upper end.
+        high: Upper end of that interval.
     """
 
     before: float
@@ -44,7 +44,7 @@ class Paired:
         calibration: Expected calibration error, in [0, 1].
         gained: Images that only the second has right.
         lost: Images that only the first has right.
-        p_value: Of the exact McNemar test that both are right equally often; 1 where no image tells them apart.
+        p_value: p-value of the exact McNemar test that both are right equally often; 1 where no image tells them apart.
         answers: image_id, class_name, before, after (names of the predicted classes), one row for each image.
     """
 
@@ -63,10 +63,10 @@ def paired(before: Bundle, after: Bundle, *, seed: int = 0) -> Paired:
     Args:
         before: The first model, the present champion for instance.
         after: The second.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
-        DataError: A bundle holds no validation answers, or they are of other images or classes.
+        DataError: A bundle holds no validation answers, or the two hold answers for different images or classes.
 
     Source:
         McNemar 1947; the paired bootstrap draws images, each with both answers.
@@ -112,7 +112,7 @@ def named_answers(bundle: Bundle) -> pd.DataFrame:
     """The validation answers of a bundle by class name: image_id, class_name, answer, probability, logit.
 
     Raises:
-        DataError: The bundle is of a version that kept none.
+        DataError: The bundle is of an older version that kept no answers.
     """
     if bundle.reference is None:
         raise DataError(
@@ -131,7 +131,7 @@ def named_answers(bundle: Bundle) -> pd.DataFrame:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """The exact two-sided p-value that images which tell two models apart fall to either side alike.
+    """The exact two-sided p-value of the hypothesis that images are gained and lost equally often.
 
     Args:
         gained: Images that only the second model has right.

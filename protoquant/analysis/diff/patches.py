@@ -1,4 +1,4 @@
-"""Prototypes of two models that look at the same training patches: alike, whatever their feature spaces."""
+"""Pairs of prototypes of two models that share nearest training patches, whatever their feature spaces."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from protoquant.features.backbone.preprocessing import Box
 from protoquant.model.bundle import Bundle
 
 LEAST = 2
-"""Nearest training patches that two prototypes must share: one of eight may be chance."""
+"""Number of nearest training patches that two prototypes must share: one of eight may be chance."""
 OVERLAP = 0.5
 """Share of the smaller of two patches that must lie in the other for both to count as one."""
-_SIDE = 1000  # of the square image on which cells of two grids are laid; bundles keep no image sizes
+_SIDE = 1000  # of the square on which the cells of both grids are laid out, as bundles keep no image sizes
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def share_patches(before: Bundle, after: Bundle) -> Shared | None:
         after: The second.
 
     Returns:
-        Pairs that share at least ``LEAST`` patches, ordered; None where the two name no training image in common.
+        Pairs that share at least ``LEAST`` patches, ordered; None where the two have no training image in common.
     """
     one, other = _patches(before), _patches(after)
     both = sorted(one.keys() & other.keys())
@@ -79,7 +79,7 @@ def _patches(bundle: Bundle) -> dict[str, list[_Patch]]:
 
 
 def _counts(bundle: Bundle) -> list[int]:
-    """Nearest patches named for each prototype; of distinct images."""
+    """Number of nearest patches named for each prototype, each of a different image."""
     sizes = bundle.provenance.groupby("code").size()
     return [int(sizes[code]) for code in bundle.prototypes.tolist()]
 

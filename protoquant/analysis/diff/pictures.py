@@ -1,4 +1,4 @@
-"""The pictures of a diff page: training patches out of the bundles, and images whose answer changed."""
+"""The pictures of a diff page: training patches from the bundles, and images whose answer changed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ class DiffPicture:
 
     Attributes:
         uri: The picture as a ``data:`` URI.
-        width: In pixels.
-        height: Likewise.
+        width: Width in pixels.
+        height: Height in pixels.
         box: The patch within its surroundings; None where it is not known.
     """
 
@@ -39,8 +39,8 @@ def patch_pictures(bundle: Bundle, code: int, most: int) -> tuple[DiffPicture, .
 
     Args:
         bundle: The model.
-        code: Of the prototype.
-        most: Patches, at most.
+        code: Code of the prototype.
+        most: Maximum number of patches.
     """
     context = bundle.params.get("train", {}).get("crop_context")
     found = []
@@ -56,12 +56,12 @@ def patch_pictures(bundle: Bundle, code: int, most: int) -> tuple[DiffPicture, .
 
 
 def image_picture(folder: Path | None, image_id: str, preprocessing: Preprocessing) -> DiffPicture | None:
-    """What the backbone sees of an image; None where its file is not there or cannot be read.
+    """The backbone's view of an image; None where its file is missing or cannot be read.
 
     Args:
-        folder: What image ids are relative to; None: no picture.
+        folder: Folder that image ids are relative to; None: no picture.
         image_id: Relative POSIX path.
-        preprocessing: Of the backbone.
+        preprocessing: The backbone's preprocessing.
     """
     if folder is None:
         return None
@@ -76,7 +76,7 @@ def image_picture(folder: Path | None, image_id: str, preprocessing: Preprocessi
 
 
 def _opened(file: Path, at_least: int | None = None) -> Image.Image | None:
-    """A picture; None where the file is none. A page is worth having without it."""
+    """Open a picture; None if it cannot be read, because the page is useful without it."""
     try:
         return open_image(file, at_least=at_least)
     except (DataError, OSError):

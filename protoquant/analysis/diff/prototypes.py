@@ -1,4 +1,4 @@
-"""The prototypes of two models beside each other: what each is, and for which classes it speaks."""
+"""The prototypes of two models side by side, with the classes that each speaks for."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from protoquant.model.bundle import Bundle
 
 @dataclass(frozen=True)
 class Weight:
-    """What a prototype counts for a class, >= 0."""
+    """The weight of a prototype for a class, >= 0."""
 
     class_name: str
     weight: float
@@ -25,9 +25,9 @@ class PrototypeSummary:
     Attributes:
         code: Its code.
         speaks_for: The classes with a weight, the heaviest first.
-        image_id: Of its nearest training patch.
+        image_id: Image of its nearest training patch.
         class_name: Class of that image.
-        cosine: With that patch.
+        cosine: Cosine with that patch.
         seen: Share of the validation images in which it is seen; None in bundles of older versions.
     """
 
@@ -41,13 +41,13 @@ class PrototypeSummary:
 
 @dataclass(frozen=True)
 class PrototypeChange:
-    """What became of a prototype.
+    """The change of a prototype between two models.
 
     Attributes:
         verdict: kept, moved, new or lost.
-        similarity: Of the two of a pair, by the measure of the matching; None for new and lost ones.
-        before: In the first model; None where it is new.
-        after: In the second; None where it is lost.
+        similarity: Similarity of the pair by the measure of the matching; None for new and lost prototypes.
+        before: The prototype in the first model; None where it is new.
+        after: The prototype in the second model; None where it is lost.
     """
 
     verdict: Literal["kept", "moved", "new", "lost"]
@@ -63,8 +63,8 @@ class WeightChange:
     Attributes:
         before_code: Code in the first model; None where the prototype is new.
         after_code: Code in the second; None where it is lost.
-        before: Its weight; 0 where it does not speak for the class.
-        after: Likewise.
+        before: Weight in the first model; 0 where it does not speak for the class.
+        after: Weight in the second model, likewise.
     """
 
     before_code: int | None
@@ -79,9 +79,9 @@ class WeightChange:
 
 
 def prototype_changes(before: Bundle, after: Bundle, matching: Matching) -> tuple[PrototypeChange, ...]:
-    """List what became of every prototype.
+    """List the change of every prototype.
 
-    Moved ones first, the farthest first, then new and lost ones, each by weight, then those that are kept.
+    Moved prototypes come first, the farthest first, then new and lost ones by weight, then those that are kept.
     """
     one, other = _prototypes(before), _prototypes(after)
     pairs = sorted(matching.pairs, key=lambda pair: (pair.verdict == "kept", pair.similarity, pair.before))
@@ -96,11 +96,11 @@ def weight_changes(changes: Iterable[PrototypeChange], most: int) -> dict[str, t
     """The weights that changed most, by class.
 
     Args:
-        changes: Of all prototypes.
-        most: Weights of a class, at most.
+        changes: Changes of all prototypes.
+        most: Maximum number of weights for each class.
 
     Returns:
-        Per class the largest changes first; weights that are equal are left out.
+        The changed weights of each class, the largest change first.
     """
     found: dict[str, list[WeightChange]] = defaultdict(list)
     for change in changes:
@@ -114,7 +114,7 @@ def weight_changes(changes: Iterable[PrototypeChange], most: int) -> dict[str, t
 
 
 def _size(weight: WeightChange) -> tuple[float, int, int]:
-    """Largest first; then by code."""
+    """Sort key: the largest change first, then by code."""
     codes = [-1 if code is None else code for code in (weight.before_code, weight.after_code)]
     return -abs(weight.change), codes[0], codes[1]
 

@@ -1,15 +1,15 @@
-"""The diff of two models in words: what page and terminal both say."""
+"""The diff of two models in words, for the page and the terminal."""
 
 from protoquant.analysis.diff.diff import Diff
 from protoquant.analysis.diff.numbers import Number
 from protoquant.pages.formatters import MINUS, MISSING, p_value, percent, signed
 
 LEVEL = 0.05
-"""McNemar p below which two models count as told apart."""
+"""McNemar p-value below which two models count as different."""
 
 
 def headline(diff: Diff) -> tuple[str, ...]:
-    """What matters most, in a few sentences."""
+    """The most important changes, in a few sentences."""
     if diff.same:
         if diff.paired is None:
             return ("No difference in what the two bundles keep: the same numbers, prototypes, weights and settings.",)
@@ -20,7 +20,7 @@ def headline(diff: Diff) -> tuple[str, ...]:
 
 
 def accuracy_words(diff: Diff) -> str:
-    """How accuracy changed, and whether that can be told from chance."""
+    """How accuracy changed, and whether the change is more than chance."""
     accuracy = next(number for number in diff.numbers if number.name == "accuracy")
     before, after = amount(accuracy, accuracy.before), amount(accuracy, accuracy.after)
     if diff.paired is None:
@@ -40,13 +40,13 @@ def accuracy_words(diff: Diff) -> str:
 
 
 def is_clear(diff: Diff, number: Number) -> bool:
-    """Whether a change is more than chance gives: its interval leaves zero out, and for accuracy McNemar agrees."""
+    """Whether a change is more than chance: its interval excludes zero, and for accuracy the McNemar test agrees."""
     agreed = number.name != "accuracy" or (diff.paired is not None and diff.paired.p_value < LEVEL)
     return number.clear and agreed
 
 
 def calibration_words(diff: Diff) -> str:
-    """How the calibration error changed; empty where its interval holds zero."""
+    """How the calibration error changed; empty where its interval contains zero."""
     error = next(number for number in diff.numbers if number.name == "calibration error")
     if not error.clear or error.change is None:
         return ""
@@ -56,7 +56,7 @@ def calibration_words(diff: Diff) -> str:
 
 
 def prototype_words(diff: Diff) -> str:
-    """What became of the prototypes, in one sentence."""
+    """The numbers of kept, moved, lost and new prototypes, in one sentence."""
     if diff.measure == "none":
         return "The prototypes cannot be matched."
     counts = diff.verdicts()
@@ -75,7 +75,7 @@ def amount(number: Number, value: float | None) -> str:
 
 
 def change(number: Number, value: float | None) -> str:
-    """A change of a number, with its sign; of shares in percentage points."""
+    """A change of a number, with its sign; changes of shares are in percentage points."""
     if value is None:
         return MISSING
     form = {"share": ".1f", "count": ",.0f", "number": ".3g"}[number.unit]

@@ -1,4 +1,4 @@
-"""Drift in use: do new images hold the parts that the training images held?"""
+"""Drift in use: whether new images contain the parts that the training images contained."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What drift says of new images: the numbers, and one sentence."""
+"""The drift analysis of new images: its numbers, and a summary in one sentence."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Abstaining:
     """Images in which no known part is seen.
 
     Attributes:
-        below: Largest logit below which the model abstains; None: it never does.
+        below: The model abstains if its largest logit is below this threshold; None: it never abstains.
         validation: Share of the validation images, in [0, 1].
-        now: Share of the new ones.
-        p_value: Of the two-sided Fisher test that the two are the same.
+        now: Share of the new images.
+        p_value: p-value of the two-sided Fisher test that the two shares are the same.
     """
 
     below: float | None
@@ -42,16 +42,16 @@ class Abstaining:
 
 @dataclass(frozen=True)
 class DriftAnalysis:
-    """The parts of new images against those of the training images.
+    """The prototypes in new images compared with those in the training images.
 
     Attributes:
-        measured: What the model saw in the new images.
+        measured: Measurements of the new images.
         sizes: Number of training and of validation images.
         parts: One for each prototype, in order.
         classes: One for each class, the largest loss first.
         abstaining: Images without a known part.
         mix: Total variation distance of the mix of predicted classes from that of validation, in [0, 1], and the
-            p-value that the two are the same.
+            p-value that the two mixes are the same.
         users: For each prototype the labels of the classes that use it, the largest weight first.
         names: Class names, index = label.
     """
@@ -67,14 +67,14 @@ class DriftAnalysis:
 
     @property
     def few(self) -> bool:
-        """Whether the images are so few that little can be told."""
+        """Whether there are too few images to conclude much."""
         return self.measured.images < FEW
 
     @property
     def other_mix(self) -> bool:
-        """Whether other classes are predicted than on validation, which moves parts by itself.
+        """Whether other classes are predicted than on validation, which by itself moves prototypes.
 
-        Predictions for images in which the model knows no part say nothing of their mix.
+        False if the model abstains more often: predictions for images without a known part say nothing of their mix.
         """
         return self.mix[0] >= MIX and self.mix[1] < LEVEL and not self.abstaining.more
 
@@ -91,7 +91,7 @@ class DriftAnalysis:
         return {verdict: counted[verdict] for verdict in DriftVerdict}
 
     def sentence(self) -> str:
-        """All of it in one sentence."""
+        """Summarise the analysis in one sentence."""
         few = ", few enough that little can be told" if self.few else ""
         parts = _parts(self.verdicts, len(self.parts))
         hit = [self.names[one.label] for one in self.classes if one.hit]
@@ -134,10 +134,10 @@ class DriftAnalysis:
 
 
 def reference_of(bundle: Bundle) -> Reference:
-    """What a model saw in its own images.
+    """The reference that a bundle keeps of its own images.
 
     Raises:
-        ArtifactError: The bundle is of a version that kept nothing of it.
+        ArtifactError: The bundle is of an older version that kept no reference.
     """
     if bundle.reference is None:
         raise ArtifactError(
@@ -147,14 +147,14 @@ def reference_of(bundle: Bundle) -> Reference:
 
 
 def account(bundle: Bundle, measured: Measured) -> DriftAnalysis:
-    """Hold what a model saw in new images against what it saw in its own.
+    """Compare the measurements of new images with the model's reference.
 
     Args:
         bundle: The model.
-        measured: Of the new images, at least one of them read.
+        measured: Measurements of the new images, of which at least one could be read.
 
     Raises:
-        ArtifactError: The bundle is of a version that kept no reference.
+        ArtifactError: The bundle is of an older version that kept no reference.
     """
     reference = reference_of(bundle)
     parts = compare(reference.prototypes, {**reference.presence, "now": measured.counts})
@@ -186,7 +186,7 @@ def _users(weights: list[float]) -> tuple[int, ...]:
 
 
 def _parts(verdicts: Mapping[DriftVerdict, int], prototypes: int) -> str:
-    """How many prototypes moved, in words."""
+    """The number of prototypes that moved, in words."""
     said = []
     for verdict, count in verdicts.items():
         if count and verdict is not DriftVerdict.STEADY:

@@ -1,4 +1,4 @@
-"""What drift does to classes: how often they are predicted, and what their scores lose."""
+"""Effects of drift on classes: how often each is predicted, and how much its score loses."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from scipy import stats
 from protoquant.analysis.drift.numbers import DriftVerdict, PrototypeDrift
 
 MIX = 0.25
-"""Part of the images whose predicted class would have to change for the mix of validation, from which it is told."""
+"""A mix is reported as another if at least this share of images would have to change class to give validation's."""
 
 
 @dataclass(frozen=True)
 class ClassDrift:
-    """One class: how often it is predicted, and what its score loses.
+    """One class: how often it is predicted, and how much its score loses.
 
     Attributes:
         label: Index of the class.
         validation: Share of the validation images that the model gave this class, in [0, 1].
-        now: Share of the new images.
+        now: The same share of the new images.
         score: Sum over its prototypes of weight * mean presence in training: its mean score there.
         loss: The same sum with the drop of mean presence from training to now; negative where it gains.
         yardstick: The loss on the validation images.
-        by: (prototype, its part of the loss), the largest losses first, only those that lose.
+        by: (prototype, its part of the loss) of those that lose, the largest loss first.
         hit: Whether one of its prototypes vanished or is rarer, and it loses more than on validation.
     """
 
@@ -45,16 +45,16 @@ def compare_classes(
     validation: Int[np.ndarray, " c"],
     now: Int[np.ndarray, " c"],
 ) -> tuple[ClassDrift, ...]:
-    """What the change of the parts costs each class.
+    """Compute how much the change of the prototypes costs each class.
 
     Args:
         parts: As :func:`compare` returns them.
         head: Weights, >= 0.
         validation: Validation images by predicted class, at least one in all.
-        now: New images by predicted class, likewise.
+        now: New images by predicted class, at least one in all.
 
     Returns:
-        One for each class, the largest loss first, equals by label.
+        One for each class, the largest loss first, ties by label.
     """
     codes = np.array([part.prototype for part in parts])
     means = {
@@ -84,11 +84,11 @@ def compare_classes(
 
 
 def mix(validation: Int[np.ndarray, " c"], now: Int[np.ndarray, " c"]) -> tuple[float, float]:
-    """How far the mix of predicted classes is from that of validation.
+    """Measure how far the mix of predicted classes is from that of validation.
 
     Args:
         validation: Validation images by predicted class, at least one in all.
-        now: New images by predicted class, likewise.
+        now: New images by predicted class, at least one in all.
 
     Returns:
         The total variation distance in [0, 1], and the p-value of the chi-squared test that the mixes are the same.

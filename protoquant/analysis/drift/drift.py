@@ -1,4 +1,4 @@
-"""The step: a folder of new images against the images that a model was made with."""
+"""The drift step, which compares a folder of new images with the images that a model was made with."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ NUMBERS, PAGE = "drift.json", "drift.html"
 
 @dataclass(frozen=True)
 class DriftResult:
-    """What was found, and the folder that holds it."""
+    """The drift analysis and the folder that holds it."""
 
     out: Path
     account: DriftAnalysis
 
 
 def check_out(out: Path) -> None:
-    """Refuse to replace a folder that holds anything but an older result, before any work.
+    """Refuse, before any work, to replace a folder that holds anything but an older result.
 
     Raises:
-        UsageError: It is a file, or another folder.
+        UsageError: ``out`` is a file, or a folder with other content.
     """
     if out.is_dir() and not any(out.iterdir()):
         return
@@ -59,16 +59,16 @@ def drift(
     """Compare presence per prototype in new images with training, and write the numbers and a page.
 
     Args:
-        model: Only read.
+        model: The model; it is only read.
         root: The folder of the images.
         names: Their paths, relative to it.
-        title: What the page calls them.
-        out: Folder for both; an older result in it is replaced.
+        title: Name of the images on the page.
+        out: Folder for the numbers and the page; an older result in it is replaced.
         workers: Threads that decode.
-        on_event: Hears of progress and of images that cannot be read.
+        on_event: Receives progress, and a warning about images that cannot be read.
 
     Raises:
-        ArtifactError: The bundle is of a version that kept no reference. DataError: No image can be read.
+        ArtifactError: The bundle is of an older version that kept no reference. DataError: No image can be read.
         UsageError: ``out`` holds something else.
     """
     check_out(out)

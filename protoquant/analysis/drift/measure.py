@@ -1,4 +1,4 @@
-"""A folder of new images through a model: presence of every prototype, predicted classes, abstentions."""
+"""Measurements of a folder of new images by a model: presence of prototypes, predicted classes, abstentions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from protoquant.model.reference import BINS
 
 @dataclass(frozen=True)
 class TopImage:
-    """The new image in which a prototype is most present, and where: name, presence, (row, col) of the cell."""
+    """The new image in which a prototype is most present: its name, the presence, and (row, col) of the cell."""
 
     image: str
     score: float
@@ -32,14 +32,14 @@ class TopImage:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model saw in new images.
+    """The measurements of new images by a model.
 
     Attributes:
-        images: Images that could be read.
+        images: Number of images that could be read.
         counts: Images by prototype and bin of presence (p, BINS); the prototypes in the order of the reference.
-        predicted: Images by predicted class (c).
-        abstentions: Images in which no known part is seen; 0 for a model that never abstains.
-        nearest: For each prototype the image that shows it best, the first of equals.
+        predicted: Number of images by predicted class (c).
+        abstentions: Number of images in which no known part is seen; 0 for a model that never abstains.
+        nearest: For each prototype the image with its highest presence, the first on a tie.
         bad: Images that cannot be read.
     """
 
@@ -52,17 +52,17 @@ class Measured:
 
 
 def measure(model: Model, *, root: Path, names: Sequence[str], workers: int, on_event: OnEvent) -> Measured:
-    """Count what a model sees in images, batch by batch; what is held does not grow with their number.
+    """Measure images batch by batch, in memory that does not grow with their number.
 
     Args:
-        model: Only read.
+        model: The model; it is only read.
         root: The folder of the images.
         names: Their paths, relative to it.
         workers: Threads that decode.
-        on_event: Hears of progress.
+        on_event: Receives progress.
 
     Raises:
-        DataError: None of them can be read.
+        DataError: None of the images can be read.
     """
     prototypes = model.bundle.prototypes
     tally = _Tally(prototypes, len(model.classes))
@@ -88,7 +88,7 @@ def measure(model: Model, *, root: Path, names: Sequence[str], workers: int, on_
 
 
 class _Tally:
-    """Counts that grow by batches."""
+    """Counts that grow batch by batch."""
 
     def __init__(self, prototypes: Int[Tensor, " p"], classes: int) -> None:
         self.images = 0
@@ -113,7 +113,7 @@ class _Tally:
                 self.nearest[place] = TopImage(images[image].name, score, cell)
 
     def result(self) -> Measured:
-        """What was counted."""
+        """The measurements so far."""
         return Measured(
             self.images, self.counts, self.predicted, self.abstentions, tuple(self.nearest), tuple(self.bad)
         )

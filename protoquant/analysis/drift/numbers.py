@@ -1,4 +1,4 @@
-"""How far the parts of new images are from those of the training images: numbers alone, from counts."""
+"""Statistics of how far the prototypes in new images are from those in training images, from counts alone."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from scipy.spatial.distance import jensenshannon
 from protoquant.model.reference import BINS, SEEN
 
 LEVEL = 0.05
-"""Share of false alarms among the prototypes that are said to have moved (Benjamini-Hochberg), as is usual."""
+"""Share of false alarms among the prototypes reported as moved (Benjamini-Hochberg); the usual level."""
 GONE = 0.1
-"""A tenth or less of its share is left: vanished; ten times its share or more: appeared."""
+"""A prototype has vanished at a tenth of its share or less, and appeared at ten times its share or more."""
 RARER = 2 / 3
-"""Two thirds of its share or less: rarer; three halves or more: more frequent; what lies between is steady."""
+"""A prototype is rarer at two thirds of its share or less, more frequent at three halves or more, else steady."""
 LEAST = 0.01
 """A share that changes by less than one image in a hundred is steady, however sure the change is."""
 FEW = 30
-"""Images below which little can be told: a part seen in a tenth of them would be seen in three."""
+"""Fewer images than this show little: a part seen in a tenth of thirty images is seen in three."""
 
 
 class DriftVerdict(StrEnum):
-    """What became of a prototype."""
+    """The verdict on how often a prototype is seen in new images, against training and validation."""
 
     VANISHED = "vanished"
     RARER = "rarer"
@@ -42,18 +42,18 @@ class PrototypeDrift:
     Attributes:
         prototype: Number of the code.
         train: Share of the training images in which it is seen, in [0, 1].
-        validation: Of the validation images.
-        now: Of the new images.
-        ratio: now / the nearer of train and validation, 1 between the two; None where that is 0.
-        p_value: Of the two-sided Fisher test of now against train.
-        p_validation: Of the same against validation.
+        validation: The same share of the validation images.
+        now: The same share of the new images.
+        ratio: now / the nearer of train and validation, 1 between the two; None where the divisor alone is 0.
+        p_value: p-value of the two-sided Fisher test of now against train.
+        p_validation: p-value of the same test against validation.
         q_value: ``p_value`` after Benjamini-Hochberg over all prototypes.
         distance: Jensen-Shannon distance of the histograms of presence, now from train, in [0, 1].
         yardstick: The same distance of validation from train.
         mean_train: Mean presence in the training images, as :func:`mean_presence` takes it.
-        mean_validation: In the validation images.
-        mean_now: In the new images.
-        verdict: What became of it.
+        mean_validation: Mean presence in the validation images.
+        mean_now: Mean presence in the new images.
+        verdict: Verdict on the change.
     """
 
     prototype: int
@@ -78,10 +78,10 @@ def compare(
 ) -> tuple[PrototypeDrift, ...]:
     """Compare histograms of presence, prototype by prototype.
 
-    A prototype has moved if four things hold. Its share of images differs from that in training, by Fisher's exact
+    A prototype has moved if four conditions hold. Its share of images differs from that in training, by Fisher's exact
     test with the false alarms among all prototypes held to ``LEVEL``. It also differs from that in validation, by the
-    same test at ``LEVEL``: training fits its own images, so a difference that validation shows as well is none of the
-    new images. It lies outside the two shares by a factor of ``RARER``, and by ``LEAST``.
+    same test at ``LEVEL``: training fits its own images, so a difference that validation also shows is not due to
+    the new images. It lies outside the two shares by a factor of ``RARER``, and by ``LEAST``.
 
     Args:
         prototypes: The codes.
@@ -92,7 +92,7 @@ def compare(
         One for each prototype, in order.
 
     Source:
-        Fisher 1922: exact also where a part is seen in no image. Benjamini and Hochberg 1995.
+        Fisher 1922, exact even where a part is seen in no image. Benjamini and Hochberg 1995.
     """
     seen = {name: _seen(part) for name, part in counts.items()}
     total = {name: int(part[0].sum()) for name, part in counts.items()}
@@ -129,7 +129,7 @@ def compare(
 
 
 def judge(base: float, now: float) -> DriftVerdict:
-    """Name the size of a change that is sure.
+    """Name a significant change by its size.
 
     Args:
         base: Share of images before, in [0, 1].
@@ -149,14 +149,14 @@ def judge(base: float, now: float) -> DriftVerdict:
 def distances(one: Int[np.ndarray, "p b"], other: Int[np.ndarray, "p b"]) -> Float[np.ndarray, " p"]:
     """Jensen-Shannon distance (base 2) of histograms, row by row, in [0, 1].
 
-    Few images alone give a distance above 0, so it is shown beside that of validation and decides nothing.
+    A small sample alone gives a distance above 0, so it is shown beside that of validation and decides nothing.
     """
     found: Float[np.ndarray, " p"] = np.nan_to_num(jensenshannon(one, other, base=2.0, axis=1))
     return found
 
 
 def mean_presence(counts: Int[np.ndarray, "p b"]) -> Float[np.ndarray, " p"]:
-    """Mean presence of each prototype, every image at the lower edge of its bin: a part that is nowhere counts 0."""
+    """Mean presence of each prototype, each image at the lower edge of its bin, so that an absent part counts 0."""
     mean: Float[np.ndarray, " p"] = counts @ (np.arange(BINS) / BINS) / counts.sum(axis=1)
     return mean
 
@@ -165,10 +165,10 @@ def share_test(one: int, of_one: int, other: int, of_other: int) -> float:
     """Two-sided p-value of Fisher's exact test that two shares are the same.
 
     Args:
-        one: Images of the first kind, of ``of_one``.
-        of_one: All of them.
-        other: Images of the second kind, of ``of_other``.
-        of_other: All of them.
+        one: Images counted in the first set.
+        of_one: All images of the first set.
+        other: Images counted in the second set.
+        of_other: All images of the second set.
     """
     table = np.array([[one, of_one - one], [other, of_other - other]])
     return float(min(1.0, stats.fisher_exact(table).pvalue))

@@ -1,4 +1,4 @@
-"""The page of a drift: one HTML file that needs no network and no script."""
+"""The page of a drift analysis: one HTML file that needs no network and no script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GLYPHS = {
 
 @dataclass(frozen=True)
 class ShareBar:
-    """A share of images: what it is of, its width on the page, the share in words."""
+    """A share of images: its name, its width on the page in percent, and its text."""
 
     name: str
     width: str
@@ -64,10 +64,10 @@ def render(account: DriftAnalysis, pairs: Mapping[int, PicturePair], *, title: s
     """Write the page.
 
     Args:
-        account: What it says.
-        pairs: Pictures of the prototypes that have some.
-        title: What the new images are called.
-        digest: Of the model.
+        account: The drift analysis.
+        pairs: Pictures by prototype; a prototype without pictures has no card.
+        title: Name of the new images.
+        digest: Digest of the model.
 
     Returns:
         The document; every value is escaped; the same account gives the same text.

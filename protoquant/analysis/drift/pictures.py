@@ -16,7 +16,7 @@ from protoquant.model.provenance import cut_patch
 from protoquant.pages.pictures import data_uri, webp_uri
 
 SHOWN = 60
-"""Prototypes with pictures, those that moved most; all are in the table."""
+"""Maximum number of prototypes with pictures, those that moved most; the table has all of them."""
 _CONTEXT, _SIZE, _QUALITY = 1.0, 96, 82
 
 
@@ -29,11 +29,11 @@ class PicturePair:
 
 
 def pictures(bundle: Bundle, account: DriftAnalysis, root: Path) -> dict[int, PicturePair]:
-    """The pictures of the prototypes that moved most, by number of the code.
+    """The pictures of the prototypes that moved most, by code.
 
     Args:
-        bundle: Holds the training patches.
-        account: What moved.
+        bundle: The bundle, which holds the training patches.
+        account: The drift analysis.
         root: The folder of the new images.
     """
     order = [part.prototype for part in account.parts]
@@ -47,7 +47,7 @@ def pictures(bundle: Bundle, account: DriftAnalysis, root: Path) -> dict[int, Pi
 
 
 def _patch(bundle: Bundle, nearest: TopImage, root: Path) -> str | None:
-    """The new patch; none where the image has gone since it was measured."""
+    """The new patch; None if the image can no longer be read."""
     preprocessing = bundle.backbone.preprocessing
     try:
         data = read_bytes(root / nearest.image, nearest.image)

@@ -1,1 +1,1 @@
-"""The metrics of the test split, each a module."""
+"""The metrics of the test split, one module for each."""

@@ -37,7 +37,7 @@ def rank(logits: Float[np.ndarray, "n c"], depth: int = 5) -> Ranking:
 
     Args:
         logits: Any finite values (n, c).
-        depth: How many classes to keep per image; fewer where c is smaller.
+        depth: Number of classes to keep per image; fewer where c is smaller.
 
     Returns:
         The ranking and which images have no unique maximum.

@@ -1,4 +1,4 @@
-"""Calibration: does a confidence of 0.8 mean right in 80 % of cases?"""
+"""Calibration: whether predictions with a confidence of 0.8 are right in 80 % of cases."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Reliability:
 
 
 def bin_of(confidence: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " n"]:
-    """Which of the equally wide bins [i / bins, (i + 1) / bins) a confidence falls into; 1.0 into the last.
+    """Index of the equally wide bin [i / bins, (i + 1) / bins) that holds each confidence; the last one holds 1.0.
 
     Raises:
         DataError: A confidence lies outside [0, 1].
@@ -52,7 +52,7 @@ def bin_of(confidence: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " 
 
 
 def reliability(confidence: Float[np.ndarray, " n"], correct: Float[np.ndarray, " n"], bins: int) -> Reliability:
-    """Bin images by confidence and compare with their accuracy.
+    """Bin images by confidence and measure the accuracy in each bin.
 
     Args:
         confidence: Probability of the predicted class, in [0, 1].

@@ -1,4 +1,4 @@
-"""How small an explanation is: sparsity and the sizes of the head."""
+"""Compactness: the sparsity of the head, and the sizes of classes and explanations."""
 
 from dataclasses import dataclass
 

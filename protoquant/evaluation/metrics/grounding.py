@@ -1,4 +1,4 @@
-"""How close prototypes are to real patches, and how far training moved them."""
+"""Grounding: how close prototypes are to real patches, and how far training moved them."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from protoquant.model.bundle import Bundle
 
 PROTOTYPES = "prototypes.csv"
 NEAR = 0.9
-"""A prototype is called near to a patch above this cosine."""
+"""A prototype counts as near to a patch above this cosine."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class GroundingNumbers:
 
     Attributes:
         prototypes: Number of prototypes.
-        nearest_mean: Mean cosine of a prototype with its nearest train patch; 1 where each is a patch.
-        nearest_min: The least of them.
+        nearest_mean: Mean cosine of a prototype with its nearest train patch; 1 where each prototype is a patch.
+        nearest_min: Smallest of these cosines.
         near_share: Share of prototypes with a train patch above a cosine of 0.9, in [0, 1].
         patches_mean: Mean cosine with all patches that the bundle names for a prototype.
-        drift_mean: Mean cosine of a code as quantize left it with the same code in the bundle; 1 where none moved,
-            None where the bundle does not hold as many codes.
-        drift_min: The least of them.
+        drift_mean: Mean cosine of a code as written by quantize with the same code in the bundle; 1 where none moved,
+            None where the bundle has another number of codes.
+        drift_min: Smallest of these cosines.
     """
 
     prototypes: int
@@ -48,7 +48,7 @@ def prototype_table(bundle: Bundle, learned: Codebook) -> pd.DataFrame:
     Returns:
         One row for each prototype: code, image_id, row, col (of its nearest train patch), nearest (cosine with it),
         patches (mean cosine with all patches that the bundle names), drift (cosine of the learned code with the
-        bundle's; missing where codes were taken out of the bundle, so that none is the same code).
+        bundle's; missing where codes were removed from the bundle, so that indices no longer match).
     """
     same = learned.codes.shape == bundle.codebook.codes.shape
     drift = (
@@ -70,10 +70,10 @@ def prototype_table(bundle: Bundle, learned: Codebook) -> pd.DataFrame:
 
 
 def grounding_numbers(table: pd.DataFrame) -> GroundingNumbers:
-    """Sum the table up.
+    """Summarise the table.
 
     Args:
-        table: Of :func:`prototype_table`, with at least one row.
+        table: Table from :func:`prototype_table`, with at least one row.
     """
     drift = table["drift"].dropna()
     return GroundingNumbers(

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over images: every headline number says how sure it is."""
+"""Bootstrap intervals over images, which say how certain each headline number is."""
 
 import math
 import warnings
@@ -39,8 +39,8 @@ class Estimate:
 def estimate(statistic: Statistic, n: int, config: EvaluateConfig, rng: np.random.Generator) -> Estimate:
     """Measure a statistic of n images and its bootstrap interval.
 
-    Where every resample gives the same value (all images right, say) the interval is that one point: the bootstrap
-    knows nothing beyond the sample.
+    If every resample gives the same value (because all images are right, say), the interval is that one point: the
+    bootstrap knows nothing beyond the sample.
 
     Args:
         statistic: Maps positions of images (..., n) to values (...); called with whole batches of resamples.
@@ -66,7 +66,7 @@ def estimate(statistic: Statistic, n: int, config: EvaluateConfig, rng: np.rando
     if n == 1:
         return Estimate(value, n, value, value)
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        # A constant statistic has no spread; scipy warns and answers NaN, which is handled below.
+        # A constant statistic has no spread; scipy warns and returns NaN, which is handled below.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(
             (positions,),

@@ -1,4 +1,4 @@
-"""The numbers of the test split, all of them with n and interval."""
+"""The numbers of the test split, with n and an interval for each mean over images."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,7 +24,7 @@ Numbers = dict[str, Any]
 
 @dataclass(frozen=True)
 class Judged:
-    """The model's answers beside the truth.
+    """The ranked classes of the model and of the probe, with the true labels.
 
     Attributes:
         labels: True class of every image.
@@ -55,11 +55,11 @@ def measure(
     """Measure everything that metrics.json holds.
 
     Args:
-        scores: Of the pass over the test split.
-        judged: The same, ranked.
+        scores: Scores of the pass over the test split.
+        judged: The classes ranked by these scores.
         head: Non-negative weights (c, k).
         config: Intervals, bins and thresholds.
-        seed: Of the bootstrap; every number has its own stream.
+        seed: Seed of the bootstrap; every number has its own stream.
 
     Returns:
         Nested numbers: test (with the probe beside it), size, codebook.
@@ -101,13 +101,13 @@ def measure(
 def measure_explanations(
     prototypes: pd.DataFrame, stability: Stability | None, config: EvaluateConfig, seed: int
 ) -> Numbers:
-    """Measure what metrics.json holds of the explanations.
+    """Measure the numbers of metrics.json that describe explanations.
 
     Args:
         prototypes: Grounding of every prototype.
-        stability: What stays under small changes; None where it was not measured.
+        stability: Stability under small changes; None where it was not measured.
         config: Intervals and decimals.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         Nested numbers: grounding and, where measured, stability, each measure a mean over images and perturbations.
@@ -141,14 +141,14 @@ def stability_numbers(stability: Stability, config: EvaluateConfig, seed: int) -
 def measure_abstention(
     scores: EvaluationScores, judged: Judged, below: float | None, config: EvaluateConfig, seed: int
 ) -> Numbers:
-    """Measure how often the model says that it sees no known part, where the classes are known to it.
+    """Measure how often the model says that it sees no known part on images of classes that it knows.
 
     Args:
-        scores: Of the pass over the test split.
-        judged: The same, ranked.
-        below: Largest logit below which it abstains; None: it never does.
+        scores: Scores of the pass over the test split.
+        judged: The classes ranked by these scores.
+        below: The model abstains if its largest logit is below this threshold; None: it never abstains.
         config: Intervals and decimals.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         The threshold, the share of images it abstains on, and how many of them it had right and wrong.

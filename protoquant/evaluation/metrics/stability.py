@@ -1,4 +1,4 @@
-"""Stability: does an explanation stay when the image is compressed, blurred, shifted or made noisy?"""
+"""Stability: how much of an explanation remains when the image is compressed, blurred, shifted or made noisy."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
@@ -25,7 +25,7 @@ _TOP = 3
 
 @dataclass(frozen=True)
 class Seen:
-    """What the model makes of one view.
+    """The model's output for one view of an image.
 
     Attributes:
         scores: Presence of every code (k).
@@ -40,13 +40,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class ExplanationAgreement:
-    """What stays of one explanation; that of the class predicted on the unchanged image.
+    """Agreement of two explanations of the class that is predicted on the unchanged image.
 
     Attributes:
         presence_change: Mean absolute change of the presence of the prototypes that contribute, in [0, 1].
         prediction: 1.0 where the predicted class stays, else 0.0.
-        top_prototype: 1.0 where the largest contribution is the same prototype's.
-        top3: 1.0 where the three largest are the same prototypes', in any order.
+        top_prototype: 1.0 where the same prototype has the largest contribution.
+        top3: 1.0 where the same three prototypes have the largest contributions, in any order.
         cell: 1.0 where the prototype of the largest contribution is found in the same grid cell.
     """
 
@@ -72,7 +72,7 @@ class Stability:
 
     @property
     def n(self) -> int:
-        """Images measured."""
+        """Number of images measured."""
         return len(self.values)
 
     def of_images(self, measure: str) -> Float[np.ndarray, " n"]:
@@ -101,18 +101,18 @@ def measure_stability(
 ) -> Stability:
     """Run the backbone on images and on changed copies of them, and compare the explanations.
 
-    An image and its copies are one batch, and each copy's noise has a stream of its own: no number depends on which
-    other images are measured. Nothing is trained and nothing changed.
+    An image and its copies form one batch, and each copy has its own stream of random numbers, so no number depends on
+    which other images are measured. The model is neither trained nor changed.
 
     Args:
         bundle: The model.
-        backbone: The bundle's own.
-        table: Where the images are.
+        backbone: The bundle's backbone.
+        table: Table of the images.
         image_ids: The images to measure, at least one.
         epsilon: Contribution above which a prototype counts.
         seed: The seed of params.yaml.
-        label: What progress is called.
-        on_event: Told of every image.
+        label: Label of the progress events.
+        on_event: Receives progress after each image.
 
     Raises:
         DataError: An image is missing, has changed, or cannot be decoded.
@@ -136,14 +136,14 @@ def measure_stability(
 
 
 def compare(before: Seen, after: Seen, head: Float[np.ndarray, "c k"], epsilon: float) -> ExplanationAgreement:
-    """Hold the explanation of a changed image against that of the image itself.
+    """Compare the explanation of a changed image with that of the image itself.
 
     Args:
-        before: The image.
-        after: The changed image.
+        before: The model's output for the image.
+        after: The model's output for the changed image.
         head: Non-negative weights.
-        epsilon: Contribution above which a prototype counts. Where no prototype counts there is nothing to lose:
-            no change, all kept but perhaps the prediction.
+        epsilon: Contribution above which a prototype counts. If none counts, nothing can be lost: the change
+            is 0 and all else is kept, except perhaps the prediction.
     """
     label = int(np.argmax(before.logits))
     prediction = float(np.argmax(after.logits) == label)

@@ -18,20 +18,20 @@ from protoquant.pages.pictures import png_uri
 
 # Pixels of a score map on the page; the browser enlarges it smoothly.
 _HEAT_SIDE = 56
-# Score map (h, w) of an image (its id) for a code: where the maximum lies, the presence was found.
+# Score map (h, w) of an image (by id) for a code; the cell of its maximum is the cell of the presence.
 ScoreMap = Callable[[str, int], Float[ndarray, "h w"]]
 
 
 @dataclass(frozen=True)
 class Witness:
-    """What an account needs beyond the numbers.
+    """The inputs of an account besides the numbers.
 
     Attributes:
         album: Pictures and cells.
         classes: Class names by index.
         nearest: Nearest training patch by code.
         score_map: Score map of a test image for a code.
-        shown: Contributions listed per account.
+        shown: Maximum number of contributions listed per account.
     """
 
     album: Album
@@ -53,7 +53,7 @@ def explain_image(
         witness: Pictures, names, patches and maps.
 
     Returns:
-        The image explained.
+        The explained image.
     """
     image_id, label, predicted = str(prediction["image_id"]), int(prediction["label"]), int(prediction["predicted"])
     picture = witness.album.picture(image_id)
@@ -105,7 +105,7 @@ def _line(index: int, part: Part, picture: Picture, highest: float, witness: Wit
 
 
 def _tags(parts: Sequence[Part], image_id: str, album: Album) -> tuple[Tag, ...]:
-    """Number the cells; several numbers in one cell stand side by side."""
+    """Number the cells; several numbers in one cell are placed side by side."""
     seen: dict[tuple[int, int], int] = {}
     tags = []
     for index, part in enumerate(parts, start=1):

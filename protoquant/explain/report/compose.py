@@ -1,4 +1,4 @@
-"""From the sources to the page: which numbers, which pictures, which words."""
+"""Composing the page from the sources: its numbers, pictures and words."""
 
 import math
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ _MISTAKES = 12
 
 
 def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event: OnEvent) -> Page:
-    """Put the page together.
+    """Compose the page.
 
     Args:
-        config: How much is shown.
-        sources: What the other stages left behind.
-        epsilon: Contribution above which a prototype speaks, as evaluate used it.
-        on_event: Told of every explained image and every class of the gallery.
+        config: How much the report shows.
+        sources: Results of the other stages.
+        epsilon: Contribution above which a prototype counts, as in evaluate.
+        on_event: Receives progress for each explained image and each class of the gallery.
 
     Returns:
         The page.
@@ -137,7 +137,7 @@ def _card(prototype: GalleryPrototype, album: Album, classes: tuple[str, ...], h
 
 
 def _path(sources: Sources) -> Curve:
-    """The path, and the model: one of its heads, or a point of its own where training went on from that head."""
+    """The path with the model on it: one of its heads, or a separate point if that head was refined afterwards."""
     metrics = sources.bundle.metrics
     size, accuracy = float(metrics["class_size"]), float(metrics["validation"]["top1"])
     refined = "joint" in metrics or "prune" in metrics

@@ -14,7 +14,7 @@ class HeadlineNumber:
     """One of the large numbers at the top.
 
     Attributes:
-        name: What it is.
+        name: Name of the number.
         value: The number as text.
         interval: Its interval as text; empty where it has none.
         note: One sentence on what it means.
@@ -33,7 +33,7 @@ class Placed:
     """A patch in its picture.
 
     Attributes:
-        picture: What the backbone sees of the image.
+        picture: The backbone's view of the image.
         rect: The patch within it.
         cut: The patch with its surroundings.
         caption: Class and image in words.
@@ -55,7 +55,7 @@ class EvidenceLine:
         test: The cell in the test picture.
         heat: Score map as a data URI.
         train: The nearest training patch; None where the bundle names none.
-        share: Of the predicted class's score, in [0, 1].
+        share: Share of the predicted class's score, in [0, 1].
     """
 
     number: int
@@ -68,14 +68,14 @@ class EvidenceLine:
 
 @dataclass(frozen=True)
 class ClassEvidence:
-    """All that speaks for one class in one image.
+    """The evidence for one class in one image.
 
     Attributes:
         class_name: The class.
-        heading: Why it is listed.
+        heading: Heading of the account, before the class name.
         lines: The largest contributions.
-        others: How many further prototypes contribute.
-        rest: Their sum.
+        others: Number of further prototypes that contribute.
+        rest: Sum of their contributions.
         logit: Sum of all contributions.
     """
 
@@ -89,7 +89,7 @@ class ClassEvidence:
 
 @dataclass(frozen=True)
 class Tag:
-    """The number of a line, beside its cell; several in one cell stand side by side."""
+    """The number of a line, beside its cell; several in one cell are placed side by side."""
 
     number: int
     rect: Rect
@@ -98,17 +98,17 @@ class Tag:
 
 @dataclass(frozen=True)
 class Explained:
-    """A test image, what the model says of it, and why.
+    """A test image with the model's prediction and the evidence for it.
 
     Attributes:
         key: Anchor within the page.
-        picture: What the backbone sees.
-        true_name: Its class.
-        predicted_name: What the model says.
-        probability: Of the predicted class.
-        right: Whether they agree.
+        picture: The backbone's view of the image.
+        true_name: Name of the true class.
+        predicted_name: Name of the predicted class.
+        probability: Probability of the predicted class.
+        right: Whether the two classes agree.
         tags: Numbered cells of the first account.
-        accounts: For the predicted class, then for the true class where it differs.
+        accounts: Account of the predicted class, then of the true class where it differs.
     """
 
     key: str
@@ -130,9 +130,9 @@ class GalleryCard:
         used: Test images where it speaks for the predicted class.
         carried: Mean share of the score that it carries there, in [0, 1].
         classes: (name, weight, share of the largest weight in the gallery) of the heaviest classes.
-        more: How many further classes use it.
+        more: Number of further classes that use it.
         patches: Its nearest training patches with their cosine.
-        pure: How many of these patches come from images of its home class.
+        pure: Number of these patches that come from images of its home class.
     """
 
     code: int

@@ -1,4 +1,4 @@
-"""From the page's values to HTML: escaped everywhere, complete in one file."""
+"""Rendering the page's values as one self-contained HTML file, with every value escaped."""
 
 from protoquant.explain.report.page import Page
 from protoquant.pages.template import render_template
@@ -8,7 +8,7 @@ def render(page: Page) -> str:
     """Write the report as one HTML document that needs no network and no script.
 
     Args:
-        page: What it says.
+        page: Values of the page.
 
     Returns:
         The document; the same page gives the same text.

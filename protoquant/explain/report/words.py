@@ -51,7 +51,7 @@ def summary(sources: Sources) -> str:
 
 
 def facts(sources: Sources) -> tuple[tuple[str, str], ...]:
-    """What the report is about."""
+    """The classes, images, backbone and prototypes that the report is about."""
     prepared = sources.prepared
     left_out = prepared["quarantined"]
     listed = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(left_out.items()))
@@ -66,7 +66,7 @@ def facts(sources: Sources) -> tuple[tuple[str, str], ...]:
 
 
 def headlines(sources: Sources) -> tuple[HeadlineNumber, ...]:
-    """The large numbers."""
+    """The large numbers at the top."""
     test, size = sources.metrics["test"], sources.metrics["size"]
 
     def share(name: str, found: Number, note: str) -> HeadlineNumber:
@@ -101,7 +101,7 @@ def headlines(sources: Sources) -> tuple[HeadlineNumber, ...]:
 
 
 def path_note(sources: Sources) -> str:
-    """What the sparsity chart shows."""
+    """The note on the sparsity chart."""
     return (
         "Heads from few prototypes to many, one curve for each temperature, each fitted on "
         f"{sources.prepared['images']['train']:,} training images and measured on "
@@ -112,7 +112,7 @@ def path_note(sources: Sources) -> str:
 
 
 def _refinement(metrics: Mapping[str, Any]) -> str:
-    """What was done to the chosen head afterwards."""
+    """The refinement of the chosen head after its selection, in words."""
     done = [
         text
         for key, text in (("joint", "trained further together with its codes"), ("prune", "pruned"))
@@ -122,7 +122,7 @@ def _refinement(metrics: Mapping[str, Any]) -> str:
 
 
 def selection(right: int, wrong: int) -> str:
-    """By which rule the explained images were chosen."""
+    """The rule by which the explained images were chosen."""
     return (
         f"{right} test images that the model gets right and {wrong} that it gets wrong, chosen by rule, not by looks: "
         "evenly spaced from the most to the least confident."
@@ -130,7 +130,7 @@ def selection(right: int, wrong: int) -> str:
 
 
 def gallery_note(shown: Gallery, silent: int) -> str:
-    """What the gallery shows."""
+    """The note on the gallery."""
     most = "" if shown.shown == shown.total else f" Shown are {shown.shown:,} of {shown.total:,}."
     without = (
         f" {silent} class{'' if silent == 1 else 'es'} shown with none: others weigh those prototypes more."
@@ -146,7 +146,7 @@ def gallery_note(shown: Gallery, silent: int) -> str:
 
 
 def reliability_note(sources: Sources) -> str:
-    """What the calibration chart shows."""
+    """The note on the calibration chart."""
     ece = sources.metrics["test"]["ece"]
     return (
         "Test images grouped by confidence; a larger point means more images. On the dashed line confidence equals "
@@ -156,7 +156,7 @@ def reliability_note(sources: Sources) -> str:
 
 
 def stability_note(sources: Sources) -> str:
-    """What the stability chart shows; empty where it was not measured."""
+    """The note on the stability chart; empty where stability was not measured."""
     found = sources.metrics.get("stability")
     if found is None:
         return ""
@@ -170,7 +170,7 @@ def stability_note(sources: Sources) -> str:
 
 
 def grounding_note(sources: Sources) -> str:
-    """What the grounding chart shows."""
+    """The note on the grounding chart."""
     found = sources.metrics["grounding"]
     method = sources.bundle.metrics.get("grounding", {}).get("method", "centroid")
     drift = found["drift_mean"]
@@ -203,7 +203,7 @@ def _shown(metric: Metric, found: Any) -> str:
 
 
 def lineage(sources: Sources) -> tuple[tuple[str, str], ...]:
-    """What the report was made from, by content."""
+    """The inputs of the report, artifacts by their digests."""
     backbone = sources.bundle.backbone
     return (
         ("backbone", backbone.name),
