@@ -164,7 +164,7 @@ class Fetcher:
         return data, secret or self.location.bucket.endswith("--x-s3")
 
     def _read(self, item: RemoteObject, asked: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
-        """Request and read an object; a body that breaks off is requested again (boto3 retries everything before it)."""
+        """Request and read an object; a body that breaks off is requested again (boto3 retries all before it)."""
         for _ in range(_ATTEMPTS - 1):
             with suppress(*_BROKEN):
                 return self._answer(item, asked)

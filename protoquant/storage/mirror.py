@@ -68,7 +68,7 @@ class Mirror:
 
     @classmethod
     def open(cls, client: Client, location: Location, cache: Path) -> Mirror:
-        """Find the place of a folder's copy; nothing is read or written."""
+        """Locate the copy of a folder; nothing is read or written."""
         names = [client.endpoint, location.bucket, location.prefix]
         return cls(client, location, cache / f"{location.bucket}-{digest_json(names)[:16]}")
 
