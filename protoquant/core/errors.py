@@ -58,7 +58,7 @@ def suggest(name: str, options: Iterable[str]) -> str:
     """Name the option nearest to a mistyped name.
 
     Args:
-        name: What the user wrote.
+        name: The name that the user wrote.
         options: Valid names.
 
     Returns:

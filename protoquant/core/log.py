@@ -35,7 +35,7 @@ def listening(console: Console) -> Iterator[OnEvent]:
     """Show the events of a step while the block runs.
 
     Args:
-        console: Where to write.
+        console: The console to write to.
 
     Yields:
         The callback to hand to a step.

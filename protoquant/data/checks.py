@@ -18,7 +18,7 @@ _KEEPING_ORDER = ("test", "validation", "train")
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """An image as the reader lists it; ``split`` is None where the data has no splits."""
+    """An image as the reader lists it; ``split`` is None if the data has no splits."""
 
     image_id: str
     class_name: str

@@ -48,7 +48,7 @@ def translated(client: Client, bucket: str, what: str) -> Iterator[None]:
     Args:
         client: The client in use.
         bucket: The bucket in use.
-        what: What is read or written, such as a URI.
+        what: Name of the data read or written, such as a URI.
 
     Raises:
         UsageError: There is no such bucket.
