@@ -1,4 +1,4 @@
-"""What every other package stands on: errors, events, artifacts, params sections, seeds, the device."""
+"""Foundations of every other package: errors, events, artifacts, params sections, seeds and the device."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""The folder a stage writes: atomic, described by a manifest, checked by digest.
+"""Artifacts, the folders that stages write: replaced as a whole, described by a manifest, checked by digest.
 
-Same inputs give the same bytes, so nothing here writes a time, a host or an absolute path.
+The same inputs give the same bytes, so nothing here writes a time, a host name or an absolute path.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _PACKAGES = ("numpy", "pandas", "pillow", "pyarrow", "safetensors", "scipy", "ti
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``manifest.json`` says of a folder.
+    """The contents of a folder's ``manifest.json``.
 
     Attributes:
         kind: What the folder holds, such as ``codebook``.
         inputs: Digest of each input artifact by name.
-        files: Relative POSIX path of each file to its ``sha256`` and ``bytes``.
+        files: Maps the relative POSIX path of each file to its ``sha256`` and ``bytes``.
         packages: Version of each package that can change the bytes.
-        extra: What the stage adds.
+        extra: Values that the stage adds.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class Manifest:
 
 @contextmanager
 def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **extra: Any) -> Iterator[Path]:
-    """Write an artifact aside and put it in place when it is whole.
+    """Write an artifact to a temporary folder and move it into place when it is complete.
 
     Args:
         out: The folder; an older one is replaced.
@@ -93,11 +93,11 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Manifest:
 
     Args:
         path: The folder.
-        kind: What it must hold.
+        kind: What the folder must hold.
         verify: Also compare the digest of every file; sizes are always compared.
 
     Raises:
-        ArtifactError: It is missing, of another kind or schema, incomplete or damaged.
+        ArtifactError: The folder is missing, of another kind or schema, incomplete or damaged.
     """
     if not (path / MANIFEST).is_file():
         raise ArtifactError(f"no {kind} at {path}: {MANIFEST} is missing; run the stage that writes it (dvc repro)")
@@ -121,7 +121,7 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Manifest:
 
 
 def artifact_digest(path: Path) -> str:
-    """The digest that names an artifact's content: that of its manifest, which names every file's.
+    """The digest of an artifact's content: that of its manifest, which lists the digest of every file.
 
     Raises:
         ArtifactError: There is no manifest.
@@ -143,7 +143,7 @@ def digest_bytes(data: bytes) -> str:
 
 
 def digest_json(value: Any) -> str:
-    """SHA-256 of a plain value, whatever the order of its keys."""
+    """SHA-256 of a plain value, independent of the order of its keys."""
     return digest_bytes(json.dumps(value, sort_keys=True, allow_nan=False).encode())
 
 
@@ -224,7 +224,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def rounded(value: Any, digits: int = 6) -> Any:
-    """Round every float inside a plain value, and refuse none: NaN becomes None.
+    """Round every float inside a plain value; NaN and infinity become None.
 
     Args:
         value: Numbers, text, lists and mappings, nested.

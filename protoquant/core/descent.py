@@ -1,4 +1,4 @@
-"""Gradient descent in mini-batches: an optimizer, its rates and the sums of an epoch; the loss is handed in."""
+"""Gradient descent in mini-batches: an optimizer, its learning rates and sums per epoch; callers supply the loss."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Batch:
     """The images of one step.
 
     Attributes:
-        epoch: Counted from 1.
-        number: Counted from 1 in each epoch.
-        images: Their positions among all (b).
+        epoch: Number of the epoch, counted from 1.
+        number: Number of the batch in its epoch, counted from 1.
+        images: Positions of the batch's images among all images (b).
     """
 
     epoch: int
@@ -32,15 +32,15 @@ class Batch:
     images: Tensor
 
     def require_finite(self, loss: float, *, subject: str, remedy: str) -> None:
-        """Refuse a loss that is NaN or infinite, before anything moves by it.
+        """Refuse a loss that is NaN or infinite, before it changes any parameter.
 
         Args:
-            loss: Of this batch.
-            subject: Begins the sentence, such as ``the loss is``.
-            remedy: Ends it: what to do.
+            loss: Loss of this batch.
+            subject: Beginning of the error, such as ``the loss is``.
+            remedy: End of the error, which says what to do.
 
         Raises:
-            DataError: It is; names epoch and batch.
+            DataError: The loss is not finite; the error names epoch and batch.
         """
         if not math.isfinite(loss):
             raise DataError(f"{subject} {loss} in epoch {self.epoch}, batch {self.number}{remedy}")
@@ -48,11 +48,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Slope:
-    """How a loss changes with the parameters, at one batch.
+    """The gradients of a loss on one batch.
 
     Attributes:
-        gradients: Its derivative by each parameter, of the parameter's shape.
-        shares: What the batch adds to the sums of its epoch.
+        gradients: Gradient with respect to each parameter, in the parameter's shape.
+        shares: Amounts that the batch adds to the sums of its epoch.
     """
 
     gradients: Iterable[Tensor]
@@ -60,13 +60,13 @@ class Slope:
 
 
 class Descent:
-    """Parameters that move against the gradients of a loss, batch by batch.
+    """Moves parameters against the gradients of a loss, batch by batch.
 
     Args:
-        optimizer: adam: weight decay is part of the gradient; adamw: it shrinks parameters directly.
-        parameters: Moved in place.
-        rates: The learning rate of each parameter in a step, counted from 0 over all epochs.
-        weight_decay: Of the optimizer.
+        optimizer: With adam, weight decay is part of the gradient; with adamw, it shrinks the parameters directly.
+        parameters: Updated in place.
+        rates: For each parameter, its learning rate as a function of the step, counted from 0 over all epochs.
+        weight_decay: Weight decay of the optimizer.
     """
 
     def __init__(
@@ -84,15 +84,15 @@ class Descent:
         self._optimizer = kind(groups, weight_decay=weight_decay)
         self._parameters, self._rates = parameters, rates
         self.steps = 0
-        """Made so far."""
+        """Number of steps made so far."""
 
     def epoch(self, number: int, batches: Iterable[Tensor], slope: Callable[[Batch], Slope]) -> dict[str, float]:
         """Make a step for each batch.
 
         Args:
-            number: Of the epoch, from 1.
-            batches: Positions of images.
-            slope: Looks at a batch; stops what cannot go on by ``Batch.require_finite``.
+            number: Number of the epoch, counted from 1.
+            batches: Positions of the images of each batch.
+            slope: Computes the gradients of a batch; refuses a loss that is not finite with ``Batch.require_finite``.
 
         Returns:
             The sums of the shares, added in the order of the batches.
@@ -111,7 +111,7 @@ class Descent:
         return [group["lr"] for group in self._optimizer.param_groups]
 
     def forget(self, parameter: Tensor, rows: Tensor) -> None:
-        """Go on as if these rows of a parameter had never had a gradient."""
+        """Reset the optimizer's moments of these rows of a parameter, as if they had never had a gradient."""
         for name in _MOMENTS:
             self._optimizer.state[parameter][name][rows] = 0.0
 

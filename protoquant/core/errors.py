@@ -1,4 +1,4 @@
-"""The errors a user can meet, each with the exit code of its kind."""
+"""The errors that a user can see, each with the exit code of its kind."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -21,7 +21,7 @@ class ConfigError(UsageError):
 
 
 class DataError(ProtoQuantError):
-    """An image or table does not hold what it must."""
+    """An image or a table does not hold the data it must."""
 
 
 class ArtifactError(ProtoQuantError):
@@ -29,7 +29,7 @@ class ArtifactError(ProtoQuantError):
 
 
 class UnavailableError(ProtoQuantError):
-    """What the work needs is away: a server does not answer, a lock is held. The same call may work later.
+    """A resource is unavailable: a server does not answer, or a lock is held. The same call may work later.
 
     Its exit code is that of a temporary failure in ``sysexits.h``, so that an orchestrator knows when to try again.
     """
@@ -38,18 +38,18 @@ class UnavailableError(ProtoQuantError):
 
 
 class StorageError(ProtoQuantError):
-    """The S3 store refused, does not answer, or holds what cannot be used."""
+    """The S3 store refused a request, does not answer, or holds data that cannot be used."""
 
 
 class ShapeError(ProtoQuantError):
-    """Two tensors that must fit do not."""
+    """Two tensors have shapes that do not fit together."""
 
 
 def one_line(error: object) -> str:
-    """What an error says, on one line; empty where it says nothing.
+    """The text of an error on one line; empty if it has none.
 
     Args:
-        error: An error, or what a program said.
+        error: An error, or the output of a program.
     """
     return " ".join(str(error).split())
 
@@ -58,11 +58,11 @@ def suggest(name: str, options: Iterable[str]) -> str:
     """Name the option nearest to a mistyped name.
 
     Args:
-        name: What the user wrote.
+        name: The name that the user wrote.
         options: Valid names.
 
     Returns:
-        ``"; did you mean 'quantize'?"``, or an empty string where nothing is near.
+        ``"; did you mean 'quantize'?"``, or an empty string if no option is near.
     """
     near = get_close_matches(name, list(options), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""How a step tells of its progress without knowing who listens."""
+"""Events with which a step reports its progress without knowing its listener."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,7 +40,7 @@ OnEvent = Callable[[Event], None]
 
 
 _MARK = "@progress "
-"""Begins a record among lines of text."""
+"""Prefix that marks a record among lines of text."""
 
 
 def to_record(event: ProgressEvent) -> str:
@@ -59,18 +59,18 @@ def from_record(line: str) -> ProgressEvent | None:
 
 
 def ignore(event: Event) -> None:
-    """Listen to nothing."""
+    """Discard an event."""
 
 
 def track(items: Iterable[T], label: str, total: int, unit: str, on_event: OnEvent) -> Iterator[T]:
-    """Pass items through and report after each how many are done.
+    """Pass items through and report after each one how many are done.
 
     Args:
-        items: What is worked on.
+        items: The items that are worked on.
         label: Name of the work.
         total: Number of units expected.
-        unit: What one item is, in the plural.
-        on_event: Who listens.
+        unit: Name of the items, in the plural.
+        on_event: Receives the progress.
 
     Yields:
         The items, unchanged.

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, forced to disk, then renamed."""
+"""Atomic writes: a file is written under a temporary name, forced to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def sync(path: Path) -> None:
     """Force the bytes of a file, or the entries of a folder, to disk.
 
     Raises:
-        OSError: It is not there, or the disk is full or broken.
+        OSError: The path does not exist, or the disk is full or faulty.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -23,18 +23,18 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def written_aside(path: Path, aside: Path) -> Iterator[Path]:
-    """Write a file under another name and give it its own when it is whole: a reader sees the old file or the new one.
+    """Write a file under a temporary name and rename it when complete: a reader sees the old file or the new one.
 
     Args:
-        path: The file; an older one is replaced. Its permissions are those that the block gives.
-        aside: Its name meanwhile, on the same file system, and no other writer's; what a kill left there is
-            overwritten.
+        path: The file; an older one is replaced. The block sets its permissions.
+        aside: The temporary name, on the same file system and used by no other writer; a file that a killed process
+            left there is overwritten.
 
     Yields:
         ``aside``; it disappears if the block raises.
 
     Raises:
-        OSError: The file cannot be forced to disk or renamed; the older one is as it was.
+        OSError: The file cannot be forced to disk or renamed; the older one is unchanged.
     """
     try:
         yield aside

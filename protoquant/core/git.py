@@ -1,4 +1,4 @@
-"""Git, asked in one way; whoever asks says what a refusal means."""
+"""Runs git commands for all packages; the caller decides what a failure means."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 
 
 class GitError(Exception):
-    """Git refused; the text is what it said, on as many lines as it said it."""
+    """A git command failed; the text is git's error output, with its line breaks."""
 
 
 def git(folder: Path, *words: str, given: bytes | None = None) -> bytes:
     """Run a git command in a folder.
 
     Args:
-        folder: In a clone or worktree.
+        folder: A folder in a clone or worktree.
         words: The command and its arguments.
-        given: What git reads from its standard input; None leaves it that of this process.
+        given: Standard input for git; with None, git inherits that of this process.
 
     Returns:
-        What git wrote to its standard output; its paths may be of any encoding, so it is bytes.
+        Git's standard output, as bytes, since its paths may have any encoding.
 
     Raises:
-        GitError: Git refused, or the folder is not there. FileNotFoundError: There is no git on this machine.
-        OSError: It cannot be started. ValueError: A word holds a NUL.
+        GitError: The command failed, or the folder does not exist. FileNotFoundError: Git is not installed.
+        OSError: Git cannot be started. ValueError: An argument contains a NUL.
     """
-    # Without the optional locks, a question never disturbs a git command of the user.
+    # Without optional locks, a query never gets in the way of the user's own git commands.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     done = subprocess.run(
         ["git", "-C", str(folder), *words], input=given, capture_output=True, check=False, env=environment
@@ -37,11 +37,11 @@ def git(folder: Path, *words: str, given: bytes | None = None) -> bytes:
 
 
 def git_answer(folder: Path, *words: str) -> bytes | None:
-    """What git answers to a question; None where it has no answer, or is not there.
+    """The output of a git query; None if the query fails or git is not installed.
 
     Args:
-        folder: In a clone or worktree, or anywhere else.
-        words: The question; None is also the answer to one that holds a NUL.
+        folder: A folder in a clone or worktree, or any other.
+        words: The query; one that contains a NUL gives None too.
     """
     try:
         return git(folder, *words)

@@ -1,4 +1,4 @@
-"""Whether a page of another origin asks: by the headers that browsers set and pages cannot."""
+"""Detects requests by pages of another origin, from headers that browsers set and pages cannot."""
 
 from collections.abc import Collection, Iterable
 
@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable
 def foreign_page(method: str, headers: Iterable[tuple[bytes, bytes]], own: Collection[str]) -> str | None:
     """Name the foreign page behind a request.
 
-    Pages name their origin when they send; the images, scripts and frames that they embed show by ``Sec-Fetch-Site``
-    alone. A link that a person follows is no such request. Programs send neither header.
+    A page that sends data names its origin; the images, scripts and frames that it embeds show only by
+    ``Sec-Fetch-Site``. A link that a person follows does not count. Programs send neither header.
 
     Args:
-        method: Of HTTP.
-        headers: Of the request, names in lower case, as ASGI has them.
+        method: HTTP method.
+        headers: Headers of the request, with names in lower case, as in ASGI.
         own: Origins of the server's own pages, such as ``http://127.0.0.1:8000``, in lower case.
 
     Returns:
-        Its origin, or ``another site``; None where no foreign page asks.
+        The page's origin, or ``another site``; None if no foreign page is behind the request.
     """
     known: dict[bytes, list[str]] = {}
     for name, value in headers:

@@ -1,4 +1,4 @@
-"""Fields of frozen dataclasses whose values are made when they are asked for: tables that a verb may never read."""
+"""Lazy fields of frozen dataclasses, made on first access, for tables that a verb may never read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Class = TypeVar("Class", bound=type[Any])
 
 
 class _Later(Generic[T]):
-    """How to make a value."""
+    """Holds the function that makes a value."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self.make = make
 
 
 class _Field:
-    """Keeps the value of a field, and makes it on the first look."""
+    """Descriptor that keeps the value of a field and makes it on first access."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -35,19 +35,19 @@ class _Field:
 
 
 def later(make: Callable[[], T]) -> T:
-    """Stand for a value that ``make`` makes, in a field that :func:`may_come_later` names.
+    """Stand in for the value that ``make`` returns, in a field named in :func:`may_come_later`.
 
     Args:
-        make: Called once, on the first look at the field; what it raises is raised there.
+        make: Called once, on first access to the field; its errors are raised there.
     """
     return cast("T", _Later(make))
 
 
 def may_come_later(*names: str) -> Callable[[Class], Class]:
-    """Let fields of a dataclass take :func:`later`; stands above ``dataclass``.
+    """Let fields of a dataclass take :func:`later`; this decorator goes above ``dataclass``.
 
     Args:
-        names: The fields.
+        names: Names of the fields.
     """
 
     def with_fields(of: Class) -> Class:

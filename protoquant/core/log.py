@@ -1,4 +1,4 @@
-"""Where events and log records become text: a bar on a terminal, a line per tenth elsewhere.
+"""Turns events and log records into text: a bar on a terminal, elsewhere a line per tenth of the work.
 
 Everything goes to standard error, so that standard output holds results alone.
 """
@@ -20,11 +20,11 @@ from protoquant.core.events import EpochEvent, Event, MessageEvent, OnEvent, Pro
 _FIRST_LINE_AFTER = 2.0  # seconds: shorter work needs no line of progress
 
 RECORDS = "PROTOQUANT_RECORDS"
-"""Set by who starts a command to hear its progress with fields: each line of it is followed by a record."""
+"""Environment variable that makes a command follow each line of progress with a machine-readable record."""
 
 
 def configure(console: Console, *, verbose: bool) -> None:
-    """Send the library's log records to a console; called by the edges (CLI, flows), never by steps."""
+    """Send the library's log records to a console; called by entry points (CLI, flows), never by steps."""
     handler = RichHandler(console=console, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("protoquant").setLevel(logging.DEBUG if verbose else logging.INFO)
@@ -35,7 +35,7 @@ def listening(console: Console) -> Iterator[OnEvent]:
     """Show the events of a step while the block runs.
 
     Args:
-        console: Where to write.
+        console: The console to write to.
 
     Yields:
         The callback to hand to a step.
@@ -86,7 +86,7 @@ class Lines:
         self._tenth: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        """Print what is worth a line."""
+        """Print an event, unless it is progress that needs no line."""
         text = self._progress(event) if isinstance(event, ProgressEvent) else _line(event)
         if text:
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)

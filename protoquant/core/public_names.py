@@ -1,4 +1,4 @@
-"""Public names of a package, imported when they are asked for (PEP 562): the package alone loads nothing heavy."""
+"""Public names of a package, imported on first use (PEP 562), so that the package alone loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def lazily(package: str, **names: str) -> tuple[Callable[[str], Any], Callable[[
 
     Args:
         package: ``__name__`` of the package.
-        names: Each public name with the module of the package that defines it.
+        names: Maps each public name to the module of the package that defines it.
     """
 
     def resolve(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What must not change a result: device, workers, processes, shared cache; read from the environment here alone."""
+"""The device, workers, processes and shared cache, which must not change a result; only this module reads them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _location(uri: str | None) -> str | None:
-    """Refuse what is no location in S3; its bucket and prefix are read by ``storage.location``."""
+    """Refuse a text that is not an S3 location; ``storage.location`` reads its bucket and prefix."""
     if uri and not re.match("s3://[^/]", uri):
         raise PydanticCustomError("location", "must be s3://bucket/prefix; correct or unset it")
     return uri or None
@@ -45,7 +45,7 @@ class Runtime(BaseSettings):
         """Read the environment.
 
         Args:
-            device: In place of ``PROTOQUANT_DEVICE``; None for what the environment says.
+            device: Overrides ``PROTOQUANT_DEVICE``; None keeps the environment's value.
 
         Raises:
             UsageError: A variable or the argument holds an impossible value.
@@ -59,14 +59,14 @@ class Runtime(BaseSettings):
             raise UsageError(f"{name}: {detail['msg']}, got {detail['input']!r}") from error
 
     def torch_device(self, threads: int | None = None) -> torch.device:
-        """Choose the device, fix what would make its results vary, and keep this process's memory for the next batch.
+        """Choose the device, turn off settings that make its results vary, and keep freed memory for the next batch.
 
         Args:
             threads: CPU threads of one operation; another count rounds differently, so stages take it
                 from params.yaml. None leaves torch's own choice.
 
         Raises:
-            UsageError: The named device is not there.
+            UsageError: The named device is not available.
         """
         import torch
 

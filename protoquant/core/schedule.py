@@ -8,7 +8,7 @@ def warmup_cosine(step: int, *, total: int, warmup: int, peak: float, floor: flo
 
     ``peak * (t + 1) / warmup`` below ``warmup``, else ``floor + (peak - floor) * (1 + cos(pi * (t - warmup) /
     (total - warmup))) / 2``. The last step of the warm-up and the first after it run at the peak exactly; the
-    floor is met at ``total``, one step after the last, and holds from there on.
+    floor is reached at ``total``, one step after the last, and holds from there on.
 
     Args:
         step: Steps done so far, t >= 0.
@@ -21,7 +21,7 @@ def warmup_cosine(step: int, *, total: int, warmup: int, peak: float, floor: flo
         The learning rate of the next step.
 
     Raises:
-        ValueError: warmup, peak or floor are out of range.
+        ValueError: total, warmup, peak or floor is out of range.
 
     Source:
         Loshchilov and Hutter 2017, eq. 5, with one period and the warm-up of Goyal et al. 2017, by steps.

@@ -1,4 +1,4 @@
-"""The base of every params section, and the one place where its errors become sentences."""
+"""The base class of params sections, which turns validation errors into readable sentences."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ class Section(BaseModel):
 
     @classmethod
     def allowed(cls) -> dict[str, str]:
-        """Say in words what each key may hold, such as ``an integer >= 1``."""
+        """Describe the values that each key may hold, such as ``an integer >= 1``."""
         schema = cls.model_json_schema()
         return {name: _allowed(_resolve(schema, field)) for name, field in schema["properties"].items()}
 
@@ -74,8 +74,8 @@ def _locate(schema: Schema, location: list[str]) -> tuple[list[str], Schema]:
     """Follow a pydantic location as far as the schema knows it.
 
     Returns:
-        The keys that exist, and the schema of what stands there. Tags that pydantic adds to tell the
-        members of a union apart are passed over.
+        The keys that exist, and the schema of the last one. Tags that pydantic adds to tell the
+        members of a union apart are skipped.
     """
     path, field = [], schema
     for part in location:
@@ -109,7 +109,7 @@ def _words(field: Schema) -> Iterator[str]:
 
 
 def _allowed(field: Schema) -> str:
-    """Say in words what a field may hold."""
+    """Describe the values that a field may hold."""
     if "anyOf" in field:
         return " or ".join(_allowed(member) for member in field["anyOf"])
     if "enum" in field:

@@ -1,4 +1,4 @@
-"""Independent random streams, each named, all from the one ``seed`` of params.yaml."""
+"""Independent, named random streams, all derived from the one ``seed`` of params.yaml."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
     Args:
         seed: The seed of params.yaml, at least 0.
-        names: What the stream is for; other names give another, unrelated stream.
+        names: Name of the stream, in parts; other names give an unrelated stream.
 
     Returns:
         An integer in [0, 2**63).
@@ -32,7 +32,7 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def torch_generator(seed: int, *names: str | int) -> torch.Generator:
-    """Open the named stream as a torch generator on the CPU, so that devices draw alike."""
+    """Open the named stream as a torch generator on the CPU, so that all devices draw the same numbers."""
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, *names))

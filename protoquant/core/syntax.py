@@ -1,4 +1,4 @@
-"""What a source says to Python: its digest stays when comments, docstrings or layout change."""
+"""A digest of Python source that stays the same when comments, docstrings or layout change."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from functools import cache
 from typing import Any
 
 _SILENT = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
-"""Fields that decide nothing, or that Python 3.11 does not have: the digest is the same on each Python."""
+"""Fields without effect, or absent from Python 3.11: the digest must be the same on each version of Python."""
 _RELEASE = "__version__"
-"""Names a release; no result depends on it."""
+"""Name of the variable with the release; no result depends on it."""
 
 
 def syntax_digest(source: str) -> str:
     """Digest the syntax tree of a module.
 
-    Left out are comments, layout, docstrings (every statement that is a text alone) and what is assigned to
-    ``__version__``.
+    Comments, layout, docstrings (all statements that are only a string) and assignments to ``__version__`` are left
+    out.
 
     Args:
         source: Text of the module.
@@ -26,16 +26,16 @@ def syntax_digest(source: str) -> str:
         SHA-256 as hexadecimal, the same on Python 3.11 to 3.13.
 
     Raises:
-        SyntaxError: It is no Python.
+        SyntaxError: The text is not valid Python.
     """
     return hashlib.sha256(_text(ast.parse(source)).encode()).hexdigest()
 
 
 def _text(value: Any) -> str:
-    """A form of our own: that of ``ast.dump`` differs between versions of Python."""
+    """Write a tree in a form of our own, since that of ``ast.dump`` differs between versions of Python."""
     if isinstance(value, ast.Constant):
         return f"{type(value.value).__name__}:{value.value!r}"
-    if isinstance(value, ast.JoinedStr):  # Python 3.12 adds empty texts to what formats
+    if isinstance(value, ast.JoinedStr):  # Python 3.12 adds empty strings to f-strings
         parts = [part for part in value.values if not (isinstance(part, ast.Constant) and part.value == "")]
         return f"JoinedStr({_text(parts)})"
     if isinstance(value, ast.AST):

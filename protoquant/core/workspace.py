@@ -1,4 +1,4 @@
-"""The path of every artifact, relative to a workspace; dvc.yaml's outs are equal to them."""
+"""The path of every artifact in a workspace; the outs of dvc.yaml are the same paths."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Workspace:
 
     @property
     def params(self) -> Path:
-        """Every number that changes a result."""
+        """The file with every setting that changes a result."""
         return self.root / "params.yaml"
 
     @property
@@ -29,7 +29,7 @@ class Workspace:
 
     @property
     def code(self) -> Path:
-        """Written by code: a file for each stage that names all that its step imports."""
+        """Written by code: a file for each stage that names everything its step imports."""
         return self.root / "artifacts" / "code"
 
     @property
@@ -69,7 +69,7 @@ class Workspace:
 
     @property
     def sweeps(self) -> Path:
-        """Written by sweeps: a folder for each."""
+        """Written by sweeps: a folder for each sweep."""
         return self.root / "artifacts" / "sweeps"
 
     @property
@@ -79,7 +79,7 @@ class Workspace:
 
     @property
     def object_cache(self) -> Path:
-        """Local copies of objects that lie in S3."""
+        """Local copies of objects in S3."""
         return self.shared / "objects"
 
     @property
@@ -89,16 +89,16 @@ class Workspace:
 
     @property
     def pending(self) -> Path:
-        """What the tracking server was not there to take."""
+        """Runs that wait for an unavailable tracking server."""
         return self.shared / "pending"
 
     @cached_property
     def shared(self) -> Path:
-        """What all worktrees of the repository share.
+        """The folder that all worktrees of the repository share.
 
-        Below the git common directory, or ``.protoquant/`` where there is no repository.
+        It lies below the git common directory, or is ``.protoquant/`` if there is no repository.
         """
-        from protoquant.core.git import GitError, git  # --help knows paths and asks no git
+        from protoquant.core.git import GitError, git  # imported here: --help needs paths, but not git
 
         try:
             common = git(self.root, "rev-parse", "--path-format=absolute", "--git-common-dir")

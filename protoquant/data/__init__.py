@@ -1,4 +1,4 @@
-"""PREPARE: from image files to one checked table of images and splits."""
+"""PREPARE: turns image files into one checked table of images and splits."""
 
 from typing import TYPE_CHECKING
 

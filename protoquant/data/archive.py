@@ -1,4 +1,4 @@
-"""Files inside tar archives, read in place: nothing is unpacked, and no name of a member touches the disk.
+"""Reads files inside tar archives in place: nothing is unpacked, and no member's name becomes a path on disk.
 
 ``shards/a.tar/0001.jpg`` names the member ``0001.jpg`` of ``shards/a.tar``.
 """
@@ -16,13 +16,13 @@ from protoquant.core.errors import DataError
 
 SUFFIX = ".tar"
 _BLOCK = 512
-_INDEXES = 256  # archives whose members a process remembers
+_INDEXES = 256  # archives whose list of members a process keeps
 _lock = Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where a file lies in its archive, in bytes."""
+    """The position of a file in its archive, in bytes."""
 
     offset: int
     size: int
@@ -30,11 +30,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds.
+    """The contents of an archive.
 
     Attributes:
-        files: Its files by name; of those of one name the first.
-        odd: What is no plain file or folder, and names that stand again, with what is wrong.
+        files: Its files by name; the first one of each name.
+        odd: Members that are not plain files or folders, and repeated names, each with what is wrong.
     """
 
     files: Mapping[str, Member]
@@ -45,7 +45,7 @@ def contents(archive: Path) -> Contents:
     """List an archive by its headers, once for each process.
 
     Raises:
-        DataError: It is no plain tar archive, or ends early.
+        DataError: The file is not a plain tar archive, or ends early.
     """
     status = archive.stat()
     with _lock:  # threads that ask for the same archive wait for one list
@@ -56,10 +56,10 @@ def read_member(path: Path) -> bytes | None:
     """Read a file inside an archive.
 
     Args:
-        path: Of the archive, followed by the member's name.
+        path: Path of the archive, followed by the member's name.
 
     Returns:
-        Its bytes; None where the path does not lead into an archive, or the archive has no such file.
+        Its bytes; None if the path does not lead into an archive, or the archive has no such file.
 
     Raises:
         DataError: The archive is damaged.
@@ -76,7 +76,7 @@ def read_member(path: Path) -> bytes | None:
 
 
 @lru_cache(maxsize=_INDEXES)
-def _contents(archive: Path, modified: int, size: int) -> Contents:  # noqa: ARG001 - a changed archive is another
+def _contents(archive: Path, modified: int, size: int) -> Contents:  # noqa: ARG001 - a changed archive misses the cache
     files: dict[str, Member] = {}
     odd: list[tuple[str, str]] = []
     after = 0

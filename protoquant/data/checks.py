@@ -1,4 +1,4 @@
-"""Open every image once, and find those that must not stand beside each other."""
+"""Opens every image once, and finds duplicates that must not be kept together."""
 
 import hashlib
 from collections import defaultdict
@@ -18,7 +18,7 @@ _KEEPING_ORDER = ("test", "validation", "train")
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """An image as the reader lists it; ``split`` is None where the data has no splits."""
+    """An image as the reader lists it; ``split`` is None if the data has no splits."""
 
     image_id: str
     class_name: str
@@ -30,11 +30,11 @@ class Checked:
     """An image that decodes.
 
     Attributes:
-        entry: What the reader says of it.
+        entry: The image as the reader lists it.
         digest: SHA-256 of the file.
         pixels: Digest of the decoded, upright RGB pixels and their shape.
-        width: Pixels after EXIF rotation.
-        height: Pixels after EXIF rotation.
+        width: Width in pixels after EXIF rotation.
+        height: Height in pixels after EXIF rotation.
     """
 
     entry: ImageEntry
@@ -50,7 +50,7 @@ def check_image(entry: ImageEntry, root: Path, min_side: int) -> Checked | Rejec
     Args:
         entry: The image.
         root: The folder that its id is relative to.
-        min_side: Pixels that its shorter side must have.
+        min_side: Least number of pixels of its shorter side.
     """
     name = entry.image_id
     try:
@@ -76,11 +76,11 @@ def check_images(
 
 
 def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]:
-    """Leave out images whose pixels another image has too.
+    """Leave out images that have the same pixels as another image.
 
-    Within a split (or where there are no splits, within the data): with one label, the copy with the smallest id
-    stays; with several labels, none stays. Of what is left, across splits: the copy in test stays before the one in
-    validation before the one in train.
+    Within a split (or within the data, if there are no splits), the copy with the smallest id stays if all copies have
+    one label; if they have several, none stays. Of the remaining copies in different splits, only one stays: test comes
+    before validation, and validation before train.
 
     Args:
         images: Images that decode, in any order.
@@ -101,7 +101,7 @@ def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]
 
 
 def _choose(copies: list[Checked]) -> tuple[list[Checked], list[Rejected]]:
-    """Choose the one of several images with equal pixels, sorted by id, that stays, if any does."""
+    """Choose which of several images with equal pixels, sorted by id, stays, if any."""
     by_split: dict[str | None, list[ImageEntry]] = defaultdict(list)
     for copy in copies:
         by_split[copy.entry.split].append(copy.entry)

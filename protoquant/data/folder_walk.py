@@ -1,4 +1,4 @@
-"""The files of a folder of images that somebody else filled: which of them count, each once and in a fixed order."""
+"""Lists the files that count in a folder of images filled by others, each once and in a fixed order."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ def visible(name: str) -> bool:
 
 
 def files_below(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
-    """All visible files below a folder; links are followed, each folder once, so that a loop of links ends.
+    """All visible files below a folder; links are followed, but to each folder only once, so that a loop of links ends.
 
     Args:
-        folder: Where to begin.
-        on_error: Hears why a folder cannot be opened; such a folder is passed over when absent.
+        folder: The top folder.
+        on_error: Receives the error of each folder that cannot be opened; without it, such a folder is skipped.
     """
     seen: set[tuple[int, int]] = set()
     for place, inner, names in os.walk(folder, followlinks=True, onerror=on_error):

@@ -1,4 +1,4 @@
-"""Open one image file, or say in one line why it cannot be used."""
+"""Opens an image file, or says in one line why it cannot be used."""
 
 import io
 import struct
@@ -50,11 +50,11 @@ _DECODE_ERRORS = (
     NotImplementedError,
 )
 
-Image.init()  # loads Pillow's decoders now: its lazy loading is not made for threads
+Image.init()  # loads Pillow's decoders now: its lazy loading is not thread-safe
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name ends like one of the formats that are read."""
+    """Whether a file name has the suffix of a format that is read."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
@@ -62,10 +62,10 @@ def open_image(path: Path, *, at_least: int | None = None) -> Image.Image:
     """Decode an image file to upright 8-bit RGB.
 
     EXIF rotation is applied; CMYK, 16-bit, palette and grey images are converted; transparency is composited on
-    white; of an animation the first frame is taken.
+    white; the first frame of an animation is taken.
 
     Args:
-        path: The file; a suffix, where there is one, must be that of the content.
+        path: The file; its suffix, if any, must match the content.
         at_least: Pixels that the shorter side needs. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, which
             is faster; the result is never smaller than asked unless the file is.
 
@@ -80,11 +80,11 @@ def open_image(path: Path, *, at_least: int | None = None) -> Image.Image:
 
 
 def read_bytes(path: Path, name: str | None = None) -> bytes:
-    """Read a file, also one inside a tar archive, with the errors of ``open_image``.
+    """Read a file, which may lie inside a tar archive, with the errors of ``open_image``.
 
     Args:
         path: The file; ``a.tar/b.jpg`` is b.jpg in the archive a.tar.
-        name: What an error calls it; the path where not given.
+        name: Name of the file in errors; by default, its path.
     """
     name = name or str(path)
     if not path.is_file():
@@ -103,7 +103,7 @@ def decode_image(data: bytes, *, name: str = "image", at_least: int | None = Non
 
     Args:
         data: The whole file.
-        name: What an error calls the image; its suffix, where there is one, must be that of the content.
+        name: Name of the image in errors; its suffix, if any, must match the content.
         at_least: As in ``open_image``.
 
     Returns:
@@ -118,13 +118,13 @@ def decode_image(data: bytes, *, name: str = "image", at_least: int | None = Non
 def decode_sized(
     data: bytes, *, name: str = "image", at_least: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode as ``decode_image`` does, and tell how large the whole image is.
+    """Decode as ``decode_image`` does, and return the size of the whole image too.
 
     Args:
         data: The whole file.
-        name: What an error calls the image.
+        name: Name of the image in errors.
         at_least: As in ``open_image``.
-        max_pixels: Pixels that an image may have; more are refused by its header, before anything is decoded.
+        max_pixels: Most pixels that an image may have; a larger one is refused by its header, before decoding.
 
     Returns:
         An image of mode RGB, and (width, height) of the upright image in the file, in pixels, whatever fraction was
@@ -143,7 +143,7 @@ def decode_sized(
             drafted = image.size != whole
             image.load()
             turned = upright(image)
-            # A TIFF is turned while it is loaded.
+            # Pillow turns a TIFF while loading it.
             width, height = whole if drafted else image.size
             return to_rgb(turned), (width, height) if turned.size == image.size else (height, width)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -153,7 +153,7 @@ def decode_sized(
 
 
 def _recognise(data: bytes, name: str) -> str:
-    """Name the format by the first bytes and hold it against the file name."""
+    """Name the format by the first bytes and check it against the file name."""
     if not data:
         raise ImageError(name, Reason.ZERO_BYTES, "is empty (0 bytes); copy it again or remove it")
     kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
@@ -182,7 +182,7 @@ def _too_large(name: str, found: str) -> ImageError:
 
 
 def _undecodable(name: str, kind: str, data: bytes, error: Exception) -> ImageError:
-    """Tell a file that ends early from one that is damaged."""
+    """Distinguish a file that ends early from one that is damaged."""
     said = " ".join(str(error).split())
     if _ends_early(kind, data) or "truncated" in said.lower() or isinstance(error, EOFError):
         return ImageError(name, Reason.TRUNCATED, f"is a {kind} that ends early ({len(data):,} bytes); copy it again")
@@ -192,7 +192,7 @@ def _undecodable(name: str, kind: str, data: bytes, error: Exception) -> ImageEr
 
 
 def _ends_early(kind: str, data: bytes) -> bool:
-    """Whether the end that the format demands is not there."""
+    """Whether the end that the format requires is missing."""
     if kind == "JPEG":
         return b"\xff\xd9" not in data[-4096:]
     if kind == "PNG":

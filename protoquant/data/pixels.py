@@ -1,4 +1,4 @@
-"""From whatever a file holds to upright 8-bit RGB."""
+"""Converts images of any mode and orientation to upright 8-bit RGB."""
 
 import struct
 
@@ -20,7 +20,7 @@ _EXIF_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, KeyErr
 def upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says.
 
-    An orientation that is absent, unknown or unreadable leaves the image as it is: its pixels are whole.
+    An image whose orientation is absent, unknown or unreadable stays as it is, since its pixels are intact.
 
     Args:
         image: A loaded image; TIFF files are turned by Pillow while loading and are not turned again.
@@ -39,8 +39,8 @@ def upright(image: Image.Image) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any colour mode to 8-bit RGB.
 
-    Transparent pixels (alpha channel or transparent palette entry) are composited on white. Of 16 bits the high byte
-    is kept. CMYK becomes RGB without a colour profile, and profiles of other modes are not applied.
+    Transparent pixels (alpha channel or transparent palette entry) are composited on white. 16-bit values keep their
+    high byte. CMYK becomes RGB without a colour profile, and profiles of other modes are not applied.
 
     Args:
         image: A loaded image of any mode.

@@ -1,4 +1,4 @@
-"""PREPARE: from image files to one checked table of images and splits."""
+"""PREPARE: turns image files into one checked table of images and splits."""
 
 import shutil
 from collections import Counter
@@ -22,13 +22,13 @@ from protoquant.data.table import CLASSES, DTYPES, KIND, TABLE
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """What was prepared.
+    """The result of ``prepare``.
 
     Attributes:
         out: The artifact.
         classes: Number of classes.
-        images: Images by split.
-        quarantined: Images left out, by reason.
+        images: Number of images by split.
+        quarantined: Number of images left out, by reason.
     """
 
     out: Path
@@ -45,18 +45,18 @@ def prepare(
     Args:
         config: The ``prepare`` section.
         root: ``prepare.root`` as a path.
-        out: The artifact: ``classes.json``, ``quarantine.parquet``, ``summary.json`` and a folder for each split, whole
-            in itself: its ``images.parquet``, and its images where the reader draws them.
+        out: The artifact: ``classes.json``, ``quarantine.parquet``, ``summary.json`` and, for each split, an artifact
+            of its own with ``images.parquet`` and, if the reader draws them, the images.
         seed: The seed of params.yaml.
-        on_event: Hears of progress and, at the end, of the counts.
+        on_event: Receives progress and, at the end, a message with the counts.
         workers: Threads that decode images, or processes that render them; the result does not depend on them.
 
     Returns:
         The counts.
 
     Raises:
-        DataError: The root is missing or wrong, fewer than two classes, a class without a training image, a split
-            without an image, or nothing left.
+        DataError: The root is missing or wrong, there are fewer than two classes, a class has no training image, a
+            split has no image, or no image is left.
     """
     with writing(out, KIND, reader=config.reader) as folder:
         drawn = folder / "drawn"
@@ -102,7 +102,7 @@ def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None
 
 
 def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> tuple[list[Checked], list[Rejected]]:
-    """Open every image and set apart what cannot be used."""
+    """Open every image and set apart those that cannot be used."""
     rows = zip(listing.frame["path"], listing.frame["class_name"], listing.frame["split"], strict=True)
     entries = [ImageEntry(path, name, None if pd.isna(split) else split) for path, name, split in rows]
     checked = check_images(entries, listing.image_root, min_side, workers)
@@ -120,9 +120,9 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
 def _split(
     images: Sequence[Checked], given: set[str], config: PrepareConfig, seed: int, on_event: OnEvent
 ) -> list[SplitName]:
-    """Give each image its split: its own, or one cut from train in the order test, validation.
+    """Assign each image its split: its own, or one cut from train, first test, then validation.
 
-    A split that is given stays as it is, even if no image of it could be used.
+    A split that the data has stays as it is, even if none of its images can be used.
     """
     splits: dict[str, SplitName] = {image.entry.image_id: image.entry.split or "train" for image in images}
     shares: dict[SplitName, float] = {"test": config.test_share, "validation": config.validation_share}
@@ -145,7 +145,7 @@ def _split(
 def _check_kept(
     images: Sequence[Checked], splits: Sequence[str], classes: Sequence[str], rejected: Sequence[Rejected]
 ) -> None:
-    """Refuse to go on where a stage after this one could not."""
+    """Refuse data with which a later stage could not work."""
     left_out = f"left out: {in_words(count_reasons(rejected)) or 'none'}"
     first = f", such as {rejected[0].image_id}, which {rejected[0].detail}" if rejected else ""
     if not images:

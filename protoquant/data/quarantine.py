@@ -1,4 +1,4 @@
-"""Why an image is left out."""
+"""Reasons why images are left out."""
 
 from collections import Counter
 from collections.abc import Iterable

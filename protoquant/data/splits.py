@@ -1,4 +1,4 @@
-"""Seeded stratified splits of what comes without them."""
+"""Seeded, stratified splits of data that comes without them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ ALIASES: Mapping[str, SplitName] = {**{name: name for name in SPLITS}, "val": "v
 
 @dataclass(frozen=True)
 class Cut:
-    """What was cut from a pool of images.
+    """The images that were cut from a pool.
 
     Attributes:
         chosen: Ids of the images that leave the pool.
@@ -35,7 +35,7 @@ def cut(classes: Mapping[str, Sequence[str]], share: float, seed: int, name: str
         classes: Image ids by class.
         share: Share of each class, in (0, 1).
         seed: The seed of params.yaml.
-        name: The split that the images are for; each name draws anew.
+        name: The split that the images are for; each name gives a new draw.
 
     Returns:
         The chosen ids and the classes that gave none.

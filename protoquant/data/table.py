@@ -36,13 +36,13 @@ DTYPES = {
 class ImageTable:
     """The images of one or of all splits.
 
-    Nothing of a split is read before it is asked for, so a fit that names train and validation never opens test.
+    A split is read only on first use, so a fit that names train and validation never opens test.
 
     Attributes:
         images: The artifact of ``prepare``.
         root: ``prepare.root``.
         splits: The splits that the table covers.
-        verify: Whether every file of a split is held against its digest on opening.
+        verify: Whether every file of a split is checked against its digest when the split is read.
     """
 
     images: Path
@@ -52,7 +52,7 @@ class ImageTable:
 
     @classmethod
     def open(cls, images: Path, root: Path, *, verify: bool = True) -> Self:
-        """Open what ``prepare`` wrote.
+        """Open the artifact of ``prepare``.
 
         Args:
             images: The artifact.
@@ -60,7 +60,7 @@ class ImageTable:
             verify: Also compare the digest of every file of a split that is read.
 
         Raises:
-            ArtifactError: There is no such artifact. Reading a split raises it where that split is damaged.
+            ArtifactError: There is no such artifact. Reading a split raises it too, if that split is damaged.
         """
         if not (images / CLASSES).is_file():
             raise ArtifactError(
@@ -86,7 +86,7 @@ class ImageTable:
         """Class names, index = label.
 
         Raises:
-            ArtifactError: They are not those that the split was written with.
+            ArtifactError: The names are not those that the split was written with.
         """
         names = read_json(self.images / CLASSES)
         if digest_json(names) != self._manifest.extra["classes"]:
@@ -108,7 +108,7 @@ class ImageTable:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the image files are: the root, or the artifact itself where the reader drew them."""
+        """The folder of the image files: the root, or the artifact itself if the reader drew them."""
         return self.images if self._manifest.extra["drawn"] else self.root
 
     @cached_property
@@ -124,10 +124,10 @@ class ImageTable:
         return self.folder / image_id
 
     def image(self, image_id: str, *, at_least: int | None = None) -> Image.Image:
-        """Open an image and hold it against the digest that prepare saw.
+        """Open an image and check it against the digest that prepare recorded.
 
         Args:
-            image_id: Of an image of these splits.
+            image_id: Id of an image of these splits.
             at_least: Shorter side that suffices, in pixels; see ``open_image``.
 
         Raises:

@@ -1,4 +1,4 @@
-"""How the work of a step is spread: over the processes of this machine, or over a Ray cluster."""
+"""Spreads the work of a step over processes of this machine or of a Ray cluster."""
 
 from typing import TYPE_CHECKING
 

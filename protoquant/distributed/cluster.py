@@ -1,4 +1,4 @@
-"""Ray: joined for as long as a block runs, and asked whether it has what is wanted before anything waits for it."""
+"""Joins a Ray cluster for the duration of a block, and checks its resources before anything waits for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protoquant.core.machine.cores import WAITING, cores, share_cores
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 TLS_VARIABLE = "RAY_USE_TLS"
-_PATIENCE = 5.0  # seconds for the head to answer; Ray itself would ask for minutes
+_PATIENCE = 5.0  # seconds for the head to answer; Ray itself would try for minutes
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -29,10 +29,10 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a Ray cluster has while we are part of it.
+    """The resources of a Ray cluster that this process has joined.
 
     Attributes:
-        address: Of the head; ``local`` where this process started Ray for itself.
+        address: Address of the head; ``local`` if this process started Ray for itself.
         nodes: Resources of each living node, such as ``{"CPU": 8.0, "GPU": 1.0}``.
     """
 
@@ -44,12 +44,12 @@ class Cluster:
         return sum(node.get(resource, 0.0) for node in self.nodes)
 
     def require(self, what: str, *, cpus: float, gpus: float) -> None:
-        """Refuse a request that no node can meet; Ray would wait for such a node for ever.
+        """Refuse a request that no node can meet; Ray would wait forever for such a node.
 
         Args:
             what: Keys that the user set, for the error, such as ``sweep.cpus and sweep.gpus``.
             cpus: Processors that one process needs.
-            gpus: Graphics cards, or a part of one, that it needs.
+            gpus: GPUs, or a fraction of one, that it needs.
 
         Raises:
             UsageError: No node has both.
@@ -67,11 +67,11 @@ class Cluster:
 
         Args:
             what: As for ``require``.
-            processes: How many.
-            gpus: Graphics cards, or a part of one, that each needs.
+            processes: Number of processes.
+            gpus: GPUs, or a fraction of one, that each needs.
 
         Raises:
-            UsageError: There is no room for them.
+            UsageError: The nodes have no room for them.
         """
         self.require(what, cpus=1, gpus=gpus)
         room = sum(
@@ -83,23 +83,23 @@ class Cluster:
 
     @property
     def named_nodes(self) -> str:
-        """How many nodes, in words."""
+        """The number of nodes, in words."""
         return f"{len(self.nodes)} node{'s' if len(self.nodes) > 1 else ''}"
 
 
 @contextmanager
 def joined() -> Iterator[Cluster]:
-    """Be part of the cluster that ``RAY_ADDRESS`` names, or of one of this machine that ends with the block.
+    """Join the cluster that ``RAY_ADDRESS`` names, or start one on this machine that ends with the block.
 
     Raises:
-        UsageError: The address is none. UnavailableError: Nothing answers there. ProtoQuantError: It refuses us.
+        UsageError: The address is not valid. UnavailableError: Nothing answers there. ProtoQuantError: Ray refuses us.
     """
     address = os.environ.get(ADDRESS_VARIABLE, "local")
     if address not in ("local", "auto"):
         _check_answers(address)
     if address == "local":
-        os.environ.pop(TLS_VARIABLE, None)  # the certificate is that of another cluster
-    share_cores()  # Ray's processes inherit it here, and are told elsewhere
+        os.environ.pop(TLS_VARIABLE, None)  # the certificate belongs to another cluster
+    share_cores()  # local Ray processes inherit this; those of a cluster get it below
     os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
     import ray
 
@@ -108,7 +108,7 @@ def joined() -> Iterator[Cluster]:
 
     own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
     if address != "local":
-        # Processes of a cluster are not our children: the code that runs is named, so that it is a worktree's own.
+        # Processes of a cluster are not our children: PYTHONPATH makes them run the code of this worktree.
         waiting = {name: os.environ[name] for name in WAITING if name in os.environ}
         path = os.pathsep.join(path for path in sys.path if path)
         own = {"runtime_env": {"env_vars": {"PYTHONPATH": path, **waiting}}}
@@ -142,16 +142,16 @@ def _check_answers(address: str) -> None:
 
 
 def _is_plain(head: socket.socket) -> bool:
-    """Whether a head speaks HTTP/2 without TLS; Ray would ask one of the other kind for a minute."""
-    head.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")  # and empty settings
+    """Whether a head speaks HTTP/2 without TLS; Ray itself would try one of the other kind for a minute."""
+    head.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")  # then empty settings
     try:
-        return head.recv(9)[3:4] == b"\4"  # its settings
+        return head.recv(9)[3:4] == b"\4"  # the head's settings
     except ConnectionError:
         return False
 
 
 def _check_token(address: str) -> None:
-    """Ask once; Ray itself would ask twenty times and not say why."""
+    """Check the token with one request; Ray itself would try twenty times and not say why."""
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
 

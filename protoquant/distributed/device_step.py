@@ -1,4 +1,4 @@
-"""A step that several processes do together, each with its share of the images, by Ray Train and torch.distributed."""
+"""Runs a step in several processes, each with its share of the images, by Ray Train and torch.distributed."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ _VARIABLE = "PROTOQUANT_PROCESSES"
 
 
 class DeviceStep(Protocol[Result_co]):
-    """A step of which all but the machine's side is settled."""
+    """A step with all its arguments but the device and the listener."""
 
     def __call__(self, *, device: torch.device, on_event: OnEvent) -> Result_co:
-        """Do it, on a device, and tell of progress."""
+        """Run the step on a device and report its progress."""
 
 
 def do_together(
     step: DeviceStep[Result_co], runtime: Runtime, threads: int, *, folder: Path, on_event: OnEvent
 ) -> Result_co:
-    """Do a step here, or by as many processes of Ray as ``PROTOQUANT_PROCESSES`` says.
+    """Run a step in this process, or in as many Ray processes as ``PROTOQUANT_PROCESSES`` says.
 
-    The processes are those of ``RAY_ADDRESS``'s cluster, or of this machine. They exchange sums by gloo, on graphics
-    cards by nccl, one card each. When one dies, all begin the step again.
+    The processes run on the cluster at ``RAY_ADDRESS``, or on this machine. They exchange sums by gloo, or on GPUs by
+    nccl, with one GPU each. If one dies, all of them begin the step again.
 
     Args:
-        step: It must share its work as in ``distributed/ranks.py``; only the first process may write.
+        step: The step; it must share its work as in ``distributed/ranks.py``, and only its first process may write.
         runtime: Device and number of processes.
         threads: CPU threads of each process.
-        folder: On a disk that all processes see; holds Ray Train's notes while they run.
-        on_event: Told of the progress of the first process.
+        folder: A folder on a disk that all processes see; holds Ray Train's files while they run.
+        on_event: Receives the progress of the first process.
 
     Returns:
-        What the first process gave.
+        The result of the first process.
 
     Raises:
-        UsageError: The nodes have no room for so many. UnavailableError: There is no cluster at the address.
-        ProtoQuantError: What a process raised, of its own class; or processes died again and again.
+        UsageError: The nodes have no room for the processes. UnavailableError: There is no cluster at the address.
+        ProtoQuantError: A process raised it, in its own class; or processes died again and again.
     """
     device = runtime.torch_device(threads)
     if runtime.processes == 1:
@@ -85,9 +85,9 @@ class _Group:
         )
 
     def _attempt(self) -> _Outcome | None:
-        """Run all processes to their end; None where one died.
+        """Run all processes to their end; None if one died.
 
-        Each attempt joins the cluster anew: what an earlier one has reserved there goes when it leaves.
+        Each attempt joins the cluster anew, since leaving it frees what an earlier attempt has reserved.
         """
         gpus = 1.0 if self.device == "cuda" else 0.0
         with joined() as cluster:
@@ -106,7 +106,7 @@ class _Group:
         listener = _EventReceiver(queue, self.on_event)
         cuda = self.device == "cuda"
         given = {"step": self.step, "device": self.device, "threads": self.threads, "queue": queue}
-        failures = FailureConfig(max_failures=0, controller_failure_limit=0)  # attempts are ours
+        failures = FailureConfig(max_failures=0, controller_failure_limit=0)  # ``run`` makes the attempts
         trainer = TorchTrainer(
             _work,
             train_loop_config=given,
@@ -130,14 +130,14 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a step ended: by a result of the first process, or by what any of them raised."""
+    """The end of a step: the result of the first process, or the error that any of them raised."""
 
     result: Any = None
     error: BaseException | None = None
 
 
 class _EventReceiver(threading.Thread):
-    """Hands the events of the first process on, and keeps the outcome; an error comes before any result."""
+    """Passes on the events of the first process and keeps the outcome; an error takes precedence over a result."""
 
     def __init__(self, queue: Any, on_event: OnEvent) -> None:
         super().__init__(daemon=True)
@@ -149,7 +149,7 @@ class _EventReceiver(threading.Thread):
         from ray.util.queue import Empty
 
         while True:
-            over = self._over.is_set()  # asked first: what was put before the end is still taken
+            over = self._over.is_set()  # read first, so that everything put before the end is still taken
             try:
                 told = self._queue.get(timeout=0.2)
             except Empty:
@@ -162,13 +162,13 @@ class _EventReceiver(threading.Thread):
                 self.outcome = told
 
     def stop(self) -> None:
-        """Take what is left, and end."""
+        """Take the remaining events, then end."""
         self._over.set()
         self.join()
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What each process runs."""
+    """The function that each process runs."""
     from ray.train import get_context
     from ray.train.torch import get_device
 

@@ -1,4 +1,4 @@
-"""Independent jobs on processes of a Ray cluster; a job whose process or node dies goes to another."""
+"""Runs independent jobs in processes of a Ray cluster; a job whose process or node dies moves to another."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from protoquant.distributed.cluster import joined
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_DEATHS = 2  # times that a job starts again after its process died
-_PATIENCE = 60.0  # seconds without any running job until the nodes are looked at
+_DEATHS = 2  # times that a job is started again after its process died
+_PATIENCE = 60.0  # seconds without any result before the nodes are checked
 
 
 def run_on_ray(
@@ -28,20 +28,20 @@ def run_on_ray(
     """Run jobs on processes of the cluster that ``RAY_ADDRESS`` names, or of this machine.
 
     Args:
-        make: Called once in each process; what it returns does a job. It, jobs and results travel between processes,
-            so they must be small.
-        jobs: In the order of the results.
-        processes: How many; each takes one processor of Ray's count.
-        gpus: Graphics cards of a process, or a part of one.
-        on_done: Told of each job when it has ended.
-        on_event: Told what the work is spread over.
+        make: Called once in each process; returns the function that does a job. ``make``, jobs and results are sent
+            between processes, so they must be small.
+        jobs: The jobs, in the order of the results.
+        processes: Number of processes; each takes one of Ray's CPUs.
+        gpus: GPUs of a process, or a fraction of one.
+        on_done: Called with each job that has ended.
+        on_event: Receives a message about the processes and nodes in use.
 
     Returns:
         The result of each job.
 
     Raises:
-        UsageError: The nodes have no room for so many. UnavailableError: No cluster, or its nodes have gone.
-        ProtoQuantError: What a job raised, of its own class; or its process died again and again.
+        UsageError: The nodes have no room for the processes. UnavailableError: No cluster, or its nodes are gone.
+        ProtoQuantError: A job raised it, in its own class; or its process died again and again.
     """
     with joined() as cluster:
         cluster.require_room("PROTOQUANT_PROCESSES", processes, gpus=gpus)
@@ -50,13 +50,13 @@ def run_on_ray(
 
 
 class _Process(Generic[Job, Result]):
-    """What runs in a process of Ray's."""
+    """The actor that runs in each Ray process."""
 
     def __init__(self, make: Callable[[], Callable[[Job], Result]]) -> None:
         self._make = make
 
     def get_ready(self) -> None:
-        """Make what does the jobs; apart from the constructor, since Ray hides what that raises."""
+        """Make the function that does the jobs; not in the constructor, since Ray hides errors raised there."""
         self._work = self._make()
 
     def do(self, job: Job) -> Result:
@@ -65,7 +65,7 @@ class _Process(Generic[Job, Result]):
 
 
 class _Round(Generic[Job, Result]):
-    """One pass over all jobs: each process gets the next when it has ended one."""
+    """One pass over all jobs; each process gets the next job when it has finished one."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class _Round(Generic[Job, Result]):
         self._actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(_Process)
         self._make = ray.put(make)
         self._waiting = deque(range(len(jobs)))
-        self._running: dict[Any, tuple[Any, int | None]] = {}  # a process, and the place of its job; None: it starts
+        self._running: dict[Any, tuple[Any, int | None]] = {}  # process and index of its job; None: it is starting
         self._deaths: Counter[int | None] = Counter()
         self._results: dict[int, Result] = {}
 
@@ -129,7 +129,7 @@ class _Round(Generic[Job, Result]):
         self._start()
 
     def _check_alive(self) -> None:
-        """Where only starting processes are waited for: see whether there are nodes that can start them."""
+        """If all processes are still starting, check that there are nodes that can start them."""
         import ray
 
         if any(place is not None for _, place in self._running.values()):
@@ -140,7 +140,7 @@ class _Round(Generic[Job, Result]):
 
 
 def _raise(error: Any) -> NoReturn:
-    """Raise what the job raised, where it is an error for the user."""
+    """Raise the job's own error if it is one for the user."""
     if isinstance(error.cause, ProtoQuantError | OSError):
         raise error.cause from None
     raise error

@@ -1,6 +1,6 @@
-"""The processes of a distributed run (ranks): each looks at its share of the images, and sums are over all of them.
+"""The processes of a distributed run (ranks): each works on its share of the images, and sums cover all of them.
 
-In a process alone every share is the whole and every sum is the value itself, to the last bit.
+In a single process, the share is the whole and every sum is the value itself, to the last bit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _alone = ContextVar("alone", default=False)
 
 
 def world() -> int:
-    """How many processes work together; 1 inside ``alone``."""
+    """The number of processes that work together; 1 inside ``alone``."""
     from torch import distributed
 
     together = not _alone.get() and distributed.is_available() and distributed.is_initialized()
@@ -36,7 +36,7 @@ def rank() -> int:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Work for this process only: within, there are no others to share with or to wait for."""
+    """Work in this process only: inside the block there are no others to share with or to wait for."""
     token = _alone.set(True)
     try:
         yield
@@ -45,12 +45,12 @@ def alone() -> Iterator[None]:
 
 
 def own(count: int) -> slice:
-    """The share of this process among things in order: whole runs of them, all processes' together cover them once."""
+    """This process's share of an ordered sequence: one contiguous slice; all processes together cover it once."""
     return slice(count * rank() // world(), count * (rank() + 1) // world())
 
 
 def own_images(count: int) -> slice:
-    """The images of a split that are this process's.
+    """This process's share of the images of a split.
 
     Raises:
         UsageError: There are fewer images than processes.
@@ -61,12 +61,12 @@ def own_images(count: int) -> slice:
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """Add up a tensor over all processes; the tensor given stays as it is."""
+    """Add up a tensor over all processes; the given tensor is not changed."""
     return _reduced(tensor, "SUM")
 
 
 def largest_over_ranks(tensor: Tensor) -> Tensor:
-    """Take the largest of each number over all processes; the tensor given stays as it is."""
+    """Take the elementwise maximum of a tensor over all processes; the given tensor is not changed."""
     return _reduced(tensor, "MAX")
 
 
@@ -81,7 +81,7 @@ def totals_over_ranks(*numbers: float) -> list[float]:
 
 
 def mean_over_ranks(tensor: Tensor, count: int) -> Tensor:
-    """Average a tensor over all processes, each weighing as much as the images it counts."""
+    """Average a tensor over all processes, each weighted by the number of images that it counts."""
     if world() == 1:
         return tensor
     return sum_over_ranks(tensor * (count / totals_over_ranks(count)[0]))
@@ -99,7 +99,7 @@ def gather_over_ranks(value: T) -> list[T]:
 
 
 def from_first_rank(tensor: Tensor) -> Tensor:
-    """Give every process the tensor of the first, so that none goes on from numbers of its own rounding."""
+    """Give every process the tensor of the first, so that none continues with its own rounding."""
     if world() == 1:
         return tensor
     from torch import distributed

@@ -1,1 +1,1 @@
-"""The kit under every page and chart: templates and styles, words for numbers, pictures as bytes, colours."""
+"""Shared parts of all pages and charts: templates, styles, formatters, encoded pictures and colours."""

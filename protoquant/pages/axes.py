@@ -1,7 +1,7 @@
-"""Names of the axes of accuracy against size, which several charts draw.
+"""Axis titles that all charts of accuracy against size share.
 
-The report's is SVG, for it needs no script; a sweep's page draws with Plotly, to point and to zoom; what shows a
-picture alone, such as a flow's page, gets a PNG by matplotlib.
+The report's chart is SVG, which needs no script; a sweep's page uses Plotly, for hovering and zooming; pages that show
+only a picture, such as a flow's, get a PNG from matplotlib.
 """
 
 SIZE = "prototypes per class (mean)"

@@ -1,11 +1,11 @@
-"""Values as every page writes them."""
+"""Formats values in the same way for every page."""
 
 import re
 
 from markupsafe import Markup
 
 MISSING = "\N{EN DASH}"
-"""What stands where there is no value."""
+"""Placeholder for a missing value."""
 MINUS = "\N{MINUS SIGN}"
 _LEAST_P = 0.0001
 
@@ -21,7 +21,7 @@ def number(value: float | None, decimals: int = 2) -> str:
 
 
 def signed(value: float, form: str) -> str:
-    """Write a number in a form of Python's, such as ``+.3f``, with a true minus sign."""
+    """Write a number in a Python format, such as ``+.3f``, with a true minus sign."""
     return f"{value:{form}}".replace("-", MINUS, 1) if value < 0 else f"{value:{form}}"
 
 
@@ -35,13 +35,13 @@ def p_value(value: float, equals: str = "") -> str:
 
     Args:
         value: In [0, 1].
-        equals: What stands before it, ``= `` for one, where it is not written as ``< 0.0001``.
+        equals: Text before the value, such as ``= ``, unless the value is written as ``< 0.0001``.
     """
     return f"{equals}{value:.2g}" if value >= _LEAST_P else f"< {_LEAST_P}"
 
 
 def setting(value: object) -> str:
-    """Write a value of params.yaml as it stands there."""
+    """Write a value of params.yaml as it is written there."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Pictures as bytes: within a page, and as files. The same pixels give the same bytes."""
+"""Encodes pictures for pages and files; the same pixels give the same bytes."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def png_uri(image: Image.Image) -> str:
 
 
 def save_figure(figure: Figure, out: Path | IO[bytes]) -> None:
-    """Write a figure as a PNG, without the version of what drew it."""
+    """Write a figure as a PNG, without the version of the software that drew it."""
     figure.savefig(out, format="png", metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""From a template and its values to one HTML document: escaped everywhere, complete in one file."""
+"""Renders a template and its values as one self-contained HTML document, with all values escaped."""
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,8 +15,8 @@ def render_template(module: str, name: str, /, **values: object) -> str:
 
     Args:
         module: Name of a module; the template and the files that it names lie beside it.
-        name: Of the template's file.
-        **values: What the page says; escaped, all but ``Markup``.
+        name: Name of the template's file.
+        **values: Values for the page; all but ``Markup`` are escaped.
 
     Returns:
         The document; the same values give the same text.

@@ -1,4 +1,4 @@
-"""params.yaml: its sections, reading and editing it, and the presets."""
+"""Reads, validates and edits params.yaml, and applies presets to it."""
 
 from typing import TYPE_CHECKING
 

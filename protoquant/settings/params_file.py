@@ -1,4 +1,4 @@
-"""params.yaml edited in place: values change, comments and order stay."""
+"""Edits params.yaml in place: values change, comments and order stay."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from protoquant.settings.yaml_edit import splice
 
 
 def override(params: Path, changes: Mapping[str, Any], *, source: str = "overrides") -> bool:
-    """Give keys of params.yaml new values, checked as the file itself is.
+    """Set keys of params.yaml to new values, validated as the file itself is.
 
     Args:
-        params: The file, replaced at once and whole.
+        params: The file, replaced atomically.
         changes: Values by dotted key, such as ``train.temperature``.
-        source: What an error calls the place of the changes.
+        source: Name of the source of the changes in errors.
 
     Returns:
         Whether anything changed.
 
     Raises:
-        ConfigError: A key is unknown or a value impossible, alone or beside the others; the file is as it was.
+        ConfigError: A key is unknown or a value impossible, alone or beside the others; the file is unchanged.
     """
     wanted = with_changes(read_params(params), changes, source)
     Settings.parse(wanted, source=source)
@@ -41,15 +41,15 @@ def override(params: Path, changes: Mapping[str, Any], *, source: str = "overrid
 
 
 def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Copy plain values and give some keys new ones, without validation.
+    """Copy plain values and set some keys to new ones, without validation.
 
     Args:
-        values: As in params.yaml.
+        values: Values as in params.yaml.
         changes: Values by dotted key.
-        source: What an error calls the place of the changes.
+        source: Name of the source of the changes in errors.
 
     Raises:
-        ConfigError: A key lies below a value that is none of keys.
+        ConfigError: A key lies below a value that is not a mapping.
     """
     wanted = copy.deepcopy(dict(values))
     for key, value in changes.items():
@@ -58,18 +58,18 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any], source: 
 
 
 def rewrite(params: Path, wanted: Mapping[str, Any], sections: str) -> bool:
-    """Write new top-level values into params.yaml; all else in it stays, to the last character.
+    """Write new top-level values into params.yaml; everything else stays, to the last character.
 
     Args:
-        params: The file, replaced at once and whole.
-        wanted: All values that it is to hold.
+        params: The file, replaced atomically.
+        wanted: All values that the file must hold afterwards.
         sections: The new top-level values as YAML.
 
     Returns:
         Whether anything changed.
 
     Raises:
-        ConfigError: The file is written in a way that cannot be edited in place; it is as it was.
+        ConfigError: The file is written in a way that cannot be edited in place; it is unchanged.
     """
     old = read_text(params)
     new = splice(old, sections) if read_params(params) else sections
@@ -84,7 +84,7 @@ def rewrite(params: Path, wanted: Mapping[str, Any], sections: str) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """The text with the line ends that it has."""
+    """Read a text and keep its line endings."""
     return path.read_bytes().decode("utf-8")
 
 
@@ -116,7 +116,7 @@ def _holds(text: str, wanted: object) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace it at once and whole; no lock keeps two editors apart, so each writes a file of its own."""
+    """Replace the file atomically; no lock keeps two editors apart, so each writes its own temporary file."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(descriptor)
     with written_aside(path, Path(name)) as aside:

@@ -1,4 +1,4 @@
-"""Whole configurations: presets/NAME.yaml, written into params.yaml so that what DVC tracks is always explicit."""
+"""Presets, configurations in presets/NAME.yaml, written into params.yaml so that DVC always tracks explicit values."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from protoquant.settings.settings import Settings, read_params
 
 @dataclass(frozen=True)
 class Preset:
-    """Some sections of params.yaml, each whole.
+    """Some sections of params.yaml, each of them complete.
 
     Attributes:
-        name: Of the file, without its ending.
-        text: The file, comments and all.
-        values: Its sections as plain values.
+        name: Name of the file, without its suffix.
+        text: Text of the file, including comments.
+        values: The sections as plain values.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Preset:
         """Read a preset.
 
         Args:
-            folder: Where presets lie.
+            folder: The folder of the presets.
             name: One of :func:`preset_names`.
 
         Raises:
-            UsageError: There is none of this name. ConfigError: It holds an unknown key or an impossible value.
+            UsageError: There is no preset of this name. ConfigError: It holds an unknown key or an impossible value.
         """
         known = preset_names(folder)
         if name not in known:
@@ -44,21 +44,21 @@ class Preset:
 
     @property
     def summary(self) -> str:
-        """What its first line of comment says."""
+        """The text of the preset's first line, a comment."""
         return self.text.partition("\n")[0].lstrip("# ").rstrip()
 
     def apply(self, params: Path) -> bool:
-        """Write the preset's sections into params.yaml; all else in it stays, to the last character.
+        """Write the preset's sections into params.yaml; everything else stays, to the last character.
 
         Args:
-            params: The file, replaced at once and whole.
+            params: The file, replaced atomically.
 
         Returns:
             Whether anything changed.
 
         Raises:
-            ConfigError: The file is missing or no YAML, a section that stays is not valid, or the file is written in
-                a way that cannot be edited in place; it is as it was.
+            ConfigError: The file is missing or not YAML, a section that stays is not valid, or the file is written in
+                a way that cannot be edited in place; it is unchanged.
         """
         before = read_params(params)
         wanted = {**before, **self.values} if isinstance(before, dict) else before
@@ -67,10 +67,10 @@ class Preset:
 
 
 def preset_names(folder: Path) -> list[str]:
-    """The presets of a project, in the order of the alphabet.
+    """The names of a project's presets, in alphabetical order.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There are no presets.
     """
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     if not names:

@@ -1,4 +1,4 @@
-"""What ``prepare.root`` names: a path below the workspace, or a folder in S3 and its local copy."""
+"""Resolves ``prepare.root``: a path below the workspace, or a folder in S3 and its local copy."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def image_root(
 
     Args:
         prepare: The ``prepare`` section.
-        workspace: Where relative paths begin, and where local copies lie.
+        workspace: Base of relative paths; it also names the folder of local copies.
         workers: Threads of the machine.
-        on_event: Hears of what is fetched.
-        renew: Whether S3 is asked what has changed; otherwise a whole copy is taken as it is.
+        on_event: Receives the progress of downloads.
+        renew: Whether to ask S3 for changes; otherwise a complete copy is used as it is.
 
     Raises:
-        UsageError: The root is no location in S3, there is no such bucket, or nothing in it.
+        UsageError: The root is not a location in S3, there is no such bucket, or nothing in the folder.
         StorageError: S3 refused or does not answer.
     """
     if not is_uri(prepare.root):
@@ -45,13 +45,13 @@ def image_root(
 
 
 def folder_of(named: str, workspace: Workspace, workers: int, on_event: OnEvent) -> Path:
-    """The folder that a command names: as it stands, or the checked local copy of one in S3, brought up to date.
+    """The folder that a command names; for a folder in S3, its checked and updated local copy.
 
     Args:
-        named: A folder, relative to where the command runs, or s3://bucket/prefix.
-        workspace: Where local copies lie.
+        named: A folder, relative to the current one, or s3://bucket/prefix.
+        workspace: Names the folder of local copies.
         workers: Threads of the machine.
-        on_event: Hears of what is fetched.
+        on_event: Receives the progress of downloads.
 
     Raises:
         UsageError: There is no such bucket, or nothing in the folder. StorageError: S3 refused or does not answer.
@@ -65,7 +65,7 @@ def folder_of(named: str, workspace: Workspace, workers: int, on_event: OnEvent)
 
 @contextmanager
 def named_by_uri(prepare: PrepareConfig, workspace: Workspace) -> Iterator[None]:
-    """Let an error inside the block name the folder in S3 where it names the local copy."""
+    """Make errors inside the block name the folder in S3 instead of its local copy."""
     try:
         yield
     except ProtoQuantError as error:
@@ -76,10 +76,10 @@ def named_by_uri(prepare: PrepareConfig, workspace: Workspace) -> Iterator[None]
 
 
 def check_root(prepare: PrepareConfig, workspace: Workspace) -> None:
-    """Say whether the root is there and is what its reader reads; of S3 one question is asked.
+    """Check that the root exists and is of the kind that its reader needs; for S3 this takes one request.
 
     Raises:
-        UsageError: It is not there, or of the wrong kind.
+        UsageError: The root does not exist, or is of the wrong kind.
         StorageError: S3 refused or does not answer.
     """
     if is_uri(prepare.root):

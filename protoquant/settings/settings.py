@@ -1,4 +1,4 @@
-"""All sections of params.yaml as one validated value, read once at the edge."""
+"""All sections of params.yaml as one validated value, read once at the entry point."""
 
 from __future__ import annotations
 

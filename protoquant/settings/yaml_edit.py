@@ -1,7 +1,7 @@
-"""New values put into a YAML file where the old ones stand; every other character stays as it was written.
+"""Replaces values of a YAML file in place; every other character stays as it was written.
 
-A round trip through a YAML writer would not do: it hangs the comment above a key on what stands before that key, so
-that a section that comes or goes takes along the comment of the next one.
+A round trip through a YAML writer would not work: it attaches the comment above a key to what precedes that key, so
+that adding or removing a section moves the comment of the next one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Pair = tuple[Node, Node]
 
 @dataclass(frozen=True)
 class _Edit:
-    """Characters from start to end, not included, give way to others."""
+    """Replaces the characters from ``start`` up to, but not including, ``end``."""
 
     start: int
     end: int
@@ -29,18 +29,18 @@ class _Edit:
 
 
 def splice(text: str, new: str) -> str:
-    """Give the top-level keys of one YAML text the values that they have in another.
+    """Set the top-level keys of one YAML text to the values that they have in another.
 
-    Below a key that both have, keys become the same too: one that is new comes with the comment above it and those
-    inside it, one that is gone takes its own along, and comments of those that stay are not touched. Where values
+    Below a key that both have, the keys become the same too: a new key comes with the comment above it and those
+    inside it, a removed key takes its comments along, and comments of keys that stay are not touched. Where values
     are equal already, not a character changes.
 
     Args:
         text: Block mappings, as in params.yaml; may be empty.
-        new: Likewise; a top-level key that ``text`` lacks is put at its end.
+        new: Block mappings too; a top-level key that ``text`` lacks is appended to it.
 
     Returns:
-        The new text. With anchors or braces its values may be others than wanted: compare them.
+        The new text. With anchors or braces its values may be wrong: the caller must compare them.
     """
     ending = "\r\n" if "\r\n" in text else "\n"
     text, new = (part if not part or part.endswith("\n") else part + ending for part in (text, new))
@@ -60,7 +60,7 @@ def splice(text: str, new: str) -> str:
 
 
 class _Document:
-    """A YAML text and where its keys and values stand."""
+    """A YAML text and the positions of its keys and values."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -80,7 +80,7 @@ class _Document:
         return self._before_comments(place) if node.start_mark.index == node.end_mark.index else place
 
     def _before_comments(self, place: int) -> int:
-        """Where the key of an empty value ends: the parser says that the value stands below its comments."""
+        """Where the key of an empty value ends: the parser places such a value below its comments."""
         while comment := re.search(r"(^|\s)#", self.text[self.line(place) : place]):
             place = len(self.text[: self.line(place) + comment.start()].rstrip())
         return place
@@ -98,7 +98,7 @@ class _Document:
         return self.text[self.line(pair[0].start_mark.index) : self.next_line(self.end(pair[1]))]
 
     def above(self, parent: _Pair, number: int) -> int:
-        """Where the comment above a key of a block starts, or its line where there is none."""
+        """Where the comment above a key of a block starts, or the key's line if it has no comment."""
         key, block = parent
         before = key.end_mark.index if number == 0 else self.end(block.value[number - 1][1])
         return self.next_line(before)
@@ -108,12 +108,12 @@ class _Document:
         return self.text[self.next_line(pair[0].end_mark.index) : self.next_line(self.end(pair[1]))]
 
     def flow(self, node: Node) -> str:
-        """What is written after a colon for a value that is no block."""
+        """The text after the colon of a value that is not a block."""
         return f" {self.text[node.start_mark.index : self.end(node)]}".rstrip()
 
 
 def _value(target: _Document, source: _Document, old: _Pair, new: _Pair) -> Iterator[_Edit]:
-    """Edits that make the value of one key that of the other."""
+    """Edits that set the value of one key to that of the other."""
     if _same(old[1], new[1]):
         return
     if _is_mapping(old[1]) and _is_mapping(new[1]):
@@ -172,7 +172,7 @@ def _plain(node: Node) -> Any:
 
 
 def _shifted(lines: str, by: int) -> str:
-    """Lines further right, or further left where ``by`` is below 0."""
+    """Indent lines by ``by`` spaces, or dedent them if ``by`` is negative."""
     if by == 0:
         return lines
     parts = lines.splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""Objects in S3: list, fetch, publish, buckets; the only boto3 imports."""
+"""Lists, fetches and publishes objects in S3 and sets up buckets; the only package that imports boto3."""
 
 from typing import TYPE_CHECKING
 

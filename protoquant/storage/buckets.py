@@ -1,4 +1,4 @@
-"""Buckets as a team wants them: old versions kept for a while, encrypted, no half uploads left behind."""
+"""Sets up buckets for a team: old versions are kept for a while, objects encrypted, unfinished uploads removed."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Outcome = Literal["done", "already", "not supported by this server"]
 
 RULE = "protoquant"
 _ABSENT = {"ServerSideEncryptionConfigurationNotFoundError", "NoSuchLifecycleConfiguration"}
-_AWS_DEFAULT = "us-east-1"  # the one region that a bucket's request must not name
+_AWS_DEFAULT = "us-east-1"  # the one region that a request for a new bucket must not name
 
 
 @dataclass(frozen=True)
 class BucketStep:
-    """One property of a bucket, and what became of it."""
+    """One property of a bucket, and the outcome of setting it."""
 
     name: str
     outcome: Outcome
 
 
 def init_bucket(client: Client, bucket: str, *, abort_days: int, old_days: int) -> list[BucketStep]:
-    """Make a bucket and set what it lacks; doing it twice changes nothing.
+    """Create a bucket and set the properties that it lacks; a second call changes nothing.
 
     Args:
         client: An open client.
-        bucket: Its name.
+        bucket: Name of the bucket.
         abort_days: Days after which an upload that was not finished is removed.
         old_days: Days for which a replaced or removed version is kept.
 
@@ -67,12 +67,12 @@ def _outcome(step: Callable[[], bool]) -> Outcome:
 
 def _create(client: Client, bucket: str) -> bool:
     try:
-        client.api.list_objects_v2(Bucket=bucket, MaxKeys=1)  # HeadBucket would not tell why it is refused
+        client.api.list_objects_v2(Bucket=bucket, MaxKeys=1)  # HeadBucket does not say why it is refused
     except ClientError as error:
         if code_of(error) != "NoSuchBucket":
             raise
     else:
-        return False  # us-east-1 would answer as if it had made the bucket again
+        return False  # us-east-1 would answer as if it had created the bucket again
     elsewhere = client.region not in {_AWS_DEFAULT, "aws-global"}
     where = {"CreateBucketConfiguration": {"LocationConstraint": client.region}} if elsewhere else {}
     try:
@@ -94,7 +94,7 @@ def _version(api: Any, asked: dict[str, str]) -> bool:
 
 
 def _encrypt(api: Any, asked: dict[str, str]) -> bool:
-    """Whatever encryption a bucket has stays: it may be stronger."""
+    """Encrypt a bucket, unless it has any encryption already: that may be stronger."""
     if _asked(api.get_bucket_encryption, asked).get("ServerSideEncryptionConfiguration", {}).get("Rules"):
         return False
     rules = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
@@ -103,7 +103,7 @@ def _encrypt(api: Any, asked: dict[str, str]) -> bool:
 
 
 def _expire(api: Any, asked: dict[str, str], rule: dict[str, Any]) -> bool:
-    """Set our rule beside those of others; S3 knows only the whole list."""
+    """Add our rule to those of others; S3 can only replace the whole list."""
     rules = _asked(api.get_bucket_lifecycle_configuration, asked).get("Rules", [])
     if any(_within(rule, other) for other in rules):
         return False
@@ -123,7 +123,7 @@ def _rule(abort_days: int, old_days: int) -> dict[str, Any]:
 
 
 def _within(rule: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether a server's rule is ours; servers add keys, and leave out an empty filter."""
+    """Whether a server's rule contains ours; servers add keys and leave out an empty filter."""
     return all(other.get(key) == value for key, value in rule.items() if key != "Filter")
 
 

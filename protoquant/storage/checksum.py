@@ -1,7 +1,7 @@
-"""Whether bytes are those that an ETag names.
+"""Checks bytes against the ETag of their object.
 
-An object that was sent in one piece has its MD5 as ETag; one sent in N parts the MD5 of the parts' MD5s, and ``-N``.
-Objects under a key of KMS or of the client, and those of a directory bucket, have an ETag that says nothing.
+The ETag of an object sent in one piece is its MD5; for one sent in N parts it is the MD5 of the parts' MD5s with ``-N``
+appended. Objects encrypted with a KMS or client key, and those of a directory bucket, have an ETag that says nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CHUNK = 2**20
 
 
 def is_md5(etag: str) -> bool:
-    """Whether an ETag has the form of an MD5, which tells of the bytes alone and without a question to S3."""
+    """Whether an ETag has the form of an MD5, which can be checked without a request to S3."""
     return _PLAIN.fullmatch(etag) is not None
 
 
@@ -37,16 +37,16 @@ def md5_of(file: BinaryIO, sizes: Sequence[int], *, parts: bool) -> str:
 
 
 def fits(file: BinaryIO, size: int, etag: str, part_size: Callable[[int], int]) -> bool:
-    """Hold a file against an ETag.
+    """Check a file against an ETag.
 
     Args:
         file: A file of ``size`` bytes.
-        size: In bytes.
-        etag: Without quotes.
-        part_size: Tells the bytes of the part of a number, from 1 on, as S3 knows it.
+        size: Size in bytes.
+        etag: The ETag without quotes.
+        part_size: Returns the bytes of a part, given its number from 1, as S3 reports them.
 
     Returns:
-        Whether it fits; also True where the ETag cannot tell.
+        Whether the file fits; also True if the ETag cannot tell.
     """
     if is_md5(etag):
         return md5_of(file, [size], parts=False) == etag
@@ -60,13 +60,13 @@ def fits(file: BinaryIO, size: int, etag: str, part_size: Callable[[int], int]) 
 
 
 def _cuts(count: int, size: int, part_size: Callable[[int], int]) -> Iterator[Sequence[int]]:
-    """How an object may have been cut: evenly, as nearly all are, or as S3 says of each part."""
+    """The part sizes with which an object may have been sent: even ones, as nearly always, or those that S3 reports."""
     if count == 1:
         yield [size]
         return
     first = part_size(1)
     if not 0 < first < size:
-        return  # a server that does not tell parts answers for the whole
+        return  # a server that does not report parts answers with the size of the whole
     if first * (count - 1) < size <= first * count:
         yield [first] * (count - 1) + [size - first * (count - 1)]
     sizes = [first, *map(part_size, range(2, count + 1))]

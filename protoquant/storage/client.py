@@ -1,4 +1,4 @@
-"""The connection to S3. Boto3's own chain alone decides endpoint, region and credentials."""
+"""The connection to S3; boto3's own chain alone decides endpoint, region and credentials."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ATTEMPTS = 4
 
 @dataclass(frozen=True)
 class Client:
-    """An S3 client and where it leads.
+    """An S3 client and the server it talks to.
 
     Attributes:
-        api: The client of boto3; usable from many threads.
-        endpoint: URL that it asks.
-        region: Region that it signs for.
-        streams: Requests that may run at once.
+        api: The boto3 client; usable from many threads.
+        endpoint: URL that requests go to.
+        region: Region that requests are signed for.
+        streams: Number of requests that may run at once.
     """
 
     api: Any
@@ -35,13 +35,13 @@ class Client:
 
 
 def connect(workers: int = 1) -> Client:
-    """Open a client; nothing is asked of the network yet.
+    """Open a client, without any request yet.
 
     Args:
-        workers: Threads of the machine; a request mostly waits, so four of them share one.
+        workers: Threads of the machine; a request mostly waits, so four of them share a thread.
 
     Raises:
-        UsageError: Boto3's settings name an unknown profile or an endpoint that is no URL.
+        UsageError: Boto3's settings name an unknown profile or an endpoint that is not a URL.
         StorageError: Boto3 refuses its settings for another reason.
     """
     streams = max(8, 4 * workers)
@@ -65,7 +65,7 @@ def connect(workers: int = 1) -> Client:
 
 
 def _retries(settings: Any) -> Any:
-    """What boto3's chain says (AWS_MAX_ATTEMPTS, AWS_RETRY_MODE), or else a few attempts with short pauses."""
+    """The retries set in boto3's chain (AWS_MAX_ATTEMPTS, AWS_RETRY_MODE), or else a few attempts with short pauses."""
     if settings.get_config_variable("max_attempts") is not None:
         return None
     return {"mode": "standard", "total_max_attempts": _ATTEMPTS}

@@ -1,4 +1,4 @@
-"""Every way in which S3 can refuse, as one line that says what to do."""
+"""Turns every failure of S3 into one line that says what to do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def translated(client: Client, bucket: str, what: str) -> Iterator[None]:
     Args:
         client: The client in use.
         bucket: The bucket in use.
-        what: What is read or written, such as a URI.
+        what: Name of the data read or written, such as a URI.
 
     Raises:
         UsageError: There is no such bucket.
@@ -59,19 +59,19 @@ def translated(client: Client, bucket: str, what: str) -> Iterator[None]:
     except ClientError as error:
         raise _refusal(client, bucket, what, error) from error
     except (BotoCoreError, transfer.Boto3Error, ResponseParserError) as error:
-        # boto3's transfers wrap what S3 said
+        # boto3's transfers wrap the error of S3
         if isinstance(error.__context__, ClientError):
             raise _refusal(client, bucket, what, error.__context__) from error
         raise _failure(client, what, error) from error
 
 
 def no_store(client: Client) -> StorageError:
-    """Something else than S3 has answered."""
+    """The error for an answer that does not come from an S3 server."""
     return StorageError(f"what answers at {client.endpoint} is no S3 server; correct AWS_ENDPOINT_URL")
 
 
 def code_of(error: ClientError) -> str:
-    """The short name of a refusal, such as ``NoSuchKey``; the HTTP status where S3 sent no body."""
+    """The short name of a refusal, such as ``NoSuchKey``; the HTTP status if S3 sent no body."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -81,7 +81,7 @@ def status_of(error: ClientError) -> int:
 
 
 def is_unsupported(error: ClientError) -> bool:
-    """Whether the server says that it has no such function."""
+    """Whether the server says that it does not support the operation."""
     return code_of(error) in _UNSUPPORTED or status_of(error) in {405, 501}
 
 
@@ -96,10 +96,10 @@ def _refusal(client: Client, bucket: str, what: str, error: ClientError) -> Prot
     if status_of(error) == 403:
         action = _ACTIONS.get(error.operation_name, f"s3:{error.operation_name}")
         to_do = f"ask the owner of the bucket for the permission {action}"
-        if code.isdecimal():  # an answer to HEAD does not say why
+        if code.isdecimal():  # an answer to HEAD gives no reason
             to_do = f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are wrong, or {to_do}"
         return StorageError(f"{what}: access denied at {place}; {to_do}")
-    if code.isdecimal() and not error.operation_name.startswith("Head"):  # S3 says more, but for HEAD
+    if code.isdecimal() and not error.operation_name.startswith("Head"):  # except to HEAD, S3 answers with a named code
         return StorageError(f"{what}: {place} answered HTTP {code}, as no S3 server does; correct AWS_ENDPOINT_URL")
     said = _flat(error.response.get("Error", {}).get("Message") or error)
     return StorageError(f"{what}: S3 at {place} refused {error.operation_name}: {code} {said}; see the server's log")
@@ -123,7 +123,7 @@ def _no_bucket(client: Client, bucket: str) -> str:
 
 
 def _failure(client: Client, what: str, error: Exception) -> StorageError:
-    """What went wrong before or instead of an answer of S3."""
+    """The error for a failure before or instead of an answer from S3."""
     if isinstance(error, _NO_KEYS):
         return StorageError(
             f"{what}: no credentials for {client.endpoint} ({_flat(error)}); "

@@ -1,4 +1,4 @@
-"""Bring one object to a file: whole, checked, and of one version, or not at all."""
+"""Fetches one object to a file: complete, checked and of one version, or not at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from protoquant.storage.index import IndexEntry
 from protoquant.storage.listing import RemoteObject
 from protoquant.storage.location import Location
 
-LARGE = 16 * 2**20  # bytes; what is larger is read in pieces of this size
+LARGE = 16 * 2**20  # bytes; larger objects are read in pieces of this size
 _ATTEMPTS = 3
 _BROKEN = (
     boto.ResponseStreamingError,
@@ -44,11 +44,11 @@ class _ChangedError(Exception):
 
 
 class _GoneError(Exception):
-    """The object is there no longer."""
+    """The object no longer exists."""
 
 
 class UnfitObjectError(StorageError):
-    """The bytes of an object are not those that its ETag names, or they change each time."""
+    """The bytes of an object do not match its ETag, or change each time."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Fetcher:
         client: An open client.
         location: The folder in S3.
         files: The local folder.
-        partial: Where unfinished files lie; pieces of large objects are found there again.
+        partial: The folder of unfinished files; a later call reuses the pieces of large objects there.
     """
 
     client: Client
@@ -75,11 +75,11 @@ class Fetcher:
             spread: How the pieces of a large object are fetched.
 
         Returns:
-            What the file holds; None where the object has been removed since.
+            The index entry of the file; None if the object has been removed since.
 
         Raises:
-            UnfitObjectError: It keeps changing, or does not arrive as its ETag says.
-            ClientError: S3 refused. BotoCoreError: it does not answer.
+            UnfitObjectError: The object keeps changing, or arrives with bytes that do not match its ETag.
+            ClientError: S3 refused. BotoCoreError: S3 does not answer.
         """
         said = ""
         for _ in range(_ATTEMPTS):
@@ -101,7 +101,7 @@ class Fetcher:
         raise UnfitObjectError(f"{self.location.uri}: the object {item.name!r} {said}")
 
     def adopt(self, item: RemoteObject) -> IndexEntry | None:
-        """Know a file again that lies there already, by its MD5; None where that cannot be told."""
+        """Recognise a file that already exists locally by its MD5; None if that is not possible."""
         path = self.files / item.name
         if not is_md5(item.etag) or not path.is_file() or path.stat().st_size != item.size:
             return None
@@ -109,7 +109,7 @@ class Fetcher:
             return entry_of(path, item.etag) if fits(file, item.size, item.etag, lambda _: 0) else None
 
     def _at_once(self, item: RemoteObject, aside: Path) -> str:
-        """Fetch the whole; the SHA-256 of its bytes, or nothing where they do not fit."""
+        """Fetch the whole object; returns the SHA-256 of its bytes, empty if they do not match the ETag."""
         data, opaque = self._get(item)
         if len(data) != item.size or not self._fits(io.BytesIO(data), item, opaque=opaque):
             return ""
@@ -117,7 +117,7 @@ class Fetcher:
         return digest_bytes(data)
 
     def _in_pieces(self, item: RemoteObject, aside: Path, spread: Spread) -> str:
-        """Fetch what is missing of the pieces, each noted when it is there; result as of ``_at_once``."""
+        """Fetch the missing pieces and note each one when it is written; returns the same as ``_at_once``."""
         noted = aside.with_suffix(".pieces")
         known = noted.read_text().splitlines() if noted.exists() and aside.exists() else []
         missing = sorted(set(range(-(-item.size // LARGE))) - {int(line) for line in known if line.isdecimal()})
@@ -150,7 +150,7 @@ class Fetcher:
         """Read an object or a range of it, if it is still the one that was listed.
 
         Returns:
-            The bytes, and whether its ETag says nothing of them.
+            The bytes, and whether the ETag says nothing about them.
         """
         asked: dict[str, Any] = {"IfMatch": f'"{item.etag}"'}
         if end is not None:
@@ -164,7 +164,7 @@ class Fetcher:
         return data, secret or self.location.bucket.endswith("--x-s3")
 
     def _read(self, item: RemoteObject, asked: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
-        """Ask and read; a body that breaks off is asked for again (boto3 sees to all that happens before it)."""
+        """Request and read an object; a body that breaks off is requested again (boto3 retries all before it)."""
         for _ in range(_ATTEMPTS - 1):
             with suppress(*_BROKEN):
                 return self._answer(item, asked)

@@ -1,4 +1,4 @@
-"""What is known of each file of a mirror: which object it was, and the bytes it must hold."""
+"""The index of a mirror: for each file, the object it came from and the bytes it must hold."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class IndexEntry:
     """A file that was fetched whole.
 
     Attributes:
-        etag: Of the object.
-        size: In bytes.
-        sha256: Of the file.
-        mtime: Of the file, in nanoseconds; while it and the size stay, the content is believed to stay.
+        etag: ETag of the object.
+        size: Size in bytes.
+        sha256: SHA-256 of the file.
+        mtime: Time of the file's last change, in nanoseconds; while it and the size stay, the content is assumed to
+            stay.
     """
 
     etag: str
@@ -32,9 +33,9 @@ class IndexEntry:
 
 
 class Index:
-    """``index.json`` of a whole mirror, and beside it ``journal.jsonl`` while one is being changed.
+    """``index.json`` of a complete mirror, and beside it ``journal.jsonl`` while the mirror is being changed.
 
-    The journal takes a line for each file that is finished, so that a killed download loses none.
+    The journal gets a line for each finished file, so that a killed download loses none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +48,7 @@ class Index:
         return self._index.is_file() and not self._journal.exists()
 
     def load(self) -> dict[str, IndexEntry]:
-        """All known files; what a kill or a full disk left half written is not known."""
+        """Read all known files; entries that a kill or a full disk left half written are skipped."""
         known: dict[str, IndexEntry] = {}
         with suppress(OSError, ValueError, TypeError, KeyError):
             content = json.loads(self._index.read_text(encoding="utf-8"))
@@ -61,17 +62,17 @@ class Index:
         return known
 
     def begin(self) -> None:
-        """Say that the mirror is about to change."""
+        """Record that the mirror is about to change."""
         with self._journal.open("a", encoding="utf-8") as file:
             file.write("\n")  # ends a line that a kill cut off
 
     def record(self, name: str, entry: IndexEntry) -> None:
-        """Keep one finished file."""
+        """Add one finished file to the journal."""
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps([name, astuple(entry)]) + "\n")
 
     def finish(self, entries: Mapping[str, IndexEntry]) -> None:
-        """Write the whole index, aside and then renamed, and end the journal."""
+        """Write the whole index atomically and remove the journal."""
         content: dict[str, Any] = {
             "schema": SCHEMA,
             "files": {name: astuple(entries[name]) for name in sorted(entries)},

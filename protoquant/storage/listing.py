@@ -1,4 +1,4 @@
-"""Which objects a folder holds."""
+"""Lists the objects of a folder in S3."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LONGEST_NAME = 255  # bytes of a file name
 
 @dataclass(frozen=True)
 class RemoteObject:
-    """An object as the listing tells of it.
+    """An object as listed by S3.
 
     Attributes:
         name: Its key relative to the folder; safe as a relative path.
-        etag: Without quotes.
-        size: In bytes.
+        etag: ETag without quotes.
+        size: Size in bytes.
     """
 
     name: str
@@ -31,9 +31,9 @@ class RemoteObject:
 
 
 def list_objects(client: Client, location: Location) -> list[RemoteObject]:
-    """List a folder and all below it, page by page.
+    """List a folder and everything below it, page by page.
 
-    Keys that end in ``/`` stand for folders and are passed over.
+    Keys that end in ``/`` stand for folders and are skipped.
 
     Args:
         client: An open client.
@@ -53,7 +53,7 @@ def list_objects(client: Client, location: Location) -> list[RemoteObject]:
 
 
 def check_reachable(client: Client, location: Location) -> None:
-    """Ask for one object of a folder, to know that the folder is there and may be listed.
+    """Request one object of a folder, to check that the folder exists and may be listed.
 
     Raises:
         UsageError: There is no such bucket, or nothing in the folder.
@@ -74,7 +74,7 @@ def _pages(client: Client, location: Location) -> Iterator[RemoteObject]:
 
 
 def _contents(client: Client, page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The objects of a page; an answer that says not even whether it is the last page comes from no S3."""
+    """The objects of a page; an answer that does not say whether it is the last page is not from S3."""
     if "IsTruncated" not in page:
         raise no_store(client)
     found: Sequence[Mapping[str, Any]] = page.get("Contents", ())
@@ -97,7 +97,7 @@ def _check(name: str, found: dict[str, RemoteObject], location: Location) -> Non
 
 
 def _nothing(client: Client, location: Location) -> str:
-    """Name the nearest folder beside one that is not there."""
+    """Explain that a folder does not exist, and name the nearest one beside it."""
     above, _, last = location.prefix.rpartition("/")
     within = f"{above}/" if above else ""
     page = client.api.list_objects_v2(Bucket=location.bucket, Prefix=within, Delimiter="/")

@@ -1,4 +1,4 @@
-"""Where objects lie: ``s3://bucket/prefix``."""
+"""Locations of objects, written ``s3://bucket/prefix``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Location:
 
     @classmethod
     def parse(cls, uri: str, name: str = "an S3 location") -> Self:
-        """Read ``s3://bucket/prefix``; slashes at the end change nothing.
+        """Read ``s3://bucket/prefix``; trailing slashes change nothing.
 
         Args:
-            uri: What the user wrote.
-            name: What an error calls it, such as ``prepare.root``.
+            uri: The text that the user wrote.
+            name: Name of the setting in errors, such as ``prepare.root``.
 
         Raises:
-            UsageError: It is not of that form, or S3 allows no bucket of that name.
+            UsageError: The text does not have that form, or S3 does not allow such a bucket name.
         """
         if not uri.startswith("s3://"):
             raise UsageError(f"{name} must be s3://bucket/prefix, got {uri!r}; correct it")
@@ -47,12 +47,12 @@ class Location:
 
     @property
     def uri(self) -> str:
-        """The location as one writes it."""
+        """The location as a URI."""
         return f"s3://{self.bucket}/{self.prefix}" if self.prefix else f"s3://{self.bucket}"
 
     @property
     def folder(self) -> str:
-        """What the keys of the folder begin with: a name beside it (``birdsong`` beside ``birds``) does not."""
+        """The prefix of all keys in the folder; a name beside it (``birdsong`` beside ``birds``) does not have it."""
         return f"{self.prefix}/" if self.prefix else ""
 
     def key(self, relative: str) -> str:
@@ -61,19 +61,19 @@ class Location:
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text is meant to name something in S3, rightly written or not."""
+    """Whether a text is meant as a location in S3, correctly written or not."""
     return bool(_SCHEME.match(text))
 
 
 def check_bucket(bucket: str, where: str) -> None:
-    """Refuse what S3 allows no bucket to be called.
+    """Refuse a bucket name that S3 does not allow.
 
     Args:
         bucket: The name.
-        where: What an error says first.
+        where: Beginning of the error.
 
     Raises:
-        UsageError: It is no bucket name.
+        UsageError: The name is not allowed.
     """
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
         raise UsageError(

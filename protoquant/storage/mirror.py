@@ -1,4 +1,4 @@
-"""A local folder in the state of a folder in S3, shared by all runs on this machine."""
+"""Local copies of folders in S3, shared by all runs on this machine."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from protoquant.storage.location import Location
 
 
 def mirror(location: Location, cache: Path, *, workers: int, on_event: OnEvent) -> Path:
-    """Bring the local copy of a folder in S3 to its present state.
+    """Bring the local copy of a folder in S3 up to date.
 
-    New and changed objects (by ETag and size) are fetched, files of removed objects are removed, damaged files are
-    fetched again. What an earlier call that was killed has fetched is kept. Several processes may call this at once.
+    New and changed objects (by ETag and size) are fetched, files of removed objects are removed, and damaged files are
+    fetched again. Files that a killed call has fetched are kept. Several processes may call this at once.
 
     Args:
         location: The folder in S3.
         cache: Holds all local copies.
         workers: Threads of the machine.
-        on_event: Hears of progress and of what was damaged.
+        on_event: Receives progress and a message about damaged files.
 
     Returns:
         The local folder; the same for the same endpoint, bucket and prefix.
 
     Raises:
         UsageError: There is no such bucket, or nothing in the folder.
-        StorageError: S3 refused or does not answer, a key is no path, or an object keeps changing.
+        StorageError: S3 refused or does not answer, a key is not a path, or an object keeps changing.
     """
     return Mirror.open(connect(workers), location, cache).refresh(on_event)
 
 
 def local_copy(location: Location, cache: Path, *, workers: int, on_event: OnEvent) -> Path:
-    """The local copy of a folder in S3 as ``mirror`` left it, without asking the network where it is whole.
+    """The local copy of a folder in S3 as ``mirror`` left it, without any request if the copy is complete.
 
-    Where it is not, it is brought to the present state. Arguments, result and errors are those of ``mirror``.
+    An incomplete copy is brought up to date. Arguments, result and errors are those of ``mirror``.
     """
     found = Mirror.open(connect(workers), location, cache)
     return found.files if found.whole() else found.refresh(on_event)
@@ -54,12 +54,12 @@ def local_copy(location: Location, cache: Path, *, workers: int, on_event: OnEve
 
 @dataclass(frozen=True)
 class Mirror:
-    """One local copy.
+    """The local copy of one folder.
 
     Attributes:
         client: An open client.
         location: The folder in S3.
-        folder: Holds the copy (``files/``), its index, what is unfinished (``partial/``) and the lock.
+        folder: Holds the copy (``files/``), its index, unfinished files (``partial/``) and the lock.
     """
 
     client: Client
@@ -68,7 +68,7 @@ class Mirror:
 
     @classmethod
     def open(cls, client: Client, location: Location, cache: Path) -> Mirror:
-        """Name the copy of a folder; nothing is read or written."""
+        """Locate the copy of a folder; nothing is read or written."""
         names = [client.endpoint, location.bucket, location.prefix]
         return cls(client, location, cache / f"{location.bucket}-{digest_json(names)[:16]}")
 
@@ -86,7 +86,7 @@ class Mirror:
         return bool(known) and all(_untouched(self.files / name, entry) for name, entry in known.items())
 
     def refresh(self, on_event: OnEvent) -> Path:
-        """Do what ``mirror`` says."""
+        """Bring the copy up to date, as described for ``mirror``."""
         self.files.mkdir(parents=True, exist_ok=True)
         with self._locked(on_event), translated(self.client, self.location.bucket, self.location.uri):
             partial = self.folder / "partial"
@@ -110,13 +110,13 @@ class Mirror:
     def _kept(
         self, listed: Sequence[RemoteObject], known: dict[str, IndexEntry], fetcher: Fetcher, on_event: OnEvent
     ) -> dict[str, IndexEntry]:
-        """The files that need not be fetched; those with a new size or time are read and held against their digest."""
+        """The files that need not be fetched; those with a new size or time are read and checked by their digest."""
         kept: dict[str, IndexEntry] = {}
         damaged: list[str] = []
         for item in listed:
             path, entry = self.files / item.name, known.get(item.name)
             if path.is_symlink():
-                found = None  # it goes, wherever it leads
+                found = None  # a link is removed, wherever it leads
             elif entry is None:
                 found = fetcher.adopt(item)
             elif (entry.etag, entry.size) != (item.etag, item.size) or not path.is_file():
@@ -137,7 +137,7 @@ class Mirror:
     def _fetch(
         self, missing: Sequence[RemoteObject], fetcher: Fetcher, index: Index, on_event: OnEvent
     ) -> dict[str, IndexEntry]:
-        """Fetch small objects side by side, then large ones one after the other, their pieces side by side."""
+        """Fetch small objects in parallel, then large ones one after another, with their pieces in parallel."""
         fetched: dict[str, IndexEntry] = {}
         if not missing:
             return fetched
@@ -158,7 +158,7 @@ class Mirror:
         return fetched
 
     def _clear(self, listed: Sequence[RemoteObject]) -> None:
-        """Remove what is no object: files first, then folders that are left empty or stand where a file must."""
+        """Remove files that are not objects, then folders that are left empty or are in the way of a file."""
         wanted = {item.name for item in listed}
         for path in sorted(self.files.rglob("*"), reverse=True):
             if path.is_dir() and not path.is_symlink():
@@ -191,7 +191,7 @@ def _untouched(path: Path, entry: IndexEntry) -> bool:
 
 @contextmanager
 def _pool(streams: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads; after an error what has not begun does not begin."""
+    """A pool of threads; after an error, tasks that have not started are cancelled."""
     pool = ThreadPoolExecutor(streams)
     try:
         yield pool

@@ -1,4 +1,4 @@
-"""Single objects of a folder in S3: read, fetched to a file, and put where there is none yet."""
+"""Reads and fetches single objects of a folder in S3, and puts them where there are none yet."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from protoquant.storage.listing import RemoteObject
 from protoquant.storage.location import Location
 from protoquant.storage.parts import put_in_parts
 
-_DIGEST = "sha256"  # name of the object's metadata
+_DIGEST = "sha256"  # key in the object's metadata
 _ABSENT = {"NoSuchKey", "404"}
-_TAKEN = {409, 412}  # HTTP: another writer is at it, or has been
+_TAKEN = {409, 412}  # HTTP status: another writer is writing the object, or has written it
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ObjectFolder:
     Attributes:
         client: An open client.
         location: The folder.
-        inside: Names of folders in it, joined by slashes; errors name the location alone.
+        inside: Path of a folder in it, with a slash at the end; errors name only the location.
     """
 
     client: Client
@@ -38,10 +38,10 @@ class ObjectFolder:
 
     @classmethod
     def open(cls, location: Location, workers: int) -> Self:
-        """Make a client of its own; nothing is asked of the network yet.
+        """Open the folder with a client of its own, without any request yet.
 
         Raises:
-            UsageError: Boto3's settings cannot be. StorageError: Boto3 refuses them.
+            UsageError: Boto3's settings are impossible. StorageError: Boto3 refuses them.
         """
         return cls(connect(workers), location)
 
@@ -50,7 +50,7 @@ class ObjectFolder:
         return dataclasses.replace(self, inside=f"{self.inside}{name}/")
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a small object; None where there is none.
+        """The bytes of a small object; None if it does not exist.
 
         Raises:
             UsageError: There is no such bucket. StorageError: S3 refused or does not answer.
@@ -66,14 +66,14 @@ class ObjectFolder:
             return data
 
     def fetch(self, name: str, folder: Path) -> str:
-        """Fetch an object to a file of its name; a large one in pieces, side by side.
+        """Fetch an object to a file of its name; a large one in parallel pieces.
 
         Args:
-            name: Of the object.
+            name: Name of the object.
             folder: An existing folder on disk.
 
         Returns:
-            SHA-256 of the file; empty where there is no such object, or its bytes are not those that its ETag names.
+            SHA-256 of the file; empty if there is no such object, or its bytes do not match its ETag.
 
         Raises:
             UsageError: There is no such bucket. StorageError: S3 refused or does not answer.
@@ -92,16 +92,16 @@ class ObjectFolder:
         return entry.sha256 if entry else ""
 
     def put(self, name: str, content: Path | bytes, digest: str, *, replace: bool = False) -> str:
-        """Put an object where there is no object; where the server cannot make that a condition, it is replaced.
+        """Put an object where none exists; on a server without such a condition, an existing one is replaced.
 
         Args:
-            name: Of the object.
-            content: What it shall hold; a large file is sent in parts.
+            name: Name of the object.
+            content: Content of the object; a large file is sent in parts.
             digest: SHA-256 of the content, kept with the object.
-            replace: Whether an object that is there is replaced.
+            replace: Whether to replace an existing object.
 
         Returns:
-            SHA-256 of the object that is there afterwards.
+            SHA-256 of the object that exists afterwards.
 
         Raises:
             UsageError: There is no such bucket. StorageError: S3 refused or does not answer.

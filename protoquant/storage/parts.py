@@ -1,4 +1,4 @@
-"""Send a large file in parts, side by side, and let the object appear when the last has come."""
+"""Sends a large file in parallel parts; the object appears when the last part has arrived."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from botocore.exceptions import BotoCoreError, ClientError
 from protoquant.storage.client import Client
 from protoquant.storage.fetch import LARGE
 
-_MOST = 10_000  # parts that S3 allows
+_MOST = 10_000  # most parts that S3 allows
 _CHECKSUM = "CRC32"
 
 
 def put_in_parts(
     client: Client, file: Path, target: Mapping[str, str], metadata: Mapping[str, str], condition: Mapping[str, str]
 ) -> None:
-    """Send a file; after an error or a kill there is no object, and after an error no part of it either.
+    """Send a file; after an error or a kill there is no object, and after an error no parts are left either.
 
-    Boto3's own transfers know no condition.
+    Boto3's own transfers do not support a condition.
 
     Args:
         client: An open client.
         file: Larger than one part.
         target: ``Bucket`` and ``Key``.
-        metadata: Of the object.
-        condition: Of its appearance, such as ``{"IfNoneMatch": "*"}``; empty for none.
+        metadata: Metadata of the object.
+        condition: Condition for creating the object, such as ``{"IfNoneMatch": "*"}``; empty for none.
 
     Raises:
-        ClientError: S3 refused. BotoCoreError: It does not answer.
+        ClientError: S3 refused. BotoCoreError: S3 does not answer.
     """
     size = file.stat().st_size
     part_size = max(LARGE, -(-size // _MOST))
-    # as boto3's transfers: servers that know no checksums pass over it
+    # as in boto3's transfers; servers that do not support checksums ignore them
     wanted = client.api.meta.config.request_checksum_calculation != "when_required"
     checked = {"ChecksumAlgorithm": _CHECKSUM} if wanted else {}
     upload = client.api.create_multipart_upload(**target, Metadata=metadata, **checked)["UploadId"]

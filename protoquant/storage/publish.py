@@ -1,4 +1,4 @@
-"""Put a file or a folder where others can read it, with a link that works without keys."""
+"""Uploads a file or a folder for others to read, with a link that works without credentials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protoquant.storage.failures import translated
 from protoquant.storage.location import Location
 
 PAGE = "index.html"
-LONGEST_LINK = 7 * 24  # hours; no signature of version 4 lives longer
+LONGEST_LINK = 7 * 24  # hours; the longest life of a version 4 signature
 _TYPES = {
     ".csv": "text/csv; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -31,14 +31,14 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Published:
-    """What was uploaded.
+    """The result of an upload.
 
     Attributes:
         uri: The object to open: the page of a folder, or the file.
-        link: HTTP address of that object that needs no keys.
+        link: HTTP address of that object that needs no credentials.
         expires: Hours for which the link works.
-        files: Objects written.
-        size: Their bytes.
+        files: Number of objects written.
+        size: Bytes of all objects together.
     """
 
     uri: str
@@ -49,16 +49,16 @@ class Published:
 
 
 def publish(client: Client, source: Path, location: Location, *, expires: int, on_event: OnEvent) -> Published:
-    """Upload a folder, its page last, so that no reader meets a page without its parts; large files go in parts.
+    """Upload a folder, its page last, so that no reader sees a page without its files; large files go in parts.
 
-    The files lie directly below the location; what lies there already under other names stays.
+    The files go directly below the location; existing objects with other names stay.
 
     Args:
         client: An open client.
         source: A folder with ``index.html``, or one file.
-        location: Where to.
+        location: The target folder in S3.
         expires: Hours for which the link works, 1 to 168.
-        on_event: Hears of progress.
+        on_event: Receives progress.
 
     Raises:
         UsageError: There is nothing to publish, the link would live too long, or there is no such bucket.
@@ -86,12 +86,12 @@ def publish(client: Client, source: Path, location: Location, *, expires: int, o
 
 
 def content_type(name: str) -> str:
-    """What a browser is told that a file is, by its ending."""
+    """The content type that browsers receive for a file, from its suffix."""
     return _TYPES.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def _names(source: Path) -> tuple[str, list[str]]:
-    """The object that the link opens, and all files, relative to their folder."""
+    """The file that the link opens, and all files, relative to their folder."""
     if source.is_file():
         return source.name, [source.name]
     if not source.is_dir():

@@ -1,7 +1,7 @@
-"""The cores of the machine: how many this process may use, and how it leaves them to others while it waits.
+"""Counts the cores that this process may use, and leaves them to other processes while it waits.
 
-joblib and Ray count them too, but look at one fixed group each (Ray at no affinity): a quota of a slice, a job or a pod
-around a process escapes them.
+joblib and Ray count cores too, but each looks at one fixed cgroup (and Ray ignores affinity), so both miss a quota of
+the slice, job or pod around a process.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from pathlib import Path
 from protoquant.core.events import MessageEvent, OnEvent
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Variables by which a user may say how OpenMP's threads wait."""
+"""Variables with which a user can set how OpenMP threads wait."""
 _V1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
 _V2 = ("cpu.max",)
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Count the cores of this process: of its affinity, or fewer where a quota of its cgroups allows fewer.
+    """Count the cores that this process may use: those of its affinity, or fewer if a cgroup quota allows fewer.
 
     Args:
-        root: Of the file system that holds ``proc`` and ``sys``.
+        root: Root of the file system that holds ``proc`` and ``sys``.
 
     Returns:
-        At least 1; a part of a core counts as one.
+        At least 1; a fraction of a core counts as one.
     """
     return max(1, math.ceil(min([_affinity(), *_quotas(root)])))
 
 
 def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let threads that wait sleep, and OpenMP see a quota; for commands, and of use before torch is imported alone.
+    """Make waiting OpenMP threads sleep and OpenMP respect a quota; call it in commands, before torch is imported.
 
-    OpenMP's threads otherwise spin while they wait for each other, on cores that other processes could use, and where
-    nobody says how many they are, it counts the affinity alone. Child processes inherit both; what the user's own
-    environment says stays.
+    Otherwise OpenMP threads spin while they wait for each other, on cores that other processes could use, and without
+    a given number of threads OpenMP counts only the affinity. Child processes inherit both settings; variables that
+    the user has set are kept.
 
     Args:
-        environment: Of this process.
+        environment: Environment of this process.
     """
     if not any(name in environment for name in WAITING):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -50,11 +50,11 @@ def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def warn_of_threads(threads: int, on_event: OnEvent) -> None:
-    """Say where there are more threads than cores; they stay, since another count rounds differently.
+    """Warn if there are more threads than cores; the number stays, since another one rounds differently.
 
     Args:
-        threads: As params.yaml says.
-        on_event: Told in one line.
+        threads: Number of threads in params.yaml.
+        on_event: Receives the warning, one line.
     """
     allowed = cores()
     if threads > allowed:
@@ -70,10 +70,10 @@ def _affinity() -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """The quotas, in cores, of the groups that this process is in and of all groups around them."""
+    """The quotas, in cores, of this process's cgroups and of all groups around them."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return
     mount = root / "sys/fs/cgroup"
     for line in lines:
@@ -85,10 +85,10 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _along(top: Path, group: str, files: tuple[str, ...]) -> Iterator[float]:
-    """The quotas on the way up to the top; what a container does not see of it is not there."""
+    """The quotas from a group up to the top; groups that a container cannot see are skipped."""
     folder = top / os.path.normpath(group).lstrip("/")
     for place in (folder, *folder.parents[: len(folder.parts) - len(top.parts)]):
-        with suppress(OSError, ValueError):  # ValueError: "max"
+        with suppress(OSError, ValueError):  # ValueError: the quota is "max"
             quota, period = (int(word) for file in files for word in (place / file).read_text("utf-8").split())
-            if quota > 0 and period > 0:  # -1: none
+            if quota > 0 and period > 0:  # -1: no quota
                 yield quota / period

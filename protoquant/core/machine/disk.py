@@ -1,4 +1,4 @@
-"""Whether a disk has room, asked before the work that would fill it."""
+"""Checks and reserves disk space before work that could fill the disk."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from protoquant.core.errors import ProtoQuantError
 
 RESERVE = 1 << 30
-"""Bytes of a disk that are left free."""
+"""Bytes of a disk that are kept free."""
 
 
 def gigabytes(size: float) -> str:
-    """Bytes in words, by powers of ten, as disks are sold."""
+    """Format a number of bytes in decimal units, as disks are sold."""
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if size >= scale:
             return f"{size / scale:.1f} {unit}" if size < 10 * scale else f"{size / scale:,.0f} {unit}"
@@ -21,7 +21,7 @@ def gigabytes(size: float) -> str:
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free on the file system of a folder that need not be there yet."""
+    """Free bytes on the file system of a folder that need not exist yet."""
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     return shutil.disk_usage(there).free
 
@@ -30,13 +30,13 @@ def check_room(folder: Path, needed: int, what: str, help_: str) -> None:
     """Refuse work that would fill a disk.
 
     Args:
-        folder: Where it would be written.
-        needed: Bytes, 0 for none.
-        what: What they are, for the error.
-        help_: What would help.
+        folder: The folder that the work writes to.
+        needed: Bytes that it writes; 0 always passes.
+        what: Name of the data, for the error.
+        help_: Advice, for the error.
 
     Raises:
-        ProtoQuantError: They do not fit.
+        ProtoQuantError: The bytes do not fit.
     """
     free = free_bytes(folder)
     if needed and needed + RESERVE > free:
@@ -47,7 +47,7 @@ def check_room(folder: Path, needed: int, what: str, help_: str) -> None:
 
 
 def reserve(file: Path, size: int) -> None:
-    """Make a file of a size whose blocks are all there: one with holes would kill the process that fills it.
+    """Make a file of a size with all its blocks allocated: on a full disk, filling a sparse one kills the process.
 
     Raises:
         OSError: The disk is full.

@@ -1,4 +1,4 @@
-"""Work done ahead of who takes its results: in threads, in order, a bounded number at a time."""
+"""Runs work in threads ahead of its consumer: in order, with a bounded number of items at a time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Result = TypeVar("Result")
 def ahead(
     work: Callable[[Item], Result], items: Iterable[Item], pool: ThreadPoolExecutor, depth: int
 ) -> Generator[Result]:
-    """Do work on items in a pool's threads.
+    """Process items in the threads of a pool.
 
     Args:
         work: Called with each item.
-        items: Taken as results are.
+        items: Read only as fast as results are taken.
         pool: The threads.
-        depth: Items at work or done and not yet taken, at least 1.
+        depth: Most items in progress, or finished and not yet taken, at least 1.
 
     Yields:
-        The results, in the order of the items; what an item's work raises is raised at its turn. When the generator is
-        closed, items that no thread has begun are given up.
+        The results, in the order of the items; an item's error is raised at its turn. Closing the generator cancels
+        items that no thread has started.
     """
     waiting = iter(items)
     flying: deque[Future[Result]] = deque(pool.submit(work, one) for one in islice(waiting, depth))

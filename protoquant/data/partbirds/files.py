@@ -1,4 +1,4 @@
-"""Image files of a data set, each drawn alone. Imports little, since every worker process loads it."""
+"""Draws single image files of a data set; imports little, since every worker process loads it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from protoquant.data.splits import SplitName
 
 @dataclass(frozen=True)
 class Order:
-    """One image to draw, and the file that takes it."""
+    """One image to draw, and the file to write it to."""
 
     spec: PartBirdsSpec
     class_index: int

@@ -1,4 +1,4 @@
-"""From a scene to pixels, with any of its parts or objects left out."""
+"""Renders a scene to pixels, with any of its parts or objects left out."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from protoquant.data.partbirds.scene import Light, Scene
 from protoquant.data.partbirds.spec import PARTS
 
 BODY = "body"
-"""The name under which head, neck and trunk stand in the masks; it is the same for all classes and always there."""
+"""The name of head, neck and trunk in the masks; the body is the same for all classes and always present."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """An image and what is seen where.
+    """An image and what is visible where.
 
     Args:
         image: Pixels (h, w, 3), uint8, sRGB.
-        part_masks: For each of the five parts and the body, where it is visible (h, w); all False when left out.
+        part_masks: For each of the five parts and the body, where it is visible (h, w); all False if left out.
         object_masks: The same for each of the scene's objects, in their order.
-        part_reach: For each of them, every pixel it changes at all, with its shadow and soft edge: leaving it out
-            leaves all other pixels as they are.
+        part_reach: For each part and the body, every pixel that it changes at all, including its shadow and soft edge:
+            leaving it out changes no other pixel.
         object_reach: The same for each object.
     """
 
@@ -93,7 +93,7 @@ def _check(scene: Scene, without_parts: frozenset[str], without_objects: frozens
 
 
 def _lay_bird(canvas: Canvas, scene: Scene, without_parts: frozenset[str]) -> None:
-    """Lay the bird from back to front; it throws one shadow on the objects, and its parts on one another."""
+    """Lay the bird from back to front; it throws one shadow on the objects, and its parts shade one another."""
     layers = [(_BIRD.index(name), layer) for name, layer in _bird(scene) if name not in without_parts]
     near = [_FIRST_OBJECT + n for n, thing in enumerate(scene.objects) if thing.kind != "cloud"]
     canvas.shade_together([(_shadow(layer, scene, 9.0), owner) for owner, layer in layers], np.isin(canvas.owner, near))
@@ -137,7 +137,7 @@ def _shadow(layer: Layer, scene: Scene, distance: float) -> Layer:
 
 
 def _lit(colour: Plane, light: Light) -> Plane:
-    """Apply contrast, exposure, warmth and the uneven light; each pixel by itself."""
+    """Apply contrast, exposure, warmth and uneven light to each pixel by itself."""
     h, w, _ = colour.shape
     x = np.linspace(-1.0, 1.0, w, dtype=np.float32)[None, :]
     y = np.linspace(-1.0, 1.0, h, dtype=np.float32)[:, None]

@@ -66,7 +66,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Plumage:
-    """What varies in colour from bird to bird and says nothing of the class."""
+    """Colours that vary from bird to bird and say nothing about the class."""
 
     back: Colour
     belly: Colour
@@ -74,7 +74,7 @@ class Plumage:
     seed: int
 
     def tint(self, part: Part, name: str) -> Colour:
-        """The named colour as this bird's part has it."""
+        """The named colour as it appears on a part of this bird."""
         return shifted(NAMED[name], *self.tints[PARTS.index(part)])
 
 
@@ -106,7 +106,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that decides one image; `objects` are in painting order, those in front of the bird last."""
+    """Everything that decides one image; `objects` are in painting order, those in front of the bird last."""
 
     size: int
     bird: BirdClass
@@ -221,7 +221,7 @@ def _backdrop(rng: np.random.Generator) -> Backdrop:
 
 
 def _objects(rng: np.random.Generator, bird: BirdClass, pose: Pose, backdrop: Backdrop) -> tuple[SceneObject, ...]:
-    """Some things behind the bird, what it stands on, and sometimes something in front of it."""
+    """Draw some objects behind the bird, its support, and sometimes objects in front of it."""
     kinds = BEHIND[backdrop.kind]
     behind = [_behind(rng, kinds[int(rng.integers(len(kinds)))]) for _ in range(int(rng.integers(2, 6)))]
     behind.sort(key=lambda thing: (thing.kind != "cloud", thing.y))

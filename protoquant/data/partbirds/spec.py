@@ -1,4 +1,4 @@
-"""What partbirds are: the spec of a data set, the part variants, and the table of classes."""
+"""Defines partbirds: the spec of a data set, the variants of each part, and the choice of classes."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ from protoquant.data.splits import SplitName
 
 Part: TypeAlias = Literal["beak", "eye", "foot", "tail", "wing"]
 PARTS: tuple[Part, ...] = ("beak", "eye", "foot", "tail", "wing")
-"""The parts that make a class. The body is the same for all classes."""
+"""The parts that distinguish the classes; the body is the same for all of them."""
 
 
 class PartBirdsSpec(Section):
@@ -42,7 +42,7 @@ class Variant:
     Args:
         shape: Name of the form, known to the function that draws the part.
         colour: Main colour, a name in the palette.
-        accent: Second colour, of markings and tips.
+        accent: Second colour, used for markings and tips.
     """
 
     shape: str
@@ -119,10 +119,10 @@ VARIANTS: dict[Part, tuple[Variant, ...]] = {
 }
 
 FAMILY = 3
-"""Classes in a family, which share most of their parts."""
+"""Number of classes in a family, which share most of their parts."""
 
 DISTANCE = 2
-"""Parts in which any two classes differ at least."""
+"""Least number of parts in which any two classes differ."""
 
 
 def load_spec(path: Path) -> PartBirdsSpec:
@@ -150,8 +150,8 @@ def load_spec(path: Path) -> PartBirdsSpec:
 def bird_classes(spec: PartBirdsSpec) -> tuple[BirdClass, ...]:
     """Choose the classes of a data set.
 
-    Families come from unrelated combinations of variants; inside a family each class is another one with two parts
-    exchanged. A larger number of classes keeps the smaller one's as its beginning.
+    Families come from unrelated combinations of variants; within a family, each class is another one with two parts
+    exchanged. With more classes, the first ones stay the same.
 
     Returns:
         Distinct combinations, one for each class index.

@@ -2,7 +2,7 @@
 
 The class is the first folder (below the split), however deep the image lies in it. The root has splits if it holds a
 folder ``train``, or nothing but folders named like splits (``validation`` is also spelt ``val`` or ``valid``, in
-small letters or capitals). Hidden files and folders, and what operating systems leave behind, are passed over.
+small letters or capitals). Hidden files and folders, and those that operating systems leave behind, are skipped.
 """
 
 from collections.abc import Iterable
@@ -21,16 +21,16 @@ from protoquant.data.splits import ALIASES, SplitName
 def read(root: Path, **_: object) -> Listing:
     """List the images of class-named folders.
 
-    A file in a class folder whose name is not that of an image, and an image in no class folder, are left out by name.
+    A file in a class folder without the name of an image, and an image in no class folder, are left out and reported.
 
     Args:
         root: The folder.
 
     Returns:
-        The images; every class folder is a class, also an empty one.
+        The images; every class folder is a class, even an empty one.
 
     Raises:
-        DataError: The root is missing or no folder, a split folder is spelt twice or wrongly, or there is no train.
+        DataError: The root is missing or not a folder, a split has two folders or a misspelt one, or train is missing.
     """
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
@@ -61,7 +61,7 @@ def read(root: Path, **_: object) -> Listing:
 
 
 def _split_folders(root: Path, folders: list[Path]) -> dict[Path, SplitName]:
-    """The folders that hold a split each, in the order of their names; empty where classes lie in the root."""
+    """The folders that hold a split each, in the order of their names; empty if the classes lie in the root."""
     found = {folder: ALIASES[folder.name.lower()] for folder in folders if folder.name.lower() in ALIASES}
     if "train" not in found.values():
         if found and len(found) == len(folders):
@@ -76,7 +76,7 @@ def _split_folders(root: Path, folders: list[Path]) -> dict[Path, SplitName]:
 
 
 def _check_strays(root: Path, strays: list[Path], classes: set[str]) -> None:
-    """Refuse a folder beside the splits that is a misspelt split itself."""
+    """Refuse a folder beside the splits that looks like a misspelt split."""
     for folder in strays:
         near = suggest(folder.name.lower(), ALIASES)
         if near and classes & {inner.name for inner in _subfolders(folder)}:
@@ -91,7 +91,7 @@ def _outside(root: Path, paths: Iterable[Path]) -> list[Rejected]:
 
 
 def _fault(name: str) -> Rejected | None:
-    """What is wrong with a file's name, if anything."""
+    """The fault in a file's name, if there is one."""
     if writable(name) != name:
         return Rejected(writable(name), Reason.BAD_NAME, "has a name that is not UTF-8; rename it")
     if not is_image_name(name):

@@ -1,4 +1,4 @@
-"""What every reader returns."""
+"""The interface of readers, and the listing that each of them returns."""
 
 import re
 from collections.abc import Iterable
@@ -19,9 +19,9 @@ class Listing:
 
     Attributes:
         frame: One row for each image: ``path`` (POSIX, relative to ``image_root``, unique), ``class_name``, and
-            ``split``: train, validation or test in every row, or None in every row where the data has no splits.
+            ``split``: train, validation or test in every row, or None in every row if the data has no splits.
         image_root: The folder that the paths are relative to.
-        classes: All class names, index = label, also of classes without an image; where empty, the names in the
+        classes: All class names, index = label, including classes without an image; if empty, the names in the
             frame in natural order.
         rejected: Files that the reader itself left out.
     """
@@ -39,7 +39,7 @@ class Listing:
 class Reader(Protocol):
     """A function that lists images.
 
-    One that draws its images writes them below ``into``, each split in a folder of its name: the image
+    A reader that draws its images writes them below ``into``, each split in a folder of its name: the image
     ``train/robin/3.png`` goes to ``into / "train/robin/3.png"``, and ``image_root`` is ``into``.
     """
 
@@ -48,7 +48,7 @@ class Reader(Protocol):
 
 
 def natural_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Sort names so that ``2`` stands before ``10``, capitals beside small letters."""
+    """Sort names so that ``2`` comes before ``10``, and capitals next to small letters."""
     return tuple(sorted(names, key=_natural_key))
 
 

@@ -27,10 +27,10 @@ def read(root: Path, *, into: Path, config: PrepareConfig, workers: int, on_even
 
     Args:
         root: The spec, a YAML file such as `data/partbirds.yaml`.
-        into: Where the images are written.
+        into: The folder that the images are written to.
         config: The `prepare` section.
         workers: Processes that render, at least 1.
-        on_event: Hears how many images are rendered.
+        on_event: Receives the progress of rendering.
 
     Returns:
         All images, with the split of each.
@@ -38,7 +38,7 @@ def read(root: Path, *, into: Path, config: PrepareConfig, workers: int, on_even
     Raises:
         UsageError: There is no spec file.
         ConfigError: The spec is wrong.
-        ProtoQuantError: A worker process was ended from outside.
+        ProtoQuantError: A worker process was killed from outside.
     """
     spec = load_spec(root)
     names = tuple(bird.name for bird in bird_classes(spec))
@@ -58,7 +58,7 @@ def read(root: Path, *, into: Path, config: PrepareConfig, workers: int, on_even
 
 
 def _drawn(orders: list[Order], workers: int) -> Iterator[None]:
-    """Draw all images, in this process where there is one worker only."""
+    """Draw all images, in this process if there is only one worker."""
     if workers == 1:
         yield from map(draw, orders)
         return

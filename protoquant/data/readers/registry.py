@@ -1,6 +1,6 @@
-"""The readers: the one list of them that settings, help texts and checks go by.
+"""The one list of readers, which settings, help texts and checks use.
 
-A reader is a module of this folder, called as its entry, with a function ``read``; it is imported when it is asked for.
+A reader is a module of this folder, named like its entry, with a function ``read``; it is imported on first use.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReaderEntry:
-    """What is known of a reader before it is imported.
+    """Facts about a reader that are known before it is imported.
 
     Attributes:
-        layout: How the images lie, for help texts.
-        root: What ``prepare.root`` has to be; None where the reader itself looks.
+        layout: Layout of the images, for help texts.
+        root: Required kind of ``prepare.root``; None if the reader itself checks it.
     """
 
     layout: str
@@ -52,7 +52,7 @@ def reader(name: str) -> Reader:
     """Import a reader.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is no reader of that name.
     """
     if name not in READERS:
         raise ConfigError(f"unknown reader {name!r}{suggest(name, READERS)}; readers: {', '.join(READERS)}")

@@ -17,8 +17,8 @@ from protoquant.data.splits import ALIASES, SPLITS, SplitName
 def read(root: Path, *, config: PrepareConfig, **_: object) -> Listing:
     """List the images that a table names.
 
-    Spaces around labels and split names are dropped. Images that the table does not name are passed over; a path that
-    is in the table and not on disk is reported later, by name.
+    Spaces around labels and split names are dropped. Images that the table does not name are skipped; a path that is in
+    the table but not on disk is reported later, by name.
 
     Args:
         root: The folder that holds the table and, below it, the images.
@@ -28,8 +28,8 @@ def read(root: Path, *, config: PrepareConfig, **_: object) -> Listing:
         The images.
 
     Raises:
-        DataError: The folder, the table or a column is missing, a cell is empty, a path leaves the folder or stands
-            in two rows, or a split has another name than train, validation and test.
+        DataError: The folder, the table or a column is missing, a cell is empty, a path leaves the folder or is in two
+            rows, or a split is not train, validation or test.
     """
     names = config.table or TableConfig()
     if not root.is_dir():
@@ -64,7 +64,7 @@ def _load(source: Path, root: Path) -> pd.DataFrame:
 
 
 def _load_csv(source: Path) -> pd.DataFrame:
-    """Read all cells as text, so that a class may be called ``NA`` or ``007``; empty lines are passed over."""
+    """Read all cells as text, so that a class may be called ``NA`` or ``007``; empty lines are skipped."""
     with source.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
     for number, row in enumerate(rows, start=2):

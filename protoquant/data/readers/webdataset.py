@@ -1,7 +1,7 @@
 """Tar archives in the layout of WebDataset: the files of one sample share their name up to its first dot.
 
 A sample is an image (``0001.jpg``) and its class: ``0001.cls`` holds a number or a name, or ``0001.json`` has it as
-``label``. Numbers take their names from ``classes.txt`` in the root, a line each. An archive's split is the first
+``label``. Numbers get their names from ``classes.txt`` in the root, one per line. An archive's split is the first
 folder below the root or the beginning of the archive's name (``train/0000.tar``, ``train-0000.tar``).
 """
 
@@ -30,7 +30,7 @@ _SPLIT = re.compile(rf"({'|'.join(ALIASES)})(?=[-_.]|$)", re.IGNORECASE)
 def read(root: Path, **_: object) -> Listing:
     """List the samples of all archives below a folder.
 
-    A sample without an image or a class, or with two images, is left out by name.
+    A sample without an image or a class, or with two images, is left out and reported.
 
     Args:
         root: The folder.
@@ -39,8 +39,8 @@ def read(root: Path, **_: object) -> Listing:
         The images; a path is that of the archive followed by the image's name in it.
 
     Raises:
-        DataError: The folder is missing or holds no archive, an archive is damaged, only some say their split, or a
-            class has a number that ``classes.txt`` has no line for.
+        DataError: The folder is missing or holds no archive, an archive is damaged, only some archives name a split, or
+            ``classes.txt`` has no line for the number of a class.
     """
     archives = _archives(root)
     splits = _splits(root, archives)
@@ -62,14 +62,14 @@ def read(root: Path, **_: object) -> Listing:
 
 
 def _rejected(place: str, fault: tuple[Reason, str] | None) -> Rejected:
-    """A sample that is left out; without another fault its class is what is missing."""
+    """A sample that is left out; if it has no other fault, its class is missing."""
     reason, detail = fault or (Reason.OUTSIDE_CLASS_FOLDER, "has no class: pack a .cls, or a .json with label, with it")
     return Rejected(place.encode("utf-8", "backslashreplace").decode(), reason, detail)
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """The files of one key, by what follows its first dot; or a single odd member."""
+    """The files of one key, by the part of their names after the first dot; or a single odd member."""
 
     key: str
     files: Mapping[str, str]
@@ -81,7 +81,7 @@ class _Sample:
 
     @property
     def name(self) -> str:
-        """What the sample is called: by its image, where it has one."""
+        """The name of the sample: that of its image if it has one, else its key."""
         return self.images[0] if len(self.images) == 1 else self.key
 
     def fault(self) -> tuple[Reason, str] | None:
@@ -110,7 +110,7 @@ def _archives(root: Path) -> list[Path]:
 
 
 def _splits(root: Path, archives: list[Path]) -> dict[Path, SplitName | None]:
-    """The split that each archive says, or None for all."""
+    """The split that each archive names, or None for all."""
     found: dict[Path, SplitName | None] = {}
     for archive in archives:
         place = archive.relative_to(root)
@@ -143,7 +143,7 @@ def _samples(archive: Path) -> Iterator[_Sample]:
 
 
 def _label(archive: Path, sample: _Sample) -> str | None:
-    """The class as it is packed, a number or a name."""
+    """The class as packed, a number or a name; None if it is missing or unreadable."""
     for kind in _LABELS:
         data = read_member(archive / sample.files[kind]) if kind in sample.files else None
         if data is None:

@@ -1,1 +1,1 @@
-"""How partbirds are painted: shapes, colours, the parts of a bird and what is around it."""
+"""Paints partbirds: shapes, colours, the parts of a bird and its surroundings."""

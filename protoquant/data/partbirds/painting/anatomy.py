@@ -16,7 +16,7 @@ SHOULDER = (20.0, -12.0)
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The frames in which the parts are drawn: x towards the beak, y downwards, one unit the same everywhere."""
+    """The frames in which the parts are drawn: x towards the beak, y downwards, with the same unit everywhere."""
 
     upright: Frame
     body: Frame

@@ -81,7 +81,7 @@ def smooth(points: ArrayLike, *, closed: bool = True, steps: int = 6) -> Points:
 
 @lru_cache
 def _weights(steps: int) -> Points:
-    """How much each of a span's four knots counts at each of its steps (4, steps, 1)."""
+    """The weight of each of a span's four knots at each of its steps (4, steps, 1)."""
     u = (np.arange(steps) / steps)[:, None]
     return 0.5 * np.stack([-u + 2 * u**2 - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, -(u**2) + u**3])
 

@@ -9,7 +9,7 @@ from protoquant.data.partbirds.painting.palette import Colour, darker, lighter, 
 from protoquant.data.partbirds.scene import Scene
 
 _BEAKS: dict[str, tuple[list[tuple[float, float]], list[tuple[float, float]], float]] = {
-    # upper mandible, lower mandible, and from which x on the accent colours the tip
+    # upper mandible, lower mandible, and the x from which the accent colours the tip
     "cone": (
         [(-3, -12), (10, -11), (24, -4), (35, 4), (20, 3), (-2, 3)],
         [(-2, 2), (20, 2), (29, 5), (16, 11), (2, 13), (-4, 9)],

@@ -1,4 +1,4 @@
-"""Legs and feet. They stand upright whatever the tilt of the body, from the hips to the ground."""
+"""Legs and feet, which stand upright from the hips to the ground, whatever the tilt of the body."""
 
 import numpy as np
 

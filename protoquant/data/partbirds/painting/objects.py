@@ -1,4 +1,4 @@
-"""Things that are not the bird: what it stands on, what lies about, and what is in front of it."""
+"""Objects around the bird: its support, objects behind it, and objects in front of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class _Sketch:
 
 
 def paint_object(thing: SceneObject, light: Light, size: int) -> Layer | None:
-    """Paint one object; None when it lies outside the image."""
+    """Paint one object; None if it lies outside the image."""
     unit = thing.scale * size / 256.0
     side = -1.0 if thing.flip else 1.0
     upright = Frame((side * unit, 0.0, 0.0, unit), (thing.x * size, thing.y * size))

@@ -1,7 +1,7 @@
 """Painting: a tile is drawn with anti-aliased paths, shaded as a layer, and laid on the canvas.
 
-Everything here is local to a layer: what one layer is like never depends on another, so that a scene without one of
-them is identical elsewhere.
+Everything here is local to a layer: no layer depends on another, so that a scene without one of them is identical
+elsewhere.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 
 def blurred(plane: Plane, radius: float) -> Plane:
-    """Blur twice by a box of `radius` pixels to each side; the edge goes on outside."""
+    """Blur twice by a box of `radius` pixels to each side; outside, the edge pixels repeat."""
     width = 2 * max(round(radius), 1) + 1
     for axis in (0, 1, 0, 1):
         plane = uniform_filter1d(plane, width, axis=axis, mode="nearest")
@@ -91,7 +91,7 @@ class Layer:
     def shadow(self, shift: tuple[int, int], radius: float, strength: float) -> "Layer":
         """The soft shadow this layer throws on the canvas, shifted by (x, y) pixels; black, of at most `strength`.
 
-        A shadow starts at 1/500, so that it ends somewhere.
+        Alpha up to 1/500 is cut to zero, so that the shadow is bounded.
         """
         margin = 2 * max(round(radius), 1)
         soft = blurred(np.pad(self.alpha, margin), radius) * np.float32(strength)
@@ -162,7 +162,7 @@ class Tile:
 
 @dataclass
 class Canvas:
-    """The picture in the making, who is seen at each pixel, and which pixels each thing has touched.
+    """The picture in progress, the owner visible at each pixel, and the pixels that each owner has touched.
 
     Args:
         colour: Colours (h, w, 3); layers are laid on it in place.
@@ -173,11 +173,11 @@ class Canvas:
     _touched: dict[int, Mask] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Start with nobody seen anywhere (owner -1)."""
+        """Start with no owner visible anywhere (owner -1)."""
         self.owner = np.full(self.colour.shape[:2], -1, dtype=np.int16)
 
     def lay(self, layer: Layer, owner: int) -> None:
-        """Blend a layer over the picture; where it covers more than half, `owner` is seen."""
+        """Blend a layer over the picture; where it covers more than half, `owner` becomes visible."""
         window = layer.window
         self.colour[window] += layer.alpha[:, :, None] * (layer.colour - self.colour[window])
         self.owner[window][layer.alpha > 0.5] = owner
@@ -190,7 +190,7 @@ class Canvas:
         self.reach(owner)[shadow.window] |= here
 
     def shade_together(self, shadows: list[tuple[Layer, int]], onto: Mask) -> None:
-        """Darken by several owners' shadows as by one: where they overlap, the deepest counts."""
+        """Darken by the shadows of several owners as if by one: where they overlap, the deepest counts."""
         deepest: Plane = np.zeros(self.owner.shape, dtype=np.float32)
         for shadow, owner in shadows:
             here = onto[shadow.window] & (shadow.alpha > 0.0)

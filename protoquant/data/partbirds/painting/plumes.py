@@ -12,7 +12,7 @@ from protoquant.data.partbirds.painting.palette import Colour, darker, lighter, 
 from protoquant.data.partbirds.scene import Scene
 
 Bands: TypeAlias = tuple[tuple[float, float], ...]
-"""Where a feather wears the accent colour: from and to, in shares of its length."""
+"""The bands of a feather in the accent colour: start and end, in shares of its length."""
 
 
 def _plume(tile: Tile, frame: Frame, shape: Feather, colour: Colour, accent: Colour, bands: Bands) -> None:  # noqa: PLR0917
@@ -108,7 +108,7 @@ _COVERTS = smooth([(10, -4), (2, -13), (-22, -14), (-46, -9), (-56, 0), (-48, 11
 
 
 def _coverts(tile: Tile, frame: Frame, shape: str, main: Colour, accent: Colour) -> None:
-    """Small overlapping feathers over the roots of the long ones, and the marking that some wings wear on them."""
+    """Draw small overlapping feathers over the roots of the long ones, and the marking that some wings have there."""
     tile.fill(frame(_COVERTS), lighter(main, 0.05))
     for row in range(8):
         start, size = -46.0 + 7.0 * row, 17.0 - 0.9 * row
