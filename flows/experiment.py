@@ -1,4 +1,4 @@
-"""The flow ``experiment``: the whole pipeline with parameters of its own, away from anyone's files."""
+"""The flow ``experiment``: the whole pipeline with its own parameters, apart from any user's files."""
 
 from typing import Any
 

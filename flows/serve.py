@@ -1,4 +1,4 @@
-"""The runner: ``python -m flows.serve`` offers the flows to the Prefect server and runs what is started there."""
+"""The runner: ``python -m flows.serve`` offers the flows to the Prefect server and executes the runs started there."""
 
 import asyncio
 import base64

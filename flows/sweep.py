@@ -1,4 +1,4 @@
-"""The flow ``sweep``: many trials of quantize and train on the features of one data set, away from anyone's files."""
+"""The flow ``sweep``: many trials of quantize and train on one feature store, apart from any user's files."""
 
 import json
 import shutil
