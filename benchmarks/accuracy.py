@@ -1,13 +1,13 @@
 """Compare the paper's recipe with ours at equal prototypes per class, on the same features, over three seeds.
 
 Recipes: paper (presets/paper.yaml: codes and head by gradient, 60 epochs each, then the largest weights of each class,
-fine-tuned), fast (the defaults), convex (the defaults without joint training), and the linear probe. Selection sees
+fine-tuned), fast (the defaults), convex (the defaults without joint training), and the linear probe. Selection uses
 validation alone; every finished model is measured on test once. Intervals are 95 % bootstrap intervals over the test
 images, of all seeds; where seeds share their test images (photos), an image counts once, with its mean over the seeds.
-The gap to the probe is paired by image. How much seeds differ is shown beside, as the least and the most. Times are
-CPU seconds of all threads from features to model; codebook and dense head, which budgets share, are counted for each.
+The gap to the probe is paired by image. The lowest and highest accuracy of the seeds are shown beside it. Times are
+CPU seconds of all threads from features to model; codebook and dense head, which budgets share, count in full for each.
 
-A stopped run goes on where it was: results are kept by the digest of values and features (not of the code).
+A stopped run resumes where it was: results are kept by the digest of values and features (not of the code).
 
 Run: python -m benchmarks.accuracy [--photos FOLDER] [--seeds 0 1 2] [--budgets 5 10 20] [--threads 2]
      python -m benchmarks.accuracy --quick       # a few small images and two epochs: shows that all runs
@@ -30,9 +30,9 @@ from benchmarks.recipes import Measured, measure
 
 RECIPES = ("probe", "convex", "fast", "paper")
 KNOWN = 1.0
-"""Seconds that a job takes at most whose results are there already."""
+"""Longest time, in seconds, of a job whose results are there already."""
 NAMES = {"paper": "paper's recipe", "fast": "ours (default)", "convex": "ours, without joint training"}
-ASIDE = {"paper": 0.97, "fast": 1.0, "convex": 1.03}  # so that intervals at one budget do not cover each other
+ASIDE = {"paper": 0.97, "fast": 1.0, "convex": 1.03}  # so that intervals at one budget do not overlap
 COLOURS = {"paper": "#d55e00", "fast": "#0072b2", "convex": "#56b4e9"}
 
 
@@ -51,12 +51,12 @@ class Summary:
         low: Lower end of its interval.
         high: Upper end.
         least: Accuracy of the worst seed.
-        most: Of the best.
+        most: Accuracy of the best seed.
         gap: Accuracy minus the probe's.
         gap_low: Lower end of its paired interval.
         gap_high: Upper end.
         cpu: Mean CPU seconds.
-        codes_cpu: Of these, for codebook and probe.
+        codes_cpu: Of these, the seconds for codebook and probe.
     """
 
     data: str
@@ -78,7 +78,7 @@ class Summary:
 
 
 def summarise(found: Sequence[Measured]) -> list[Summary]:
-    """Put the seeds together.
+    """Combine the seeds.
 
     Args:
         found: Models of any data sets, recipes and budgets, the probe of each data set and seed among them.
@@ -114,7 +114,7 @@ def summarise(found: Sequence[Measured]) -> list[Summary]:
 
 
 def table(rows: Sequence[Summary]) -> str:
-    """The numbers as text."""
+    """Return the numbers as text."""
     widths = (13, 7, 6, 10, 7, 25, 20, 23, 8, 8, 6)
     titles = (
         "data",
@@ -153,7 +153,7 @@ def table(rows: Sequence[Summary]) -> str:
 
 
 def draw(rows: Sequence[Summary], path: Path) -> None:
-    """Accuracy against prototypes per class, a panel for each data set."""
+    """Draw accuracy against prototypes per class, with a panel for each data set."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -202,17 +202,17 @@ def _bits(text: str) -> np.ndarray:
 
 
 def _range(numbers: Iterable[int]) -> str:
-    """The number, or the least and the most where a run has not finished all seeds."""
+    """Return the number, or the least and the most if a run has not finished all seeds."""
     found = sorted(set(numbers))
     return " to ".join(f"{number:,}" for number in dict.fromkeys((found[0], found[-1])))
 
 
 def minutes_left(done: Sequence[tuple[str, float]], left: Sequence[str]) -> float:
-    """Estimate what the jobs that are left will take.
+    """Estimate the minutes that the remaining jobs will take.
 
     Args:
         done: Recipe and seconds of every job that did not come from an earlier run.
-        left: Recipes of the others.
+        left: Recipes of the remaining jobs.
     """
     if not done:
         return 0.0
@@ -222,7 +222,7 @@ def minutes_left(done: Sequence[tuple[str, float]], left: Sequence[str]) -> floa
 
 
 def run(data: Sequence[DataSet], recipes: Sequence[str], given: argparse.Namespace) -> list[Measured]:
-    """Measure every recipe on every data set, and say after each how far it is."""
+    """Measure every recipe on every data set, and print the progress after each."""
     jobs, timed, found = [(recipe, one) for recipe in recipes for one in data], [], []
     for number, (recipe, one) in enumerate(jobs, start=1):
         began = time.perf_counter()
@@ -240,7 +240,7 @@ def run(data: Sequence[DataSet], recipes: Sequence[str], given: argparse.Namespa
 
 
 def main() -> None:
-    """Print the table, write table and figure."""
+    """Print the table, and write table and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -1,4 +1,4 @@
-"""Data sets of the benchmarks: partbirds of 50 classes in three seeds, and a folder of photos where one is given."""
+"""Provides the data sets of the benchmarks: partbirds of 50 classes in three seeds, and a folder of photos if given."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ QUICK = "classes: 4\ntrain: 8\nvalidation: 3\ntest: 5\nsize: 128\nseed: {seed}\n
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images and features on disk, and the seed of what is learned on them.
+    """Images and features on disk, and the seed for training on them.
 
     Attributes:
-        name: Data sets of one name are the seeds of one panel.
+        name: Data sets of the same name are the seeds of one panel.
         key: Names the images; seeds that share their images share it.
-        seed: Of the learning; of the images too, for partbirds.
-        workspace: Where the artifacts are.
+        seed: Seed of the training; for partbirds, of the images too.
+        workspace: The workspace with the artifacts.
         root: ``prepare.root``.
     """
 
@@ -40,11 +40,11 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Places:
-    """Where data sets are or are made.
+    """The folders where data sets are, or are made.
 
     Attributes:
-        work: Folder of what is made.
-        photos: Class-named folders; None: there are no photos.
+        work: Folder for generated data.
+        photos: Class-named folders; None if there are no photos.
         reuse: Folders with ``artifacts/images`` and ``artifacts/features`` that are already there, by key.
     """
 
@@ -54,7 +54,7 @@ class Places:
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> "Places":
-        """Read what :func:`add_arguments` added."""
+        """Read the options that :func:`add_arguments` added."""
         folder = None if given.photos is None else given.photos.resolve()
         return cls(given.work, folder, {name: path.resolve() for name, path in given.reuse})
 
@@ -65,7 +65,7 @@ class Places:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of every benchmark that runs on these data sets."""
+    """Add the options of every benchmark that runs on these data sets."""
     parser.add_argument("--photos", type=Path, help="class-named folders of photos")
     parser.add_argument(
         "--reuse",
@@ -85,7 +85,7 @@ def partbirds(seed: int, places: Places) -> DataSet:
 
 
 def quick(seed: int, places: Places) -> DataSet:
-    """A few partbirds, to see that a benchmark runs; its numbers mean nothing."""
+    """Draw a few partbirds to check that a benchmark runs; its numbers mean nothing."""
     return _drawn("quick", f"quick-{seed}", QUICK, seed, places)
 
 
@@ -93,7 +93,7 @@ def photos(seed: int, places: Places) -> DataSet:
     """Read class-named folders; all seeds share the split, so that they share the features.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There are no photos.
     """
     known = places.reuse.get("photos")
     root = places.photos or known
@@ -107,13 +107,13 @@ def photos(seed: int, places: Places) -> DataSet:
 
 
 def all_of(seeds: Sequence[int], places: Places) -> list[DataSet]:
-    """Partbirds of every seed, then photos of every seed where there are some."""
+    """Return partbirds of every seed, then photos of every seed if there are any."""
     made = [partbirds(seed, places) for seed in seeds]
     return made + ([photos(seed, places) for seed in seeds] if places.has_photos else [])
 
 
 def one_of(seed: int, places: Places) -> DataSet:
-    """The photos where there are some, else partbirds."""
+    """Return the photos if there are any, else partbirds."""
     return photos(seed, places) if places.has_photos else partbirds(seed, places)
 
 
@@ -155,7 +155,7 @@ def _pair(text: str) -> tuple[str, Path]:
 
 
 def tell(event: object) -> None:
-    """Print sentences, and of progress every tenth."""
+    """Print messages, and every tenth part of progress."""
     if isinstance(event, MessageEvent):
         print(f"  {event.text}", flush=True)
     elif isinstance(event, ProgressEvent) and event.total and event.done % max(1, event.total // 10) == 0:

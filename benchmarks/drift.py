@@ -1,12 +1,13 @@
-"""How far prototypes drift from the training patches that they are said to show.
+"""Measure how far prototypes drift from the training patches that they are said to show.
 
 Four heads on the same stored features, ten prototypes per class: ours (the default, codes and head trained together),
-ours with the codes as k-means left them, ours tied to the mean of eight real patches, and a ProtoPNet-style head
-before its projection (benchmarks/protopnet.py). Measured for every prototype: its cosine with the nearest train patch,
-and with where it started. For validation images: how much the activations behind a prediction change under JPEG, blur,
-shift and noise, and under noise on the tokens, as a share of their difference to other images; and whether prediction,
-first prototype and its cell stay. Accuracy is on validation. Intervals are 95 % bootstrap intervals over images, as in
-benchmarks.accuracy. A finished seed is kept in the work folder; remove its ``drift`` after a change of the code.
+ours with the codes as k-means left them, ours tied to the mean of eight real patches, and a ProtoPNet-style head before
+its projection (benchmarks/protopnet.py). Every prototype is compared by cosine with the nearest train patch and with
+its start. On validation images, the benchmark measures how much the activations behind a prediction change under JPEG,
+blur, shift and noise, and under noise on the tokens, as a share of their difference to other images; and whether
+prediction, first prototype and its cell stay. Accuracy is on validation. Intervals are 95 % bootstrap intervals over
+images, as in benchmarks.accuracy. Finished seeds are kept in the work folder; remove its ``drift`` after a change of
+the code.
 
 Run: python -m benchmarks.drift [--seeds 0 1 2] [--photos FOLDER] [--threads 2]
 Writes drift.csv and drift.png to docs.
@@ -41,7 +42,7 @@ from protoquant.model.bundle import Bundle
 from protoquant.model.presence import presence
 
 PER_CLASS, PATCHES, EPOCHS, IMAGES = 10, 8, 40, 100
-COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00")  # of Okabe and Ito, which all eyes tell apart
+COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00")  # of Okabe and Ito, safe for colour-blind readers
 MARKERS = ("o", "^", "D", "s")
 LINES = ("-", "--", "-.", ":")
 
@@ -51,11 +52,11 @@ class Drift:
     """The prototypes of one head, of one seed or of several.
 
     Attributes:
-        name: Of the head.
+        name: Name of the head.
         nearest: Cosine of each prototype with its nearest train patch.
-        start: Cosine of each with where it started.
+        start: Cosine of each prototype with its start.
         top1: Accuracy on validation of each seed, in [0, 1].
-        steady: For each image, entry of VIEWS and entry of MEASURES.
+        steady: One value for each image, entry of VIEWS and entry of MEASURES.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class _Head:
-    """A trained head before its activations were watched."""
+    """A trained head whose activations have not been measured yet."""
 
     name: str
     nearest: Float[Tensor, " p"]
@@ -77,7 +78,7 @@ class _Head:
 
 
 def nearest_cosines(store: FeatureStore, norm: FeatureNorm, codes: Float[Tensor, "k d"]) -> Float[Tensor, " k"]:
-    """Largest cosine of every code with any train patch."""
+    """Return the largest cosine of every code with any train patch."""
     best = torch.full((len(codes),), -1.0)
     for tokens in token_batches(store, 8_192):
         best = torch.maximum(best, products(norm.units(tokens), codes).amax(dim=0))
@@ -85,7 +86,7 @@ def nearest_cosines(store: FeatureStore, norm: FeatureNorm, codes: Float[Tensor,
 
 
 def measure(data: DataSet, work: Path) -> list[Drift]:
-    """All heads of one seed, or what an earlier run found."""
+    """Measure all heads of one seed, or read the results of an earlier run."""
     config = TrainConfig(budget=BudgetConfig(sizes=(PER_CLASS,)), tolerance=0.0)
     features = data.workspace.features
     digests = [FeatureStore.open(features / name).digest for name in ("train", "validation")]
@@ -145,11 +146,11 @@ def _presence(bundle: Bundle) -> Look:
 
 
 def together(seeds: Sequence[Sequence[Drift]], images: Sequence[str]) -> list[Drift]:
-    """Put the seeds of every head together: all prototypes and accuracies; images that seeds share count once.
+    """Combine the seeds of every head: all prototypes and accuracies; images that seeds share count once.
 
     Args:
         seeds: The heads of each seed, in one order.
-        images: Names each seed's images.
+        images: Name of the images of each seed.
     """
     joined = []
     for parts in zip(*seeds, strict=True):
@@ -159,7 +160,7 @@ def together(seeds: Sequence[Sequence[Drift]], images: Sequence[str]) -> list[Dr
 
 
 def summary(found: Sequence[Drift]) -> pd.DataFrame:
-    """One row for each head; of the activations the mean over all changes of the image, with its interval."""
+    """Build one row for each head; changes of activations are means over all views, with their intervals."""
     rows = []
     for one in found:
         steady = one.steady[:, : VIEWS.index(ON_TOKENS)].mean(axis=1)
@@ -186,7 +187,7 @@ def summary(found: Sequence[Drift]) -> pd.DataFrame:
 
 
 def text(table: pd.DataFrame) -> str:
-    """The summary for reading: prototypes in the first lines, activations and accuracy in the second."""
+    """Return the summary as text: prototypes in the first lines, activations and accuracy in the second."""
     lines = [f"{'prototypes':<36} {'n':>5} {'nearest patch':>14} {'least':>6} {'above 0.9':>10} {'start':>6}"]
     rows = table.to_dict("records")
     for row in rows:
@@ -207,7 +208,7 @@ def text(table: pd.DataFrame) -> str:
 
 
 def draw(found: Sequence[Drift], data: str, path: Path) -> None:
-    """Share of prototypes up to a cosine, with the nearest patch and with the start; change of activations by view."""
+    """Draw the share of prototypes up to a cosine, with nearest patch and start, and activation changes by view."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -255,7 +256,7 @@ def draw(found: Sequence[Drift], data: str, path: Path) -> None:
 
 
 def main() -> None:
-    """Print the table, write it and draw the figure."""
+    """Print the table, write it, and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

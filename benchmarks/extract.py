@@ -1,4 +1,4 @@
-"""Extract against the plain forward pass, on large photos, and its memory. One run, one table of ratios.
+"""Compare extract with the plain forward pass on large photos, and measure its memory; one run prints one table.
 
 Run from the project's folder (some minutes on two idle cores; it writes to a temporary folder only)::
 
@@ -106,7 +106,7 @@ def _pair(folder: Path, repeat: int) -> Pair:
 
 
 def _extract(config: ExtractConfig, folder: Path, name: str) -> float:
-    """Seconds of the step's shards, without loading the backbone."""
+    """Return the seconds of the step's shards, without loading the backbone."""
     root = folder / "spec.yaml" if (folder / "spec.yaml").exists() else folder / "photos"
     result = extract(
         config,
@@ -133,7 +133,7 @@ def _partbirds(folder: Path, images: int) -> Path:
 
 
 def _photos(folder: Path, images: int) -> Path:
-    """Photos with detail at every scale, as a camera writes them."""
+    """Make photos with detail at every scale, as a camera writes them."""
     for number in range(images):
         generator = np.random.default_rng(number)
         canvas = np.zeros((3000, 4000, 3), dtype=np.float32)

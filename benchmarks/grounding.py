@@ -1,9 +1,10 @@
-"""What it costs to make codes real train patches, on validation.
+"""Measure on validation what it costs to make codes real train patches.
 
-One class-aware codebook; then each grounding of train. Accuracies are of validation, read off the path at 3, 5 and 10
-prototypes per class; beside each the price against the codes as learned, on the same images. Three columns of prices:
-the head fitted again at whichever temperature is best, the head fitted again at the temperature that was best before,
-and the old head. Where patches were chosen on half of validation, both sides are measured on the other half.
+One class-aware codebook is learned, then grounded in each way that train offers. Accuracies are on validation, read off
+the path at 3, 5 and 10 prototypes per class; beside each is the price against the codes as learned, on the same images.
+There are three columns of prices: the head fitted again at whichever temperature is best, the head fitted again at the
+temperature that was best before, and the old head. Where patches were chosen on half of validation, both sides are
+measured on the other half.
 
 Run: python benchmarks/grounding.py [artifacts/features] [--codes 7] [--seed 0] [--threads 2]
 """
@@ -50,7 +51,7 @@ class Bench:
         self.probe, self.config = probe, config
 
     def score(self, store: FeatureStore, codebook: Codebook) -> ScoredSplit:
-        """Presences at all temperatures."""
+        """Return the presence scores at all temperatures."""
         return score_split(
             store,
             codebook,
@@ -64,7 +65,7 @@ class Bench:
         )
 
     def path(self, codebook: Codebook) -> tuple[list[Fitted], ScoredSplit, float]:
-        """All heads, validation presences, and the mean cosine of codes with their nearest train patch."""
+        """Return all heads, validation presence scores, and the mean cosine of codes with their nearest train patch."""
         on_train, on_validation = self.score(self.train, codebook), self.score(self.validation, codebook)
         classes = int(self.train.labels.max()) + 1
         fitted = fit_path(self.config, on_train, on_validation, classes, seed=0, on_event=ignore)
@@ -72,7 +73,7 @@ class Bench:
 
 
 def measured(fitted: Sequence[Fitted], on: ScoredSplit) -> list[Fitted]:
-    """The heads with their accuracy on some images."""
+    """Return the heads with their accuracy on other images."""
     scores = dict(zip(TEMPERATURES, on.scores, strict=True))
     found = []
     for one in fitted:
@@ -82,13 +83,13 @@ def measured(fitted: Sequence[Fitted], on: ScoredSplit) -> list[Fitted]:
 
 
 def at(fitted: Sequence[Fitted], size: float, temperature: float | None = None) -> float:
-    """Accuracy at a size, at one temperature or the best of all."""
+    """Return the accuracy at a size, at one temperature or the best of all."""
     kept = [one.candidate for one in fitted if temperature in (None, one.candidate.temperature)]
     return accuracy_at(kept, size)
 
 
 def row(name: str, cosine: float, before: Sequence[Fitted], after: Sequence[Fitted], old: Sequence[Fitted]) -> str:
-    """Accuracy, price refitted, price refitted at the old temperature, price of the old head, for each size."""
+    """Format, for each size, the accuracy and the prices: refitted, refitted at the old temperature, old head."""
     cells = []
     for size in SIZES:
         best = max(TEMPERATURES, key=lambda temperature: at(before, size, temperature))

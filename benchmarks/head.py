@@ -1,7 +1,7 @@
 """Time the head's solver against others, on the same presence scores, to the same objective.
 
 One penalty, from zero. Each solver runs until its head is within 1e-3 (relative) of the least objective, measured on
-all train images by the same code in float64; the clock stops for the measuring. The least objective is that of a
+all train images by the same code in float64; the clock stops while it is measured. The least objective is that of a
 solution in float64 whose duality gap is printed. Times are CPU seconds of all threads, and ratios are of one run.
 
 - ours: FISTA with a diagonal metric, backtracking and restart, float32
@@ -14,8 +14,9 @@ solution in float64 whose duality gap is printed. Times are CPU seconds of all t
 Run: python benchmarks/head.py [--threads 2]
      python benchmarks/head.py --large [--images 100000 --codes 2048 --classes 1000 --steps 2 --folder /some/disk]
 
-The first takes a synthetic problem, and the pipeline's own where artifacts/features and artifacts/codebook are. The
-second fits a head in bounded memory on scores that lie in a memory-mapped file, and prints time per pass and peak RSS.
+The first command uses a synthetic problem, and the pipeline's own if artifacts/features and artifacts/codebook exist.
+The second fits a head in bounded memory on scores that lie in a memory-mapped file, and prints time per pass and peak
+RSS.
 """
 
 import argparse
@@ -56,14 +57,14 @@ MIB = 1 << 20
 
 
 def pipeline_problem(workspace: Workspace, temperature: float) -> Problem:
-    """Presence scores of the pipeline's own train split."""
+    """Compute the presence scores of the pipeline's own train split."""
     store, codebook = FeatureStore.open(workspace.features / "train"), Codebook.open(workspace.codebook)
     scores = presence_scores(store, codebook, temperature, 32)
     return Problem(scores, store.labels, int(store.labels.max()) + 1)
 
 
 def synthetic_scores(labels: Tensor, k: int, c: int, generator: torch.Generator) -> Tensor:
-    """Scores like those of a class-aware codebook: a class's own codes are more often present, none is certain."""
+    """Draw scores like those of a class-aware codebook: a class's own codes are more often present, none is certain."""
     own = (torch.arange(k) % c)[None] == labels[:, None]
     other = torch.rand(len(labels), k, generator=generator) < 0.1
     strength = torch.rand(len(labels), k, generator=generator).square()
@@ -71,13 +72,13 @@ def synthetic_scores(labels: Tensor, k: int, c: int, generator: torch.Generator)
 
 
 def synthetic_problem(n: int = 1500, per_class: int = 10, c: int = 50) -> Problem:
-    """A problem of the demo's kind and size."""
+    """Make a problem of the demo's kind and size."""
     labels = torch.arange(n) % c
     return Problem(synthetic_scores(labels, c * per_class, c, torch_generator(0, "benchmark head")), labels, c)
 
 
 def objective(problem: Problem, weights: Tensor, penalty: float) -> float:
-    """Mean cross-entropy + penalty / c * sum of absolute weights, in float64."""
+    """Return mean cross-entropy + penalty / c * sum of absolute weights, in float64."""
     logits = problem.scores.double() @ weights.double().T
     size = weights.double().abs().sum()
     return float(functional.cross_entropy(logits, problem.labels) + penalty / problem.classes * size)
@@ -85,7 +86,7 @@ def objective(problem: Problem, weights: Tensor, penalty: float) -> float:
 
 @dataclass
 class Trace:
-    """CPU seconds and objectives of a solver on its way; the clock stands still while the objective is measured."""
+    """CPU seconds and objectives of a running solver; the clock stops while the objective is measured."""
 
     problem: Problem
     penalty: float
@@ -98,10 +99,10 @@ class Trace:
         self._since = time.process_time()
 
     def mark(self, weights: Tensor) -> None:
-        """Write down where the solver is.
+        """Record the present state of the solver.
 
         Raises:
-            ReachedError: It need not go on.
+            ReachedError: The solver has reached the target.
         """
         self.spent += time.process_time() - self._since
         self.best = min(self.best, objective(self.problem, weights, self.penalty))
@@ -116,18 +117,18 @@ class Trace:
 
 
 class ReachedError(Exception):
-    """The solver is there."""
+    """The solver has reached the target."""
 
 
 def ours(trace: Trace) -> None:
-    """Solved to falling tolerances, each from zero, so that no stop of the clock hides work."""
+    """Solve to falling tolerances, each from zero, so that no stop of the clock hides work."""
     for tolerance in (0.1, 0.05, 0.02, 0.01, 1e-3):
         trace.start_again()
         trace.mark(solve(trace.problem, trace.penalty, Limits(tolerance, 5000), start=trace.problem.zeros()).weights)
 
 
 def lbfgs(trace: Trace) -> None:
-    """scipy, float64."""
+    """Solve by scipy's L-BFGS-B in float64."""
     problem, c = trace.problem, trace.problem.classes
     double = Problem(problem.scores.double(), problem.labels, c)
 
@@ -149,7 +150,7 @@ def lbfgs(trace: Trace) -> None:
 
 
 def plain_proximal(trace: Trace) -> None:
-    """Proximal gradient with backtracking alone."""
+    """Solve by proximal gradient with backtracking alone."""
     problem, c = trace.problem, trace.problem.classes
     weights, inverse_step = problem.zeros(), 1e-3
     logits = problem.logits(weights)
@@ -168,7 +169,7 @@ def plain_proximal(trace: Trace) -> None:
 
 
 def adam(rate: float) -> Callable[[Trace], None]:
-    """The paper's way."""
+    """Return a solver that trains as in the paper, with Adam."""
 
     def run(trace: Trace) -> None:
         config = GradientHeadConfig(lr=rate, epochs=EPOCHS, warmup_epochs=10)
@@ -179,7 +180,7 @@ def adam(rate: float) -> Callable[[Trace], None]:
 
 
 def saga(trace: Trace) -> None:
-    """Scikit-learn, without the sign constraint, for more and more epochs, each from zero."""
+    """Solve by scikit-learn without the sign constraint, for more and more epochs, each from zero."""
     problem = trace.problem
     cost = problem.classes / (trace.penalty * problem.n)
     for epochs in (10, 30, 100):

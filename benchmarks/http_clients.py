@@ -1,7 +1,7 @@
-"""Clients for benchmarks: prepared requests over kept connections, in a process of their own.
+"""Runs clients for benchmarks: prepared requests over kept connections, in a separate process.
 
-As little work as can be, since clients and service share the cores: bytes are written as they lie, and of an answer
-only the status, the length and the kind of error are looked at.
+The clients do as little work as possible, since they share the cores with the service: prepared bytes are written
+unchanged, and only the status, the length and the kind of error of an answer are read.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass
 class Tally:
-    """What clients saw.
+    """The results of clients.
 
     Attributes:
         answers: (name of the request, status, kind of error or "", seconds) for each answer.
-        lost: Requests that got none, by name and reason.
+        lost: Name and reason of each request that got no answer.
         seconds: From the first request to the last answer.
         cpu: Processor seconds of the clients.
     """
@@ -34,7 +34,7 @@ class Tally:
     cpu: float = 0.0
 
     def latency(self, share: float, status: int = 200) -> float:
-        """A quantile of the seconds of answers with a status."""
+        """Return a quantile of the seconds of answers with a status."""
         found = sorted(seconds for _, got, _, seconds in self.answers if got == status)
         return found[min(len(found) - 1, int(share * len(found)))] if found else float("nan")
 
@@ -44,7 +44,7 @@ class Request:
     """A prepared request.
 
     Attributes:
-        name: Of its sort.
+        name: Name of its kind.
         head: Start line and headers.
         body: The body, sent after the head.
         pause: Seconds before the last byte of the body.
@@ -59,7 +59,7 @@ class Request:
 def posting(
     name: str, body: bytes, kind: str = "image/png", *, announced: int | None = None, pause: float = 0.0
 ) -> Request:
-    """A POST to /predict; the length may be announced as another than it is."""
+    """Return a POST to /predict; the announced length may differ from the true one."""
     length = len(body) if announced is None else announced
     head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     return Request(name, head, body, pause)
@@ -71,10 +71,10 @@ def in_process(
     """Run clients, each with a connection of its own and its requests in turn.
 
     Args:
-        port: Of the service on loopback.
-        requests: What may be asked.
-        plans: For each client the places of its requests in ``requests``.
-        seconds: Repeat them until then; once where absent.
+        port: Port of the service on loopback.
+        requests: Requests that clients may send.
+        plans: For each client, the indices of its requests in ``requests``.
+        seconds: How long to repeat the requests; if None, they are sent once.
     """
     plain = [[one.name, one.head, base64.b64encode(one.body).decode(), one.pause] for one in requests]
     text = json.dumps({"port": port, "requests": plain, "plans": [list(plan) for plan in plans], "seconds": seconds})
@@ -85,7 +85,7 @@ def in_process(
 
 
 def main() -> None:
-    """Be that process: the requests come on standard input, what was seen goes to standard output."""
+    """Run as that process: read the requests from standard input, and write the results to standard output."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     given = json.load(sys.stdin)
@@ -141,7 +141,7 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reque
         return await answer
     writer.write(request.head.encode() + request.body)
     status, kind, closing = await _answer(reader)
-    # What was announced and never sent cannot be sent now.
+    # Announced bytes that were never sent cannot follow now, so the connection must close.
     return status, kind, closing or f"Content-Length: {len(request.body)}\r\n" not in request.head
 
 

@@ -6,8 +6,8 @@ same codes, random tokens. Ours: spherical k-means, codes moving after each batc
 scikit-learn: MiniBatchKMeans, in batches of as many tokens as codes, the fewest that partial_fit takes, its codes
 read as directions. The error is the mean of 1 - cosine with the nearest code over a fixed sample, outside of the
 clock. Ours and scikit-learn's read the float16 tokens on the clock, faiss gets all of them in float32 before. A row
-tells the last error, and the time at the first record as good as the worst of the three last errors, then as the
-second; ours and faiss have a record for each pass, scikit-learn for each tenth of one. Times are CPU seconds of all
+shows the last error, and the time of the first record as good as the worst of the three last errors, then as the second
+worst; ours and faiss have a record for each pass, scikit-learn for each tenth of one. Times are CPU seconds of all
 threads, so that other work on the machine does not count.
 
 Run: python benchmarks/kmeans.py [--tokens 500000] [--dimensions 1280] [--codes 2048] [--threads 2]
@@ -43,12 +43,12 @@ class Run:
     passes: int
 
     def seconds_to(self, error: float) -> float | None:
-        """CPU seconds at the first record at least that good; None where there is none."""
+        """Return the CPU seconds of the first record at least that good; None if there is none."""
         return next((seconds for seconds, reached in self.records if reached <= error), None)
 
 
 def synthetic_tokens(n: int, d: int, centres: int) -> Tensor:
-    """Clustered unit tokens in float16 (n, d)."""
+    """Draw clustered unit tokens in float16 (n, d)."""
     generator = torch_generator(0, "benchmark k-means")
     directions = functional.normalize(torch.randn(centres, d, generator=generator), dim=1)
     chances = 1.0 / (torch.arange(centres) + 20.0)
@@ -72,7 +72,7 @@ def record(name: str, passes: int, steps: Iterator[Tensor], error: Callable[[Ten
 
 
 def ours(tokens: Tensor, start: Tensor, passes: int, batch: int) -> Iterator[Tensor]:
-    """Codes after each pass."""
+    """Yield the codes after each pass."""
     learned = kmeans(
         TensorSource.of_rows(tokens),
         start,
@@ -89,7 +89,7 @@ def ours(tokens: Tensor, start: Tensor, passes: int, batch: int) -> Iterator[Ten
 
 
 def with_faiss(wide: np.ndarray, start: Tensor, passes: int) -> Iterator[Tensor]:
-    """Codes after each iteration over float32 tokens."""
+    """Yield the codes after each iteration over float32 tokens."""
     import faiss
 
     k, d = start.shape
@@ -103,7 +103,7 @@ def with_faiss(wide: np.ndarray, start: Tensor, passes: int) -> Iterator[Tensor]
 
 
 def with_sklearn(tokens: Tensor, start: Tensor, passes: int) -> Iterator[Tensor]:
-    """Codes after each tenth of a pass."""
+    """Yield the codes after each tenth of a pass."""
     from sklearn.cluster import MiniBatchKMeans
 
     learner = MiniBatchKMeans(len(start), init=start.numpy(), n_init=1, random_state=0)
@@ -119,7 +119,7 @@ def with_sklearn(tokens: Tensor, start: Tensor, passes: int) -> Iterator[Tensor]
 
 
 def plain_rate(d: int, k: int) -> float:
-    """Float32 operations per CPU second of torch.mm on blocks of tokens and all codes."""
+    """Return the float32 operations per CPU second of torch.mm on blocks of tokens and all codes."""
     tokens, codes = torch.rand(1_024, d), torch.rand(k, d)
     torch.mm(tokens, codes.T)
     began = time.process_time()

@@ -1,8 +1,8 @@
-"""What each lever is worth: the default with one value changed, on validation, over several seeds.
+"""Measure what each lever is worth: the default with one value changed, on validation, over several seeds.
 
 Every row is a run of quantize and train at ten prototypes per class. Differences of accuracy and of cross-entropy to
 the default are paired by image; intervals are 95 % bootstrap intervals over the validation images of all seeds, where
-images that seeds share (photos) count once. The test split is not opened. A stopped run goes on where it was, as in
+images that seeds share (photos) count once. The test split is not opened. A stopped run resumes where it was, as in
 benchmarks.accuracy.
 
 Augmented views are stored by extract: to measure them, extract the same images with extract.views into another folder
@@ -70,7 +70,7 @@ class Judged:
         loss: For each image its cross-entropy, in nats.
         class_size: Prototypes per class.
         cpu: Seconds of all threads from features to model.
-        images: Names the validation images.
+        images: Name of the validation images.
     """
 
     right: Float[np.ndarray, " n"]
@@ -94,7 +94,7 @@ class Gain:
 
 
 def sections(lever: Mapping[str, Mapping[str, Any]], classes: int) -> tuple[QuantizeConfig, TrainConfig]:
-    """The default with the lever's values; a codebook over all classes gets as many codes as theirs together."""
+    """Return the default with the lever's values; a shared codebook is as large as all class codebooks together."""
     quantize, train = QuantizeConfig().model_dump(mode="json"), TrainConfig().model_dump(mode="json")
     train |= {"budget": {**train["budget"], "sizes": [PER_CLASS]}, "tolerance": 0.0}
     train["joint"] |= lever.get("joint", {})
@@ -106,7 +106,7 @@ def sections(lever: Mapping[str, Mapping[str, Any]], classes: int) -> tuple[Quan
 
 
 def judge(data: DataSet, name: str, work: Path) -> Judged:
-    """Make the model of a lever and measure it on validation, or read what an earlier run found."""
+    """Make the model of a lever and measure it on validation, or read the result of an earlier run."""
     features = data.workspace.features
     store = FeatureStore.open(features / "validation")
     quantizing, training = sections(LEVERS[name], int(store.labels.max()) + 1)
@@ -131,15 +131,15 @@ def judge(data: DataSet, name: str, work: Path) -> Judged:
 
 
 def compare(name: str, own: Sequence[Judged], plain: Sequence[Judged]) -> Gain:
-    """Put the seeds of a lever together and hold them against the default's.
+    """Combine the seeds of a lever and compare them with the default's.
 
     Args:
-        name: Of the lever.
-        own: A model for each seed.
-        plain: The default's, in the same order.
+        name: Name of the lever.
+        own: The lever's model for each seed.
+        plain: The default's model for each seed, in the same order.
 
     Raises:
-        ValueError: They were measured on other images.
+        ValueError: The two were measured on different images.
     """
     images = [one.images for one in own]
     if images != [one.images for one in plain]:
@@ -160,7 +160,7 @@ def compare(name: str, own: Sequence[Judged], plain: Sequence[Judged]) -> Gain:
 
 
 def row(gain: Gain) -> str:
-    """A lever in one line."""
+    """Return a lever as one line."""
     points = "{:+.2f} ({:+.2f} to {:+.2f})".format(*(100 * value for value in gain.gained))
     nats = "{:+.3f} ({:+.3f} to {:+.3f})".format(*gain.lost)
     return (
@@ -170,7 +170,7 @@ def row(gain: Gain) -> str:
 
 
 def viewed(data: DataSet, places: Places) -> DataSet | None:
-    """The same images with augmented views of the train split; None where there is no such folder.
+    """Return the same images with augmented views of the train split; None if there is no such folder.
 
     Raises:
         ValueError: The folder holds other images.
@@ -187,7 +187,7 @@ def viewed(data: DataSet, places: Places) -> DataSet | None:
 
 
 def main() -> None:
-    """Print the table, a row as soon as it is known."""
+    """Print the table, each row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -1,14 +1,14 @@
-"""Ten thousand requests at once, many of them bad: what the service answers, what is lost, what it does to memory.
+"""Send ten thousand requests at once, many of them bad, and report the answers, the losses and the memory used.
 
 Run from the project's folder, with a trained bundle and its images (about two minutes)::
 
     python -m benchmarks.load [BUNDLE [IMAGES]]
 
-Every request has a connection of its own, all opened together. Good images come with texts named .jpg, headers that
-say 200 megapixels, PNGs that would unpack to 64 MiB, bodies too large by their header or in fact, and bodies whose last
-byte is late. The service runs with its own limits, but for a body timeout of two seconds. It ends with exit code 1
-where a request got no answer, where the log tells of an unexpected error, or where a good image has another answer
-than before.
+Every request has a connection of its own, all opened together. Good images are mixed with texts named .jpg, headers
+that claim 200 megapixels, PNGs that would unpack to 64 MiB, bodies too large by their header or in fact, and bodies
+whose last byte is late. The service runs with its own limits, except for a body timeout of two seconds. The benchmark
+exits with code 1 if a request got no answer, if the log reports an unexpected error, or if a good image has another
+answer than before.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ BUNDLE, IMAGES = Path("artifacts/bundle"), Path("artifacts/images/test")
 REQUESTS, BODY_TIMEOUT = 10_000, 2
 LIMIT = ServeConfig().max_request_bytes
 MIX = {"good": 70, "text as .jpg": 6, "200 MP header": 6, "text bomb": 3, "pixel bomb": 3, "too large": 6, "slow": 6}
-"""In percent."""
+"""Share of each kind of request, in percent."""
 BIG = 5
-"""Bodies that really are too large, one after another."""
+"""Number of bodies that really are too large, sent one after another."""
 
 
 def main() -> None:
-    """Measure, print, and fail where something was lost."""
+    """Measure, print, and fail if something was lost."""
     given = [Path(text) for text in sys.argv[1:]]
     bundle = given[0] if given else BUNDLE
     files = sorted((given[1] if len(given) > 1 else IMAGES).rglob("*.png"))[:20]
@@ -71,7 +71,7 @@ def _storm(good: list[bytes]) -> tuple[list[Request], list[list[int]]]:
     requests = _sorts(good)
     places = {name: [at for at, one in enumerate(requests) if one.name == name] for name in MIX}
     row = [name for name, share in MIX.items() for _ in range(share)]
-    # 37 and 100 have no common factor, so the sorts are mixed.
+    # 37 and 100 have no common factor, so the kinds are mixed.
     names = [row[37 * number % 100] for number in range(REQUESTS)]
     return requests, [[places[name][number % len(places[name])]] for number, name in enumerate(names)]
 

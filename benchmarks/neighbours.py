@@ -1,12 +1,13 @@
-"""What neighbours cost: ``dvc repro`` alone and beside two others like it, by how OpenMP's threads wait.
+"""Measure what neighbours cost: ``dvc repro`` alone and beside two others like it, by how OpenMP's threads wait.
 
 Run from the project's folder (about ten minutes on two idle cores; it writes to temporary folders only)::
 
-    python -m benchmarks.neighbours          # a small data set, most of whose time are imports
-    python -m benchmarks.neighbours --full   # the demo; an hour and more where threads spin
+    python -m benchmarks.neighbours          # a small data set, for which imports take most of the time
+    python -m benchmarks.neighbours --full   # the demo; an hour and more if threads spin
 
 Seconds depend on who else uses the machine; CPU seconds are those of all processes of a job, and depend on others only
-as far as its threads spin while they wait for a core. All ratios are to the job that is alone and asleep.
+as far as its threads spin while they wait for a core. All ratios are to the job that runs alone and whose threads
+sleep.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ NEIGHBOURS = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job took: seconds of the clock, and of all cores."""
+    """The cost of a job: seconds of the clock, and of all cores."""
 
     seconds: float
     cpu: float
@@ -76,7 +77,7 @@ def main() -> None:
 
 
 def _cost(words: Sequence[str], variables: Mapping[str, str], jobs: int, spec: Mapping[str, int]) -> Cost:
-    """What one of several jobs at once takes, on average."""
+    """Return the mean cost of one of several jobs at once."""
     with tempfile.TemporaryDirectory(prefix="protoquant-benchmark-") as folder:
         roots = [Path(folder) / str(number) for number in range(jobs)]
         for root in roots:
@@ -87,7 +88,7 @@ def _cost(words: Sequence[str], variables: Mapping[str, str], jobs: int, spec: M
 
 
 def _workspace(root: Path, spec: Mapping[str, int]) -> None:
-    """A project of its own, so that no job finds what another has made."""
+    """Make a separate project, so that no job finds the results of another."""
     for name in ("protoquant", "data"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config"):
@@ -109,7 +110,7 @@ def _run(words: Sequence[str], root: Path, variables: Mapping[str, str]) -> Cost
     log, started = root.with_suffix(".log"), time.perf_counter()
     with log.open("wb") as out:
         job = subprocess.Popen(words, cwd=root, env=environment, stdout=out, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(job.pid, 0)  # with all that it has waited for itself
+        _, status, used = os.wait4(job.pid, 0)  # includes the children that the job has waited for
     if status:
         raise SystemExit(log.read_text(encoding="utf-8"))
     return Cost(time.perf_counter() - started, used.ru_utime + used.ru_stime)

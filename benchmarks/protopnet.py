@@ -1,4 +1,4 @@
-"""A ProtoPNet-style head on stored features: free prototypes, before any projection onto patches.
+"""Trains a ProtoPNet-style head on stored features: free prototypes, before any projection onto patches.
 
 Prototypes are vectors from random patches of their class, moved with the head by Adam under cross-entropy, cluster and
 separation losses, and compared by log((d^2 + 1) / (d^2 + 1e-4)) of the distance between unit vectors.
@@ -29,7 +29,7 @@ class FreeHead:
 
     Attributes:
         start: The patches that prototypes started from, unit vectors.
-        prototypes: Where they ended, unit vectors.
+        prototypes: The trained prototypes, unit vectors.
         head: Weights of any sign.
         norm: How tokens become directions.
     """
@@ -40,12 +40,12 @@ class FreeHead:
     norm: FeatureNorm
 
     def look(self, tokens: Float[Tensor, "n t d"]) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
-        """Activation of every prototype, and the cell that gave it."""
+        """Return the activation of every prototype, and the cell that gave it."""
         distance, cells = _distances(self.norm.units(tokens), self.prototypes)
         return _activation(distance), cells
 
     def top1(self, store: FeatureStore) -> float:
-        """Accuracy on a split, in [0, 1]."""
+        """Return the accuracy on a split, in [0, 1]."""
         right = 0
         for images in torch.split(torch.arange(store.n), BATCH):
             logits = self.look(store.tokens(images))[0] @ self.head.T
@@ -61,7 +61,7 @@ def train_free_head(train: FeatureStore, norm: FeatureNorm, *, per_class: int, e
         norm: How tokens become directions, the same as of the other heads.
         per_class: Prototypes of each class; their head weights start at 1, those of others at -0.5.
         epochs: Passes over the train images.
-        seed: Of the start and the order of images.
+        seed: Seed of the start and of the order of images.
     """
     generator = torch_generator(seed, "benchmark drift")
     c = int(train.labels.max()) + 1
@@ -94,7 +94,7 @@ def _patch(store: FeatureStore, norm: FeatureNorm, label: int, generator: torch.
 def _distances(
     units: Float[Tensor, "n t d"], prototypes: Float[Tensor, "k d"]
 ) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
-    """Least squared distance of each prototype to any token of an image, and that token's cell."""
+    """Return the least squared distance of each prototype to any token of an image, and that token's cell."""
     n, t, d = units.shape
     cosines, cells = products(units.reshape(n * t, d), prototypes).reshape(n, t, -1).max(dim=1)
     return (2.0 - 2.0 * cosines).clamp_min(0.0), cells

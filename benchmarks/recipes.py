@@ -1,4 +1,4 @@
-"""The ways to a model that the benchmarks compare, each measured on the test split once it is finished."""
+"""Trains models by the recipes that the benchmarks compare, and measures each on the test split once it is finished."""
 
 import hashlib
 import json
@@ -39,16 +39,16 @@ class Measured:
 
     Attributes:
         data: Name of the data set.
-        seed: Of images and learning.
+        seed: Seed of images and training.
         recipe: paper, fast, convex, or probe.
         budget: Prototypes per class asked for; 0 for the probe.
-        class_size: Prototypes per class there are.
-        validation_top1: In [0, 1].
-        test_top1: In [0, 1].
-        cpu: Seconds of all threads from features to model; what budgets share is counted in each.
+        class_size: Actual prototypes per class.
+        validation_top1: Accuracy on validation, in [0, 1].
+        test_top1: Accuracy on test, in [0, 1].
+        cpu: Seconds of all threads from features to model; work that budgets share counts for each.
         right: One character for each test image, 1 where the answer is right.
         codes_cpu: Of these seconds, those of the codebook and the probe.
-        images: Names the test images; seeds of photos share them.
+        images: Name of the test images; seeds of photos share them.
     """
 
     data: str
@@ -65,9 +65,9 @@ class Measured:
 
 
 def measure(data: DataSet, recipe: str, budgets: Sequence[int], work: Path, *, quick: bool = False) -> list[Measured]:
-    """Make the models of one recipe, or read what an earlier run with the same values and features found.
+    """Make the models of one recipe, or read the results of an earlier run with the same values and features.
 
-    Every budget is kept as soon as it is measured. A change of the code is not seen: remove ``results`` in the work
+    Every budget is kept as soon as it is measured. A change of the code goes unnoticed: remove ``results`` in the work
     folder after one.
 
     Args:
@@ -75,7 +75,7 @@ def measure(data: DataSet, recipe: str, budgets: Sequence[int], work: Path, *, q
         recipe: A key of RECIPES.
         budgets: Prototypes per class; the probe has none.
         work: Where codebooks and results are kept.
-        quick: Much shorter training, to see that all runs.
+        quick: Much shorter training, to check that everything runs.
     """
     plan, wanted = sections_of(recipe, quick=quick), list(budgets)
     together = _kept(data, recipe, wanted, plan, work)
@@ -94,7 +94,7 @@ def measure(data: DataSet, recipe: str, budgets: Sequence[int], work: Path, *, q
 
 
 def sections_of(recipe: str, *, quick: bool = False) -> Sections:
-    """The values of a recipe; the probe is that of the default codebook, and no head is trained for it."""
+    """Return the values of a recipe; the probe is that of the default codebook, and no head is trained for it."""
     coding, training = paper_sections() if recipe == "paper" else (QuantizeConfig(), TrainConfig())
     if recipe == "convex":
         training = training.model_copy(update={"joint": None})
@@ -102,7 +102,7 @@ def sections_of(recipe: str, *, quick: bool = False) -> Sections:
 
 
 def _shorter(coding: QuantizeConfig, training: TrainConfig) -> Sections:
-    """Two epochs of whatever counts epochs, and few codes."""
+    """Return the sections with two epochs wherever epochs are counted, and with few codes."""
     short = {"epochs": 2, "warmup_epochs": 1}
     few = {"size": 3 if coding.size_unit == "class" else 32}
     if coding.gradient is not None:
@@ -116,7 +116,7 @@ def _shorter(coding: QuantizeConfig, training: TrainConfig) -> Sections:
 
 
 def _kept(data: DataSet, recipe: str, budgets: Sequence[int], plan: Sections, work: Path) -> Path:
-    """Where the result of these values is, or will be."""
+    """Return the file for the result of these values."""
     said = [plan[0].model_dump_json(), None if recipe == "probe" else plan[1].model_dump_json()]
     digest = FeatureStore.open(data.workspace.features / "train").digest
     key = hashlib.sha256(json.dumps([data.name, data.seed, recipe, list(budgets), said, digest]).encode()).hexdigest()
@@ -124,7 +124,7 @@ def _kept(data: DataSet, recipe: str, budgets: Sequence[int], plan: Sections, wo
 
 
 def write_aside(path: Path, text: str) -> None:
-    """Write beside and rename: a run that is stopped leaves no half file."""
+    """Write to a temporary file and rename it, so that a stopped run leaves no partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     aside.write_text(text, encoding="utf-8")
@@ -132,13 +132,13 @@ def write_aside(path: Path, text: str) -> None:
 
 
 def paper_sections() -> tuple[QuantizeConfig, TrainConfig]:
-    """The preset ``paper``."""
+    """Return the sections of the preset ``paper``."""
     values = Preset.open(PRESETS, "paper").values
     return QuantizeConfig.parse(values["quantize"]), TrainConfig.parse(values["train"])
 
 
 def codebook_of(data: DataSet, config: QuantizeConfig, work: Path) -> tuple[Path, float]:
-    """Learn a codebook, and say how many CPU seconds it took, this time or when it was made."""
+    """Learn a codebook unless it exists; return it with the CPU seconds that it took."""
     out = _codebook(data, config, work)
     if not out.with_suffix(".json").is_file():
         began = time.process_time()
@@ -153,13 +153,13 @@ def _codebook(data: DataSet, config: QuantizeConfig, work: Path) -> Path:
 
 
 def _clock(data: DataSet, config: QuantizeConfig, work: Path) -> float:
-    """CPU seconds that the codebook took; 0 where it is no longer there."""
+    """Return the CPU seconds that the codebook took; 0 if it is no longer there."""
     path = _codebook(data, config, work).with_suffix(".json")
     return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0.0
 
 
 def train_bundle(data: DataSet, config: TrainConfig, codebook: Path, work: Path) -> tuple[Bundle, float]:
-    """Train a head on a codebook; CPU seconds beside it."""
+    """Train a head on a codebook; return the bundle with the CPU seconds it took."""
     space = data.workspace
     began = time.process_time()
     given = TrainInputs.open(images=space.images, root=data.root, features=space.features, codebook=codebook)
@@ -225,14 +225,14 @@ def _row(
     logits: dict[str, tuple[torch.Tensor, torch.Tensor]],
     cpu: tuple[float, float],
 ) -> Measured:
-    """Put the numbers of a model together.
+    """Collect the numbers of a model.
 
     Args:
         data: Images and features.
-        recipe: Its name.
-        size: Budget, and prototypes per class.
-        logits: With the labels, of validation and test.
-        cpu: Seconds in all, and of the codebook.
+        recipe: Name of the recipe.
+        size: Budget, and actual prototypes per class.
+        logits: Logits and labels, of validation and test.
+        cpu: CPU seconds in all, and of the codebook.
     """
     held, right = (logits[name][0].argmax(dim=1) == logits[name][1] for name in ("validation", "test"))
     bits = "".join("01"[bit] for bit in right.int().tolist())

@@ -1,12 +1,12 @@
-"""Many images, several processes: what number formats cost, whether time and memory stay, what sharing gains.
+"""Measure the cost of number formats, the growth of time and memory with images, and the gain of several processes.
 
 Run from the project's folder (about ten minutes on two idle cores; it writes to a temporary folder only)::
 
     python -m benchmarks.scale
 
-Formats are compared on the images of params.yaml, by validation. Growth is on made tokens of 20 classes; memory is the
-largest anonymous memory of the process, so that mapped files do not count. Processes of one machine of two cores
-share what one process has already: no gain is promised there.
+Formats are compared on the images of params.yaml, by validation. Growth is measured on generated tokens of 20 classes;
+memory is the largest anonymous memory of the process, so that mapped files do not count. Processes on one machine of
+two cores share the cores that one process has already, so no gain is promised there.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _formats(root: Path) -> Table:
 
 
 def _reading(store: FeatureStore) -> tuple[float, float]:
-    """Least seconds of five passes over the store as float32: in order, and 64 random images at a time."""
+    """Return the least seconds of five passes over the store as float32: in order, and 64 random images at a time."""
     order = torch.randperm(store.n, generator=torch.Generator().manual_seed(0)).split(64)
 
     def in_order() -> None:
@@ -131,7 +131,7 @@ def _growth(root: Path) -> Table:
 
 
 def _make(folder: Path, n: int) -> None:
-    """Tokens about four directions of each class and ten of all."""
+    """Write a store of tokens around four directions of each class and ten shared ones."""
     draw = torch.Generator().manual_seed(0)
     directions = torch.randn(4 * CLASSES + 10, D, generator=draw)
     for split, images in (("train", n), ("validation", 400)):
@@ -145,7 +145,7 @@ def _make(folder: Path, n: int) -> None:
 
 
 def _learn(folder: Path, answer: Any) -> None:
-    """Quantize and fit heads in a process of its own; tell the seconds and the most anonymous memory."""
+    """Quantize and fit heads in a separate process; send the seconds and the peak of anonymous memory."""
     torch.set_num_threads(2)
     largest, over = [0], threading.Event()
 
@@ -185,7 +185,7 @@ def _learn(folder: Path, answer: Any) -> None:
 
 
 def _processes(root: Path) -> Table:
-    """Whole commands, start of Ray included; each extraction starts with an empty cache."""
+    """Time whole commands, including the start of Ray; each extraction starts with an empty cache."""
     table = _table("processes on one machine", "stage", "1 process, s", "2 processes, s", "ratio")
     override(root / "params.yaml", {"extract.dtype": "float16", "extract.shard": 64}, source="the benchmark")
     for stage in ("extract", "quantize", "train"):

@@ -1,4 +1,4 @@
-"""A service in a process of its own, for benchmarks."""
+"""Runs a service in a separate process, for benchmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Served:
     """A running service.
 
     Attributes:
-        port: On loopback.
+        port: Port on loopback.
         process: The process.
         log: Its standard error.
     """
@@ -29,11 +29,11 @@ class Served:
     log: Path
 
     def memory(self) -> int:
-        """Resident bytes."""
+        """Return the resident bytes."""
         return int(self.process.memory_info().rss)
 
     def cpu(self) -> float:
-        """Processor seconds so far."""
+        """Return the processor seconds used so far."""
         used = self.process.cpu_times()
         return float(used.user + used.system)
 
@@ -44,7 +44,7 @@ def serving(bundle: Path, *options: str) -> Iterator[Served]:
 
     Args:
         bundle: A bundle folder.
-        options: Of the command.
+        options: Options of the command.
     """
     program = str(Path(sys.executable).with_name("protoquant"))
     with tempfile.NamedTemporaryFile(suffix=".log") as log:

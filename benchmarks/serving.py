@@ -1,13 +1,13 @@
-"""What the service costs: the head beside its backbone, HTTP beside a bare loop, the start of a command.
+"""Measure what the service costs: the head beside its backbone, HTTP beside a bare loop, the start of a command.
 
 Run from the project's folder, with a trained bundle and its images (about three minutes on two idle cores)::
 
     python -m benchmarks.serving [BUNDLE [IMAGES]]
 
 Both sides of a ratio are measured in turn, several times, and the median is taken. The bare loop decodes, transforms
-and answers the same files with as many threads as the service has. The clients share the cores with the service, so
-the share of the processor that they take is told too: it is missing to the service and not to the loop. Processor time
-of an image is told for both: it does not depend on what else the machine does.
+and answers the same files with as many threads as the service has. The clients share the cores with the service, so the
+share of the processor that they take is shown too: the service lacks it, the loop does not. Processor time per image is
+shown for both, since it does not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _round(service: Served, model: Model, data: list[bytes], requests: list[Requ
 
 
 def _loop(model: Model, data: list[bytes], seconds: float, *, batch: int) -> tuple[int, float]:
-    """Images, and seconds, of as many plain loops as the service has threads; one loop where there is one client."""
+    """Run as many plain loops as the service has threads, one for a single client; return images and seconds."""
     end = time.perf_counter() + seconds
 
     def loop(first: int) -> int:
@@ -169,7 +169,7 @@ def _run(command: list[str]) -> None:
 def _in_turn(
     one: Callable[[], None], other: Callable[[], None], *, rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[float, float]:
-    """Median seconds of two pieces of work, done in turn."""
+    """Return the median seconds of two pieces of work, done in turn."""
     spent: tuple[list[float], list[float]] = ([], [])
     one()
     other()

@@ -1,4 +1,4 @@
-"""Do activations stay when the image, or its features, change a little? The same views for several heads."""
+"""Measures whether activations stay when an image or its features change a little, on the same views for all heads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,23 +24,24 @@ MEASURES = ("change", "prediction", "top_prototype", "cell")
 EPSILON = 1e-3
 
 Look = Callable[[Float[Tensor, "v t d"]], tuple[Float[Tensor, "v k"], Int64[Tensor, "v k"]]]
-"""From the tokens of views to the activation of every prototype and the cell that gave it."""
+"""Maps the tokens of views to the activation of every prototype and the cell that gave it."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A head whose activations are watched; activations >= 0, weights of any sign."""
+    """A head whose activations are measured; activations are >= 0, weights have any sign."""
 
     look: Look
     head: Float[Tensor, "c k"]
 
 
 def steadiness(heads: Sequence[Watched], data: DataSet, images: int) -> Float[np.ndarray, "h n v m"]:
-    """Hold every head's view of changed images against its view of the images themselves.
+    """Compare every head's activations on changed images with those on the images themselves.
 
     Args:
         heads: Any number; each sees the same tokens.
-        data: Where validation images and features are. Seeds that share them draw the same images; noise is by seed.
+        data: Where validation images and features are. Seeds that share them draw the same images; noise depends on the
+            seed.
         images: How many validation images to draw.
 
     Returns:
@@ -62,7 +63,7 @@ def steadiness(heads: Sequence[Watched], data: DataSet, images: int) -> Float[np
 
 
 def _views(backbone: Backbone, table: ImageTable, name: str, seed: int) -> Iterator[Float[Tensor, "v t d"]]:
-    """Tokens of the image, of its changed copies, and of the image with noise on its tokens."""
+    """Yield the tokens of the image, of its changed copies, and of the image with noise on its tokens."""
     preprocessing = backbone.spec.preprocessing
     image = table.image(name, at_least=preprocessing.at_least)
     views = [preprocessing.apply(image)]
@@ -86,13 +87,14 @@ def _see(watched: Watched, tokens: Float[Tensor, "v t d"]) -> list[Seen]:
 
 
 def stays(seen: Sequence[Sequence[Seen]], head: Float[np.ndarray, "c k"]) -> Float[np.ndarray, "n v m"]:
-    """Hold every view against the image itself.
+    """Compare every view with the image itself.
 
-    Activations of different heads are on different scales (shares in [0, 1], logarithms of distances), so that their
-    change is measured by what separates images: 1 is the mean difference to the same activations of another image.
+    Activations of different heads are on different scales (shares in [0, 1], logarithms of distances), so their change
+    is measured relative to the difference between images: 1 is the mean difference to the same activations of another
+    image.
 
     Args:
-        seen: For each image, what the head makes of it and then of each view; at least two images.
+        seen: For each image, the head's output for it and then for each view; at least two images.
         head: Weights of any sign.
     """
     plain = np.stack([one[0].scores for one in seen])

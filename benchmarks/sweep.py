@@ -1,4 +1,4 @@
-"""A sweep of 8 codebook sizes with 20 sparsities each against one training; trials at once, and their memory.
+"""Compare a sweep of 8 codebook sizes with 20 sparsities each with one training; measure parallel trials' memory.
 
 Run from the project's folder (about ten minutes on two idle cores; it writes to a temporary folder only)::
 
@@ -102,7 +102,7 @@ def _time(root: Path, *words: str) -> float:
 
 @contextmanager
 def _sampled() -> Iterator[list[int]]:
-    """Proportional set sizes of the processes in which Ray runs trials, in bytes, four times a second."""
+    """Sample the proportional set sizes of Ray's trial processes, in bytes, four times a second."""
     found: list[int] = []
     done = threading.Event()
 
@@ -130,7 +130,7 @@ def _pss(pid: int) -> int:
 
 
 def _idle() -> int:
-    """Proportional set size of a process of Ray's that has imported torch, beside another like it."""
+    """Return the proportional set size of a Ray process that has imported torch, beside another like it."""
     import ray
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -149,7 +149,7 @@ def _idle() -> int:
 
 
 def _imports_timm(root: Path) -> bool:
-    """Run a trial in a process of its own and see what it has imported."""
+    """Run a trial in a separate process and return whether it imported timm."""
     code = (
         "import sys; from pathlib import Path; from protoquant.core.workspace import Workspace; "
         "from protoquant.sweep.plan import SweepPlan; from protoquant.sweep.trial import Job, run_trial; "

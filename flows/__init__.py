@@ -1,1 +1,1 @@
-"""Prefect flows around DVC's pipeline; the only prefect imports."""
+"""Prefect flows around DVC's pipeline; only this package imports prefect."""

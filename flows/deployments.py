@@ -1,7 +1,7 @@
-"""A run whose deployment was changed on the server does nothing and says so.
+"""Refuses to work in a run whose deployment was changed on the server.
 
-The runner hands its own flow to the process of a run, so no code that the server names is ever loaded. Who changed a
-deployment may still expect something else of a run than it would do.
+The runner hands its own flow to the process of a run, so code that the server names is never loaded. Whoever changed a
+deployment may still expect a run to do something else than it would.
 """
 
 from typing import Any, cast
@@ -18,7 +18,7 @@ _PATH = "."  # the clone, where the runner works
 
 
 def check_offer(flow: Flow[..., Any]) -> None:
-    """Compare the deployment of the present run with what this clone's runner offers; call it before any work.
+    """Compare the current run's deployment with what this clone's runner offers; call this before any work.
 
     A run of a work pool's worker passes: the worker has taken the pull steps already, and trusts whoever has the
     server's secret.
@@ -27,7 +27,7 @@ def check_offer(flow: Flow[..., Any]) -> None:
         flow: The flow that runs.
 
     Raises:
-        ProtoQuantError: Entry point, path, storage or pull steps are others.
+        ProtoQuantError: Entry point, path, storage or pull steps differ.
     """
     if deployment.id is None:
         return
@@ -35,7 +35,7 @@ def check_offer(flow: Flow[..., Any]) -> None:
         there = client.read_deployment(UUID(str(deployment.id)))
     if there.work_pool_name is not None:
         return
-    offered = cast("RunnerDeployment", flow.to_deployment(flow.name))  # a coroutine only inside of an event loop
+    offered = cast("RunnerDeployment", flow.to_deployment(flow.name))  # a coroutine only inside an event loop
     pairs = {
         "entrypoint": (there.entrypoint, offered.entrypoint),
         "path": (there.path, _PATH),

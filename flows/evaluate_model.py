@@ -52,10 +52,10 @@ class Evaluation(BaseModel):
     )
 
     def words(self, out: Path) -> list[str]:
-        """The command that measures the model.
+        """Return the command that measures the model.
 
         Args:
-            out: Folder of what it writes.
+            out: Folder for its output.
         """
         options = {"model": self.model, "reader": self.reader, "split": self.split, "out": out}
         return ["protoquant", "assess", *(f"--{name}={value}" for name, value in options.items()), "--", self.root]
@@ -92,10 +92,10 @@ def evaluate_model(params: Evaluation) -> State[Any]:
 
 
 def _show(assessment: Path) -> str:
-    """Put the numbers and the worst confusions on the page; returns the headline."""
+    """Put the numbers and the worst confusions on the page; return the headline."""
     import pandas as pd
 
-    from protoquant.analysis.assess import (  # with torch, which the process of a run need not wait for
+    from protoquant.analysis.assess import (  # imports torch, which a run need not wait for at its start
         CONFUSIONS,
         METRICS,
     )

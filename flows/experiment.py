@@ -1,4 +1,4 @@
-"""The flow ``experiment``: the whole pipeline with parameters of its own, away from anyone's files."""
+"""The flow ``experiment``: the whole pipeline with its own parameters, apart from any user's files."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def experiment(params: Experiment = Experiment()) -> State[Any]:  # type: ignore
 
 
 def plan_of(params: Any) -> RunSpec:
-    """What the form asks for, named after the flow run."""
+    """Return the run that the form asks for, named after the flow run."""
     identity = str(flow_run.id)
     return RunSpec(
         name=run_name(str(flow_run.name), identity),
@@ -72,7 +72,7 @@ def run_stages(run: IsolatedRun) -> str:
     """Run the tasks of an open run in the order of DVC's graph, and record it.
 
     Returns:
-        Why the run failed; empty where it did not. Stages after a failed one end as ``NotReady``.
+        Why the run failed; empty if it did not. Stages after a failed one end as ``NotReady``.
     """
     ended: dict[str, State[Any]] = {}
     for stage in stages(run.root):

@@ -1,6 +1,6 @@
-"""The form that the Prefect UI draws for an experiment: typed, bounded, described, filled from params.yaml.
+"""Builds the forms that the Prefect UI draws: typed, bounded, described, filled from params.yaml.
 
-Its fields are those of the sections themselves, so a bound or a choice is written once.
+Their fields are those of the sections themselves, so a bound or a choice is written once.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ FIELDS = {
     "seed": "seed",
     "name": "register.name",
 }
-"""What stands in the form, by key of params.yaml; ``overrides`` reaches the others."""
+"""Fields of the form with their keys in params.yaml; ``overrides`` reaches all other keys."""
 
 
 SWEEP_FIELDS = {
@@ -39,7 +39,7 @@ SWEEP_FIELDS = {
     "tolerance": "sweep.tolerance",
     "at_once": "sweep.at_once",
 }
-"""The same of a sweep."""
+"""The same for a sweep."""
 
 
 class RunOptions(BaseModel):
@@ -69,9 +69,9 @@ class RunOptions(BaseModel):
     )
 
     def changes(self) -> dict[str, Any]:
-        """Values by dotted key of params.yaml: those that were given, and the overrides.
+        """Return the given values and the overrides, by dotted key of params.yaml.
 
-        What a caller leaves out stays as the params.yaml of the revision has it.
+        A key that the caller leaves out keeps its value in the revision's params.yaml.
         """
         given = {key: getattr(self, name) for name, key in self.key_of.items() if name in self.model_fields_set}
         return given | self.overrides
@@ -99,7 +99,7 @@ def sweep_form(clone: Path = CLONE) -> type[SweepOptions]:
     """Build the form of a sweep.
 
     Args:
-        clone: Its params.yaml fills the form.
+        clone: The clone whose params.yaml fills the form.
 
     Raises:
         ConfigError: params.yaml is not valid.
@@ -121,7 +121,7 @@ def experiment_form(clone: Path = CLONE) -> type[RunOptions]:
     """Build the form of an experiment.
 
     Args:
-        clone: Its params.yaml fills the form.
+        clone: The clone whose params.yaml fills the form.
 
     Raises:
         ConfigError: params.yaml is not valid.
@@ -131,7 +131,7 @@ def experiment_form(clone: Path = CLONE) -> type[RunOptions]:
 
 
 def _fields(settings: Settings, shown: Mapping[str, str], start: int = 0) -> dict[str, Any]:
-    """Fields of a form, with the bounds, words and values that the sections have."""
+    """Build the fields of a form, with the bounds, descriptions and values of the sections."""
     fields: dict[str, Any] = {}
     for position, (name, key) in enumerate(shown.items(), start=start):
         section, attribute = _owner(settings, key)

@@ -1,6 +1,6 @@
-"""Whether this clone's runner works: ``python -m flows.health``. A file that the runner renews with each look says so.
+"""Checks this clone's runner by a file that the runner renews at each poll: ``python -m flows.health``.
 
-It is asked by no port: Prefect's own would let anyone shut it down.
+It uses no port, because Prefect's own would let anyone shut the runner down.
 """
 
 import hashlib
@@ -14,20 +14,20 @@ import psutil
 from protoquant.core.workspace import Workspace
 
 CLONE = Path(__file__).resolve().parents[1]
-LIMIT = 30.0  # seconds between two looks for runs; the runner takes three
+LIMIT = 30.0  # seconds between two polls for runs; the runner polls every three
 
 
 def heartbeat(url: str) -> Path:
     """Return the file that the runner of a Prefect server renews.
 
     Args:
-        url: Of the server's API.
+        url: URL of the server's API.
     """
     return Workspace(CLONE).shared / "runners" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def main() -> int:
-    """Say in a line whether the runner of the server at ``PREFECT_API_URL`` works.
+    """Print in one line whether the runner of the server at ``PREFECT_API_URL`` works.
 
     Returns:
         0 if it does, 1 if not.

@@ -1,4 +1,4 @@
-"""A run that nobody takes says why on its page: an automation on the server, where none of our code would run."""
+"""Makes a run that no runner takes say why on its page, by an automation on the server, where our code cannot run."""
 
 from typing import cast
 
@@ -12,10 +12,10 @@ _MESSAGE = "No runner takes this run; start one in the clone: make serve"
 
 
 def tell_late_runs(deployment_ids: list[str]) -> None:
-    """Let the server give late runs of our deployments a state that names the reason; they start as soon as one can.
+    """Let the server give late runs of our deployments a state that names the reason; they start once a runner can.
 
     Args:
-        deployment_ids: Whose runs.
+        deployment_ids: Ids of the deployments.
     """
     related = {
         "prefect.resource.role": "deployment",
@@ -27,11 +27,11 @@ def tell_late_runs(deployment_ids: list[str]) -> None:
         trigger=EventTrigger(
             expect={"prefect.flow-run.Late"}, match_related=related, posture=Posture.Reactive, threshold=1
         ),
-        # Another name than Late, which would trigger it again.
+        # The name must not be Late, which would trigger the automation again.
         actions=[ChangeFlowRunState(name="Waiting", state=StateType.SCHEDULED, message=_MESSAGE)],
     )
     try:
-        there = cast("Automation", Automation.read(name=_NAME))  # a coroutine only inside of an event loop
+        there = cast("Automation", Automation.read(name=_NAME))  # a coroutine only inside an event loop
     except ValueError:
         automation.create()
         return

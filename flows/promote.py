@@ -48,10 +48,10 @@ class Candidate(BaseModel):
     )
 
     def words(self, uri: str) -> list[str]:
-        """The command that promotes a version.
+        """Return the command that promotes a version.
 
         Args:
-            uri: The version.
+            uri: URI of the version.
         """
         forced = ["--force", f"--reason={self.force}"] if self.force else []
         return ["protoquant", "registry", "promote", *forced, "--", uri]
@@ -95,7 +95,7 @@ def promote(params: Candidate = Candidate()) -> State[Any]:  # noqa: B008
 
 
 def _looked_up(model: str) -> "tuple[str, Listed]":
-    """The version by its number, so that an alias that moves meanwhile changes nothing, and what is known of it."""
+    """Return the version's URI by number, so that an alias that moves changes nothing, and its description."""
     from protoquant.tracking.connection.store import open_store
     from protoquant.tracking.registry.versions import Named, describe
 

@@ -1,4 +1,4 @@
-"""Runs whose processes are gone: they get a state that says so, and so do their tasks."""
+"""Gives runs whose processes are gone, and their tasks, a state that says so."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,21 +31,21 @@ _PAGE = 200
 
 
 def end_tasks(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  Prefect's form
-    """Give the tasks of a dead run an end too; without it they would be running for ever and hold their slots.
+    """End the tasks of a dead run too; otherwise they would count as running for ever and hold their slots.
 
-    A hook of Prefect: the runner calls it when the process of a run has died or was cancelled.
+    This is a Prefect hook: the runner calls it when the process of a run has died or was cancelled.
     """
     with get_client(sync_client=True) as client:
         _end_tasks(client, FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id])), state.message or "the run ended")
 
 
 def recover() -> list[str]:
-    """Find runs of this clone that the server believes to be running while no process has their workspace.
+    """End the runs of this clone that the server believes to be running although no process has their workspace.
 
     Runs of other clones and machines have no folder here and are left alone.
 
     Returns:
-        Their names.
+        The names of these runs.
     """
     found = []
     with get_client(sync_client=True) as client:
@@ -57,7 +57,7 @@ def recover() -> list[str]:
             state: State[Any] = Cancelled(message=_GONE) if cancelling else Crashed(message=_GONE)
             client.set_flow_run_state(run.id, state, force=True)
             found.append(run.name)
-        # Of these, and of runs whose tasks' end was lost while the server was away.
+        # End the tasks of these runs, and those whose end was lost while the server was away.
         ended = _in_state(StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
         _end_tasks(client, ended, _GONE)
     return found

@@ -1,4 +1,4 @@
-"""What a finished run shows on its page: the numbers, the accuracy-sparsity picture, the links."""
+"""Shows a finished run on its page: the numbers, the accuracy-sparsity picture, the links."""
 
 import io
 from pathlib import Path
@@ -21,7 +21,7 @@ def show_results(run: IsolatedRun) -> None:
     """Put the artifacts of a finished experiment on the page of the flow run."""
     workspace = run.workspace
     create_table_artifact(metrics_table(read_json(workspace.metrics)), key="metrics", description="Measured on test")
-    # In Markdown, for under an image of its own the page writes the whole data URL.
+    # In Markdown, because below an image artifact the page prints the whole data URL.
     create_markdown_artifact(
         f"![accuracy against sparsity]({picture(workspace.bundle / 'path.csv')})",
         key="accuracy-against-sparsity",
@@ -31,7 +31,7 @@ def show_results(run: IsolatedRun) -> None:
 
 
 def metrics_table(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """The numbers of metrics.json as rows: the interval beside its number, and what each is."""
+    """Return the numbers of metrics.json as rows, with the interval of top-1 and the meaning of each."""
     rows = []
     for name, value in sorted(metrics.items()):
         if name not in _INTERVAL:

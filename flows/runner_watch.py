@@ -1,4 +1,4 @@
-"""A flow whose runner is gone ends itself: nobody could cancel it any more."""
+"""Ends a flow whose runner is gone, since nobody could cancel it any more."""
 
 import os
 import signal
@@ -10,10 +10,10 @@ _POLL = 0.5  # seconds
 
 
 def end_with_runner() -> None:
-    """Watch the process that started this one, where a runner did; call it as the first act of a flow.
+    """Watch the runner that started this process, if one did; call this at the start of a flow.
 
-    When it has gone, this process gets SIGTERM, which ends the stage and gives the run a state that says so. Its output
-    went to the runner: it goes nowhere from then on, or the first line would break it.
+    When the runner is gone, this process gets SIGTERM, which ends the stage and gives the run a state that says so. The
+    output, which went to the runner, is discarded from then on; otherwise the first line would raise an error.
     """
     if deployment.id is None:
         return

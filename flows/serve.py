@@ -1,4 +1,4 @@
-"""The runner: ``python -m flows.serve`` offers the flows to the Prefect server and runs what is started there."""
+"""The runner: ``python -m flows.serve`` offers the flows to the Prefect server and executes the runs started there."""
 
 import asyncio
 import base64
@@ -31,14 +31,14 @@ from protoquant.core.machine.cores import share_cores
 from protoquant.core.workspace import Workspace
 from protoquant.settings.settings import Settings
 
-_LOOK = 3.0  # seconds between two looks for runs to start
-_RUNS = 20  # at once; their stages wait for slots
-_AGAIN = 60.0  # seconds between two looks for runs whose process is gone
-_BEAT = 1.0  # seconds between two looks at the runner itself
+_LOOK = 3.0  # seconds between two polls for runs to start
+_RUNS = 20  # runs at once; their stages wait for slots
+_AGAIN = 60.0  # seconds between two searches for runs whose process is gone
+_BEAT = 1.0  # seconds between two checks of the runner itself
 
 
 class _Closed(ParameterSchema):
-    """Parameters beside which no others pass; Prefect lets them pass, and the run crashes without a reason."""
+    """A schema that refuses unknown parameters; Prefect accepts them, and the run crashes without a reason."""
 
     additionalProperties: bool  # noqa: N815
 
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def offer(server: str) -> None:
-    """Make the deployments, then run what is started of them until a signal ends this.
+    """Make the deployments, then execute the runs started from them until a signal ends this.
 
     Args:
         server: Address of the Prefect server.
@@ -73,12 +73,12 @@ def offer(server: str) -> None:
     runner = Runner(name="protoquant", pause_on_shutdown=False, limit=_RUNS, query_seconds=_LOOK)
     ids = []
     for flow in (experiment, sweep, evaluate_model, promote):
-        # Prefect's functions answer at once outside of an event loop, and with a coroutine inside of one.
+        # Prefect's functions return a result outside an event loop, and a coroutine inside one.
         deployment = cast("RunnerDeployment", flow.to_deployment(flow.name, description=flow.description))
         found = deployment._parameter_openapi_schema  # noqa: SLF001  there is no public way to close it
         deployment._parameter_openapi_schema = _Closed(**found.model_dump(), additionalProperties=False)  # noqa: SLF001
         ids.append(cast("UUID", runner.add_deployment(deployment)))
-        # Runs get this flow, not what the server names by then: whoever may change a deployment could name any code.
+        # Runs get this flow, not the one that the server names: whoever can change a deployment could name any code.
         runner._deployment_registry.register_flow(ids[-1], flow)  # noqa: SLF001  what add_flow does
     tell_late_runs([str(one) for one in ids])
     # The runner's own web server takes orders from anyone.
@@ -87,7 +87,7 @@ def offer(server: str) -> None:
 
 
 def check_server() -> str:
-    """Return the address of the Prefect server, or say what to do where none answers.
+    """Return the address of the Prefect server, or say what to do if none answers.
 
     Raises:
         UnavailableError: PREFECT_API_URL is not set, or does not answer. ProtoQuantError: It refuses the login.

@@ -15,18 +15,18 @@ GPU = "protoquant-gpu"
 
 @cache
 def slot() -> str:
-    """The tag of a stage's task: of the GPUs where ``PROTOQUANT_DEVICE`` or the machine says so, else of the CPU."""
+    """Return the tag of a stage's task: for GPUs if ``PROTOQUANT_DEVICE`` or the machine says so, else for the CPU."""
     device = Runtime.from_environment().device
     return GPU if device.startswith("cuda") or (device == "auto" and gpus()) else CPU
 
 
 def gpus() -> int:
-    """GPUs of this machine, counted without importing torch."""
+    """Count the GPUs of this machine without importing torch."""
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def make_slots(threads: int) -> dict[str, int]:
-    """Make the limits that are not there yet; one that someone has set stays.
+    """Make the missing limits; a limit that someone has set stays.
 
     Args:
         threads: CPU threads that a stage uses.

@@ -1,4 +1,4 @@
-"""A stage of the pipeline as a Prefect task: its state, its lines, its progress, its retries."""
+"""Runs a stage of the pipeline as a Prefect task, with its state, lines, progress and retries."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +20,7 @@ from protoquant.pipeline.process import OnLine
 from protoquant.pipeline.stage import Outcome, Status, run_command
 
 PASSING = "Unavailable"
-"""Name of a failed state that may pass by itself: a server was away, a lock was held."""
+"""Name of the state of a failure that may pass by itself: a server was away, or a lock was held."""
 DELAYS = (5.0, 20.0, 60.0)
 """Seconds before each retry of such a failure."""
 
@@ -29,7 +29,8 @@ def stage_task(run: IsolatedRun, name: str) -> Task[[], State[Any]]:
     """Make the task of one stage of an open run.
 
     Its final state is named ``Ran``, ``Restored`` or ``Unchanged``, or is a failure whose message is the stage's own
-    sentence. Only what can pass by itself is tried again. Prefect caches nothing: DVC knows what is up to date.
+    sentence. Only failures that can pass by themselves are retried. Prefect caches nothing: DVC knows what is up to
+    date.
     """
     return _task(name, lambda on_line: run.stage(name, on_line), tags={slot()})
 
@@ -42,7 +43,7 @@ def record_task(run: IsolatedRun) -> Task[[], State[Any]]:
 def process_task(
     name: str, words: Sequence[str], root: Path, environment: Mapping[str, str], held: int
 ) -> Task[[], State[Any]]:
-    """Make the task of a verb that is no stage."""
+    """Make the task of a verb that is not a stage."""
     return _task(
         name,
         lambda on_line: run_command(words, root, environment=environment, on_line=on_line, hold=(held,)),
@@ -87,7 +88,7 @@ class _RunReporter:
             self._logger.info("%s", line)
         else:
             percent = 100.0 * progress.done / max(1, progress.total)
-            # A page that cannot be told of progress is no reason to end the work.
+            # A failure to report progress to the page is no reason to end the work.
             with suppress(Exception):
                 self._tell(percent, f"{progress.label}, {progress.total:,} {progress.unit}")
 

@@ -1,4 +1,4 @@
-"""The flow ``sweep``: many trials of quantize and train on the features of one data set, away from anyone's files."""
+"""The flow ``sweep``: many trials of quantize and train on one feature store, apart from any user's files."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ def sweep(params: Sweep = Sweep()) -> State[Any]:  # type: ignore[valid-type]  #
 
 
 def _run(run: IsolatedRun, name: str) -> str:
-    """Run the tasks; returns why they failed, empty where they did not."""
+    """Run the tasks; return why they failed, empty if they did not."""
     searched = {key.partition(".")[0] for key in run.settings.sweep.space}
     ended: list[State[Any]] = []
     for stage in stages(run.root):
@@ -81,7 +81,7 @@ def _run(run: IsolatedRun, name: str) -> str:
 
 
 def _show(folder: Path) -> str:
-    """Put the answer on the page; returns it in a sentence."""
+    """Put the result on the page; return it as a sentence."""
     result = folder / "result"
     trials = read_table(result / "trials.parquet").sort_values("validation_top1", ascending=False).head(_SHOWN)
     rows = [json.loads(row.to_json()) for _, row in trials.drop(columns="trial").iterrows()]

@@ -1,1 +1,1 @@
-"""What surrounds the package: servers without containers, containers, clusters."""
+"""Sets up what surrounds the package: servers without containers, containers, clusters."""

@@ -1,6 +1,6 @@
 """Says in one line, before anything is installed, why this machine cannot run the project.
 
-Runs on whatever Python is there, so it is written for old ones.
+It runs on whatever Python is there, so it is written for old versions.
 """
 
 import os
@@ -35,7 +35,7 @@ def main():
 
 
 def stop(reason):
-    """Leave with one line."""
+    """Exit with an error of one line."""
     sys.stderr.write("error: %s\n" % reason)
     sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""The servers that a team has, on one machine and without containers: ``python -m infra.stack up``."""
+"""Runs the servers of a team on one machine, without containers: ``python -m infra.stack up``."""
 
 from infra.stack.errors import StackError
 from infra.stack.stack import Stack, Status

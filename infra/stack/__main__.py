@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: Its words; those of the process if None.
+        arguments: Words of the command; those of the process if None.
 
     Returns:
         0 if done (for ``status``: if all is healthy), 1 if not.
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what the command line may say."""
+    """Return the parser of the command line."""
     top = argparse.ArgumentParser(prog="python -m infra.stack", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for run, text in (
@@ -69,12 +69,12 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def chosen(words: argparse.Namespace) -> list[str]:
-    """Return the services that are not left alone."""
+    """Return the services that ``--without`` does not name."""
     return [name for name in SERVICES if name not in words.without]
 
 
 def up(stack: Stack, words: argparse.Namespace) -> int:
-    """Start, then say where things are."""
+    """Start the services, then print where they are."""
     stack.up(chosen(words), say=say)
     say(f"\nfor a shell that meets the stack: source {stack.folder / 'env'}")
     usual = stack.folder == ROOT / ".stack"
@@ -84,7 +84,7 @@ def up(stack: Stack, words: argparse.Namespace) -> int:
 
 
 def down(stack: Stack, words: argparse.Namespace) -> int:
-    """Stop."""
+    """Stop the services, and erase the stack if asked to."""
     stack.down(say=say)
     if words.erase:
         stack.erase()
@@ -92,20 +92,20 @@ def down(stack: Stack, words: argparse.Namespace) -> int:
 
 
 def status(stack: Stack, words: argparse.Namespace) -> int:
-    """Print the table."""
+    """Print a table of the services."""
     found = stack.status(chosen(words))
     table(("service", "state", "url", "log"), *((each.name, each.state, each.url, str(each.log)) for each in found))
     return 0 if all(each.state == "healthy" for each in found) else 1
 
 
 def env(stack: Stack, _: argparse.Namespace) -> int:
-    """Print the variables."""
+    """Print the variables with which tools find the stack."""
     say(passwords.shell(stack.env()).rstrip())
     return 0
 
 
 def login(stack: Stack, _: argparse.Namespace) -> int:
-    """Print the logins of pages."""
+    """Print the logins of the pages."""
     known = stack.env()
     prefect = known["PREFECT_API_URL"].removesuffix("/api")
     table(
@@ -117,7 +117,7 @@ def login(stack: Stack, _: argparse.Namespace) -> int:
 
 
 def secrets(stack: Stack, words: argparse.Namespace) -> int:
-    """Make what compose.yaml asks for, or replace what the stack has."""
+    """Make the secrets that compose.yaml needs, or replace those of the stack."""
     if words.rotate:
         stack.rotate(say=say)
         return 0
@@ -135,7 +135,7 @@ def table(*rows: tuple[str, ...]) -> None:
 
 
 def say(line: str) -> None:
-    """Write a line at once."""
+    """Write a line and flush it."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

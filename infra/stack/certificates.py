@@ -1,7 +1,7 @@
-"""The certificate by which the stack's own processes know each other; who has none is not answered.
+"""Makes the certificate by which the stack's processes know each other; a client without it gets no answer.
 
-SeaweedFS and Ray have ports that ask for no password. Both can ask for a certificate of an authority instead. The
-authority signs one certificate and is forgotten: its private key is never written.
+SeaweedFS and Ray have ports without a password. Both can require a certificate of an authority instead. The authority
+signs one certificate and is discarded: its private key is never written.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -17,29 +17,29 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from infra.stack.passwords import write_private
 
 FILES = {"ca": "ca.pem", "cert": "stack.pem", "key": "stack.key"}
-DNS_NAMES = ("localhost", "s3")  # "s3": among containers
+DNS_NAMES = ("localhost", "s3")  # "s3" is the name among containers
 ADDRESSES = ("127.0.0.1", "127.0.0.2")  # the second is Ray's: infra/stack/place.py
 LIFE = timedelta(days=3650)
-RENEWED = timedelta(days=30)  # before its end
+RENEWED = timedelta(days=30)  # before it expires
 
 
 def paths(folder: str | Path) -> dict[str, str]:
-    """Return where authority, certificate and key are, by those names."""
+    """Return the paths of authority, certificate and key, by the keys of `FILES`."""
     return {name: str(Path(folder) / file) for name, file in FILES.items()}
 
 
 def keep(folder: Path) -> None:
-    """Make the certificate unless one is there that lasts.
+    """Make the certificate unless there is a valid one that will not expire soon.
 
     Args:
-        folder: Of its files; only their owner reads them.
+        folder: Folder of its files, which only their owner can read.
     """
     if not _lasts(folder):
         make(folder)
 
 
 def make(folder: Path) -> None:
-    """Make a certificate and its authority anew."""
+    """Make a new certificate and its authority."""
     folder.mkdir(mode=0o700, exist_ok=True)
     authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = _name("protoquant stack authority")
@@ -60,7 +60,7 @@ def _lasts(folder: Path) -> bool:
     try:
         root, found = (x509.load_pem_x509_certificate((folder / FILES[name]).read_bytes()) for name in ("ca", "cert"))
         key = serialization.load_pem_private_key((folder / FILES["key"]).read_bytes(), None)
-        found.verify_directly_issued_by(root)  # not so where a call of make was interrupted
+        found.verify_directly_issued_by(root)  # fails if a call of make was interrupted
     except (OSError, ValueError, InvalidSignature):
         return False
     return key.public_key() == found.public_key() and found.not_valid_after_utc - datetime.now(UTC) > RENEWED

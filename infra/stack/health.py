@@ -1,4 +1,4 @@
-"""Whether a service works, asked as its clients would: with their secret, where it has one."""
+"""Checks whether a service works, as its clients would: with their secret, if it has one."""
 
 import base64
 import subprocess
@@ -17,17 +17,17 @@ ASK = (
     "login = base64.b64encode(':'.join(os.environ[name] for name in names).encode()).decode(); "
     "r.urlopen(r.Request(url, headers={'Authorization': f'Basic {login}'} if names else {}), timeout=5)"
 )
-"""What a container runs; its command line names the variables of a login, not their values."""
+"""Health check that a container runs; its command line names the variables of a login, not their values."""
 
 
 def is_healthy(service: Service, place: Place, environment: Mapping[str, str], root: Path) -> bool:
-    """Ask one service once.
+    """Check one service once.
 
     Args:
-        service: Which.
+        service: The service.
         place: Where it runs.
-        environment: Of the service.
-        root: The clone, where a command that asks runs.
+        environment: Environment of the service.
+        root: The clone, in which a health command runs.
     """
     health = service.health
     if isinstance(health, Http):
@@ -45,7 +45,7 @@ def is_healthy(service: Service, place: Place, environment: Mapping[str, str], r
 
 
 def container_words(service: Service, place: Place) -> list[str]:
-    """Return the command with which a container asks itself."""
+    """Return the command with which a container checks itself."""
     health = service.health
     if isinstance(health, Http):
         return ["python", "-c", ASK, place.page(service.name, health.path), *health.login]
@@ -53,7 +53,7 @@ def container_words(service: Service, place: Place) -> list[str]:
 
 
 def answers(url: str, login: str = "") -> bool:
-    """Return whether a page answers 200; proxies are for other machines.
+    """Return whether a page answers 200; proxies are bypassed, since they are for other machines.
 
     Args:
         url: The page.

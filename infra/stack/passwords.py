@@ -1,4 +1,4 @@
-"""Passwords and keys: made once, kept in a file that only its owner reads."""
+"""Makes passwords and keys once and keeps them in a file that only its owner can read."""
 
 import os
 import secrets
@@ -26,7 +26,7 @@ def keep(path: Path) -> dict[str, str]:
         path: A file of ``NAME=value`` lines, as Compose reads ``.env``.
 
     Returns:
-        Every password by name; letters and digits alone, so none needs quoting anywhere.
+        Every password by name; they have only letters and digits, so none needs quoting anywhere.
 
     Raises:
         StackError: If others may read the file.
@@ -44,7 +44,7 @@ def new() -> dict[str, str]:
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return what the file holds, nothing if there is none.
+    """Return the passwords in the file; empty if there is no file.
 
     Raises:
         StackError: If others may read the file.
@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def write(path: Path, known: Mapping[str, str]) -> None:
-    """Write the passwords, for their owner alone."""
+    """Write the passwords so that only their owner can read them."""
     write_private(path, "".join(f"{name}={value}\n" for name, value in known.items()))
 
 
@@ -70,7 +70,7 @@ def shell(variables: Mapping[str, str]) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write aside, readable by the owner alone, then rename."""
+    """Write a file that only the owner can read, first under another name, then rename it."""
     aside = path.with_name(f"{path.name}.new")
     aside.unlink(missing_ok=True)
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Where the services run: fills the braces of the table."""
+"""Fills the braces of the service table with the place where the services run."""
 
 import hashlib
 import os
@@ -12,15 +12,15 @@ from infra.stack import certificates
 from infra.stack.passwords import SECRETS
 from infra.stack.services import PORTS, SERVICES
 
-# Ray replaces 127.0.0.1 by the machine's own address, which changes and is no loopback. macOS has no other loopback
-# address, but there Ray keeps 127.0.0.1.
+# Ray replaces 127.0.0.1 by the machine's own address, which changes and is not a loopback address. macOS has no other
+# loopback address, but there Ray keeps 127.0.0.1.
 RAY_HOST = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
-_SESSION_BYTES = 40  # a socket's name ends at 104 or 108 bytes, and Ray appends 65
+_SESSION_BYTES = 40  # a socket's path may have 104 or 108 bytes, and Ray appends 65
 
 
 @dataclass(frozen=True)
 class Place:
-    """What the table's braces stand for.
+    """The values for the braces of the service table.
 
     Attributes:
         listen: Address on which services listen.
@@ -29,7 +29,7 @@ class Place:
         data: Folder of each service.
         secret: Every password by name.
         certificate: Files of the stack's certificate.
-        session: Where Ray keeps code, sockets and logs, open to all; so it lies in a folder that is not.
+        session: Folder where Ray keeps code, sockets and logs, open to all; so it lies in a private folder.
     """
 
     listen: str
@@ -45,7 +45,7 @@ class Place:
         return text.format_map(vars(self))
 
     def page(self, service: str, path: str) -> str:
-        """Return the address of a page, for who is on the service's own machine."""
+        """Return the address of a page, as seen from the service's own machine."""
         return f"http://127.0.0.1:{self.port[service]}{path}"
 
     def words(self, texts: Iterable[str]) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def loopback(folder: Path, *, offset: int, secret: Mapping[str, str]) -> Place:
 
     Args:
         folder: The stack's folder.
-        offset: What is added to every port of the table.
+        offset: Number added to every port of the table.
         secret: Every password by name.
     """
     return Place(
@@ -77,7 +77,7 @@ def loopback(folder: Path, *, offset: int, secret: Mapping[str, str]) -> Place:
 
 
 def _short(folder: Path) -> Path:
-    """Return a folder, or one with a short name for it where it is too deep for a socket."""
+    """Return a folder, or one with a short name instead if its path is too long for a socket."""
     if len(os.fsencode(folder / "t")) <= _SESSION_BYTES:
         return folder
     return Path(tempfile.gettempdir()) / f"ray-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""Says who has a port before a server says it in ten lines."""
+"""Says in one line who holds a port, before a server says it in ten."""
 
 import random
 import socket
@@ -29,7 +29,7 @@ def check(service: str, ports: Mapping[str, int]) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Return whether a server could listen there."""
+    """Return whether a server could listen on a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -40,7 +40,7 @@ def is_free(port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Return name and pid of who listens on a port, as far as this user may know."""
+    """Return name and pid of the process that listens on a port, as far as this user may see it."""
     try:
         found = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
         pid = next((each.pid for each in found if each.laddr and each.laddr.port == port and each.pid), None)
@@ -53,9 +53,9 @@ def free_offset() -> int:
     """Return an offset at which every port of the table is free now, for a second stack.
 
     Raises:
-        StackError: If there seems to be none.
+        StackError: If none is found.
     """
-    # Up to 3,300, all ports stay below 32,768, where the system takes its own from
+    # Up to 3,300, all ports stay below 32,768, from where the system takes its own
     for offset in random.sample(range(30, 3300, 30), 100):
         if all(is_free(port + offset) for port in PORTS.values()):
             return offset

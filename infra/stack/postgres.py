@@ -1,4 +1,4 @@
-"""PostgreSQL's cluster: made once, by a user that may run it."""
+"""Makes PostgreSQL's cluster once, as a user that may run it."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ ACCOUNT = "postgres"
 
 
 def account() -> pwd.struct_passwd | None:
-    """Return the user who runs the server if it cannot be the present one, which it cannot as root.
+    """Return the user that runs the server in place of root, which may not; None for any other user.
 
     Raises:
         StackError: If root has no such user.
@@ -35,11 +35,12 @@ def account() -> pwd.struct_passwd | None:
 
 
 def make_cluster(data: Path, password: str) -> None:
-    """Make the cluster unless it is there; a broken attempt leaves nothing behind.
+    """Make the cluster unless it exists; a failed attempt leaves no cluster behind.
 
     Args:
-        data: Its folder. If its user cannot get there (a clone below /root), this becomes a link to where it can.
-        password: For the superuser, whom every connection must prove to be.
+        data: Folder of the cluster. If its user cannot reach it (a clone below /root), it becomes a link to a folder
+            that the user can reach.
+        password: Password of the superuser, which every connection needs.
 
     Raises:
         StackError: If initdb fails.
@@ -68,7 +69,7 @@ def make_cluster(data: Path, password: str) -> None:
     if done.returncode:
         raise StackError(f"initdb failed in {new}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
     with (new / "postgresql.auto.conf").open("a") as file:
-        file.write("unix_socket_directories = ''\n")  # a deep folder would be too long a name for a socket
+        file.write("unix_socket_directories = ''\n")  # the path of a deep folder would be too long for a socket
     new.rename(home)
     if home != data:
         data.unlink(missing_ok=True)
@@ -76,10 +77,10 @@ def make_cluster(data: Path, password: str) -> None:
 
 
 def set_password(data: Path, password: str) -> None:
-    """Give the superuser another password while the server is down, whatever the one before was.
+    """Set the superuser's password while the server is down, whatever it was before.
 
     Raises:
-        StackError: If PostgreSQL does not take it.
+        StackError: If PostgreSQL does not accept it.
     """
     command = [programs.postgres("postgres"), "--single", "-D", str(data.resolve()), "postgres"]
     words = f"ALTER ROLE {USER} PASSWORD '{password}'\n"
@@ -91,7 +92,7 @@ def set_password(data: Path, password: str) -> None:
 
 
 def reaches(user: pwd.struct_passwd, folder: Path) -> bool:
-    """Return whether a user may pass through a folder; asked as that user, for access lists count too."""
+    """Return whether a user may pass through a folder; tested as that user, since access lists count too."""
     return subprocess.run(["test", "-x", str(folder)], cwd="/", check=False, **as_user(user)).returncode == 0
 
 
@@ -101,7 +102,7 @@ def as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
 
 
 def make_databases(place: Place) -> None:
-    """Make the databases that are not there."""
+    """Make the missing databases."""
     import psycopg2
 
     connection = psycopg2.connect(
@@ -111,7 +112,7 @@ def make_databases(place: Place) -> None:
         password=place.secret["POSTGRES_PASSWORD"],
         dbname="postgres",
     )
-    connection.autocommit = True  # a database is not made inside a transaction
+    connection.autocommit = True  # a database cannot be made inside a transaction
     with connection.cursor() as cursor:
         cursor.execute("SELECT datname FROM pg_database")
         present = {name for (name,) in cursor.fetchall()}

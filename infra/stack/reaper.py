@@ -1,7 +1,7 @@
-"""supervisord's listener: kills what a service that died has left behind.
+"""Listens to supervisord and kills the processes that a dead service has left behind.
 
-`mlflow server` and `ray start` keep their servers as children. Killed alone, such a parent leaves them on the ports
-that its successor needs. supervisord makes every service the leader of a process group, so its number is enough.
+`mlflow server` and `ray start` keep their servers as children. If such a parent is killed alone, they keep the ports
+that its successor needs. supervisord makes every service the leader of a process group, so its pid is enough.
 """
 
 import contextlib

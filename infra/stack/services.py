@@ -1,8 +1,8 @@
-"""The services as one table, which supervisord runs here and compose.yaml repeats for containers.
+"""Defines the services as one table, which supervisord runs here and compose.yaml repeats for containers.
 
 Braces stand for what differs between the two (:mod:`infra.stack.place`): where a service listens, under which name
-others reach it, the passwords, the certificate. Passwords are in environments and private files alone: anybody on the
-machine can read a command line. Every port asks for a password, a token or the certificate.
+others reach it, the passwords, the certificate. Passwords are only in environments and private files, since anybody on
+the machine can read a command line. Every port asks for a password, a token or the certificate.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class Http:
     """Healthy when this page of the service's own port answers 200.
 
     Attributes:
-        path: Of the page; one that only who has the service's secret may see, where there is a secret.
+        path: Path of the page; if the service has a secret, a page that requires it.
         login: Variables of the service's environment that make up the login, such as user and password.
     """
 
@@ -40,15 +40,15 @@ class Service:
     Attributes:
         name: Its name, here and in compose.yaml.
         command: The program and its arguments.
-        ports: Every port it is given, by name; the one named as the service is for users.
+        ports: Every port that it uses, by name; the one named like the service is for users.
         environment: Variables of the process.
         files: Content of files in its data folder that hold passwords, by name.
-        health: How to see that it works.
+        health: How to check that it works.
         needs: Services that must be healthy before it starts.
         gives: Variables with which its clients find it.
-        stop_signal: What asks it to end.
+        stop_signal: Signal that asks it to end.
         stop_group: Whether its children get that signal too.
-        url: What a person opens.
+        url: Address that a person opens.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Service:
     url: str = ""
 
 
-# SeaweedFS goes on without a certificate where one is missing, so its tokens are signed as well.
+# SeaweedFS runs without a certificate if one is missing, so its tokens are signed as well.
 _WEED_DOORS = {
     **{f"WEED_JWT_{purpose}_KEY": "{secret[S3_JWT_KEY]}" for purpose in ("SIGNING", "FILER_SIGNING")},
     **{f"WEED_JWT_{purpose}_READ_KEY": "{secret[S3_JWT_KEY]}" for purpose in ("SIGNING", "FILER_SIGNING")},
@@ -83,7 +83,7 @@ _WEED_DOORS = {
 _RAY_DOORS = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "{secret[RAY_AUTH_TOKEN]}",
-    # A stranger's message ends a head that has the token alone (seen with Ray 2.60)
+    # With the token alone, a stranger's message ends the head (seen with Ray 2.60)
     "RAY_USE_TLS": "1",
     "RAY_TLS_CA_CERT": "{certificate[ca]}",
     "RAY_TLS_SERVER_CERT": "{certificate[cert]}",
@@ -119,7 +119,7 @@ S3 = Service(
         "-webdav=false",
         "-master.telemetry=false",
         "-s3.autoCreateBucket=false",  # a misspelt bucket is an error
-        "-s3.allowedOrigins=http://127.0.0.1:{port[s3]}",  # no page; without it, all
+        "-s3.allowedOrigins=http://127.0.0.1:{port[s3]}",  # allows no foreign page; without it, all are allowed
         "-disableHttp",
     ),
     ports={
@@ -128,7 +128,7 @@ S3 = Service(
         "s3_volume": 18435,
         "s3_filer": 18436,
         "s3_admin": 18437,
-        # weed takes ten thousand more for gRPC
+        # weed adds ten thousand for gRPC
         "s3_grpc": 28433,
         "s3_master_grpc": 28434,
         "s3_volume_grpc": 28435,
@@ -177,7 +177,7 @@ MLFLOW = Service(
         "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://"
         + USER
         + ":{secret[POSTGRES_PASSWORD]}@{host[postgres]}:{port[postgres]}/mlflow",
-        "AWS_MAX_ATTEMPTS": "2",  # clients wait for it: a store that is away is said soon
+        "AWS_MAX_ATTEMPTS": "2",  # clients wait for it, so it must soon report a store that is away
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes and 1 GB that nothing here uses
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_AUTH_CONFIG_PATH": "{data[mlflow]}/auth.ini",
@@ -186,8 +186,8 @@ MLFLOW = Service(
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "{secret[MLFLOW_FLASK_SERVER_SECRET_KEY]}",
         "DO_NOT_TRACK": "1",
     },
-    # A password's slow hash costs 0.2 s, and a model has hundreds of files: it is computed every five minutes. A change
-    # of the password by MLflow itself counts at once, since there is one worker.
+    # A password's slow hash costs 0.2 s, and a model has hundreds of files, so it is cached for five minutes. A change
+    # of the password through MLflow itself takes effect at once, since there is one worker.
     files={
         "auth.ini": "[mlflow]\ndefault_permission = NO_PERMISSIONS\nauth_cache_ttl_seconds = 300\n"
         "database_uri = postgresql+psycopg2://"
@@ -221,7 +221,7 @@ PREFECT = Service(
         "PREFECT_SERVER_API_AUTH_STRING": "{secret[PREFECT_API_AUTH_STRING]}",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1:{port[prefect]},http://localhost:{port[prefect]}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # The page holds the password, and the new one asks a service of statistics
+        # The page holds the password, and the new UI calls a statistics service
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_HOME": "{data[prefect]}",
@@ -249,7 +249,7 @@ RAY = Service(
         "{port[ray]}",
         "--temp-dir",
         "{session}",
-        # Else workers take ports from 10002 to 19999, where the other services are
+        # Otherwise workers take ports from 10002 to 19999, where the other services are
         "--min-worker-port",
         "0",
         "--max-worker-port",
@@ -257,11 +257,11 @@ RAY = Service(
         "--include-dashboard",
         "false",
         "--disable-usage-stats",
-        "--no-monitor",  # of an autoscaler, which one machine has no use for; its metrics are open to all
+        "--no-monitor",  # it is for an autoscaler, useless on one machine, and its metrics are open to all
     ),
     ports={"ray": 26379},
     environment={**_RAY_DOORS, "RAY_USAGE_STATS_ENABLED": "0"},
-    stop_group=False,  # it drains and stops its own
+    stop_group=False,  # Ray drains and stops its own children
     health=Command(("ray", "health-check", "--address", "{host[ray]}:{port[ray]}")),
     gives={"RAY_ADDRESS": "{host[ray]}:{port[ray]}", **_RAY_DOORS},
 )

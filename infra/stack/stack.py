@@ -1,4 +1,4 @@
-"""A stack: its folder, and the services in it, up and down."""
+"""Starts and stops a stack: the services of one folder."""
 
 import contextlib
 import json
@@ -27,14 +27,14 @@ DOWN = ("STOPPED", "EXITED", "FATAL", "BACKOFF")
 
 @dataclass(frozen=True)
 class Status:
-    """One service now.
+    """The present state of one service.
 
     Attributes:
         name: Its name.
         state: ``healthy``, ``unhealthy``, ``stopped`` or ``failed``.
         pid: Its process, 0 if there is none.
-        url: What to open.
-        log: Its log.
+        url: Address to open.
+        log: Its log file.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Stack:
     """The services of one folder.
 
     Args:
-        folder: Where data, logs and passwords are.
-        offset: What is added to every port; fixed at the first start. Without one: what it was then, or 0.
+        folder: Folder of data, logs and passwords.
+        offset: Number added to every port, fixed at the first start; if None, the number of that start, or 0.
         root: The clone, where the runner works.
     """
 
@@ -61,7 +61,7 @@ class Stack:
 
     @property
     def offset(self) -> int:
-        """What is added to every port of the table."""
+        """Number added to every port of the table."""
         kept = self.folder / "offset.json"
         return json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else self._offset or 0
 
@@ -71,19 +71,19 @@ class Stack:
         return loopback(self.folder, offset=self.offset, secret=passwords.read(self._passwords))
 
     def up(self, names: Sequence[str] = tuple(SERVICES), *, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start services one after the other, each when those it needs are healthy; leave alone those that are.
+        """Start services one after the other, each once those it needs are healthy; leave healthy ones alone.
 
         Args:
-            names: Which; what they need must be among them or be healthy.
-            say: Gets a line for each service.
+            names: Services to start; those that they need must be among them or be healthy.
+            say: Receives a line for each service.
 
         Raises:
-            StackError: If one does not become healthy; those before it go on.
+            StackError: If one does not become healthy; those before it keep running.
         """
         self._make_folder(say)
         with self._alone():
             postgres.make_cluster(self.folder / "postgres", self.place.secret["POSTGRES_PASSWORD"])
-            place = self.place  # not before: the cluster's folder may be a link by now
+            place = self.place  # only now, because the cluster's folder may have become a link
             if self._rotated.exists():
                 postgres.set_password(self.folder / "postgres", place.secret["POSTGRES_PASSWORD"])
                 self._rotated.unlink()
@@ -107,13 +107,13 @@ class Stack:
                 f"the stack in {self.folder} has its ports at offset {self.offset}, got {self._offset}; "
                 "leave --offset out, or choose another --folder"
             )
-        # PostgreSQL's own user passes through it where the stack is root's
+        # If the stack is root's, PostgreSQL's own user passes through this folder
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
         (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
         before = passwords.read(self._passwords).keys()
         added = [name for name in passwords.keep(self._passwords) if name not in before]
-        if before and added:  # the version before had fewer
+        if before and added:  # an earlier version had fewer
             say(f"new secrets: {', '.join(added)}; in open shells: source {self.folder / 'env'}")
         certificates.keep(self.folder / "certificates")
         passwords.write_private(self.folder / "offset.json", json.dumps(self.offset))
@@ -124,7 +124,7 @@ class Stack:
 
     @property
     def _rotated(self) -> Path:
-        """There while the passwords are newer than the one PostgreSQL knows."""
+        """File that exists while the passwords are newer than the one PostgreSQL knows."""
         return self.folder / "rotated"
 
     def _alone(self) -> FileLock:
@@ -174,11 +174,11 @@ class Stack:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
     def log(self, name: str) -> Path:
-        """Return where a service's words are."""
+        """Return the log file of a service."""
         return self.folder / "logs" / f"{name}.log"
 
     def down(self, *, say: Callable[[str], None] = lambda _: None) -> None:
-        """Stop everything in reverse order; no process is left, all state is."""
+        """Stop everything in reverse order; no process is left, and all state is kept."""
         if not self.folder.exists():
             return
         with self._alone():
@@ -189,7 +189,7 @@ class Stack:
             self.supervisor.shut_down()
 
     def rotate(self, *, say: Callable[[str], None] = lambda _: None) -> None:
-        """Replace every secret and the certificate, and start again what ran; an interrupted call is completed by up.
+        """Replace every secret and the certificate, and restart what ran; :meth:`up` completes an interrupted call.
 
         Raises:
             StackError: If there is no stack, or a service does not become healthy again.
@@ -205,7 +205,7 @@ class Stack:
         self.up(running, say=say)
 
     def erase(self) -> None:
-        """Forget the stack: stop it, then remove its data, passwords and logs."""
+        """Stop the stack, then remove its data, passwords and logs."""
         self.down()
         for folder in ((self.folder / "postgres").resolve(), Path(self.place.session).parent, self.folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -230,7 +230,7 @@ class Stack:
         """Return the variables with which boto3, DVC, MLflow, Prefect and Ray find the stack.
 
         Raises:
-            StackError: If it was never started, so that there is no password yet.
+            StackError: If the stack was never started, so that there is no password yet.
         """
         place = self.place
         if not place.secret:
@@ -239,10 +239,10 @@ class Stack:
 
     @contextlib.contextmanager
     def running(self, *names: str) -> Iterator["Stack"]:
-        """Have services up for a block, down after it.
+        """Start services for a block, and stop them after it.
 
         Args:
-            *names: Which; all if none is named.
+            *names: Services to start; all if none is named.
         """
         try:
             self.up(names or tuple(SERVICES))
@@ -252,10 +252,10 @@ class Stack:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder that others cannot enter, or see that the one there is ours.
+    """Make a folder that others cannot enter, or check that the existing one is ours.
 
     Raises:
-        StackError: If it is another's, or open to others.
+        StackError: If the folder is another user's, or open to others.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()

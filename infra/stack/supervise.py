@@ -1,4 +1,4 @@
-"""supervisord: its configuration, its start and end, and the calls to it."""
+"""Configures, starts, calls and ends supervisord."""
 
 import contextlib
 import os
@@ -21,9 +21,9 @@ from infra.stack.passwords import write_private
 from infra.stack.place import Place
 from infra.stack.services import SERVICES, Service
 
-SOCKET_BYTES = 85  # a socket's name ends at 104 or 108 bytes; supervisord appends its pid while it makes one
+SOCKET_BYTES = 85  # a socket's path may have 104 or 108 bytes; supervisord appends its pid while it makes one
 START_SECONDS = 20
-# A stack is itself, whatever its user's shell says of other servers
+# A stack does not depend on other servers that its user's shell names
 FOREIGN = ("AWS_", "MLFLOW_", "PG", "POSTGRES_", "PREFECT_", "RAY_", "S3_", "SUPERVISOR_", "WEED_")
 
 DAEMON = """\
@@ -74,7 +74,7 @@ def render(folder: Path, root: Path, place: Place) -> str:
         root: The clone, where the runner works.
         place: Where the services run.
     """
-    user = "user=root\n" if os.geteuid() == 0 else ""  # said, else supervisord warns
+    user = "user=root\n" if os.geteuid() == 0 else ""  # without it, supervisord warns
     words = shlex.join([sys.executable, reaper.__file__])
     text = DAEMON.format(folder=escape(str(folder)), reaper=escape(words), user=user)
     account = postgres.account()
@@ -94,12 +94,12 @@ def render(folder: Path, root: Path, place: Place) -> str:
 
 
 def escape(text: str) -> str:
-    """Hide percent signs from supervisord."""
+    """Escape percent signs for supervisord."""
     return text.replace("%", "%%")
 
 
 def variables(service: Service, place: Place) -> dict[str, str]:
-    """Return what a service's process gets beside the plain environment."""
+    """Return the variables that a service's process gets besides the plain environment."""
     account = postgres.account()
     own = {"PGDATA": place.data["postgres"]} if service.name == "postgres" else {}
     if own and account:
@@ -109,7 +109,7 @@ def variables(service: Service, place: Place) -> dict[str, str]:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return this process's environment without what steers the services' tools elsewhere."""
+    """Return this process's environment without the variables that point the services' tools elsewhere."""
     return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
@@ -124,28 +124,28 @@ class Supervisor:
         self.rpc: Any = ServerProxy("http://127.0.0.1", self.transport).supervisor
 
     def runs(self) -> bool:
-        """Return whether it answers."""
+        """Return whether supervisord answers."""
         try:
             return bool(self.rpc.getState()["statename"] == "RUNNING")
         except (OSError, HTTPException, Fault):
-            self.transport.close()  # else it would go on with a connection to one that is gone
+            self.transport.close()  # otherwise it would reuse a connection to one that is gone
             return False
 
     def load(self, text: str) -> None:
-        """Make it run with a configuration; services whose lines are the same are not touched.
+        """Make supervisord run with a configuration; services whose lines are the same are not touched.
 
         Args:
             text: The configuration.
 
         Raises:
-            StackError: If it does not start.
+            StackError: If supervisord does not start.
         """
         if self.runs():
             if self.config.read_text(encoding="utf-8") != text:
                 write_private(self.config, text)
                 self._reload()
             return
-        kill(self.processes())  # of one that was killed, or of before a crash
+        kill(self.processes())  # left by a killed supervisord, or from before a crash
         write_private(self.config, text)
         if len(os.fsencode(self.url)) > SOCKET_BYTES:
             raise StackError(f"{self.folder} is too long a name for a socket's folder; choose a shorter --folder")
@@ -168,16 +168,16 @@ class Supervisor:
             self.rpc.addProcessGroup(name)
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """Return what it knows of each service, nothing if it does not run."""
+        """Return what supervisord knows of each service; empty if it does not run."""
         if not self.runs():
             return {}
         return {each["name"]: each for each in self.rpc.getAllProcessInfo() if each["name"] in SERVICES}
 
     def start(self, name: str) -> None:
-        """Start a service, over what an earlier process of it may have left."""
+        """Start a service, after ending what an earlier process of it may have left."""
         self.stop(name)
         kill(self.processes(name))
-        with contextlib.suppress(Fault):  # it died at once; who waits for its health will say so
+        with contextlib.suppress(Fault):  # it died at once, which the wait for its health will report
             self.rpc.startProcess(name, False)
 
     def stop(self, name: str) -> None:
@@ -186,11 +186,11 @@ class Supervisor:
             self.rpc.stopProcess(name, True)
 
     def shut_down(self) -> None:
-        """End it, its services being stopped, and whatever process is still of this stack."""
+        """End supervisord, once its services are stopped, and any process that is left of this stack."""
         if self.runs():
             daemon = psutil.Process(self.rpc.getPID())
             for name in self.states():
-                self.rpc.removeProcessGroup(name)  # else it spends a second on each, though it is stopped
+                self.rpc.removeProcessGroup(name)  # otherwise it spends a second on each, even if stopped
             self.rpc.shutdown()
             with contextlib.suppress(psutil.Error):
                 daemon.wait(START_SECONDS)
@@ -199,10 +199,10 @@ class Supervisor:
     def processes(self, service: str | None = None) -> list[psutil.Process]:
         """Find the stack's processes without asking supervisord, which may be gone.
 
-        It marks the environment of all that it starts, and they hand that on.
+        supervisord marks the environment of every process that it starts, and children inherit the mark.
 
         Args:
-            service: Only those of this service.
+            service: Limits the result to this service.
         """
         return [each for each in psutil.process_iter() if each.pid != os.getpid() and self._owns(each, service)]
 
@@ -227,7 +227,7 @@ def kill(processes: list[psutil.Process]) -> None:
 
 
 def present(processes: list[psutil.Process]) -> Iterator[psutil.Process]:
-    """Yield those that still live, and forgive those that end meanwhile."""
+    """Yield the processes that are still alive, and ignore those that end meanwhile."""
     for each in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             yield each

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import without the search for garbage: what is imported stays to the end, and torch makes 400,000 objects.
+    """Import with garbage collection off: imported modules stay to the end, and torch makes 400,000 objects.
 
-    The search would walk through them again and again, for a fifth of the time that a short command takes.
+    The collector would walk through them again and again, which takes a fifth of the time of a short command.
     """
     searching, known = gc.isenabled(), len(sys.modules)
     gc.disable()

@@ -20,7 +20,7 @@ _SMALLER, _SEARCH, _MANAGE = "Make a model smaller", "Try many settings", "Look 
 
 
 class _OneLineErrors(TyperGroup):
-    """Ends an expected error as one line and its exit code; ``-v`` adds the trace."""
+    """Reports an expected error as one line and exits with its code; ``-v`` shows the trace."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
@@ -79,6 +79,6 @@ app.command(rich_help_panel=_MANAGE)(storage.publish)
 def main() -> None:
     """Entry point of the ``protoquant`` command."""
     share_cores()  # no verb has imported torch yet
-    # The last act: what is left is no garbage to be looked for once more, which with torch takes a second.
+    # At exit, this spares a last garbage collection, which takes a second once torch is imported.
     atexit.register(gc.freeze)
     app()

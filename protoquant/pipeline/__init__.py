@@ -1,4 +1,4 @@
-"""Runs of the pipeline: DVC's graph, a stage as a process, isolated workspaces; the only dvc imports."""
+"""Runs the pipeline: DVC's graph, a stage as a process, isolated workspaces; only this package imports dvc."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a run takes from a clone: a commit, and by a stated choice the edits that are in none."""
+"""Finds the commit that a run uses, and the uncommitted edits that it takes along when told to."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from protoquant.core.git import GitError, git
 Choice = Literal["refuse", "take", "leave"]
 _NAMED = 3
 _WRITTEN_BY_DVC = (":(top)", ":(top,exclude)dvc.lock", ":(top,exclude)artifacts/metrics.json")
-"""Every ``dvc repro`` rewrites them; they are no edits of anyone."""
+"""Pathspecs without the files that every ``dvc repro`` rewrites: their changes are not a user's edits."""
 
 
 def commit(clone: Path, revision: str) -> str:
     """Find the commit that a branch, tag or hash names.
 
     Raises:
-        UsageError: There is none.
+        UsageError: No commit has that name.
     """
     found = b""
     if "\0" not in revision:
         with suppress(GitError):
             found = git(clone, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    if not found.strip().isalnum():  # of ^HEAD git gives ^ and a hash
+    if not found.strip().isalnum():  # for ^HEAD, git prints ^ and a hash
         raise UsageError(f"revision: {revision!r} names no commit of {clone}; give a branch, a tag or a commit")
     return found.decode().strip()
 
 
 def edits(clone: Path, base: str, choice: Choice) -> bytes:
-    """What has to be applied to a commit so that a run has the edits of the clone's tracked files.
+    """Return the patch that gives a run the uncommitted edits of the clone's tracked files.
 
-    New files count from ``git add`` on. What DVC itself writes, such as dvc.lock, is no edit.
+    New files count once they are added with ``git add``. Files that DVC itself writes, such as dvc.lock, do not count.
 
     Args:
         clone: A git work tree.
-        base: The commit that is run.
+        base: The commit to run.
         choice: ``refuse`` edits, ``take`` them along, or ``leave`` them where they are.
 
     Returns:
-        A patch; empty for none.
+        The patch; empty if there are no edits.
 
     Raises:
         UsageError: There are edits and the choice is ``refuse``, or they belong to another commit than ``base``.
@@ -63,7 +63,7 @@ def edits(clone: Path, base: str, choice: Choice) -> bytes:
 
 
 def apply_edits(tree: Path, patch: bytes) -> None:
-    """Put a patch of :func:`edits` onto a fresh work tree of the same commit."""
+    """Apply a patch from :func:`edits` to a fresh work tree of the same commit."""
     if patch:
         _git(tree, "apply", "--whitespace=nowarn", "-", given=patch)
 

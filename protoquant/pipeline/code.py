@@ -1,7 +1,7 @@
-"""Code as an input of the pipeline: for each stage a file that names all that its step imports.
+"""Writes code as an input of the pipeline: for each stage, a file that lists everything its step imports.
 
-DVC compares these files and not the sources, so a comment reruns nothing, a changed constant reruns what reaches it,
-and the sources may lie anywhere. Reading the imports takes no import of them.
+DVC compares these files, not the sources. A changed comment therefore reruns nothing, a changed constant reruns the
+stages that reach it, and the sources may lie anywhere. Imports are read without importing the modules.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ STEPS = {
     "evaluate": ("protoquant.evaluation.evaluate",),
     "visualize": ("protoquant.explain.visualize",),
 }
-"""The module of each stage's step, and of what is handed to it; ``register`` asks the registry, whatever its code."""
+"""Modules of each stage's step and of functions passed to it; ``register`` always runs, whatever its code."""
 REGISTRIES = {"protoquant.data.readers.registry": "protoquant.data.readers"}
-"""Modules that import others by name, which no import statement shows, and the package of those others."""
+"""Modules that import others by name, without an import statement, each with the package of those others."""
 HARMLESS = {
     "filelock", "jaxtyping", "psutil", "pydantic", "pydantic_core", "pydantic_settings", "ray", "ruamel",
 }  # fmt: skip
-"""Packages that lock, check, parse settings or share work out: no byte of an artifact depends on their version."""
+"""Packages that lock, check, parse settings or distribute work: no byte of an artifact depends on their version."""
 SHIPPED = (".css", ".html", ".js", ".json")
-"""Endings of the files beside modules that a wheel holds; others are a user's own."""
+"""Suffixes of the files beside modules that a wheel includes; other files belong to the user."""
 _DISTRIBUTIONS = {"PIL": "pillow"}
-"""Those that are not called as they are imported; looking through all installed ones takes most of a second."""
+"""Distributions not named like their import; searching all installed distributions takes most of a second."""
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class StageCode:
-    """All that can change what a step does.
+    """Everything that can change what a step does.
 
     Attributes:
-        modules: Digest of the syntax of each module that is imported, those inside of functions too.
-        files: Digest of each file beside such a module, a template for one, by its path in the package.
-        packages: Version of each third-party package among the imports, but for `HARMLESS` ones.
+        modules: Syntax digest of each imported module; imports inside functions count too.
+        files: Digest of each file beside such a module, such as a template, by its path in the package.
+        packages: Version of each imported third-party package, except those in `HARMLESS`.
     """
 
     modules: Mapping[str, str]
@@ -60,14 +60,14 @@ class StageCode:
 
 
 def write_code(out: Path, on_event: OnEvent = ignore) -> None:
-    """Write ``STAGE.json`` for each stage, where it is not there yet as it would be written.
+    """Write ``STAGE.json`` for each stage whose file is missing or out of date.
 
     Args:
         out: The folder; it gets a ``.gitignore``, since its content follows from the code.
-        on_event: Hears which modules changed, and for which stages.
+        on_event: Receives one message that names the changed modules and the stages that use them.
 
     Raises:
-        UsageError: The package that reads imports is not installed. ProtoQuantError: A source is no Python.
+        UsageError: The package that reads imports is not installed. ProtoQuantError: A source is not valid Python.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / ".gitignore").write_text("*\n")
@@ -89,7 +89,7 @@ def read_code(steps: Mapping[str, Sequence[str]] = STEPS) -> dict[str, StageCode
         steps: Modules of each step by its stage.
 
     Raises:
-        UsageError: The package that reads imports is not installed. ProtoQuantError: A source is no Python.
+        UsageError: The package that reads imports is not installed. ProtoQuantError: A source is not valid Python.
     """
     root, graph = _root(), _graph()
     ours = {module for module in graph.modules if module.partition(".")[0] == root.name}
@@ -110,7 +110,7 @@ def read_code(steps: Mapping[str, Sequence[str]] = STEPS) -> dict[str, StageCode
 
 
 def _root() -> Path:
-    """The folder of our package: of this clone, or where it is installed."""
+    """Return the folder of our package, in this clone or where it is installed."""
     return Path(__file__).parents[1]
 
 
@@ -131,7 +131,7 @@ def _graph() -> ImportGraph:
 
 
 def _closure(graph: ImportGraph, step: Sequence[str]) -> set[str]:
-    """The modules of a step, all that they import, and the packages around them, whose ``__init__`` runs with them."""
+    """Return a step's modules, everything they import, and the enclosing packages, whose ``__init__`` runs too."""
     found: set[str] = set()
     new = set(step)
     while new:
@@ -141,11 +141,11 @@ def _closure(graph: ImportGraph, step: Sequence[str]) -> set[str]:
             reached |= graph.find_modules_directly_imported_by(module) | _packages(module)
             reached |= graph.find_children(REGISTRIES[module]) if module in REGISTRIES else set()
         new = reached - found
-    return found | {_root().name}  # whose own imports are those of protoquant.load, which no step calls
+    return found | {_root().name}  # its own imports serve protoquant.load, which no step calls
 
 
 def _packages(module: str) -> set[str]:
-    """Our packages around a module, below the outermost."""
+    """Return the packages that enclose a module, except the outermost."""
     names = module.split(".")
     return {".".join(names[:length]) for length in range(2, len(names))}
 
@@ -160,7 +160,7 @@ def _inputs(folder: Path) -> list[Path]:
 
 
 def _versions(imported: set[str]) -> dict[str, str]:
-    """Versions by distribution; of a package that is not installed, the word ``absent``."""
+    """Return versions by distribution; ``absent`` for a package that is not installed."""
     names = {_DISTRIBUTIONS.get(name, name) for name in imported}
     found = package_versions(names)
     if unknown := names - found.keys():
@@ -178,7 +178,7 @@ def _before(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _differences(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Names of what is other, new or gone."""
+    """Return the names of changed, new and removed entries."""
     pairs = [(before.get(kind, {}), held) for kind, held in after.items()]
     return sorted({name for old, new in pairs for name in old.keys() | new.keys() if old.get(name) != new.get(name)})
 

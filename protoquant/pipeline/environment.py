@@ -1,4 +1,4 @@
-"""The environment of the processes of an isolated run: its own code first, absolute addresses, nothing of a caller."""
+"""Builds the environment of an isolated run: its own code first, absolute addresses, nothing of the caller's run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NOT_HANDED_ON_PREFIXES = ("GIT_", "PREFECT__", "DVC_EXP_")
 def environment_of(tree: Path, clone: Path, given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Build the environment of a run.
 
-    The worktree stands first on PYTHONPATH, so that its code runs and not what is installed. Runs and models go where
-    the clone's go, by absolute address.
+    The worktree comes first on PYTHONPATH, so its code runs instead of the installed package. Runs and models go to the
+    clone's store, by absolute address.
 
     Args:
         tree: Root of the worktree.
         clone: The clone it comes from.
-        given: What to start from; the environment of this process where not given.
+        given: Variables to start from; by default the environment of this process.
     """
     start = os.environ if given is None else given
     kept = {
@@ -44,7 +44,7 @@ def environment_of(tree: Path, clone: Path, given: Mapping[str, str] | None = No
 
 
 def _absolute(uri: str, clone: Path) -> str:
-    """The address of the clone's own store where there is none, and a relative database file from the clone's view."""
+    """Return an absolute address: by default the clone's own store; a relative database file starts at the clone."""
     if not uri:
         return f"{_SQLITE}{clone.resolve() / 'mlflow.db'}"
     if uri.startswith(_SQLITE) and not uri.startswith(f"{_SQLITE}/"):

@@ -1,4 +1,4 @@
-"""DVC's graph of stages: what there is to run, and in which order."""
+"""Reads DVC's graph of stages: which stages there are, and in which order they run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Stage:
     """A stage of dvc.yaml.
 
     Attributes:
-        name: As dvc.yaml names it.
+        name: Its name in dvc.yaml.
         upstream: The stages whose outputs it reads.
     """
 
@@ -29,7 +29,7 @@ def stages(root: Path) -> tuple[Stage, ...]:
         root: The folder of dvc.yaml.
 
     Raises:
-        UsageError: It is no DVC project, or its dvc.yaml is not valid.
+        UsageError: The folder is not a DVC project, or its dvc.yaml is not valid.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo

@@ -1,6 +1,6 @@
-"""Runs a command that cannot outlive its caller: ``python guard.py COMMAND...``, standard input held open by it.
+"""Runs a command that cannot outlive its caller, who holds standard input open: ``python guard.py COMMAND...``.
 
-Run as a file, not as a module: in a worktree of another commit the module may be another one, or not there.
+It runs as a file, not as a module: in a worktree of another commit, the module may differ or be missing.
 """
 
 import contextlib
@@ -15,20 +15,21 @@ from types import FrameType
 import psutil
 
 LADDER = ((signal.SIGINT, 2.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
-"""What a command that must end gets, each with the seconds until the next."""
+"""Signals sent to a command that must end, each with the seconds to wait before the next."""
 _POLL = 0.05  # seconds
 
 
 def main(command: Sequence[str]) -> int:
     """Run a command in a session of its own, and end it with all its children when the caller ends or asks.
 
-    The caller ends: standard input comes to its end, however the caller died. It asks: SIGINT or SIGTERM.
+    The end of standard input shows that the caller has ended, however it died. The caller asks with SIGINT, SIGTERM or
+    SIGHUP.
 
     Args:
         command: Words of the command.
 
     Returns:
-        Its exit code; 128 + N where signal N ended it.
+        Its exit code; 128 + N if signal N ended it.
     """
     over = threading.Event()
 
@@ -44,7 +45,7 @@ def main(command: Sequence[str]) -> int:
     if child.poll() is None:
         _end(child)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)  # what the command left behind in its group
+        os.killpg(child.pid, signal.SIGKILL)  # processes that the command left behind in its group
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
@@ -56,7 +57,7 @@ def _wait_for_caller(over: threading.Event) -> None:
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Walk down the ladder; children that left the group get each signal too."""
+    """Send the signals of `LADDER` in turn; children that left the group get each one too."""
     family = [psutil.Process(child.pid)]
     for number, patience in LADDER:
         with contextlib.suppress(psutil.Error):

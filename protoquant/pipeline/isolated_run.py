@@ -1,4 +1,4 @@
-"""A run with its own parameters, in a worktree of its own: nothing of the user's is touched, N at once do not meet."""
+"""Runs the pipeline with its own parameters in its own worktree, apart from the user's files and from other runs."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What an isolated run is to be.
+    """The description of an isolated run.
 
     Attributes:
-        name: Of the run: of its folder, and of the DVC experiment that records it.
-        changes: Values by dotted key, in place of those of params.yaml.
-        revision: Branch, tag or commit that is run.
-        uncommitted: What becomes of edits of the clone that are in no commit.
-        note: Kept beside the run, for who looks at it later.
+        name: Name of the run, of its folder and of the DVC experiment that records it.
+        changes: Values by dotted key that replace those of params.yaml.
+        revision: Branch, tag or commit to run.
+        uncommitted: How to treat the clone's uncommitted edits.
+        note: Text kept beside the run for later readers.
     """
 
     name: str
@@ -49,7 +49,7 @@ class RunSpec:
     note: str = ""
 
     def __post_init__(self) -> None:
-        """The name becomes a folder and a word of a command."""
+        """Check the name, which becomes a folder and a word of a command."""
         if not _NAME.fullmatch(self.name):
             raise UsageError(
                 f"a run's name has letters, digits, _, . and -, and begins with a letter or digit, got {self.name!r}"
@@ -58,12 +58,12 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class IsolatedRun:
-    """An open run: its folder is leased, its worktree is there and holds the parameters.
+    """An open run: its folder is leased, and its worktree exists and holds the parameters.
 
     Attributes:
-        plan: What it is.
+        plan: Its description.
         folder: Its folder below :attr:`Workspace.runs`.
-        clone: Where it comes from.
+        clone: The clone it comes from.
         root: Root of its worktree.
         held: The open lease.
         continued: Whether an earlier run of the same name left the worktree.
@@ -83,7 +83,7 @@ class IsolatedRun:
 
     @property
     def settings(self) -> Settings:
-        """What its params.yaml says."""
+        """The settings in its params.yaml."""
         return Settings.load(self.workspace.params)
 
     def call(self, *command: str, on_line: OnLine) -> int:
@@ -102,9 +102,10 @@ class IsolatedRun:
         return run_stage(self.root, name, environment=environment, on_line=on_line, hold=(self.held,))
 
     def record(self, on_line: OnLine) -> Outcome:
-        """Keep the run as a DVC experiment of its name; one that is there is replaced.
+        """Save the run as a DVC experiment of its name, replacing an older one.
 
-        All worktrees share the references of experiments, and two writers at once would spoil them: one at a time.
+        All worktrees share the references of experiments, and two writers at once would corrupt them, so runs take
+        turns.
         """
         words = ("dvc", "--wait-for-lock", "exp", "save", "--force", f"--name={self.plan.name}")
         environment = environment_of(self.root, self.clone)
@@ -113,14 +114,14 @@ class IsolatedRun:
         return replace(outcome, passing=outcome.status is Status.FAILED)
 
     def discard(self) -> None:
-        """Remove the run's folder; DVC's cache, the experiment and the models keep what it made."""
+        """Remove the run's folder; its results stay in DVC's cache, the experiment and the registered models."""
         with trees(self.clone):
             tree.remove(self.clone, self.folder)
 
 
 @contextmanager
 def isolated(clone: Path, plan: RunSpec) -> Iterator[IsolatedRun]:
-    """Open an isolated run, or open the one of the same name again where it was left.
+    """Open an isolated run, or reopen the one of the same name where it stopped.
 
     Args:
         clone: A clone with DVC; only its ``.git`` folder and DVC's cache are written to.
@@ -130,8 +131,9 @@ def isolated(clone: Path, plan: RunSpec) -> Iterator[IsolatedRun]:
         The run, leased until the block ends.
 
     Raises:
-        UsageError: The revision is unknown, or there are edits to refuse. ConfigError: A key or value is impossible.
-        UnavailableError: Another process works on the run of this name.
+        UsageError: The revision is unknown, or uncommitted edits are refused. ConfigError: A key or value is
+            impossible.
+        UnavailableError: Another process is using the run of this name.
     """
     folder = Workspace(clone).runs / plan.name
     with lease(folder) as held:
@@ -151,18 +153,18 @@ def isolated(clone: Path, plan: RunSpec) -> Iterator[IsolatedRun]:
 
 
 def run_name(title: str, identity: str) -> str:
-    """Name a run so that git, DVC and a file system take it, and so that no other has the name.
+    """Build a unique name for a run that git, DVC and file systems accept.
 
     Args:
-        title: What people call it.
-        identity: A unique id; its first part ends the name.
+        title: The name that people use.
+        identity: A unique id; its first part becomes the end of the name.
     """
     plain = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")[:_LONGEST_NAME]
     return f"{plain or 'run'}-{identity.partition('-')[0]}"
 
 
 def _fill(made: IsolatedRun) -> None:
-    """Bring in what is not in git: parameters, finished outputs, images."""
+    """Add to the worktree what git does not hold: parameters, finished outputs and images."""
     params = made.workspace.params
     if made.plan.changes:
         override(params, made.plan.changes, source="the run's parameters")
@@ -174,7 +176,7 @@ def _fill(made: IsolatedRun) -> None:
 
 
 def _finished(folder: Path, root: Path) -> bool:
-    """Whether an earlier run of this name got as far as a worktree with its parameters."""
+    """Return whether an earlier run of this name left a worktree with its parameters."""
     try:
         read_json(folder / _RECORD)
     except (ArtifactError, OSError):
@@ -184,7 +186,7 @@ def _finished(folder: Path, root: Path) -> bool:
 
 @contextmanager
 def trees(clone: Path) -> Iterator[None]:
-    """Worktrees come and go one at a time: git keeps one list of them."""
+    """Hold the lock for adding and removing worktrees, since git keeps one list of them."""
     shared = Workspace(clone).shared
     shared.mkdir(parents=True, exist_ok=True)
     with FileLock(shared / "worktrees.lock"):

@@ -1,4 +1,4 @@
-"""Who uses a run's workspace: a lock that lasts as long as the processes that hold it, and no longer."""
+"""Leases a run's workspace: a lock that lasts exactly as long as the processes that hold it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from protoquant.core.errors import UnavailableError
 
 _LEASE = "lease"
-_PATIENCE = 15.0  # seconds: longer than a stage that was told to end may take
+_PATIENCE = 15.0  # seconds; a stage that was told to end takes less
 _POLL = 0.1
 
 
@@ -20,18 +20,18 @@ _POLL = 0.1
 def lease(folder: Path, patience: float = _PATIENCE) -> Iterator[int]:
     """Hold the lease of a run's folder.
 
-    The lock belongs to the open file: a child that inherits it holds it too, and the system frees it when all are
-    gone, however they died.
+    The lock belongs to the open file: a child that inherits it holds it too, and the system frees it when all holders
+    are gone, however they died.
 
     Args:
-        folder: Folder of the run; made if it is new.
-        patience: Seconds to wait for one that is held.
+        folder: Folder of the run; created if missing.
+        patience: Seconds to wait for a lease that is held.
 
     Yields:
-        The open file, for :func:`protoquant.pipeline.process.run`.
+        The descriptor of the open file, for :func:`protoquant.pipeline.process.run`.
 
     Raises:
-        UnavailableError: Another process holds it, and goes on holding it.
+        UnavailableError: Another process still holds the lease after that time.
     """
     until = time.monotonic() + patience
     while (descriptor := _take(folder)) is None:
@@ -46,7 +46,7 @@ def lease(folder: Path, patience: float = _PATIENCE) -> Iterator[int]:
 
 
 def _take(folder: Path) -> int | None:
-    """Open and lock the file; None where another holds it, or has removed it just now."""
+    """Open and lock the file; None if another process holds it or has just removed it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _LEASE
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -58,7 +58,7 @@ def _take(folder: Path) -> int | None:
 
 
 def in_use(folder: Path) -> bool:
-    """Tell whether a process holds the lease of a run's folder."""
+    """Return whether a process holds the lease of a run's folder."""
     try:
         descriptor = os.open(folder / _LEASE, os.O_RDWR)
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def in_use(folder: Path) -> bool:
 
 
 def last_used(folder: Path) -> float:
-    """Seconds since the epoch at which a run's folder was last taken or left."""
+    """Return when a run's folder was last taken or left, in seconds since the epoch."""
     lock = folder / _LEASE
     return (lock if lock.exists() else folder).stat().st_mtime
 

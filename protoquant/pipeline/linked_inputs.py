@@ -1,4 +1,4 @@
-"""Images and weights that git does not keep, linked into a run's worktree at the places where the clone has them."""
+"""Links images and weights that git does not keep into a run's worktree, at the same paths as in the clone."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from protoquant.pipeline import tree
 from protoquant.settings.settings import Settings
 
 _WRITTEN = (".git", ".dvc", "artifacts", "dvc.lock")
-"""What git, DVC and the stages write in a worktree: through a link they would write in the clone."""
+"""Paths that git, DVC and the stages write in a worktree; through a link they would write to the clone."""
 
 
 def link_inputs(settings: Settings, *, clone: Path, folder: Path) -> None:
-    """Make the files that a run's parameters name appear in its worktree; what git brought along stays as it is.
+    """Link the files that a run's parameters name into its worktree; files from git stay as they are.
 
     An absolute path needs no link. The links themselves lie in the part of the run's folder that holds the worktree,
-    wherever they lead.
+    wherever they point.
 
     Args:
-        settings: Of the run.
-        clone: Where relative paths begin, and where the files are.
-        folder: Of the run.
+        settings: Settings of the run.
+        clone: The clone, where relative paths start and the files are.
+        folder: Folder of the run.
 
     Raises:
-        UsageError: A link would lie elsewhere, or in place of the worktree or of what is written in it.
+        UsageError: A link would lie outside that part, or replace the worktree or a path that is written in it.
     """
     named = {"prepare.root": settings.prepare.root, "extract.weights_file": settings.extract.weights_file}
     for key, name in named.items():
@@ -44,11 +44,11 @@ def link_inputs(settings: Settings, *, clone: Path, folder: Path) -> None:
 
 
 def _link(name: str, clone: Path, folder: Path) -> bool:
-    """Link what is missing; returns False where that is not allowed."""
+    """Link the missing files at a path; return False if that is not allowed."""
     area = Path(os.path.realpath(folder / tree.TREE))
     root = Path(os.path.realpath(tree.place(folder, clone)))
     wanted = Path(os.path.normpath(root / name))
-    place = Path(os.path.realpath(wanted))  # elsewhere, where git has a symbolic link on the way
+    place = Path(os.path.realpath(wanted))  # another path if git has a symbolic link on the way
     if not _is_free(wanted, root, area):
         return False
     if not _is_free(place, root, area):

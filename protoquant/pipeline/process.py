@@ -1,4 +1,4 @@
-"""A command as a process whose lines are heard while it runs, and which never outlives this process."""
+"""Runs a command as a process that passes its lines on while it runs and never outlives this process."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ def run(
 ) -> int:
     """Run a command under the guard and pass on what it prints.
 
-    An exception in here (also one that a signal raises) ends the command with all its children before it goes on.
+    An exception in this function, even one raised by a signal handler, propagates only after the command and all its
+    children have ended.
 
     Args:
-        command: Its words.
-        cwd: Folder that it runs in.
-        environment: All of its environment.
-        on_line: Hears each line of standard output and error, without its end.
-        hold: Open files that the guard keeps open as long as the command lives.
+        command: Words of the command.
+        cwd: Folder to run it in.
+        environment: Its complete environment.
+        on_line: Receives each line of standard output and standard error, without the newline.
+        hold: Descriptors of files that the guard keeps open as long as the command lives.
 
     Returns:
-        The exit code; 128 + N where signal N ended it.
+        The exit code; 128 + N if signal N ended it.
     """
     words = [sys.executable, "-P", guard.__file__, *command]
     guarded = subprocess.Popen(
@@ -39,7 +40,7 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # a signal to the group of this process is not one to the command
+        start_new_session=True,  # a signal to this process's group must not reach the command
         pass_fds=hold,
     )
     if guarded.stdin is None or guarded.stdout is None:
@@ -50,6 +51,6 @@ def run(
     finally:
         guarded.stdin.close()
         with guarded.stdout as rest:
-            rest.read()  # or the command would meet a closed pipe where it says farewell
+            rest.read()  # otherwise the command's last lines would meet a closed pipe
         code = guarded.wait()
     return code

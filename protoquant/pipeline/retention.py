@@ -1,4 +1,4 @@
-"""The folders of isolated runs: which there are, and which go."""
+"""Lists the folders of isolated runs and removes old ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ KEEP_RUNS = 20
 
 @dataclass(frozen=True)
 class KeptRun:
-    """The folder of a run that failed, was cancelled, or is on its way.
+    """The folder of a run that failed, was cancelled, or is still running.
 
     Attributes:
-        name: Of the run.
-        folder: Where it lies.
+        name: Name of the run.
+        folder: Its path.
         age: Seconds since it was last used.
         in_use: Whether a process works in it.
     """
@@ -36,7 +36,7 @@ class KeptRun:
 
 
 def kept_runs(clone: Path) -> list[KeptRun]:
-    """The folders of runs, the longest unused first."""
+    """Return the folders of runs, the longest unused first."""
     now = time.time()
     found = [
         KeptRun(folder.name, folder, max(0.0, now - last_used(folder)), in_use(folder)) for folder in _folders(clone)
@@ -45,15 +45,15 @@ def kept_runs(clone: Path) -> list[KeptRun]:
 
 
 def prune_runs(clone: Path, *, max_age: float = KEEP_DAYS * 86_400, keep: int = KEEP_RUNS) -> list[KeptRun]:
-    """Remove the folders of runs that nobody has used for long, then the longest unused beyond a number.
+    """Remove the folders of runs that have long been unused, then the longest unused beyond a number.
 
     Args:
-        clone: Whose runs.
+        clone: The clone that the runs belong to.
         max_age: Seconds since the last use.
-        keep: Most folders that stay. One that is in use always stays.
+        keep: Number of folders that may stay. A folder in use always stays.
 
     Returns:
-        What was removed.
+        The removed folders.
     """
     runs = kept_runs(clone)
     removed: list[KeptRun] = []
@@ -65,7 +65,7 @@ def prune_runs(clone: Path, *, max_age: float = KEEP_DAYS * 86_400, keep: int = 
 
 
 def _remove(clone: Path, run: KeptRun) -> bool:
-    # The lease again: a process may have taken it meanwhile.
+    # Take the lease: a process may have taken it since the list was made.
     with suppress(UnavailableError), lease(run.folder, patience=0), trees(clone):
         tree.remove(clone, run.folder)
         return True

@@ -1,4 +1,4 @@
-"""One stage of the pipeline, run by DVC as a process, and what became of it."""
+"""Runs one stage of the pipeline through DVC as a process and returns its outcome."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHATTER = re.compile(r"To track the changes|To enable auto staging|\s+(git add|
 
 
 class Status(StrEnum):
-    """What became of a stage."""
+    """How a stage ended."""
 
     RAN = "ran"
     RESTORED = "restored"
@@ -35,12 +35,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a stage.
+    """The outcome of a stage.
 
     Attributes:
-        status: What became of it.
-        reason: Of a failure, in one sentence; else empty.
-        passing: Whether the same call may work later: a lock was held, or a server was away.
+        status: How it ended.
+        reason: Why it failed, in one sentence; empty otherwise.
+        passing: Whether the same call may work later, because a lock was held or a server was away.
     """
 
     status: Status
@@ -51,13 +51,13 @@ class Outcome:
 def run_command(
     words: Sequence[str], root: Path, *, environment: Mapping[str, str], on_line: OnLine, hold: Sequence[int] = ()
 ) -> Outcome:
-    """Run a verb that is no stage, and tell what became of it as of a stage.
+    """Run a verb that is not a stage, and return its outcome as for a stage.
 
     Args:
-        words: Its words.
+        words: Words of the command.
         root: Folder that it runs in.
-        environment: Of the process.
-        on_line: Hears its lines.
+        environment: Environment of the process.
+        on_line: Receives its lines.
         hold: As in :func:`protoquant.pipeline.process.run`.
     """
     if unfit := next((word for word in words if "\0" in word), None):
@@ -70,17 +70,17 @@ def run_command(
 def run_stage(
     root: Path, name: str, *, environment: Mapping[str, str], on_line: OnLine, hold: Sequence[int] = ()
 ) -> Outcome:
-    """Let DVC run one stage where it must, restore it where it can, and leave it where nothing changed.
+    """Let DVC run one stage, restore it from the cache, or leave it if nothing changed.
 
-    Worktrees share DVC's run cache, whose records are read and written without a lock: where two runs meet there, one
-    of them ends with an error of a file that has gone. Such a call is made again.
+    Worktrees share DVC's run cache, whose records are read and written without a lock. When two runs meet there, one of
+    them may fail because a file is gone; such a call is repeated.
 
     Args:
         root: The workspace.
         name: Name of the stage; those that it depends on must be up to date.
-        environment: Of the process.
-        on_line: Hears the stage's own lines, and DVC's where they say something of this stage; among them records of
-            progress (:func:`protoquant.core.events.from_record`) where the environment asks for them.
+        environment: Environment of the process.
+        on_line: Receives the stage's own lines and DVC's lines about the stage, including progress records
+            (:func:`protoquant.core.events.from_record`) if the environment asks for them.
         hold: As in :func:`protoquant.pipeline.process.run`.
     """
     words = ["dvc", "--wait-for-lock", "repro", "--single-item", "--", name]
@@ -95,7 +95,7 @@ def run_stage(
 
 
 class _OutputParser:
-    """Passes lines on and keeps what tells the outcome."""
+    """Passes lines on and remembers those that decide the outcome."""
 
     def __init__(self, on_line: OnLine) -> None:
         self._on_line = on_line

@@ -1,4 +1,4 @@
-"""A git worktree that is as good as the clone it comes from: same DVC cache and remotes, same images, own files."""
+"""Makes a git worktree that works like its clone: same DVC cache and remotes, same images, but its own files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.git import GitError, git
 
 TREE = "tree"
-"""The part of a run's folder that holds its worktree, and beside it what lies beside the clone."""
+"""The part of a run's folder that holds its worktree and, beside it, links to files beside the clone."""
 
 
 def place(folder: Path, clone: Path) -> Path:
-    """Where the worktree of a run lies.
+    """Return the root of a run's worktree.
 
-    The path of the clone goes on below the folder of the run: a path that leaves the clone, such as ``../photos``,
-    leaves the worktree to a place that is the run's own.
+    The clone's absolute path is repeated below the run's folder, so that a relative path out of the clone, such as
+    ``../photos``, leads from the worktree to a place that still belongs to the run.
     """
     return folder / TREE / clone.resolve().relative_to("/")
 
@@ -24,12 +24,12 @@ def place(folder: Path, clone: Path) -> Path:
 def add(clone: Path, tree: Path, commit: str) -> None:
     """Make a worktree of a commit, with the clone's DVC configuration and cache.
 
-    What the clone's configuration says, its local one included, is in force in the worktree too.
+    The clone's configuration, including its local file, also applies in the worktree.
     """
     from dvc.config import Config
 
     _git(clone, "worktree", "prune")
-    # Without hooks: one of DVC's would check out outputs that the cache may lack.
+    # Hooks are off: one of DVC's would check out outputs that the cache may lack.
     _git(
         clone, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--force", "--detach", "--quiet", str(tree), commit
     )
@@ -50,7 +50,7 @@ def remove(clone: Path, tree: Path) -> None:
 
 
 def _merge(into: dict[str, object], values: dict[str, object]) -> None:
-    """Take over values, those of a section one by one; plain paths, so that they are written as they are."""
+    """Copy values, section by section; DVC's path strings become plain strings, so that they are written unchanged."""
     for key, value in values.items():
         if isinstance(value, dict):
             section = into.setdefault(key, {})

@@ -1,4 +1,4 @@
-"""What the pipeline of params.yaml will need, told before anything runs."""
+"""Estimates the disk, memory and time that the pipeline of params.yaml needs, before anything runs."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How fast this machine is: the real parts of the stages, timed for some seconds at the real shapes."""
+"""Measures how fast this machine is: times the real parts of the stages for some seconds at the real shapes."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Rates:
     """Seconds that one process of this machine takes.
 
     Attributes:
-        extract: For an image, from file to tokens.
+        extract: Per image, from file to tokens.
         pooled: For the linear probe, per image and step.
-        seeding: To seed the codes of one class, or all codes where seeding does not look at classes.
+        seeding: To seed the codes of one class, or all codes if seeding ignores classes.
         match: To find the nearest code of one token.
         score: For the presence scores of an image at all temperatures.
         solve: For a step of the head's solver, per image.
-        joint: For an image in joint training; 0 without.
-        photos: What extract was timed on.
+        joint: Per image of joint training; 0 without joint training.
+        photos: The images that extract was timed on, in words.
     """
 
     extract: float
@@ -65,13 +65,13 @@ class Rates:
     photos: str
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Sections:
-    """The params sections that decide what is done."""
+    """The sections of params.yaml that decide what the stages do."""
 
     extract: ExtractConfig
     quantize: QuantizeConfig
@@ -88,15 +88,15 @@ def calibrate(
     seconds: float,
     workers: int,
 ) -> Rates:
-    """Time every part for about its share of some seconds; nothing is written but to a temporary folder.
+    """Time every part for about its share of the seconds; only a temporary folder is written to.
 
     Args:
         sections: The settings.
-        backbone: On the device to compute on.
-        photos: Prepared images; none: photos are made.
+        backbone: The backbone, on the device to compute on.
+        photos: Prepared images; if empty, photos are generated.
         counts: How many images and classes there will be.
-        sizes: What these settings give.
-        seconds: In all; parts that are slow at the real shapes take longer, since each is done once at least.
+        sizes: The sizes that follow from these settings.
+        seconds: Time in all; it is exceeded if parts are slow at the real shapes, since each runs at least once.
         workers: Threads that decode images.
     """
     budget, quantize, train = seconds / _PARTS, sections.quantize, sections.train
@@ -131,7 +131,7 @@ def calibrate(
 
 
 def _seconds(work: Callable[[], object], budget: float) -> float:
-    """Mean time of a call: one to warm up, then as many as fit, at least one."""
+    """Return the mean seconds of a call, after one to warm up: as many calls as fit the budget, at least one."""
     work()
     started = time.perf_counter()
     calls = 0
@@ -144,7 +144,7 @@ def _seconds(work: Callable[[], object], budget: float) -> float:
 def _seeding(
     config: QuantizeConfig, counts: DatasetCounts, shape: Shape, k: int, *, device: torch.device, budget: float
 ) -> float:
-    """Seed one class as the settings say, on tokens that lie about some centres, as real ones do."""
+    """Time the seeding of one class with these settings, on tokens clustered around centres as real ones are."""
     aware = config.seeding == "class_aware"
     codes = max(1, k // counts.classes) if aware else k
     of_class = max(1, counts.train // counts.classes) * typical_cells(config.seeding_share, shape.t)
@@ -159,7 +159,7 @@ def _seeding(
 
 
 def _solving(counts: DatasetCounts, k: int, draw: torch.Generator, device: torch.device, budget: float) -> float:
-    """Make some steps on a few images; the price of a step grows with their number."""
+    """Time some solver steps on a few images; the cost of a step grows with their number."""
     n = min(counts.train, max(64, 20_000_000 // max(k, counts.classes)))
     scores = torch.rand(n, k, generator=draw).to(device)
     labels = torch.randint(counts.classes, (n,), generator=draw).to(device)
@@ -171,7 +171,7 @@ def _solving(counts: DatasetCounts, k: int, draw: torch.Generator, device: torch
 def _joint(
     config: JointConfig, codebook: Codebook, tokens: Tensor, classes: int, *, draw: torch.Generator, budget: float
 ) -> float:
-    """Train codes and head together for one batch."""
+    """Time joint training of codes and head on one batch."""
     n = config.batch
     values = tokens[torch.arange(n) % len(tokens)].cpu()
     source = TensorSource(values, torch.arange(n) % classes)
@@ -185,7 +185,7 @@ def _joint(
 
 
 def _pooled(counts: DatasetCounts, d: int, draw: torch.Generator, device: torch.device, budget: float) -> float:
-    """Make some steps of the linear probe on a few images."""
+    """Time some steps of the linear probe on a few images."""
     n = max(counts.classes, min(counts.train, 4_096))
     rows = torch.randn(n, d, generator=draw).to(device)
     labels = (torch.arange(n) % counts.classes).to(device)
@@ -200,7 +200,7 @@ def _pooled(counts: DatasetCounts, d: int, draw: torch.Generator, device: torch.
 def _extracting(
     config: ExtractConfig, backbone: Backbone, photos: Sequence[Source], budget: float, workers: int
 ) -> tuple[float, str]:
-    """Decode and extract photos, those prepared or some made here, into a temporary cache."""
+    """Time the decoding and extraction of prepared or generated photos into a temporary cache."""
     with tempfile.TemporaryDirectory() as folder:
         what = f"{len(photos)} prepared images"
         if not photos:
@@ -211,7 +211,7 @@ def _extracting(
         try:
             for number, start in enumerate(range(0, len(photos), size)):
                 worker(ShardJob(photos[start : start + size]))
-                if number == 0:  # the first warms up
+                if number == 0:  # the first job warms up
                     started = time.perf_counter()
                     continue
                 done += len(photos[start : start + size])
@@ -229,7 +229,7 @@ def _extracting(
 
 
 def _make_photos(folder: Path, count: int) -> list[Source]:
-    """Photos with edges and noise, as hard to decode as real ones."""
+    """Generate photos with edges and noise that are as hard to decode as real ones."""
     draw = np.random.default_rng(0)
     photos = []
     for number in range(count):

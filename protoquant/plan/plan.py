@@ -1,4 +1,4 @@
-"""The plan: sizes, times and whether they fit, before anything runs."""
+"""Works out a plan before anything runs: sizes, times, and whether they fit this machine."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SAMPLE = 512
 
 @dataclass(frozen=True)
 class Machine:
-    """What is free here, in bytes.
+    """Free resources of this machine; disk and memory are in bytes.
 
     Attributes:
-        disk: On the file system of the workspace.
-        memory: Of the machine, the page cache included.
-        cores: Those that this process may use.
+        disk: Free on the file system of the workspace.
+        memory: Available memory, including the page cache.
+        cores: Number of cores that this process may use.
     """
 
     disk: int
@@ -41,16 +41,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the pipeline will need.
+    """The resources that the pipeline will need.
 
     Attributes:
         counts: Images and classes.
-        shape: Of the tokens of an image.
-        sizes: Bytes.
-        machine: What is free.
-        missing: One line for each thing that does not fit; empty where all fits.
-        rates: What was measured; None without a calibration.
-        times: Of each stage; empty without a calibration.
+        shape: Shape of the tokens of an image.
+        sizes: Sizes in bytes.
+        machine: Free resources.
+        missing: One line for each thing that does not fit; empty if everything fits.
+        rates: Measured rates; None without a calibration.
+        times: Times of each stage; empty without a calibration.
     """
 
     counts: DatasetCounts
@@ -62,7 +62,7 @@ class Plan:
     times: tuple[StageTime, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "counts": asdict(self.counts),
             "shape": {"grid": list(self.shape.grid), "d": self.shape.d},
@@ -83,15 +83,15 @@ def plan(
     counts: DatasetCounts | None,
     seconds: float,
 ) -> Plan:
-    """Work out what the stages of params.yaml will need; writes nothing.
+    """Work out what the stages of params.yaml will need, without writing anything.
 
     Args:
-        workspace: Where they would run.
+        workspace: The workspace they would run in.
         settings: All sections.
-        runtime: Device and threads that decode.
+        runtime: Device, and number of threads that decode.
         root: ``prepare.root``.
-        counts: Images and classes; None: those of ``artifacts/images``.
-        seconds: How long this machine is measured for; 0: not at all.
+        counts: Numbers of images and classes; if None, those of ``artifacts/images``.
+        seconds: How long to measure this machine; 0 skips the measurement.
 
     Raises:
         UsageError: No counts were given and none are prepared.
@@ -113,11 +113,11 @@ def plan(
 
 
 def missing(sizes: Sizes, machine: Machine, *, held: int = 0) -> tuple[str, ...]:
-    """What does not fit, each with what would help.
+    """List what does not fit, each with a remedy.
 
     Args:
-        sizes: What is needed.
-        machine: What is free.
+        sizes: Bytes needed.
+        machine: Free resources.
         held: Bytes of features that are on the disk already.
     """
     found = []
@@ -137,7 +137,7 @@ def missing(sizes: Sizes, machine: Machine, *, held: int = 0) -> tuple[str, ...]
 
 
 def _prepared(workspace: Workspace, root: Path) -> tuple[DatasetCounts, list[Source]]:
-    """Counts of the images that prepare listed, and some of them to measure on."""
+    """Count the images that prepare listed, and pick some of them to measure on."""
     try:
         table = ImageTable.open(workspace.images, root)
         frames = {name: table.split(name) for name in SPLITS}
@@ -155,7 +155,7 @@ def _prepared(workspace: Workspace, root: Path) -> tuple[DatasetCounts, list[Sou
 
 
 def _held(workspace: Workspace) -> int:
-    """Bytes of finished shards; a store shares them with its cache where the file system can link."""
+    """Return the bytes of finished shards, which a store shares with its cache if the file system can link."""
     return sum(file.stat().st_size for file in workspace.feature_cache.glob("*/shard.safetensors"))
 
 

@@ -1,4 +1,4 @@
-"""Sizes on disk and in memory, worked out from the settings and the number of images."""
+"""Computes sizes on disk and in memory from the settings and the number of images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import MAPPED
 
 PROCESS = 600 << 20
-"""Bytes of a process that has loaded torch and the backbone, about."""
+"""Approximate bytes of a process that has loaded torch and the backbone."""
 
 
 @dataclass(frozen=True)
 class DatasetCounts:
-    """How many images there are.
+    """Numbers of images and classes.
 
     Attributes:
         train: Images to learn from.
-        validation: Images that choose.
-        test: Images that measure.
-        classes: Classes c.
+        validation: Images for selection.
+        test: Images for the final measurement.
+        classes: Number of classes c.
     """
 
     train: int
@@ -40,30 +40,30 @@ class DatasetCounts:
 
 @dataclass(frozen=True)
 class Shape:
-    """What the backbone gives for an image: a grid of (h, w) cells, with d numbers each."""
+    """The backbone's output for an image: a grid of (h, w) cells with d numbers each."""
 
     grid: tuple[int, int]
     d: int
 
     @property
     def t(self) -> int:
-        """Patch tokens of an image."""
+        """Number of patch tokens of an image."""
         return self.grid[0] * self.grid[1]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes, but for the counts.
+    """Sizes in bytes, except for the counts.
 
     Attributes:
         k: Number of codes.
-        features: Of each split, augmented views included.
-        shards: Files of the store.
+        features: Features of each split, including augmented views.
+        shards: Number of files in the store.
         scores: Presence scores of all images that train sees, for all temperatures and each time they are computed.
-        mapped: Whether scores lie on disk, memory-mapped, for as long as train runs.
+        mapped: Whether scores lie on disk, memory-mapped, while train runs.
         codebook: Codes.
         head: Weights.
-        memory: Most that each stage holds in one process, about.
+        memory: Approximate peak of each stage in one process.
     """
 
     k: int
@@ -81,7 +81,7 @@ class Sizes:
         return sum(self.features.values())
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values."""
+        """Return plain values."""
         return {**asdict(self), "store": self.store}
 
 
@@ -123,7 +123,7 @@ def sizes_of(
 
 
 def _training(train: TrainConfig, t: int, k: int, d: int, c: int) -> int:
-    """What the solver and joint training hold beside the scores: copies of the head, and one batch of cosines."""
+    """Return the bytes of solver or joint training besides the scores: copies of the head, one batch of cosines."""
     solver = 10 * 4 * c * k
     scoring = 4 * train.batch * t * k * 3
     joint = 0 if train.joint is None else 4 * train.joint.batch * t * k * 4 + 4 * 4 * k * d

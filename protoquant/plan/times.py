@@ -1,4 +1,4 @@
-"""How long each stage takes: the measured rates times the passes that the settings ask for."""
+"""Estimates how long each stage takes: the measured rates times the passes that the settings ask for."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from protoquant.plan.calibration import Rates, Sections
 from protoquant.plan.sizes import DatasetCounts, Shape
 
 START = 5.0
-"""Seconds in which a process has loaded torch and opened what it needs, about."""
+"""Approximate seconds that a process takes to load torch and open its inputs."""
 
-# Steps that convex fits took on the data sets of docs/benchmarks.md, about; the settings say how many there are at
-# most.
+# Approximate steps of convex fits on the data sets of docs/benchmarks.md; the settings limit them.
 _PROBE_STEPS, _DENSE_STEPS, _HEAD_STEPS = 60, 120, 50
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """Seconds of a stage by one process.
+    """Seconds that a stage takes in one process.
 
     Attributes:
-        stage: Its name.
-        usual: With as many steps of convex fits as are usual.
-        most: With as many as the settings allow.
+        stage: Name of the stage.
+        usual: With the usual number of steps of convex fits.
+        most: With as many steps as the settings allow.
         made_of: The largest parts of ``usual``, in words.
     """
 
@@ -34,16 +33,16 @@ class StageTime:
     made_of: str
 
     def shared(self, processes: int) -> float:
-        """Usual seconds where several processes share the work evenly: the best there can be."""
+        """Return the usual seconds if several processes share the work evenly, which is the best case."""
         return START + (self.usual - START) / processes
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def times_of(sections: Sections, counts: DatasetCounts, shape: Shape, rates: Rates) -> tuple[StageTime, ...]:
-    """Estimate extract, quantize and train."""
+    """Estimate the times of extract, quantize and train."""
     images = counts.images + counts.train * sections.extract.views
     extract = {"images": (images * rates.extract,) * 2}
     return (

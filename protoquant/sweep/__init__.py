@@ -1,4 +1,4 @@
-"""Sweeps: many trials of quantize and train on one feature store, and what they say together."""
+"""Runs sweeps: many trials of quantize and train on one feature store, and a choice among them."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Which trial of a sweep wins, and why."""
+"""Chooses the winning trial of a sweep and says why."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Choice:
 
     Attributes:
         trial: The smallest model within the tolerance of the best.
-        best: The trial of the highest validation accuracy; of equals the smallest.
+        best: The trial with the highest validation accuracy; among equals, the smallest.
         tolerance: Accuracy given up for a smaller model.
-        interval: 95 % interval of the winner's validation accuracy (Wilson), as if it were no maximum.
-        sentence: Why, in one sentence.
-        caution: What the numbers do not say.
+        interval: 95 % Wilson interval of the winner's validation accuracy, not corrected for the selection.
+        sentence: The reason, in one sentence.
+        caution: The limits of these numbers, in words.
     """
 
     trial: str
@@ -43,7 +43,7 @@ def choose(trials: pd.DataFrame, tolerance: float) -> Choice | None:
         tolerance: Accuracy given up for a smaller model, in [0, 1].
 
     Returns:
-        The choice; None where no trial is done.
+        The choice; None if no trial is done.
     """
     done = trials[trials["state"] == "done"]
     if done.empty:
@@ -67,7 +67,7 @@ def choose(trials: pd.DataFrame, tolerance: float) -> Choice | None:
 
 
 def front(trials: pd.DataFrame) -> set[str]:
-    """The trials that no other beats in accuracy, prototypes per class and codes at once.
+    """Return the trials that no other beats in accuracy, prototypes per class and codes at once.
 
     Args:
         trials: The table of trials.

@@ -1,4 +1,4 @@
-"""How much of the differences between trials each searched key accounts for."""
+"""Computes how much of the difference between trials each searched key accounts for."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import pandas as pd
 
 LEAST = 6
-"""Fewer done trials say nothing of importance."""
+"""Importance is not computed for fewer done trials."""
 
 _GROUPS = 4
 
 
 def importance(trials: pd.DataFrame, keys: Sequence[str], target: str = "validation_top1") -> dict[str, float]:
-    """Share of the variance of a number that the mean over all other keys leaves to each key.
+    """Return each key's share of the variance of a number, with all other keys averaged out.
 
-    The main effect of a key, of trials put into at most four groups by its value: the variance of the groups' means,
-    weighted by their sizes, less what groups of that size would show by chance (omega squared), over the variance of
-    all trials. What keys do together belongs to none, so shares need not add up to 1. It is fair for grids; of trials
-    that TPE drew where others were good it tells about that region.
+    A share is the main effect of a key. Trials are put into at most four groups by the key's value; the share is the
+    variance of the groups' means, weighted by their sizes, less what groups of that size would show by chance (omega
+    squared), over the variance of all trials. Interactions belong to no key, so shares need not add up to 1. The result
+    is fair for grids; for trials that TPE drew near good ones, it describes only that region.
 
     Args:
         trials: The table of trials.
@@ -47,7 +47,7 @@ def _share(groups: pd.Series, values: pd.Series, total: float) -> float:
 
 
 def _groups(column: pd.Series) -> pd.Series:
-    """At most four groups of numbers, by their order; anything else by its text."""
+    """Put values into at most four groups: numbers by their order, anything else by its text."""
     text = column.map(repr)
     numbers = pd.to_numeric(column, errors="coerce")
     if text.nunique() <= _GROUPS:

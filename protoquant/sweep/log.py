@@ -1,4 +1,4 @@
-"""What a sweep tells MLflow: a view of its records, sent as they come and made whole at the end."""
+"""Logs a sweep to MLflow: each trial as it ends, and at the end whatever is missing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CURVE = ("class_size", "train_top1", "validation_top1")
 
 
 class SweepLog:
-    """The parent run and its children.
+    """Logs a sweep to MLflow as a parent run with a child run for each trial.
 
     Args:
-        plan: Of the sweep.
-        workspace: Its own store is meant where ``MLFLOW_TRACKING_URI`` is unset.
-        on_event: Told once where MLflow goes away.
+        plan: Plan of the sweep.
+        workspace: The workspace; its own store is used if ``MLFLOW_TRACKING_URI`` is unset.
+        on_event: Receives a warning when MLflow goes away, and another at the end if it is still away.
     """
 
     def __init__(self, plan: SweepPlan, workspace: Workspace, on_event: OnEvent) -> None:
@@ -31,18 +31,18 @@ class SweepLog:
         self._away = False
 
     def add(self, record: TrialRecord) -> None:
-        """Send a trial that has just ended; what MLflow was not there to take, :meth:`finish` sends."""
+        """Send a trial that has just ended; if MLflow is away, :meth:`finish` sends it later."""
         if not self._away:
             self._send([record])
 
     def finish(
         self, records: Sequence[TrialRecord], files: Path | None, metrics: Mapping[str, float], *, whole: bool
     ) -> None:
-        """Send what is not there yet, and the answer.
+        """Send the trials that MLflow does not have yet, and the result.
 
         Args:
             records: All trials that have ended.
-            files: The sweep's result; None where there is none.
+            files: Folder of the sweep's result; None if there is none.
             metrics: Numbers of the chosen trial.
             whole: Whether no trial is left.
         """

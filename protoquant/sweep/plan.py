@@ -1,4 +1,4 @@
-"""What a sweep is going to do, written once and compared when it goes on."""
+"""Plans a sweep: the plan is written once, and inputs are compared with it when the sweep resumes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class SweepPlan:
     """A sweep before its first trial.
 
     Attributes:
-        name: Names its folder.
+        name: Name of the sweep and of its folder.
         params: Plain values of params.yaml that trials read, and the name of the model.
-        config: How to search.
+        config: Settings of the search.
         points: All trials in their order; empty with tpe, which chooses them one after the other.
         inputs: Digest of each artifact that trials read.
     """
@@ -40,12 +40,12 @@ class SweepPlan:
 
     @classmethod
     def make(cls, name: str, params: Mapping[str, Any], workspace: Workspace) -> Self:
-        """Check the space and settle the trials.
+        """Check the search space and fix the trials.
 
         Args:
-            name: Of the sweep.
+            name: Name of the sweep.
             params: Plain values of params.yaml.
-            workspace: Its images, features and, where no key of quantize is searched, codebook are read.
+            workspace: The workspace whose images, features and, if no key of quantize is searched, codebook are read.
 
         Raises:
             ConfigError: A searched key or value is impossible.
@@ -64,12 +64,12 @@ class SweepPlan:
 
     @property
     def trials(self) -> int:
-        """How many there will be."""
+        """Number of trials."""
         return len(self.points) or self.config.trials or 1
 
     @property
     def learns_codes(self) -> bool:
-        """Whether trials begin with quantize; else all take the codebook that is there."""
+        """Whether trials begin with quantize; otherwise they all use the existing codebook."""
         return any(key.startswith("quantize.") for key in self.config.space)
 
     @property
@@ -79,11 +79,11 @@ class SweepPlan:
 
     @property
     def digest(self) -> str:
-        """Names the sweep by all that decides it; two of one digest give the same numbers."""
+        """Digest of everything that decides the sweep; sweeps with the same digest give the same numbers."""
         return digest_json(self._plain())
 
     def inputs_of(self, workspace: Workspace) -> dict[str, str]:
-        """Digest of each artifact that trials read, as it is now.
+        """Return the current digest of each artifact that trials read.
 
         Raises:
             ArtifactError: One is missing, or the codebook was learned with other values than params.yaml has.
@@ -99,10 +99,10 @@ class SweepPlan:
         return {name: artifact_digest(folder) for name, folder in folders.items()}
 
     def check_inputs(self, workspace: Workspace) -> None:
-        """Refuse to go on with other data than the sweep began with.
+        """Refuse to resume with other data than the sweep began with.
 
         Raises:
-            ArtifactError: An input is another than at the start, or missing.
+            ArtifactError: An input has changed since the start, or is missing.
         """
         for name, digest in self.inputs_of(workspace).items():
             if digest != self.inputs[name]:
@@ -121,7 +121,7 @@ class SweepPlan:
         """Read a plan back.
 
         Raises:
-            ArtifactError: It is missing or damaged.
+            ArtifactError: The plan is missing or damaged.
         """
         manifest = open_artifact(out, KIND)
         raw = read_json(out / _FILE)

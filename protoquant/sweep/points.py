@@ -1,4 +1,4 @@
-"""The points of a search space, each checked as params.yaml is before any work."""
+"""Builds the points of a search space, and checks each as params.yaml is checked, before any work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
 SOURCE = "sweep.space"
-_DRAWS = 20  # times the trials asked for; in a small space most draws are there already
+_DRAWS = 20  # draws per wanted trial; in a small space most draws repeat an earlier one
 
 
 @dataclass(frozen=True)
@@ -34,30 +34,30 @@ class SearchPoint:
 
     @property
     def trial(self) -> str:
-        """Names the trial by what it tries."""
+        """Id of the trial, made from its changes."""
         return digest_json(dict(self.changes))[:12]
 
     def settings(self, params: Mapping[str, Any]) -> Settings:
-        """The settings of its trial.
+        """Return the settings of its trial.
 
         Args:
             params: Plain values of params.yaml.
 
         Raises:
-            ConfigError: A value is impossible, alone or beside the others.
+            ConfigError: A value is impossible, alone or together with the others.
         """
         return Settings.parse(with_changes(params, self.changes, SOURCE), source=SOURCE)
 
     def sentence(self) -> str:
-        """The choice in words."""
+        """Return the choice in words."""
         return ", ".join(f"{key} {json.dumps(value)}" for key, value in self.changes.items())
 
 
 def check_space(config: SweepConfig, params: Mapping[str, Any]) -> None:
-    """Try every listed value and both ends of every range, one key at a time, and every combination of a grid.
+    """Check every combination of a grid; otherwise every listed value and both ends of every range, key by key.
 
     Raises:
-        ConfigError: A key is unknown, or a value impossible.
+        ConfigError: A key is unknown, or a value is impossible.
     """
     if config.search == "grid":
         for point in grid_points(config):
@@ -66,13 +66,13 @@ def check_space(config: SweepConfig, params: Mapping[str, Any]) -> None:
     for key, values in config.space.items():
         tried = (values.low, values.high) if isinstance(values, Range) else values
         alone = [_reason(SearchPoint({key: value}), params) for value in tried]
-        # A value may need another key beside it, which a draw then brings or not; one key's every value may not.
+        # One listed value may need another key, which a draw may bring; a key whose values all fail is refused.
         if all(alone) or (isinstance(values, Range) and any(alone)):
             raise ConfigError(next(filter(None, alone)))
 
 
 def grid_points(config: SweepConfig) -> list[SearchPoint]:
-    """All combinations, the last key fastest; a combination that is written twice counts once."""
+    """Return all combinations, the last key varying fastest; repeated combinations count once."""
     keys = list(config.space)
     lists = [values for values in config.space.values() if not isinstance(values, Range)]
     points = [SearchPoint(dict(zip(keys, plain(values), strict=True))) for values in itertools.product(*lists)]
@@ -80,10 +80,10 @@ def grid_points(config: SweepConfig) -> list[SearchPoint]:
 
 
 def drawn_points(config: SweepConfig, params: Mapping[str, Any], seed: int) -> list[SearchPoint]:
-    """As many possible points as the sweep has trials, all different, from the seed.
+    """Draw as many different possible points from the seed as the sweep has trials.
 
     Raises:
-        ConfigError: The space has not as many possible points.
+        ConfigError: Too few possible points were found in the space.
     """
     import optuna
 
@@ -106,7 +106,7 @@ def drawn_points(config: SweepConfig, params: Mapping[str, Any], seed: int) -> l
 
 
 def distributions(config: SweepConfig, params: Mapping[str, Any]) -> dict[str, optuna.distributions.BaseDistribution]:
-    """The space as Optuna takes it; listed values as JSON text, since they may be lists or mappings."""
+    """Return the space for Optuna; listed values become JSON text, since they may be lists or mappings."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, optuna.distributions.BaseDistribution] = {}
@@ -121,12 +121,12 @@ def distributions(config: SweepConfig, params: Mapping[str, Any]) -> dict[str, o
 
 
 def decoded(values: Mapping[str, Any]) -> SearchPoint:
-    """The point of what Optuna chose."""
+    """Return the point that Optuna chose."""
     return SearchPoint({key: json.loads(value) if isinstance(value, str) else value for key, value in values.items()})
 
 
 def encoded(point: SearchPoint, config: SweepConfig) -> dict[str, Any]:
-    """A point as Optuna knows it."""
+    """Return a point in Optuna's form."""
     return {
         key: value if isinstance(config.space[key], Range) else json.dumps(value)
         for key, value in point.changes.items()
@@ -136,7 +136,7 @@ def encoded(point: SearchPoint, config: SweepConfig) -> dict[str, Any]:
 def quiet_study(
     sampler: optuna.samplers.BaseSampler, directions: Sequence[Literal["minimize", "maximize"]]
 ) -> optuna.Study:
-    """A study in memory whose log tells warnings alone."""
+    """Create an in-memory study that logs only warnings."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -144,13 +144,13 @@ def quiet_study(
 
 
 def plain(values: Sequence[Any]) -> list[Any]:
-    """Values as JSON gives them: tuples, which sections make of lists, are lists again."""
+    """Return values in plain JSON types: tuples, which sections make from lists, become lists again."""
     found: list[Any] = json.loads(json.dumps(list(values)))
     return found
 
 
 def _whole(key: str, values: Range, params: Mapping[str, Any]) -> bool:
-    """Whether the key takes whole numbers alone: then it refuses one between the ends that is not."""
+    """Return whether a key takes only whole numbers: it then refuses a fraction between the ends."""
     if not all(float(end).is_integer() for end in (values.low, values.high)):
         return False
     between = (values.low + values.high) / 2
@@ -158,7 +158,7 @@ def _whole(key: str, values: Range, params: Mapping[str, Any]) -> bool:
 
 
 def _reason(point: SearchPoint, params: Mapping[str, Any]) -> str | None:
-    """Why a point is impossible; None where it is not."""
+    """Return why a point is impossible; None if it is possible."""
     try:
         point.settings(params)
     except ConfigError as error:

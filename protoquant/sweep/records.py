@@ -1,4 +1,4 @@
-"""The folder of a sweep: its plan, a record of every trial that has ended, its result."""
+"""Keeps the folder of a sweep: its plan, a record of every trial that has ended, its result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ State = Literal["done", "stopped", "failed"]
 _KIND, _FILE = "trial", "trial.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 NUMBERS = ("k", "validation_top1", "n", "class_size", "prototypes", "nonzeros", "temperature", "probe_top1")
-"""What a trial that is done says of its model, as columns of the table of trials."""
+"""Numbers of the model of a done trial, as columns of the table of trials."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class TrialRecord:
     """A trial that has ended.
 
     Attributes:
-        point: What it tried.
+        point: The point that it tried.
         number: Its place in the order of start, from 1.
-        state: done; stopped: ended early as one of the weaker ones; failed.
+        state: ``done``, ``stopped`` (ended early as one of the weaker trials) or ``failed``.
         error: Why it failed or was stopped, in one line; empty otherwise.
         seconds: How long it took, in the run that ended it.
-        numbers: Of its model; empty where it is not done.
-        path: A row for each head; empty where it is not done.
+        numbers: Numbers of its model; empty unless it is done.
+        path: A row for each head; empty unless it is done.
     """
 
     point: SearchPoint
@@ -48,16 +48,16 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """Where a sweep lies: ``artifacts/sweeps/NAME``."""
+    """The folder of a sweep: ``artifacts/sweeps/NAME``."""
 
     root: Path
 
     @classmethod
     def of(cls, workspace: Workspace, name: str) -> SweepFolder:
-        """The folder of a name.
+        """Return the folder of the sweep of a name.
 
         Raises:
-            UsageError: The name is none.
+            UsageError: The name is not valid.
         """
         if not _NAME.fullmatch(name):
             raise UsageError(f"the name of a sweep must be letters, digits and _ . -, got {name!r}")
@@ -65,19 +65,19 @@ class SweepFolder:
 
     @property
     def plan(self) -> Path:
-        """What is to be done."""
+        """Folder of the plan."""
         return self.root / "plan"
 
     @property
     def result(self) -> Path:
-        """Tables, page and picture."""
+        """Folder of the tables, page and picture."""
         return self.root / "result"
 
     def check_new(self) -> None:
-        """Refuse a name that is taken; a sweep of which no trial has ended may be replaced.
+        """Refuse a name that is taken; a sweep without an ended trial may be replaced.
 
         Raises:
-            UsageError: There is a sweep of this name.
+            UsageError: A sweep of this name has ended trials.
         """
         if self.plan.is_dir() and (ended := len(self.records())):
             name = self.root.name
@@ -87,10 +87,10 @@ class SweepFolder:
             )
 
     def check_there(self) -> None:
-        """Refuse a name of which there is no sweep.
+        """Refuse a name that no sweep has.
 
         Raises:
-            UsageError: There is none.
+            UsageError: There is no sweep of this name.
         """
         if not self.plan.is_dir():
             known = [path.parent.name for path in sorted(self.root.parent.glob("*/plan"))]
@@ -98,7 +98,7 @@ class SweepFolder:
             raise UsageError(f"there is no sweep {self.root.name!r}{suggest(self.root.name, known)}{listed}")
 
     def write(self, record: TrialRecord) -> None:
-        """Keep the record of a trial; an older one of the same trial is replaced."""
+        """Write the record of a trial, replacing an older record of the same trial."""
         measured = {
             "number": record.number,
             "state": record.state,
@@ -112,7 +112,7 @@ class SweepFolder:
             write_json(folder / _FILE, {"changes": dict(record.point.changes), **rounded(measured, digits=9)})
 
     def records(self) -> list[TrialRecord]:
-        """All trials that have ended, in the order of their numbers.
+        """Return the trials that have ended, in the order of their numbers.
 
         Raises:
             ArtifactError: A record is damaged.
@@ -133,11 +133,11 @@ class SweepFolder:
 
 
 def trials_table(records: list[TrialRecord], keys: list[str]) -> pd.DataFrame:
-    """One row for each trial.
+    """Build a table with one row for each trial.
 
     Args:
         records: Trials that have ended.
-        keys: The searched keys; a column each, lists and mappings as JSON text.
+        keys: The searched keys, one column each; lists and mappings become JSON text.
     """
     rows = [
         {
@@ -155,7 +155,7 @@ def trials_table(records: list[TrialRecord], keys: list[str]) -> pd.DataFrame:
 
 
 def surface_table(records: list[TrialRecord]) -> pd.DataFrame:
-    """One row for each head of every trial that is done; ``final`` marks the trial's own."""
+    """Build a table with one row for each head of every done trial; ``final`` marks the head of its model."""
     told = (
         "k",
         "temperature",

@@ -1,4 +1,4 @@
-"""A sweep on Ray Tune: trials spread over the nodes, each kept as soon as it has ended."""
+"""Runs a sweep on Ray Tune: trials are spread over the nodes, and each is recorded as soon as it ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.records import SweepFolder, TrialRecord
 from protoquant.sweep.trial import MEASURE, Job, run_trial
 
-_DEATHS = 2  # times that a trial starts again after its process or its node died
+_DEATHS = 2  # restarts of a trial whose process or node died
 _ASIDE = ".tune-"
 _STOPPED = "ended early: among the weaker ones of its rung"
 Ended = Callable[[TrialRecord], None]
@@ -32,16 +32,16 @@ def run_trials(
     """Run every trial that has no record yet, and those that failed; the caller holds the lease of the sweep's folder.
 
     Args:
-        plan: What is to be done.
-        folder: Where records go.
-        workspace: Holds the artifacts that trials read.
-        device: As ``PROTOQUANT_DEVICE`` names it.
-        on_record: Told of every record when it is kept.
-        on_event: Told of progress.
+        plan: Plan of the sweep.
+        folder: The folder that receives the records.
+        workspace: The workspace with the artifacts that trials read.
+        device: Device, named as in ``PROTOQUANT_DEVICE``.
+        on_record: Receives every record once it is written.
+        on_event: Receives messages and progress.
 
     Raises:
         UsageError: No node has what a trial needs. UnavailableError: The cluster does not answer.
-        ArtifactError: An input is another than the sweep began with.
+        ArtifactError: An input has changed since the sweep began.
     """
     plan.check_inputs(workspace)
     ended = [record for record in folder.records() if record.state != "failed"]
@@ -58,7 +58,7 @@ def run_trials(
 
 
 class _Keeper:
-    """Keeps each trial when it ends."""
+    """Records each trial when it ends."""
 
     def __init__(self, folder: SweepFolder, total: int, done: int, on_record: Ended, on_event: OnEvent) -> None:
         self._folder, self._total, self._done = folder, total, done
@@ -66,7 +66,7 @@ class _Keeper:
         on_event(ProgressEvent("sweep", done, total, "trials"))
 
     def keep(self, record: TrialRecord) -> None:
-        """Write the record and tell of it."""
+        """Write the record and report it."""
         self._folder.write(record)
         self._done += 1
         self._on_event(MessageEvent(_trial_sentence(record, self._total)))
@@ -75,7 +75,7 @@ class _Keeper:
 
 
 def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, sweep: Path) -> None:
-    """Hand the trials to Ray Tune; its own files lie aside and go with it."""
+    """Hand the trials to Ray Tune, whose own files lie in a temporary folder."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
     from ray.tune.search import ConcurrencyLimiter, Searcher
@@ -83,10 +83,10 @@ def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, 
     from protoquant.sweep.suggest import Suggestions, point_of
 
     class Keep(tune.Callback):
-        """Passes what ends on to the keeper."""
+        """Passes each ended trial on to the keeper."""
 
         def __reduce__(self) -> tuple[Any, tuple[()]]:
-            # Ray writes its set-up down, for a restore of its own; sweeps go on from their records instead.
+            # Ray pickles its set-up, to restore from it; sweeps resume from their records instead.
             return tune.Callback, ()
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
@@ -112,7 +112,8 @@ def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, 
                 search_alg=search if at_once is None else ConcurrencyLimiter(search, max_concurrent=at_once),
                 scheduler=stopper,
                 num_samples=plan.trials - len(ended),
-                # Whoever has imported torch goes on to the next trial; but a trial that was cut short is held on to.
+                # Reuse spares the next trial the import of torch, but an actor does not let go of a trial stopped
+                # early.
                 reuse_actors=early is None,
             ),
             run_config=tune.RunConfig(
@@ -133,7 +134,7 @@ def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, 
 
 
 def _trainable(configuration: Mapping[str, Any], job: Job) -> None:
-    """What Ray calls for a trial, in a process of its own."""
+    """Run a trial; Ray calls this in a separate process."""
     from ray import tune
 
     from protoquant.sweep.suggest import point_of
@@ -161,8 +162,8 @@ def _record(trial: Any, point: Any, number: int, *, died: bool = False) -> Trial
 
 @contextmanager
 def _aside(sweep: Path) -> Iterator[Path]:
-    """A folder for Ray Tune's own files, in the sweep's, so that all nodes that share it see them."""
-    for left in sweep.glob(f"{_ASIDE}*"):  # of a process that was killed: who holds the lease is alone here
+    """Make a folder for Ray Tune's own files inside the sweep's folder, so that all nodes that share it see them."""
+    for left in sweep.glob(f"{_ASIDE}*"):  # left by a killed process: the holder of the lease is alone here
         shutil.rmtree(left, ignore_errors=True)
     path = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=sweep))
     try:

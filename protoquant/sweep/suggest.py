@@ -1,4 +1,4 @@
-"""What Ray Tune tries next: the points of a plan, or what Optuna's TPE proposes after all that is known."""
+"""Suggests trials to Ray Tune: the points of a plan, or what Optuna's TPE proposes from all known results."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _DIRECTIONS: Mapping[str, tuple[Literal["minimize", "maximize"], ...]] = {
     "accuracy": ("maximize",),
     "front": ("maximize", "minimize"),
 }
-_AGAIN = 20  # proposals that were tried already before the space counts as exhausted
+_AGAIN = 20  # repeated proposals after which the space counts as exhausted
 
 
 class Suggestions(Searcher):
-    """Each point once; those of ended trials are not tried again but count as known.
+    """Suggests each point once; points of ended trials are not tried again but count as known.
 
     Args:
-        plan: What is searched.
-        ended: Trials that have ended before.
+        plan: Plan of the sweep.
+        ended: Trials that ended in earlier runs.
     """
 
     def __init__(self, plan: SweepPlan, ended: Sequence[TrialRecord]) -> None:
@@ -44,7 +44,7 @@ class Suggestions(Searcher):
             self._study, self._space = _study(plan, ended)
 
     def suggest(self, trial_id: str) -> Any:
-        """The configuration of a new trial, as Ray Tune asks for it."""
+        """Return the configuration of a new trial to Ray Tune."""
         if self._study is None:
             if not self._waiting:
                 return Searcher.FINISHED
@@ -59,12 +59,12 @@ class Suggestions(Searcher):
                 self._left -= 1
                 self._number += 1
                 return _configuration(point, self._number)
-            # The sampler would propose what it has just proposed; an end that counts for nothing moves it on.
+            # The sampler would repeat its proposal; an outcome that counts for nothing moves it on.
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002, FBT002
-        """Tell the study what became of a trial."""
+        """Tell the study the outcome of a trial."""
         trial = self._open.pop(trial_id, None)
         if self._study is None or trial is None:
             return
@@ -74,14 +74,14 @@ class Suggestions(Searcher):
         self._study.tell(trial, values, state=state)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a sweep goes on from the records of its trials."""
+        """Do nothing: a sweep resumes from the records of its trials."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as for :meth:`save`."""
+        """Do nothing, as in :meth:`save`."""
 
 
 def point_of(configuration: Mapping[str, Any]) -> tuple[SearchPoint, int]:
-    """The point and the number of a trial from its configuration."""
+    """Return the point and the number of a trial from its configuration."""
     return SearchPoint(json.loads(configuration["changes"])), int(configuration["number"])
 
 
@@ -92,7 +92,7 @@ def _configuration(point: SearchPoint, number: int) -> dict[str, Any]:
 def _study(
     plan: SweepPlan, ended: Sequence[TrialRecord]
 ) -> tuple[optuna.Study, dict[str, optuna.distributions.BaseDistribution]]:
-    """A study that knows the trials that have ended; after a resume it draws from another stream."""
+    """Create a study that knows the ended trials; after a resume it draws from another random stream."""
     seed = derive_seed(int(plan.params.get("seed", 0)), "sweep", len(ended)) % 2**32
     study = quiet_study(optuna.samplers.TPESampler(seed=seed), _DIRECTIONS[plan.config.objective])
     space = distributions(plan.config, plan.params)

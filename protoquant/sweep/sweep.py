@@ -1,4 +1,4 @@
-"""A sweep from its name to its answer: begin, go on, conclude, apply."""
+"""Runs a sweep from its name to its result: begin, resume, conclude, apply."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ PAGE, TRIALS, SURFACE, CHOICE, PICTURE = (
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep has found so far.
+    """The results of a sweep so far.
 
     Attributes:
-        name: Of the sweep.
-        folder: Its result: page, picture and tables.
+        name: Name of the sweep.
+        folder: Folder of its result: page, picture and tables.
         keys: The searched keys.
         trials: The table of trials.
-        choice: The winner; None where no trial is done.
+        choice: The winner; None if no trial is done.
         shares: Importance of each key.
-        left: Trials that have not ended, or failed.
+        left: Number of trials that have not ended or have failed.
     """
 
     name: str
@@ -64,10 +64,10 @@ def begin(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) ->
     """Run a new sweep as params.yaml describes it.
 
     Args:
-        name: Of the sweep; its folder is ``artifacts/sweeps/NAME``.
-        workspace: Where images and features are.
-        device: As ``PROTOQUANT_DEVICE`` names it.
-        on_event: Told of progress.
+        name: Name of the sweep; its folder is ``artifacts/sweeps/NAME``.
+        workspace: The workspace with images and features.
+        device: Device, named as in ``PROTOQUANT_DEVICE``.
+        on_event: Receives messages and progress.
 
     Raises:
         UsageError: The name is taken, or no node has what a trial needs. ConfigError: The space is impossible.
@@ -85,13 +85,13 @@ def begin(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) ->
 
 
 def resume(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -> SweepResult:
-    """Go on with a sweep that was interrupted: trials that have ended stay, those that failed run again.
+    """Resume a sweep that was interrupted: ended trials stay, and failed ones run again.
 
     Args:
-        name: Of the sweep.
-        workspace: Where images and features are, the same as at the start.
-        device: As ``PROTOQUANT_DEVICE`` names it.
-        on_event: Told of progress.
+        name: Name of the sweep.
+        workspace: The workspace with images and features, which must be the same as at the start.
+        device: Device, named as in ``PROTOQUANT_DEVICE``.
+        on_event: Receives messages and progress.
 
     Raises:
         UsageError: There is no such sweep. Otherwise as :func:`begin`.
@@ -104,7 +104,7 @@ def resume(name: str, workspace: Workspace, *, device: str, on_event: OnEvent) -
 
 
 def answer(name: str, workspace: Workspace) -> SweepResult:
-    """What a sweep has found so far; its result is written anew from the records.
+    """Return what a sweep has found so far, and write its result anew from the records.
 
     Raises:
         UsageError: There is no such sweep. ArtifactError: A record is damaged.
@@ -115,18 +115,18 @@ def answer(name: str, workspace: Workspace) -> SweepResult:
 
 
 def apply(name: str, workspace: Workspace) -> tuple[dict[str, Any], bool]:
-    """Write the winner's values into params.yaml; all else in it stays.
+    """Write the winner's values into params.yaml; everything else in it stays.
 
     Args:
-        name: Of the sweep.
-        workspace: Holds params.yaml.
+        name: Name of the sweep.
+        workspace: The workspace with params.yaml.
 
     Returns:
         The values by key, and whether params.yaml changed.
 
     Raises:
         UsageError: There is no such sweep. ProtoQuantError: No trial is done.
-        ConfigError: The values are impossible beside what params.yaml holds now.
+        ConfigError: The values are impossible together with those in params.yaml now.
     """
     folder = SweepFolder.of(workspace, name)
     found = answer(name, workspace)
@@ -139,9 +139,10 @@ def apply(name: str, workspace: Workspace) -> tuple[dict[str, Any], bool]:
 
 
 def differences(name: str, workspace: Workspace) -> list[str]:
-    """Keys of quantize, train, seed and threads, not searched, that params.yaml holds with other values than the sweep.
+    """Return the keys whose values in params.yaml differ from the sweep's, apart from the searched keys.
 
-    The winner's numbers are only those that ``dvc repro`` will give where there are none.
+    The keys are those of quantize and train, seed and threads. ``dvc repro`` gives the winner's numbers only if there
+    are none.
     """
     plan = SweepPlan.open(SweepFolder.of(workspace, name).plan)
     then, now = (_flat(Settings.parse(values)) for values in (plan.params, read_params(workspace.params)))
@@ -158,7 +159,7 @@ def _go_on(plan: SweepPlan, folder: SweepFolder, workspace: Workspace, device: s
     try:
         run_trials(plan, folder, workspace, device=device, on_record=log.add, on_event=on_event)
     finally:
-        # Also after an interruption: what has ended is shown and logged.
+        # Ended trials are shown and logged after an interruption too.
         records = folder.records()
         found = _conclude(plan, folder, records) if records else None
         log.finish(records, found.folder if found else None, _headline(found), whole=bool(found and not found.left))
@@ -192,7 +193,7 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, records: list[TrialRecord]) 
 
 
 def _storable(trials: pd.DataFrame) -> pd.DataFrame:
-    """Columns of one type each: what mixes numbers and texts becomes JSON text."""
+    """Give each column one type: columns that mix types become JSON text."""
     mixed = [name for name in trials.columns if trials[name].map(type).nunique() > 1 and trials[name].dtype == object]
     return trials.assign(**{name: trials[name].map(json.dumps) for name in mixed})
 

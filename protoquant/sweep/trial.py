@@ -1,4 +1,4 @@
-"""One trial: from the first searched section to a model measured on validation; writes nothing that stays."""
+"""Runs one trial, from the first searched section to a model measured on validation; it leaves no files behind."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MEASURE = "validation_top1"
 
 @dataclass(frozen=True)
 class Job:
-    """What all trials of a sweep share.
+    """The data that all trials of a sweep share.
 
     Attributes:
-        plan: What is searched.
+        plan: Plan of the sweep.
         root: The workspace, under the same path on every node.
-        device: As ``PROTOQUANT_DEVICE`` names it.
-        probe: The linear probe of the features, in memory of the processor; None where trials fit their own.
+        device: Device, named as in ``PROTOQUANT_DEVICE``.
+        probe: The linear probe of the features, on the CPU; None if trials fit their own.
     """
 
     plan: SweepPlan
@@ -44,12 +44,12 @@ class Job:
 
     @classmethod
     def prepare(cls, plan: SweepPlan, workspace: Workspace, device: str) -> Job:
-        """Fit once what no searched key changes.
+        """Fit the linear probe once if no searched key changes it.
 
         Args:
-            plan: What is searched.
-            workspace: Its features are read.
-            device: As ``PROTOQUANT_DEVICE`` names it.
+            plan: Plan of the sweep.
+            workspace: The workspace whose features are read.
+            device: Device, named as in ``PROTOQUANT_DEVICE``.
         """
         if not (plan.learns_codes and plan.shares_probe):
             return cls(plan, workspace.root, device, None)
@@ -68,13 +68,13 @@ def run_trial(job: Job, point: SearchPoint, tell: Callable[[float], None]) -> di
     """Run a trial.
 
     Args:
-        job: What all trials share.
-        point: What this one tries.
-        tell: Told the best validation accuracy so far, after every head and every joint epoch.
+        job: The data that all trials share.
+        point: The point that this trial tries.
+        tell: Receives the best validation accuracy so far, after every head and every joint epoch.
 
     Returns:
-        Plain values: ``error``, empty where there is none, or else one line; ``seconds``; and where there is no error
-        ``numbers`` of the head that was taken, and ``path``, the rows of all heads.
+        Plain values: ``error``, one line or empty; ``seconds``; and without an error ``numbers`` of the trial's model
+        and ``path``, the rows of all heads.
     """
     started = time.monotonic()
     try:
@@ -137,7 +137,7 @@ def _listener(tell: Callable[[float], None]) -> OnEvent:
 
 
 def _numbers(bundle: Bundle) -> dict[str, Any]:
-    """Those that ``train`` writes into the bundle's manifest."""
+    """Return the numbers that ``train`` writes into the bundle's manifest."""
     metrics = bundle.metrics
     told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size")
     return {
@@ -151,7 +151,7 @@ def _numbers(bundle: Bundle) -> dict[str, Any]:
 
 
 def _path(trained: TrainingOutcome) -> list[dict[str, Any]]:
-    """The heads as they were fitted, before joint training, grounding of the codes aside."""
+    """Return the rows of the heads as they were fitted before joint training, apart from the grounding of the codes."""
     told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size", "train_top1", "validation_top1")
     rows = [asdict(one.candidate) for one in trained.fitted]
     return [{"k": trained.codebook.k, **{name: row[name] for name in told}, "final": False} for row in rows]

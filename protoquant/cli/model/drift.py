@@ -58,7 +58,7 @@ def drift(
 
 
 def _print(account: DriftAnalysis) -> None:
-    """The prototypes that moved most, and the sentence."""
+    """Print the prototypes that moved most, and the summary sentence."""
     console = Console()
     if account.moved:
         table = Table("prototype", "verdict", "training", "validation", "now", "used by")

@@ -47,7 +47,7 @@ def export(
 
 
 def _check_out(out: Path) -> None:
-    """Refuse a folder that holds something else: export replaces the whole of it."""
+    """Refuse a folder that holds anything but an export, since export replaces all of it."""
     from protoquant.core.artifacts import open_artifact
     from protoquant.core.errors import ArtifactError, UsageError
     from protoquant.export.card import KIND

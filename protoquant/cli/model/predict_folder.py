@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def names_a_folder(image: str) -> bool:
-    """Whether an argument is a folder, here or in S3, and not a file."""
+    """Return whether an argument names a folder, on disk or in S3, rather than a file."""
     from protoquant.storage.location import is_uri
 
     return is_uri(image) or Path(image).is_dir()
@@ -27,19 +27,19 @@ def names_a_folder(image: str) -> bool:
 def write_answers(
     images: Sequence[str], *, model: str, weights: Path | None, out: Path, top: int, as_json: bool
 ) -> None:
-    """Answer for files, or for every image of a folder, and say in a line how that went.
+    """Classify files, or every image of a folder, and print a summary in one line.
 
     Args:
         images: Files, or one folder or URI.
         model: A bundle folder or an MLflow URI.
         weights: The backbone's weight file.
         out: The parquet file.
-        top: Contributions in a row.
+        top: Number of contributions in a row.
         as_json: Print the summary as JSON.
 
     Raises:
-        UsageError: What is named is neither there nor named like an image.
-        DataError: None of the images can be read; the file names each with its error.
+        UsageError: An argument neither exists nor has the name of an image.
+        DataError: None of the images can be read; the parquet file lists each with its error.
     """
     _check_names(images)
     import protoquant
@@ -72,7 +72,7 @@ def write_answers(
 
 
 def _check_names(images: Sequence[str]) -> None:
-    """Refuse a mistyped folder, which would replace an older file by a row that says so."""
+    """Refuse a mistyped folder, which would replace an older file with a single row for the error."""
     from protoquant.data.images import is_image_name
 
     for image in images:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Run:
-    """What every stage verb needs: validated settings, paths, machine, listener."""
+    """The inputs of every stage verb: validated settings, paths, machine, listener."""
 
     settings: Settings
     workspace: Workspace
@@ -39,15 +39,15 @@ class _Run:
     on_event: OnEvent
 
     def image_root(self, *, renew: bool = False) -> Path:
-        """The folder or file of the images; of those in S3 the local copy.
+        """Return the folder or file of the images; for images in S3, the local copy.
 
         Args:
-            renew: Whether S3 is asked what has changed; otherwise a whole copy is taken as it is.
+            renew: Whether to ask S3 for changes; otherwise a complete local copy is used as it is.
         """
         return image_root(self.settings.prepare, self.workspace, self.runtime.workers, self.on_event, renew=renew)
 
     def together(self, step: DeviceStep[Result_co]) -> Result_co:
-        """Do a step by as many processes as the environment says."""
+        """Run a step in as many processes as the environment asks for."""
         from protoquant.distributed.device_step import do_together
 
         self._warn_of_threads()
@@ -59,11 +59,11 @@ class _Run:
         return self.runtime.torch_device(self.settings.threads)
 
     def _warn_of_threads(self) -> None:
-        if self.runtime.processes == 1:  # else they are those of Ray's nodes
+        if self.runtime.processes == 1:  # otherwise the threads are those of Ray's nodes
             warn_of_threads(self.settings.threads, self.on_event)
 
     def shared_cache(self) -> OpenObjects | None:
-        """Opens the folder in S3 where machines share finished shards; None where no such folder is named."""
+        """Return a function that opens the S3 folder of shared shards; None if no such folder is named."""
         if self.runtime.feature_cache is None:
             return None
         location = Location.parse(self.runtime.feature_cache, "PROTOQUANT_FEATURE_CACHE")
@@ -78,7 +78,7 @@ class _Run:
 
 @contextmanager
 def running() -> Iterator[_Run]:
-    """Read params.yaml of the current folder, whole, before any work, and listen to the step."""
+    """Read all of params.yaml in the current folder before any work, and listen to the step."""
     from protoquant.core.runtime import Runtime
     from protoquant.settings.settings import Settings
 

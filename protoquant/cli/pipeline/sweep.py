@@ -73,7 +73,7 @@ def apply(name: Name) -> None:
 
 
 def _search(step: Callable[..., SweepResult], name: str) -> None:
-    """Run trials, then print what the sweep has found; it has failed where trials did."""
+    """Run trials, then print the results; raise an error if trials failed."""
     from protoquant.core.runtime import Runtime
 
     with listening(Console(stderr=True)) as on_event:
@@ -83,7 +83,7 @@ def _search(step: Callable[..., SweepResult], name: str) -> None:
 
 
 def _check(found: SweepResult) -> None:
-    """A sweep of which trials failed has failed, whatever the others found."""
+    """Raise an error if trials failed, whatever the others found."""
     if found.left:
         raise ProtoQuantError(
             f"{found.left} of {found.left + int((found.trials['state'] != 'failed').sum())} trials failed; "
@@ -92,13 +92,13 @@ def _check(found: SweepResult) -> None:
 
 
 def _headers(keys: Sequence[str]) -> list[str]:
-    """The last word of each key, or the whole key where another ends alike."""
+    """Return the last word of each key, or the whole key if another ends with the same word."""
     words = [key.rpartition(".")[2] for key in keys]
     return [word if words.count(word) == 1 else key for word, key in zip(words, keys, strict=True)]
 
 
 def _print(found: SweepResult) -> None:
-    """The trials, the most accurate first."""
+    """Print the trials, the most accurate first."""
     table = Table("trial", *_headers(found.keys), "codes", "validation", "per class", "seconds", "", box=SIMPLE)
     ranked = found.trials.sort_values(["validation_top1", "number"], ascending=[False, True])
     for row in ranked.head(_SHOWN).to_dict("records"):

@@ -84,7 +84,7 @@ def show(which: Which = "", *, as_json: AsJson = False) -> None:
         return
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")  # digests and addresses, whole
+    table.add_column(overflow="fold")  # shows digests and addresses in full
     for row in _rows(found):
         table.add_row(*row)
     Console().print(table, highlight=False, markup=False)
@@ -183,7 +183,7 @@ def _named(which: str, workspace: Workspace) -> Named:
 
 
 def _workspace() -> Workspace:
-    """The workspace, if there is a registry to ask."""
+    """Return the workspace, after a check that there is a registry to ask."""
     from protoquant.tracking.connection.address import check_registry
 
     workspace = Workspace(Path.cwd())

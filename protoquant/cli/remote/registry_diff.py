@@ -63,7 +63,7 @@ def _check(out: Path | None, images: Path | None) -> None:
 
 
 def _opened(source: str) -> Bundle:
-    """The bundle of a folder or URI; its backbone is not built."""
+    """Open the bundle of a folder or URI without building its backbone."""
     from protoquant.model.bundle import Bundle
     from protoquant.tracking.registry.source import is_uri
 
@@ -76,7 +76,7 @@ def _opened(source: str) -> Bundle:
 
 
 def _on_test(before: str, after: str) -> tuple[dict[str, float], dict[str, float]] | None:
-    """What the registry knows of two versions on test images; None where one is no version of it."""
+    """Return the registry's test accuracies of two versions; None if one is missing or not a registered version."""
     from protoquant.tracking.registry.source import MODELS
 
     if not (before.startswith(MODELS) and after.startswith(MODELS)):
@@ -94,7 +94,7 @@ def _on_test(before: str, after: str) -> tuple[dict[str, float], dict[str, float
 
 
 def _names(before: str, after: str) -> tuple[str, str]:
-    """Names for people: URIs without their scheme, folders from where their paths part."""
+    """Return readable names: URIs without their scheme, folders from the point where their paths differ."""
     from protoquant.tracking.registry.source import MODELS, is_uri
 
     if is_uri(before) or is_uri(after):
@@ -107,7 +107,7 @@ def _names(before: str, after: str) -> tuple[str, str]:
 
 
 def _drawn() -> Path | None:
-    """Where the workspace's own images lie."""
+    """Return the folder of the workspace's own images, if there is one."""
     from protoquant.core.workspace import Workspace
 
     folder = Workspace(Path.cwd()).images
@@ -139,7 +139,7 @@ def _print(found: Diff) -> None:
 
 
 def _print_images(console: Console, found: Diff) -> None:
-    """The first of those whose answer changed, a line each."""
+    """Print the first images whose answer changed, one line each."""
     if found.images:
         console.print("\nimages whose answer changed")
     said = {"lost": "now wrong", "gained": "now right", "other": "otherwise wrong"}
@@ -151,7 +151,7 @@ def _print_images(console: Console, found: Diff) -> None:
 
 
 def _print_classes(console: Console, found: Diff) -> None:
-    """Those that lost most and those that gained most."""
+    """Print the classes that lost most and those that gained most."""
     changed = [each for each in found.classes if each.gained or each.lost or each.change]
     ends = changed if len(changed) <= _ROWS else [*changed[: _ROWS // 2], *changed[-_ROWS // 2 :]]
     table = Table("class", "before", "after", "gained", "lost", box=None)

@@ -85,7 +85,7 @@ def publish(
 
 
 def _source(run: str, into: Path) -> Path:
-    """The files to publish; what is neither on disk nor shaped like MLflow's names is taken for a path."""
+    """Return the files to publish; a name that is neither on disk nor shaped like MLflow's counts as a path."""
     from protoquant.tracking.registry.source import is_tracked
 
     path = Path(run)

@@ -1,1 +1,1 @@
-"""The page and the picture of a sweep."""
+"""Draws the page and the picture of a sweep."""

@@ -1,4 +1,4 @@
-"""The charts of a sweep's page, as Plotly describes them: data and layout in plain values."""
+"""Builds the charts of a sweep's page for Plotly: data and layout in plain values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SCALE = [[place / (len(SCALE) - 1), colour] for place, colour in enumerate(SCAL
 
 
 def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_front: set[str]) -> Chart:
-    """Validation accuracy against prototypes per class, a curve for each codebook.
+    """Plot validation accuracy against prototypes per class, with a curve for each codebook.
 
     Args:
         trials: The table of trials.
         surface: The table of heads.
-        choice: The winner; it gets a ring.
+        choice: The winner, which is marked with a ring.
         on_front: Trials that no other beats; they are joined by a line.
     """
     shown = size_chart(trials, surface, on_front)
@@ -82,7 +82,7 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
 
 
 def parallel_chart(trials: pd.DataFrame, keys: Sequence[str]) -> Chart:
-    """A line for each done trial across the searched keys, its size and its accuracy.
+    """Draw a line for each done trial across the searched keys, its size and its accuracy.
 
     Args:
         trials: The table of trials.
@@ -117,7 +117,7 @@ def _path(path: SizePath) -> Chart:
 
 
 def _dimension(name: str, column: pd.Series) -> Chart:
-    """An axis: numbers as they are, by their logarithm where they span decades, anything else by its place."""
+    """Build an axis: numbers as they are, or by logarithm if they span decades; anything else in sorted order."""
     numbers = pd.to_numeric(column, errors="coerce")
     boolean = column.map(lambda value: isinstance(value, bool)).any()
     if boolean or numbers.isna().any():
@@ -145,7 +145,7 @@ def _dimension(name: str, column: pd.Series) -> Chart:
 
 
 def _few(values: list[Any], most: int) -> list[Any]:
-    """All values, or some of them from the first to the last."""
+    """Return all values, or an even selection from the first to the last."""
     if len(values) <= most:
         return values
     return [values[round(step * (len(values) - 1) / (most - 1))] for step in range(most)]
@@ -160,13 +160,13 @@ def _hover(row: Mapping[Any, Any]) -> str:
 
 
 def _size_ticks(sizes: pd.Series) -> Chart:
-    """The sizes that there are, at most eight of them, on a logarithmic scale."""
+    """Return ticks for the sizes that occur, at most eight, on a logarithmic scale."""
     shown = _few(sorted({int(size) for size in sizes}), 8)
     return {"tickvals": [math.log10(size) for size in shown], "ticktext": [f"{size:,}" for size in shown]}
 
 
 def _plain_ticks(low: float, high: float) -> Chart:
-    """Round values on a logarithmic axis."""
+    """Return ticks at round values of a logarithmic axis."""
     steps = [base * 10.0**power for power in range(-2, 6) for base in (1, 2, 5)]
     shown = [step for step in steps if low / 1.5 <= step <= high * 1.5]
     return {"tickvals": shown, "ticktext": [f"{step:g}" for step in shown]}
@@ -174,7 +174,7 @@ def _plain_ticks(low: float, high: float) -> Chart:
 
 def _short(text: str, most: int = 28) -> str:
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
-    # Plotly reads a few tags in its texts.
+    # Plotly interprets a few HTML tags in its texts.
     return cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

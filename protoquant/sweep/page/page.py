@@ -1,4 +1,4 @@
-"""The page of a sweep: one HTML file that needs no network."""
+"""Renders the page of a sweep as one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the table: what it says, and by what it is sorted."""
+    """A cell of the table: its text, and the key that it is sorted by."""
 
     text: str
     sort: str
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial in the table."""
+    """A row of the table, for one trial."""
 
     cells: tuple[Cell, ...]
     state: str
@@ -54,19 +54,19 @@ def render(
     keys: Sequence[str],
     facts: Mapping[str, str],
 ) -> str:
-    """Write the page.
+    """Render the page.
 
     Args:
         trials: The table of trials, at least one row.
         surface: The table of heads.
-        choice: The winner; None where no trial is done.
-        shares: Importance of each key; empty where nothing can be said.
-        name: Of the sweep.
+        choice: The winner; None if no trial is done.
+        shares: Importance of each key; empty if it cannot be computed.
+        name: Name of the sweep.
         keys: The searched keys.
-        facts: What else is said at the top, such as the backbone.
+        facts: Further facts for the top of the page, such as the kind of search.
 
     Returns:
-        The document; every value is escaped; the same tables give the same text.
+        The document, with every value escaped; the same tables give the same text.
     """
     from plotly.offline import get_plotlyjs
 

@@ -1,4 +1,4 @@
-"""The picture of a sweep, for places that show no page."""
+"""Draws the picture of a sweep, for places that cannot show its page."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ def draw(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, out: Path)
     """Draw validation accuracy against prototypes per class, coloured by the number of codes.
 
     Args:
-        trials: The table of trials, one done at least.
+        trials: The table of trials, at least one of them done.
         surface: The table of heads.
-        choice: The winner; it gets a ring.
-        out: A PNG; the same tables give the same bytes.
+        choice: The winner, which is marked with a ring.
+        out: The PNG to write; the same tables give the same bytes.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Accuracy against size over the trials of a sweep: what is drawn, whether by Plotly on the page or as a PNG."""
+"""Collects the data of the chart of accuracy against size, which is drawn by Plotly on the page and as a PNG."""
 
 import math
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ class SizePath:
 
 @dataclass(frozen=True)
 class SizeChart:
-    """What a chart of accuracy against size shows.
+    """The data of a chart of accuracy against size.
 
     Attributes:
         done: Rows of the trials that are done, at least one.
-        colours: Colour of each of them, by the logarithm of its number of codes.
+        colours: Colour of each trial, by the logarithm of its number of codes.
         paths: Curves behind the trials.
         front: Rows of the trials that no other beats, from few prototypes to many.
     """
@@ -35,10 +35,10 @@ class SizeChart:
 
 
 def size_chart(trials: pd.DataFrame, surface: pd.DataFrame, on_front: set[str]) -> SizeChart:
-    """Collect what a chart shows.
+    """Collect the data of the chart.
 
     Args:
-        trials: The table of trials, one done at least.
+        trials: The table of trials, at least one of them done.
         surface: The table of heads; those after joint training and those without a prototype are not drawn.
         on_front: Trials that no other beats.
     """
