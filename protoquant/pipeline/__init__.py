@@ -8,4 +8,4 @@ if TYPE_CHECKING:
     from protoquant.pipeline.isolated_run import IsolatedRun as IsolatedRun
     from protoquant.pipeline.isolated_run import RunSpec as RunSpec
 
-__getattr__, __dir__, __all__ = lazily(__name__, IsolatedRun="isolated", RunSpec="isolated")
+__getattr__, __dir__, __all__ = lazily(__name__, IsolatedRun="isolated_run", RunSpec="isolated_run")
