@@ -43,7 +43,7 @@ def gradient(
 ) -> Iterator[CodebookEpoch]:
     """Learn codes by Adam: L = w_task CE(g(quantised map)) + w_codebook MSE(code, token) + w_balance L_balance.
 
-    Tokens are assigned to their nearest code without gradient, and the code replaces them with its own length.
+    Tokens are assigned to their nearest code without gradient and replaced by it as it is, not scaled to norm 1.
     The task head and everything before it are frozen; only codes move, and without weight decay a code that
     no token is nearest to stays where it is until it is revived. In a distributed run every process handles its
     share of each batch, and all make the same step.

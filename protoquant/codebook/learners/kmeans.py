@@ -112,9 +112,7 @@ class _Pass:
         self.worst = WorstTokens(codes)
         self._metric = metric
         self._matcher = Matcher(codes, metric)
-        known = (
-            weights if rank() == 0 else torch.zeros_like(weights)
-        )  # only the first process counts them, because sums are over all processes
+        known = weights if rank() == 0 else torch.zeros_like(weights)  # counted once in the sums over all processes
         self._sums = codes * known[:, None]
         self._weights = known.clone()
         self._distance = 0.0

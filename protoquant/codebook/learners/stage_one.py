@@ -116,9 +116,8 @@ class BatchSums:
         if self._kept is not None and config.balance_temperature is not None:
             vectors = torch.cat([codes.detach()[:0], *self._kept])
             balance = balance_loss(_similarities(vectors, codes, metric), config.balance_temperature)
-            balance = (
-                balance - (1.0 - 1.0 / world()) * balance.detach()
-            )  # each process has the whole value but only a part of the gradient
+            # each process has the whole value but only a part of the gradient
+            balance = balance - (1.0 - 1.0 / world()) * balance.detach()
         total = config.weight_task * task + config.weight_codebook * codebook + config.weight_balance * balance
         return Losses(total, task, codebook, balance)
 
