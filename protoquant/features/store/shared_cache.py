@@ -1,7 +1,8 @@
 """A cache of finished shards for machines without a common disk: a folder of objects, such as one in S3.
 
 ``KEY/shard.safetensors`` is written first, then ``KEY/entry.json`` with its digest, so an entry is complete or absent.
-A failure of the store never ends an extraction: it is reported once, and the work continues locally.
+A failure of the store is reported once, and the work continues locally; it ends a run only when another machine alone
+has a shard.
 """
 
 from __future__ import annotations
