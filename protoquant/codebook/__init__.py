@@ -1,4 +1,4 @@
-"""QUANTIZE: from patch tokens to a codebook, and the linear probe beside it."""
+"""The quantize stage: learns a codebook from patch tokens and fits the linear probe."""
 
 from typing import TYPE_CHECKING
 

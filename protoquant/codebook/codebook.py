@@ -1,4 +1,4 @@
-"""The codebook: unit codes, their feature space, and the matching of tokens to them."""
+"""The codebook: unit codes, their feature space, and the assignment of tokens to them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Codebook:
-    """Codes and the feature space they live in.
+    """Codes and their feature space.
 
     Attributes:
         codes: Unit vectors (k, d), float32.
         norm: Map from patch tokens into the space of the codes.
-        class_of_code: For class-aware seeding the label each code was seeded from (k), else None.
-        rest: What stands for the codes that pruning left out, where they still compete; None where none do.
+        class_of_code: With class-aware seeding, the label that each code was seeded from (k); otherwise None.
+        rest: Rest codes that compete in place of the codes that pruning removed; None if there are none.
     """
 
     codes: Float[Tensor, "k d"]
@@ -80,11 +80,11 @@ class Codebook:
         return self._cosines(tokens, self.codes)
 
     def background(self, tokens: Float[Tensor, "n t d"], temperature: float) -> Float[Tensor, "n t"] | None:
-        """What the rest codes add to the softmax over codes at every cell, as the log of their summed exponentials.
+        """Log of the sum that the rest codes add to the softmax over codes at every cell.
 
         Args:
             tokens: As for :meth:`similarity`.
-            temperature: Of the softmax, > 0.
+            temperature: Temperature of the softmax, > 0.
 
         Returns:
             ``logsumexp(cosine / temperature + weight)`` over the rest codes; None without rest codes.
@@ -107,7 +107,7 @@ class Codebook:
     def assign(self, tokens: Float[Tensor, "n t d"]) -> Assignment:
         """Match every patch token to its nearest code by cosine similarity.
 
-        Ties go to the lower code index. A zero token has no direction: code 0, similarity 0.
+        Ties go to the lower code index. A zero token has no direction and gets code 0 and similarity 0.
 
         Args:
             tokens: Patch tokens without prefix tokens, any scale, float16 or float32.
@@ -131,18 +131,18 @@ class Codebook:
         return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code, rest)
 
     def only(self, kept: Int64[Tensor, " m"], rest: Rest | None = None) -> "Codebook":
-        """The codebook of some of the codes, numbered anew in the order given.
+        """The codebook of some of the codes, renumbered in the given order.
 
         Args:
             kept: Codes that stay, in [0, k).
-            rest: What stands for the others; None where they leave no trace.
+            rest: Rest codes that compete in place of the others; None for none.
         """
         of_code = self.class_of_code
         classes = None if of_code is None else tuple(of_code[code] for code in kept.tolist())
         return Codebook(self.codes[kept.to(self.codes.device)], self.norm, classes, rest)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep: ``codes``, those of the feature space and those of the rest codes."""
+        """The tensors to save: ``codes``, those of the feature space and those of the rest codes."""
         return {"codes": self.codes, **self.norm.tensors(), **({} if self.rest is None else self.rest.tensors())}
 
     @classmethod
@@ -153,14 +153,14 @@ class Codebook:
         class_of_code: tuple[int, ...] | None = None,
         where: str = "the codebook",
     ) -> "Codebook":
-        """Rebuild a codebook from what :meth:`tensors` gave.
+        """Rebuild a codebook from the result of :meth:`tensors`.
 
         Args:
-            tensors: ``codes`` (k, d), what the feature space needs, and for a codebook with rest codes ``rest``
-                (m, d) and ``rest_weights`` (m); no other name.
+            tensors: ``codes`` (k, d), the tensors of the feature space, and with rest codes ``rest`` (m, d) and
+                ``rest_weights`` (m); no other name.
             feature_norm: Name of the feature space.
             class_of_code: Label of each code, or None.
-            where: What an error calls the source.
+            where: Name of the source in error messages.
 
         Raises:
             ArtifactError: A tensor is missing, left over, of a wrong shape or type, or not of unit rows.
@@ -210,7 +210,7 @@ class Codebook:
 
 
 def _check_codes(codes: Tensor, class_of_code: tuple[int, ...] | None, where: str) -> None:
-    """Refuse codes that cannot be a codebook."""
+    """Refuse codes that do not form a codebook."""
     again = "run quantize again"
     if codes.ndim != 2 or codes.dtype != torch.float32 or 0 in codes.shape:
         raise ArtifactError(f"{where}: codes must be float32 (k, d), got {codes.dtype} {tuple(codes.shape)}; {again}")

@@ -1,7 +1,7 @@
 """The competition of codes: their softmax at every grid cell, and the presence that is pooled from it.
 
-Every share of this library is computed here, from cosines. Whoever has tokens and a codebook calls ``look`` or
-``presence`` of :mod:`protoquant.model.presence`, which do not forget the rest codes.
+Every share of this library is computed here, from cosines. Code that has tokens and a codebook should call ``look`` or
+``presence`` of :mod:`protoquant.model.presence`, which take the rest codes into account.
 """
 
 import torch
@@ -9,21 +9,21 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 _MOST = 1 - 1e-6
-"""The share of a cell that a code can give up, at most: the other codes have to be something."""
+"""The largest share of a cell that a code is taken to have: some share must be left for the other codes."""
 
 
 def competition(
     similarity: Float[Tensor, "n t k"], temperature: float, background: Float[Tensor, "n t"] | None = None
 ) -> Float[Tensor, "n t k"]:
-    """Softmax over the codes at every cell: a code counts as far as it beats the others there.
+    """Softmax over the codes at every cell: a code's share shows how far it beats the others there.
 
     Args:
         similarity: Cosines in [-1, 1].
-        temperature: > 0; the lower, the more the best code takes all.
-        background: What rest codes add to the softmax, from :func:`rest_total`; None without rest codes.
+        temperature: Temperature, > 0; the lower it is, the more of the cell goes to the best code.
+        background: The rest codes' part of the softmax, from :func:`rest_total`; None without rest codes.
 
     Returns:
-        Shares in [0, 1] that sum to 1 over the codes, or to less by the share of the background.
+        Shares in [0, 1] that sum to 1 over the codes, less the share of the background.
 
     Source:
         ProtoQuant (arXiv 2602.06592): softmax over prototypes.
@@ -33,26 +33,26 @@ def competition(
 
 
 def log_competition(similarity: Float[Tensor, "*any k"], temperature: float) -> Float[Tensor, "*any k"]:
-    """Log of :func:`competition` without rest codes, exact where a share is too small for a float."""
+    """Log of :func:`competition` without rest codes, accurate even if a share underflows."""
     return torch.log_softmax(similarity / temperature, dim=-1)
 
 
 def log_total(
     similarity: Float[Tensor, "n t k"], temperature: float, background: Float[Tensor, "n t"] | None = None
 ) -> Float[Tensor, "n t"]:
-    """Log of what all that compete for a cell add up to, the divisor of the softmax."""
+    """Log of the divisor of the softmax: the sum over everything that competes for a cell."""
     return _total(similarity / temperature, background)
 
 
 def rest_total(
     similarity: Float[Tensor, "n t m"], temperature: float, weights: Float[Tensor, " m"]
 ) -> Float[Tensor, "n t"]:
-    """Log of what rest codes add up to at every cell.
+    """Log of the sum over the rest codes at every cell.
 
     Args:
         similarity: Cosines with the rest codes, in [-1, 1].
         temperature: As for :func:`competition`.
-        weights: Log of how many codes each stands for.
+        weights: Log of the number of codes that each rest code stands for.
     """
     return torch.logsumexp(similarity / temperature + weights, dim=-1)
 
@@ -60,7 +60,7 @@ def rest_total(
 def share_of(
     similarity: Float[Tensor, "n t m"], temperature: float, total: Float[Tensor, "n t"]
 ) -> Float[Tensor, "n t m"]:
-    """Share of vectors in cells where it is known what all add up to, whether or not they are among these.
+    """Shares of vectors in cells whose softmax divisor is known; the vectors need not be part of it.
 
     Args:
         similarity: Cosines with the vectors, in [-1, 1].
@@ -73,7 +73,7 @@ def share_of(
 def share_instead(
     similarity: Float[Tensor, "n t r m"], temperature: float, total: Float[Tensor, "n t"], own: Float[Tensor, "n t r"]
 ) -> Float[Tensor, "n t r m"]:
-    """Share that other vectors would have, each in the place of a code while all other codes stay.
+    """Shares that other vectors would have, each in place of one code while all other codes stay.
 
     With s the share of the code, the others add up to total + log(1 - s), and the softmax of one against the rest is
     the logistic function of their difference.
@@ -82,14 +82,14 @@ def share_instead(
         similarity: Cosines with m vectors for each of r codes, in [-1, 1].
         temperature: As for :func:`competition`.
         total: From :func:`log_total`.
-        own: Share of each code; where it takes all of a cell, all but one part in a million counts.
+        own: Share of each code; it is capped at one millionth below 1.
     """
     others = total[..., None] + torch.log1p(-own.clamp_max(_MOST))
     return torch.sigmoid(similarity / temperature - others[..., None])
 
 
 def pooled(shares: Float[Tensor, "n t *any"]) -> Float[Tensor, " n *any"]:
-    """Presence: the largest share that a code has of any cell; a gradient goes to equal cells alike.
+    """Presence: the largest share that a code has of any cell; equal cells share the gradient evenly.
 
     Source:
         ProtoQuant (arXiv 2602.06592): maximum over locations.
@@ -98,7 +98,7 @@ def pooled(shares: Float[Tensor, "n t *any"]) -> Float[Tensor, " n *any"]:
 
 
 def pooled_with_cells(shares: Float[Tensor, "n t k"]) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
-    """As :func:`pooled`, with the grid cell that gave it, row by row; the first of equals."""
+    """As :func:`pooled`, with the index of the cell (row by row) that has the largest share; the first one on ties."""
     scores, cells = shares.max(dim=1)
     return scores, cells
 

@@ -32,15 +32,15 @@ class FeatureNorm:
     """A fixed map from patch tokens to the space of the codes.
 
     ``none`` leaves tokens as they are. ``l2`` keeps the direction of a token. ``layernorm`` gives every token
-    mean 0 and variance 1 over its d numbers. ``center_l2`` takes from the direction of a token the mean
-    direction of the train tokens, which all tokens share and which tells none apart, and keeps the direction
-    of the rest. ``whiten`` takes the mean train token away and makes the train tokens vary alike in all directions.
+    mean 0 and variance 1 over its d numbers. ``center_l2`` subtracts from the direction of a token the mean
+    direction of the train tokens, which all tokens share and which does not tell them apart, and keeps the direction
+    of the rest. ``whiten`` subtracts the mean train token and gives the train tokens equal variance in all directions.
 
     Attributes:
-        name: Which map.
-        mean: Mean unit train token for ``center_l2``, mean train token for ``whiten`` (d); else None.
-        matrix: Symmetric inverse square root of the shrunk covariance (d, d), for ``whiten`` alone.
-        inverse: Its inverse (d, d), for ``whiten`` alone.
+        name: Name of the map.
+        mean: Mean unit train token for ``center_l2``, mean train token for ``whiten`` (d); otherwise None.
+        matrix: Symmetric inverse square root of the shrunk covariance (d, d), for ``whiten`` only.
+        inverse: Its inverse (d, d), for ``whiten`` only.
     """
 
     name: FeatureNormName
@@ -74,13 +74,13 @@ class FeatureNorm:
         return norm.directions(tokens) if self.name in {"l2", "center_l2"} else _moved(norm, tokens)
 
     def units(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-        """Map tokens to unit vectors: the directions of what :meth:`apply` gives.
+        """Map tokens to unit vectors: the directions of the result of :meth:`apply`.
 
         Args:
             tokens: As for :meth:`apply`.
 
         Returns:
-            Vectors of norm 1, of the type of :meth:`apply`; a zero token has no direction and is zero.
+            Vectors of norm 1, of the dtype of :meth:`apply`; a zero token has no direction and stays zero.
 
         Raises:
             DataError: A token holds NaN or infinity.
@@ -89,10 +89,10 @@ class FeatureNorm:
         return self.to(tokens).directions(tokens)
 
     def directions(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-        """As :meth:`units`, without its check for NaN: what a trace can hold, since it looks at no value.
+        """As :meth:`units`, but without the check for NaN, so that it can be traced: no branch depends on a value.
 
         Args:
-            tokens: Patch tokens without prefix tokens, any scale, of the type of the map's own tensors.
+            tokens: Patch tokens without prefix tokens, any scale, of the dtype of the map's own tensors.
         """
         if self.mean is None:
             return _unit(_moved(self, tokens))
@@ -100,21 +100,21 @@ class FeatureNorm:
         return torch.where(empty, 0.0, _unit(_moved(self, tokens)))
 
     def vectors(self, tokens: Float[Tensor, "*any d"], metric: Metric) -> Float[Tensor, "*any d"]:
-        """What a metric compares: :meth:`units` for ``cosine``, :meth:`apply` for ``euclidean``."""
+        """The vectors that a metric compares: :meth:`units` for ``cosine``, :meth:`apply` for ``euclidean``."""
         return self.units(tokens) if metric == "cosine" else self.apply(tokens)
 
     def undo(self, vectors: Float[Tensor, "*any d"], tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-        """Map vectors of the code space back to the space of the backbone, in the place of given tokens.
+        """Map vectors of the code space back to the space of the backbone, in place of given tokens.
 
-        What :meth:`apply` took from each token (its norm, its mean and deviation) is given to the vector in
-        its place, so ``undo(apply(tokens), tokens)`` is ``tokens``. Gradients flow to ``vectors``.
+        Each vector receives what :meth:`apply` removed from its token (norm, mean and deviation), so
+        ``undo(apply(tokens), tokens)`` is ``tokens``. Gradients flow to ``vectors``.
 
         Args:
             vectors: Vectors of the code space, such as the codes that replace the tokens.
             tokens: The tokens they replace.
 
         Returns:
-            Tokens, of the type of ``vectors``.
+            Tokens, of the dtype of ``vectors``.
         """
         if self.name == "none":
             return vectors
@@ -131,12 +131,12 @@ class FeatureNorm:
         return vectors * norms.clamp_min(_SMALL).masked_fill(norms == 0, 0.0)
 
     def stretch(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
-        """How many times longer :meth:`undo` makes a vector in the place of each token.
+        """Factor by which :meth:`undo` lengthens a vector in place of each token.
 
-        ``undo(v, z) - undo(w, z)`` is ``stretch(z) * (v - w)``, for ``whiten`` turned by its inverse.
+        ``undo(v, z) - undo(w, z)`` is ``stretch(z) * (v - w)``; ``whiten`` also multiplies it by its inverse matrix.
 
         Args:
-            tokens: The tokens that vectors take the place of.
+            tokens: The tokens that vectors replace.
 
         Returns:
             Factors >= 0, float32 (float64 for float64); 1 with ``none`` and ``whiten``.
@@ -150,23 +150,23 @@ class FeatureNorm:
         return norms if self.mean is None else _norms(_moved(self.to(tokens), tokens)).clamp_min(_SMALL) * norms
 
     def to(self, target: torch.device | Tensor) -> "FeatureNorm":
-        """Copy to a device, or to the device and type of a tensor."""
+        """Copy to a device, or to the device and dtype of a tensor."""
         parts = (getattr(self, part) for part in ("mean", "matrix", "inverse"))
         return FeatureNorm(self.name, *(None if part is None else part.to(target) for part in parts))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep: those of ``norm_mean``, ``norm_matrix``, ``norm_inverse`` there are."""
+        """The tensors to save: those of ``norm_mean``, ``norm_matrix`` and ``norm_inverse`` that the map has."""
         return {f"norm_{part}": getattr(self, part) for part in _NEEDS[self.name]}
 
     @classmethod
     def from_tensors(cls, name: str, tensors: Mapping[str, Tensor], d: int, where: str) -> "FeatureNorm":
-        """Rebuild a map from what :meth:`tensors` gave.
+        """Rebuild a map from the result of :meth:`tensors`.
 
         Args:
             name: Name of the map.
-            tensors: What the map needs, and no other name.
+            tensors: The tensors of the map, and no others.
             d: Dimension of tokens and codes.
-            where: What an error calls the source.
+            where: Name of the source in error messages.
 
         Raises:
             ArtifactError: The name is unknown, or a tensor is missing, left over, or of a wrong shape or type.
@@ -194,18 +194,18 @@ class FeatureNorm:
 def fit_feature_norm(
     name: FeatureNormName, batches: Iterable[Float[Tensor, "b d"]], device: torch.device
 ) -> FeatureNorm:
-    """Measure what the map needs in one pass over the train tokens; sums are in float64.
+    """Fit the map in one pass over the train tokens, with sums in float64.
 
     Args:
-        name: Which map; ``none``, ``l2`` and ``layernorm`` need no pass.
-        batches: Flat train tokens; of a distributed run, those of this process.
-        device: Where to compute.
+        name: Name of the map; ``none``, ``l2`` and ``layernorm`` need no pass.
+        batches: Flat train tokens; in a distributed run, those of this process.
+        device: Device to compute on.
 
     Returns:
         The map, on the device.
 
     Raises:
-        DataError: A token holds NaN or infinity; for ``whiten`` also: all tokens are alike.
+        DataError: A token holds NaN or infinity, or, with ``whiten``, all tokens are equal.
     """
     if name == "center_l2":
         plain, total, count = FeatureNorm("l2"), torch.zeros((), dtype=torch.float64, device=device), 0
@@ -218,7 +218,7 @@ def fit_feature_norm(
 
 
 def _fit_whiten(batches: Iterable[Float[Tensor, "b d"]], device: torch.device) -> FeatureNorm:
-    """Covariance about the first batch's mean, so that one pass loses no digits, then its shrunk square roots."""
+    """Fit ``whiten``; sums are taken about the first batch's mean, so that a single pass does not lose precision."""
     shift: Tensor | None = None
     total = products = torch.zeros((), dtype=torch.float64, device=device)
     count = 0
@@ -245,7 +245,7 @@ def _wide(tokens: Tensor) -> Tensor:
 
 
 def _finite(tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-    """The tokens as float32, or float64 where they are; refuses NaN and infinity."""
+    """The tokens as float32 (float64 stays float64); refuses NaN and infinity."""
     tokens = _wide(tokens)
     _norms(tokens)
     return tokens
@@ -279,7 +279,7 @@ def _deviation(variance: Float[Tensor, "*any 1"]) -> Float[Tensor, "*any 1"]:
 
 
 def _moved(norm: FeatureNorm, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-    """What the map gives but for the length: vectors whose directions count."""
+    """The result of the map before any normalisation to length 1."""
     if norm.name == "layernorm":
         middle, variance = _moments(tokens)
         return (tokens - middle) / _deviation(variance)

@@ -1,4 +1,4 @@
-"""Grounding: the train patch that each code stands for, no two codes the same one."""
+"""Grounding: assigns each code a train patch of its own."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ class Grounding:
 
 
 class NearestPatches:
-    """Keeps the nearest patches of every code while tokens stream by, in memory of k * 16 numbers.
+    """Keeps the nearest patches of every code while tokens are streamed, in memory for k * 16 numbers.
 
     Args:
         codes: Unit codes.
-        taken: Patches that no code may have any more, ascending.
-        first: Position of the first token that will be looked at.
+        taken: Patches that are no longer available, ascending.
+        first: Position of the first token to be added.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class NearestPatches:
         self.patches = torch.empty(len(codes), 0, dtype=torch.int64, device=codes.device)
 
     def add(self, units: Float[Tensor, "b d"], similarities: Float[Tensor, "b k"]) -> None:
-        """Look at the next tokens, in the order of the store.
+        """Add the next tokens, in the order of the store.
 
         Args:
-            units: Unit tokens; zero tokens are never a code's patch.
+            units: Unit tokens; a zero token never becomes a code's patch.
             similarities: Their cosine with every code.
         """
         b = len(units)
@@ -71,7 +71,7 @@ class NearestPatches:
         self._seen += b
 
     def over_ranks(self) -> Self:
-        """The nearest patches of all processes, each of which looked at a run of the tokens."""
+        """Merge the nearest patches of all processes, each of which has seen a contiguous range of the tokens."""
         every = gather_over_ranks((self.cosines.cpu(), self.patches.cpu()))
         whole, device = copy(self), self.cosines.device
         cosines, patches = (torch.cat(parts, dim=1).to(device) for parts in zip(*every, strict=True))
@@ -89,24 +89,24 @@ def ground(
     *,
     class_of_code: Int64[Tensor, " k"] | None = None,
 ) -> Grounding:
-    """Give every code its nearest train patch, each patch to one code.
+    """Assign every code its nearest train patch, and each patch to at most one code.
 
-    The pair with the highest cosine is settled first. A code whose nearest patch is gone, or is the same
-    vector as one that is gone (a duplicate image), takes its next nearest: two codes never show one patch.
+    The pair with the highest cosine is settled first. A code whose nearest patch is taken, or equals a taken one
+    (a duplicate image), gets its next nearest, so two codes never show the same patch.
 
     Args:
         source: Train tokens.
         codes: Unit codes.
         norm: Map from tokens to unit vectors.
-        first_pass: The nearest patches of all codes, already streamed.
-        batch: Tokens of a step of the further passes, needed only where 16 patches were not enough.
-        class_of_code: The class whose images a code's patch must be of; None where any image will do.
+        first_pass: The nearest patches of all codes, from a pass that is already made.
+        batch: Tokens per step of the further passes, which are made only if 16 patches do not suffice.
+        class_of_code: The class whose images a code's patch must come from; None for any image.
 
     Returns:
         A patch for each code.
 
     Raises:
-        DataError: There are fewer different patches than codes, in all or of a class.
+        DataError: There are fewer distinct patches than codes, overall or in a class.
     """
     k = len(codes)
     settled = _Settlement(source, norm, codes)
@@ -136,19 +136,19 @@ def ground(
 def foreign(
     source: TokenSource, images: Int64[Tensor, " n"], class_of_code: Int64[Tensor, " k"]
 ) -> Bool[Tensor, "b k"]:
-    """Whether a patch is of another class than a code, for all patches of some images, flat.
+    """Whether a patch belongs to another class than a code, for all patches of some images, flattened.
 
     Args:
-        source: Where the images are.
-        images: Their positions.
-        class_of_code: Class of each code, on the device of the answer.
+        source: Source of the images.
+        images: Positions of the images.
+        class_of_code: Class of each code, on the device of the result.
     """
     labels = source.labels[images].to(class_of_code.device).repeat_interleave(source.t)
     return labels[:, None] != class_of_code
 
 
 class _Settlement:
-    """Which patch each code has so far."""
+    """The patches assigned so far."""
 
     def __init__(self, source: TokenSource, norm: FeatureNorm, codes: Float[Tensor, "k d"]) -> None:
         self._source, self._norm = source, norm
@@ -164,7 +164,7 @@ class _Settlement:
             found: Their nearest patches.
 
         Returns:
-            The patches looked at; each is now a code's, or the same vector as a code's.
+            The patches considered; each is now a code's patch or equal to one.
         """
         kept = found.cosines.shape[1]
         order = torch.argsort(found.cosines.flatten(), descending=True, stable=True).tolist()

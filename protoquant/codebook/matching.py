@@ -1,4 +1,4 @@
-"""Matching: the nearest code of every vector, by cosine or by Euclidean distance."""
+"""Finds the nearest code of every vector, by cosine or by Euclidean distance."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from protoquant.codebook.config import Metric
 __all__ = ["Matcher", "Metric", "nearest", "products"]
 
 _SMALL, _ROUNDING = 1e-12, 1e-6
-# Rows matched at once: their products with 2,048 codes are 8 MiB, which stay in the CPU's caches for the search.
+# Rows matched at once: their products with 2,048 codes take 8 MiB, which stay in the CPU's caches for the search.
 _ROWS = 1_024
 # oneDNN's float32 product for dense matrices; on some CPUs it takes half the time of torch.mm.
 _LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None  # type: ignore[no-untyped-call]
 
 
 class Matcher:
-    """Codes made ready for matching many vectors.
+    """Codes prepared for matching many vectors.
 
     Args:
         codes: Codes in the space of the vectors, any scale.
-        metric: ``cosine`` compares directions; ``euclidean`` compares places.
+        metric: ``cosine`` compares directions; ``euclidean`` compares positions.
     """
 
     def __init__(self, codes: Float[Tensor, "k d"], metric: Metric) -> None:
@@ -33,7 +33,7 @@ class Matcher:
             self._rows = codes if unit else codes / self._norms.clamp_min(_SMALL)[:, None]
             self._bias: Tensor | None = None
         else:
-            # |v - c|^2 = |v|^2 - 2 (v . c - |c|^2 / 2): the bracket alone decides
+            # |v - c|^2 = |v|^2 - 2 (v . c - |c|^2 / 2): only the bracket depends on c
             self._rows, self._bias = codes, -0.5 * self._norms.square()
 
     def nearest(self, vectors: Float[Tensor, "b d"]) -> tuple[Int64[Tensor, " b"], Float[Tensor, " b"]]:
@@ -47,7 +47,7 @@ class Matcher:
     def cosines(
         self, vectors: Float[Tensor, "b d"], indices: Int64[Tensor, " b"], similarities: Float[Tensor, " b"]
     ) -> Float[Tensor, " b"]:
-        """Turn what :meth:`nearest` found into cosines, whatever the metric."""
+        """Turn the similarities of :meth:`nearest` into cosines, for either metric."""
         if self._bias is None:
             return similarities
         energies, norms = vectors.square().sum(dim=1), self._norms[indices]
@@ -69,8 +69,8 @@ def nearest(
     Args:
         vectors: Vectors in the space of the codes, any scale, at least one.
         codes: Codes, any scale.
-        metric: ``cosine`` compares directions; a zero vector has none: code 0, similarity 0. ``euclidean``
-            compares places.
+        metric: ``cosine`` compares directions; a zero vector has none and gets code 0 and similarity 0.
+            ``euclidean`` compares positions.
 
     Returns:
         Code indices (b) in [0, k), ties to the lower one, and the similarity with that code (b): the cosine in
@@ -84,7 +84,7 @@ def products(
 ) -> Float[Tensor, "b k"]:
     """Inner products of all rows with all codes, plus a number for each code; differentiable.
 
-    On the CPU by oneDNN, which takes about half the time of the plain product.
+    On the CPU oneDNN is used, which takes about half the time of the plain product.
     """
     if _LINEAR is None or rows.device.type != "cpu" or rows.dtype != torch.float32:
         return rows @ codes.T if bias is None else torch.addmm(bias, rows, codes.T)
@@ -97,7 +97,7 @@ def products(
 
 
 class _Products(torch.autograd.Function):
-    """The derivative that oneDNN's operator does not give, as two more products."""
+    """The derivative that oneDNN's operator lacks, as two more products."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, codes: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class _Products(torch.autograd.Function):
 
 
 def _largest(table: Float[Tensor, "b k"]) -> tuple[Int64[Tensor, " b"], Float[Tensor, " b"]]:
-    """The largest of each row, the first of equals; numpy's search is ten times as fast as torch's."""
+    """The largest value of each row, the first one on ties; numpy's search is ten times as fast as torch's."""
     if table.device.type == "cpu":
         indices = torch.from_numpy(table.numpy().argmax(axis=1))
         return indices, table.gather(1, indices[:, None])[:, 0]

@@ -1,4 +1,4 @@
-"""The linear probe: the yardstick beside every accuracy, fitted on mean-pooled patch tokens."""
+"""The linear probe, fitted on mean-pooled patch tokens as the yardstick for every accuracy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class LinearProbe:
     """A linear classifier on standardised mean-pooled tokens.
 
     Attributes:
-        weight: (c, d).
-        bias: (c).
+        weight: Weight of each class and dimension (c, d).
+        bias: Bias of each class (c).
         mean: Mean of each train dimension (d).
-        scale: Standard deviation of each train dimension (d); 1 where it is 0.
+        scale: Standard deviation of each train dimension (d); 1 if it is 0.
     """
 
     weight: Float[Tensor, "c d"]
@@ -52,15 +52,15 @@ class LinearProbe:
         return torch.addmm(self.bias, (pooled - self.mean) / self.scale, self.weight.T)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep."""
+        """The tensors to save."""
         return {"bias": self.bias, "mean": self.mean, "scale": self.scale, "weight": self.weight}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], where: str = "the probe") -> "LinearProbe":
-        """Rebuild a probe from what :meth:`tensors` gave.
+        """Rebuild a probe from the result of :meth:`tensors`.
 
         Raises:
-            ArtifactError: A tensor is missing, left over, not finite float32, or does not fit the others.
+            ArtifactError: A tensor is missing, unknown, not finite float32, or does not fit the others.
         """
         if set(tensors) != {"weight", "bias", "mean", "scale"}:
             raise ArtifactError(f"{where} must hold bias, mean, scale, weight, not {sorted(tensors)}; run quantize")
@@ -110,9 +110,9 @@ class FittedProbe:
 
 
 def pooled_tokens(source: TokenSource, batch: int, device: torch.device) -> Float[Tensor, "n d"]:
-    """Average every image's patch tokens, the one thing here that grows with the number of images.
+    """Average every image's patch tokens; only this result grows with the number of images.
 
-    In a distributed run every process has those of its own part.
+    In a distributed run every process has the images of its own part.
 
     Raises:
         DataError: A token holds NaN or infinity.
@@ -137,16 +137,16 @@ def fit_probe(
 ) -> FittedProbe:
     """Fit multinomial logistic regression for each penalty and keep the best on validation.
 
-    The objective is mean cross-entropy + penalty / 2 * sum of squared weights; the bias is free. In a distributed
-    run every process gives the images of its own part, and all get the same probe.
+    The objective is mean cross-entropy + penalty / 2 * sum of squared weights; the bias is not penalised. In a
+    distributed run every process passes the images of its own part, and all get the same probe.
 
     Args:
         train: Mean-pooled train tokens.
-        labels: Their labels in [0, c), each present.
+        labels: Their labels in [0, c); every class is present.
         validation: Mean-pooled validation tokens.
         validation_labels: Their labels.
         penalties: L2 penalties > 0; the larger wins a tie.
-        iterations: Most L-BFGS steps for one penalty.
+        iterations: Maximum number of L-BFGS steps for one penalty.
 
     Returns:
         The probe and its accuracies.
@@ -165,16 +165,16 @@ def fit_probe(
 
 
 def top1(logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> float:
-    """Share of images whose highest logit is their label's, in [0, 1]; of equal logits the lower class counts.
+    """Share of images whose highest logit is their label's, in [0, 1]; the lower class wins ties.
 
-    In a distributed run over the images of all processes.
+    In a distributed run it is over the images of all processes.
     """
     right, images = totals_over_ranks(int((logits.argmax(dim=1) == labels).sum()), len(labels))
     return right / images
 
 
 def _standards(train: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each dimension; 1 for a dimension that is constant but for rounding."""
+    """Mean and standard deviation of each dimension; 1 for a dimension that is constant up to rounding."""
     mean, deviation = train.mean(dim=0), train.std(dim=0, correction=0)
     if world() > 1:
         own, mean = mean, mean_over_ranks(mean, len(train))
@@ -190,7 +190,7 @@ def _minimise(
     penalty: float,
     iterations: int,
 ) -> tuple[Tensor, Tensor]:
-    """Minimise the probe's objective from a start by L-BFGS with strong Wolfe steps."""
+    """Minimise the probe's objective by L-BFGS with strong Wolfe steps, from given weights."""
     weight, bias = (tensor.clone().requires_grad_() for tensor in start)
     share = len(inputs) / totals_over_ranks(len(inputs))[0]
     optimizer = torch.optim.LBFGS(

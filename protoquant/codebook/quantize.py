@@ -1,4 +1,4 @@
-"""The quantize step: from train features to codebook, grounding and linear probe."""
+"""The quantize step, which turns train features into the codebook, its grounding and the linear probe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ from protoquant.distributed.ranks import from_first_rank, own, rank
 from protoquant.features.store.store import FeatureStore
 
 _LABEL = "quantize"
-# What an epoch's line says; history.csv holds every number.
+# Numbers in an epoch's event; history.csv holds all of them.
 _TOLD = ("loss", "quantization_error", "perplexity", "dead_share", "revived")
 
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """What quantize made.
+    """Result of quantize.
 
     Attributes:
-        out: The folder.
+        out: The output folder.
         k: Number of codes.
         train: Health of the final codes over the train tokens.
-        validation: The same over the validation tokens.
+        validation: Health of the final codes over the validation tokens.
         probe_train_top1: Accuracy of the linear probe on train, in [0, 1].
         probe_validation_top1: Accuracy of the linear probe on validation, in [0, 1].
     """
@@ -67,25 +67,25 @@ def quantize(
     on_event: OnEvent,
     probe: FittedProbe | None = None,
 ) -> QuantizeResult:
-    """Learn the codebook and fit the linear probe; of the processes of a distributed run, the first writes them.
+    """Learn the codebook and fit the linear probe; in a distributed run, the first process writes them.
 
-    Opens the train and validation features only; memory does not grow with the number of images, but for
-    one pooled vector of each for the probe.
+    Only the train and validation features are opened. Memory does not grow with the number of images, except for
+    the probe's one pooled vector per image.
 
     Args:
         config: The params section.
         features: Output folder of extract.
         out: Folder to write; an older one is replaced.
-        device: Where to compute.
+        device: Device to compute on.
         seed: The seed of params.yaml.
-        on_event: Told of every epoch.
-        probe: What :func:`features_probe` gave for these features and this section; None: it is fitted here.
+        on_event: Receives an event for each epoch.
+        probe: Result of :func:`features_probe` for these features and this section; None to fit it here.
 
     Returns:
         Sizes and final numbers.
 
     Raises:
-        ConfigError: The size does not fit the train tokens; nothing was written.
+        ConfigError: The size does not suit the train tokens; nothing was written.
         DataError: A class has no train image, validation is empty, or a token holds NaN or infinity.
         ArtifactError: The features are missing or damaged.
     """
@@ -127,13 +127,13 @@ def quantize(
 def features_probe(
     config: QuantizeConfig, train: FeatureStore, validation: FeatureStore, device: torch.device
 ) -> FittedProbe:
-    """Fit the linear probe, the same for every codebook of the same features.
+    """Fit the linear probe, which is the same for every codebook of the same features.
 
     Args:
-        config: The params section; the keys of the probe and ``batch`` count.
+        config: The params section; only the probe's keys and ``batch`` matter.
         train: Train features.
         validation: Validation features; they choose the penalty.
-        device: Where to compute, and where the probe will be.
+        device: Device to compute on and to keep the probe on.
 
     Raises:
         DataError: A token holds NaN or infinity.
@@ -149,12 +149,12 @@ def features_probe(
 
 
 def measure(source: TokenSource, codebook: Codebook, batch: int) -> CodebookHealth:
-    """Measure how well a codebook covers all tokens of a store.
+    """Measure how well a codebook covers all tokens of a source.
 
     Args:
-        source: Any split's tokens.
+        source: Tokens of any split.
         codebook: The codes, on the device to compute on.
-        batch: Tokens of a step, rounded down to whole images.
+        batch: Tokens per step, rounded down to whole images.
     """
     usage = UsageCounter(codebook.k)
     for tokens in token_batches(own_part(source), batch):
@@ -173,7 +173,7 @@ def _check_validation(train: FeatureStore, validation: FeatureStore) -> None:
 def _learn(
     config: QuantizeConfig, train: FeatureStore, size: CodebookSize, probe: LinearProbe, *, seed: int, on_event: OnEvent
 ) -> tuple[Tensor, Codebook, list[dict[str, float | str]]]:
-    """Seed the codes, then move them over all train tokens; also give them as they were learned, of any length."""
+    """Seed the codes, then run the learner over all train tokens; return the learned codes of any length too."""
     device = probe.mean.device
     norm = fit_feature_norm(config.feature_norm, token_batches(own_part(train), config.batch), device)
     history: list[dict[str, float | str]] = []
@@ -198,7 +198,7 @@ def _learn(
 
 
 def _looked_at(config: QuantizeConfig, train: FeatureStore, seed: int) -> TokenSource:
-    """What the learner passes over: all images and views, and all of their tokens or some."""
+    """The tokens for the learner: all images and views, with all of their tokens or a sample."""
     source, count = all_views(train), config.tokens_per_image
     if count is None or count == source.t:
         return source
@@ -212,21 +212,21 @@ def _looked_at(config: QuantizeConfig, train: FeatureStore, seed: int) -> TokenS
 def _seed(
     config: QuantizeConfig, train: FeatureStore, norm: FeatureNorm, k: int, *, device: torch.device, seed: int
 ) -> Float[Tensor, "k d"]:
-    """Choose the first codes from a bounded sample of all train tokens, or draw them without a look at any."""
+    """Choose the initial codes from a bounded sample of all train tokens, or draw them independently of the data."""
     generator = torch_generator(seed, "quantize", "seeding")
     if config.seeding in get_args(Drawn):
         drawn = drawn_codes(cast("Drawn", config.seeding), k, train.d, generator).to(device)
         return _directions(drawn) if config.metric == "cosine" else drawn
     sample = sample_tokens(train, torch.arange(train.n), config.seeding_tokens, generator).to(device)
     vectors = norm.vectors(sample, config.metric)
-    del sample  # as large as the vectors, or half
+    del sample  # it is as large as the vectors, or half as large
     vectors = with_direction(vectors, k)
     choose = {"random": random_patches, "kmeans++": kmeans_plus_plus, "farthest": farthest}[config.seeding]
     return choose(vectors, k, generator)
 
 
 def _directions(codes: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
-    """Unit codes, whatever the learner or the draw made."""
+    """The codes scaled to norm 1."""
     norms: Tensor = torch.linalg.vector_norm(codes, dim=1, keepdim=True)
     if float(norms.min()) == 0.0:
         raise DataError("a code is zero and has no direction; choose another quantize.seeding, metric or seed")
@@ -278,7 +278,7 @@ def _quantised_numbers(
     codebook: Codebook,
     fitted: FittedProbe,
 ) -> dict[str, float]:
-    """Accuracy of the probe on quantised validation maps: with unit codes, and with the lengths learned for it."""
+    """Accuracy of the probe on quantised validation maps, with unit codes and with codes of the learned lengths."""
     norm, head = codebook.norm, TaskHead(fitted.probe)
     top1 = quantised_top1(validation, codebook.codes, norm, head, batch=config.batch)
     numbers = {"validation_top1": top1, "validation_gap": top1 - fitted.validation_top1}

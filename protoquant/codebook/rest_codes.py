@@ -1,4 +1,4 @@
-"""Rest codes: what stands in the softmax for the codes that pruning left out."""
+"""Rest codes, which stand in the softmax for the codes that pruning removed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ _CODES, _WEIGHTS = "rest", "rest_weights"
 
 @dataclass(frozen=True)
 class Rest:
-    """A few codes in place of many: they compete at every cell, but have no presence of their own.
+    """A few codes in place of many: they compete at every cell but have no presence of their own.
 
     Attributes:
         codes: Unit vectors (m, d), float32.
-        weights: Log of how many codes each stands for (m), float32.
+        weights: Log of the number of codes that each stands for (m), float32.
     """
 
     codes: Float[Tensor, "m d"]
@@ -30,22 +30,22 @@ class Rest:
         return type(self)(self.codes.to(device), self.weights.to(device))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep."""
+        """The tensors to save."""
         return {_CODES: self.codes, _WEIGHTS: self.weights}
 
     @classmethod
     def split_off(cls, tensors: Mapping[str, Tensor], where: str) -> tuple[dict[str, Tensor], Self | None]:
-        """Take the rest codes out of a codebook's tensors.
+        """Separate the rest codes from a codebook's tensors.
 
         Args:
-            tensors: With both rest tensors or neither.
-            where: What an error calls the source.
+            tensors: Tensors of a codebook, with both rest tensors or neither.
+            where: Name of the source in error messages.
 
         Returns:
-            The other tensors, and the rest codes where there are any.
+            The other tensors, and the rest codes if there are any.
 
         Raises:
-            ArtifactError: One of the two is missing, or they are not finite float32 of unit rows that fit.
+            ArtifactError: One of the two is missing, or they are not finite float32 with unit rows and matching shapes.
         """
         others = {name: tensor for name, tensor in tensors.items() if name not in {_CODES, _WEIGHTS}}
         found = {name: tensor for name, tensor in tensors.items() if name in {_CODES, _WEIGHTS}}

@@ -1,4 +1,4 @@
-"""Batches of patch tokens whose cut does not depend on how the store is sharded."""
+"""Sources of patch tokens, and batches of them that do not depend on how the store is sharded."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _DRAWN = 4_096  # images whose cells are drawn at once
 
 
 class TokenSource(Protocol):
-    """What quantize needs of a feature store; a plain tensor can play it in memory."""
+    """The part of a feature store that quantize needs; :class:`TensorSource` implements it in memory."""
 
     @property
     def n(self) -> int:
@@ -25,7 +25,7 @@ class TokenSource(Protocol):
 
     @property
     def t(self) -> int:
-        """Patch tokens of an image."""
+        """Number of patch tokens in an image."""
 
     @property
     def d(self) -> int:
@@ -53,7 +53,7 @@ class TensorSource:
 
     @classmethod
     def of_rows(cls, rows: Float[Tensor, "n d"]) -> "TensorSource":
-        """Take each row as an image of one token, all of one class."""
+        """Treat each row as an image of one token, all of one class."""
         return cls(rows[:, None, :], torch.zeros(len(rows), dtype=torch.int64))
 
     @property
@@ -63,7 +63,7 @@ class TensorSource:
 
     @property
     def t(self) -> int:
-        """Patch tokens of an image."""
+        """Number of patch tokens in an image."""
         return int(self.values.shape[1])
 
     @property
@@ -78,11 +78,11 @@ class TensorSource:
 
 @dataclass(frozen=True)
 class ViewedSource:
-    """Images followed by their augmented views: position ``r * plain.n + i`` is view r of image i, r = 0 the plain one.
+    """Images followed by their augmented views: position ``r * plain.n + i`` is view r of image i (r = 0: plain).
 
     Attributes:
-        plain: The images as they are.
-        views: The same images in the same order, augmented.
+        plain: The plain images.
+        views: Augmented views of the same images in the same order.
     """
 
     plain: TokenSource
@@ -99,12 +99,12 @@ class ViewedSource:
 
     @property
     def n(self) -> int:
-        """Number of images, each view counted."""
+        """Number of images, counting each view."""
         return self.plain.n * (1 + len(self.views))
 
     @property
     def t(self) -> int:
-        """Patch tokens of an image."""
+        """Number of patch tokens in an image."""
         return self.plain.t
 
     @property
@@ -114,17 +114,17 @@ class ViewedSource:
 
     @cached_property
     def labels(self) -> Int64[Tensor, " n"]:
-        """Label of every image, once for each of its views."""
+        """Label of every image, repeated for each of its views."""
         return self.plain.labels.repeat(1 + len(self.views))
 
     def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
         """Read the tokens of some images, each from the store that holds it.
 
         Args:
-            indices: Positions in [0, n), in any order, repeated or not.
+            indices: Positions in [0, n), in any order; they may repeat.
 
         Raises:
-            ShapeError: An index lies outside.
+            ShapeError: An index is out of range.
         """
         if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= self.n):
             raise ShapeError(
@@ -146,8 +146,8 @@ class SubsetSource:
     """Some images of a source, as a source.
 
     Attributes:
-        whole: Where they are.
-        images: Their positions (n).
+        whole: The whole source.
+        images: Positions of the images (n).
     """
 
     whole: TokenSource
@@ -160,7 +160,7 @@ class SubsetSource:
 
     @property
     def t(self) -> int:
-        """Patch tokens of an image."""
+        """Number of patch tokens in an image."""
         return self.whole.t
 
     @property
@@ -180,11 +180,11 @@ class SubsetSource:
 
 @dataclass(frozen=True)
 class Sampled:
-    """The images of a source with only some cells of each, drawn once.
+    """The images of a source with a sample of the cells of each, drawn once.
 
     Attributes:
-        whole: All tokens.
-        cells: Cells of each image, ascending (n, s).
+        whole: The source of all tokens.
+        cells: Sampled cells of each image, ascending (n, s).
     """
 
     whole: TokenSource
@@ -195,8 +195,8 @@ class Sampled:
         """Draw cells of every image without replacement.
 
         Args:
-            whole: All tokens.
-            count: Cells of each image, at most t.
+            whole: The source of all tokens.
+            count: Number of cells to draw from each image, at most t.
             generator: Decides the draw, which does not depend on batches.
         """
         some = (
@@ -212,7 +212,7 @@ class Sampled:
 
     @property
     def t(self) -> int:
-        """Patch tokens that are looked at of an image."""
+        """Number of sampled patch tokens in an image."""
         return int(self.cells.shape[1])
 
     @property
@@ -232,7 +232,7 @@ class Sampled:
 
 
 def own_part(source: TokenSource) -> TokenSource:
-    """The images that this process looks at where each is looked at once: a run of them in their order.
+    """The part of the images that this process handles: a contiguous range of them.
 
     Raises:
         UsageError: There are fewer images than processes.
@@ -241,7 +241,7 @@ def own_part(source: TokenSource) -> TokenSource:
 
 
 def all_views(store: FeatureStore) -> TokenSource:
-    """The images of a store and all their augmented views as one source; the store itself where it has none."""
+    """The images of a store and all their augmented views as one source; the store itself if it has none."""
     return ViewedSource(store, store.views) if store.views else store
 
 
@@ -251,9 +251,9 @@ def image_batches(
     """Cut the images into batches.
 
     Args:
-        source: Where the tokens are.
+        source: Source of the tokens.
         batch: Tokens of a batch; rounded down to whole images, at least one image.
-        generator: Shuffles the images; without it they come in their own order.
+        generator: Shuffles the images; None keeps their order.
 
     Yields:
         Image indices, every image once.
@@ -268,12 +268,12 @@ def token_batches(
     """Stream all tokens, flat.
 
     Args:
-        source: Where the tokens are.
+        source: Source of the tokens.
         batch: Tokens of a batch; rounded down to whole images, at least one image.
-        generator: Shuffles the images; without it they come in their own order.
+        generator: Shuffles the images; None keeps their order.
 
     Yields:
-        Tokens as they are stored; row ``i * t + j`` of a batch is cell j of its i-th image.
+        Tokens in the stored dtype; row ``i * t + j`` of a batch is cell j of its i-th image.
     """
     for indices in image_batches(source, batch, generator):
         yield source.tokens(indices).reshape(-1, source.d)
@@ -282,7 +282,7 @@ def token_batches(
 def own_token_batches(
     source: TokenSource, batch: int, generator: torch.Generator | None = None
 ) -> Iterator[Float[Tensor, "b d"]]:
-    """Stream this process's share of each of the batches of ``token_batches``, which may be none of a small one."""
+    """Stream this process's share of each batch of ``token_batches``; it may be empty if the batch is small."""
     for indices in image_batches(source, batch, generator):
         yield source.tokens(indices[own(len(indices))]).reshape(-1, source.d)
 
@@ -293,13 +293,13 @@ def sample_tokens(
     """Draw tokens without replacement, reading only the images they lie in.
 
     Args:
-        source: Where the tokens are.
+        source: Source of the tokens.
         images: Images to draw from.
-        count: Tokens wanted; all of them where there are no more.
+        count: Number of tokens to draw; all are taken if there are no more than that.
         generator: Decides the draw.
 
     Returns:
-        Tokens ordered by image and cell, as they are stored.
+        Tokens ordered by image and cell, in the stored dtype.
     """
     total = len(images) * source.t
     flat = torch.randperm(total, generator=generator)[:count].sort().values if count < total else torch.arange(total)

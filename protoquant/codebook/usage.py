@@ -1,4 +1,4 @@
-"""How well a codebook covers tokens: usage, perplexity, and the error of replacing tokens by codes."""
+"""Measures how well a codebook covers tokens: usage, perplexity, and the error of replacing tokens by codes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,19 +12,19 @@ from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks
 
 @dataclass(frozen=True)
 class CodebookHealth:
-    """Numbers over a set of tokens.
+    """Usage and error of a codebook over a set of tokens.
 
     Attributes:
         tokens: Number of tokens.
-        usage: Share of codes that at least one token is nearest to, in [0, 1].
-        dead_share: The rest, 1 - usage.
+        usage: Share of codes that are nearest to at least one token, in [0, 1].
+        dead_share: Share of the other codes, 1 - usage.
         perplexity: exp of the entropy of the tokens' distribution over codes, in [1, k].
         normalised_perplexity: perplexity / k, in (0, 1].
-        gini: 0 where all codes are used alike, (k - 1) / k where one has all.
-        min_usage: Fewest tokens of a code.
-        median_usage: Tokens of the middle code; the lower of the two where k is even.
-        max_usage: Most tokens of a code.
-        top_share: Share of the tokens that the most used tenth of the codes has, rounded up to whole codes.
+        gini: Gini coefficient: 0 if all codes are used equally, (k - 1) / k if one has all tokens.
+        min_usage: Smallest number of tokens of a code.
+        median_usage: Median number of tokens of a code; the lower of the two middle ones if k is even.
+        max_usage: Largest number of tokens of a code.
+        top_share: Share of the tokens held by the most used tenth of the codes, rounded up to whole codes.
         quantization_error: Mean of 1 - cosine with the nearest code, in [0, 2].
         relative_error: Share of the tokens' energy that no scaling of their code explains: mean of
             1 - cosine squared, in [0, 1].
@@ -49,7 +49,7 @@ class CodebookHealth:
 
 
 class UsageCounter:
-    """Adds up assignments, batch by batch, in memory of k numbers.
+    """Counts assignments batch by batch, in memory for k numbers.
 
     Args:
         k: Number of codes.
@@ -62,15 +62,15 @@ class UsageCounter:
 
     @property
     def counts(self) -> Int64[Tensor, " k"]:
-        """Tokens of each code so far."""
+        """Number of tokens of each code so far."""
         return self._counts.clone()
 
     @classmethod
     def join(cls, parts: Sequence["UsageCounter"]) -> "UsageCounter":
-        """Put codebooks side by side that were used by different tokens.
+        """Concatenate the counts of codebooks that were used by different tokens.
 
         Args:
-            parts: One counter for each, at least one.
+            parts: One counter for each codebook, at least one.
         """
         whole = cls(0)
         whole._counts = torch.cat([part._counts for part in parts])  # noqa: SLF001 - the same class
@@ -83,7 +83,7 @@ class UsageCounter:
 
         Args:
             indices: Nearest code of each token, in [0, k).
-            similarities: Cosine with it, of the same shape.
+            similarities: Cosine with that code, of the same shape.
         """
         self._counts += torch.bincount(indices.flatten(), minlength=len(self._counts)).cpu()
         cosine = similarities.to(torch.float64)
@@ -91,7 +91,7 @@ class UsageCounter:
         self._residual += float((1.0 - cosine.square()).sum())
 
     def over_ranks(self) -> "UsageCounter":
-        """The counts of all processes of a distributed run."""
+        """Sum the counts over all processes of a distributed run."""
         whole = UsageCounter(len(self._counts))
         whole._counts = sum_over_ranks(self._counts)
         whole._error, whole._residual = totals_over_ranks(self._error, self._residual)
@@ -129,10 +129,10 @@ def perplexity_of(counts: Int64[Tensor, " k"]) -> float:
     """Effective number of codes in use: exp of the entropy of the counts.
 
     Args:
-        counts: Tokens of each code, not all zero.
+        counts: Number of tokens of each code, not all zero.
 
     Returns:
-        k where all counts are equal, 1 where one code has all tokens.
+        k if all counts are equal, 1 if one code has all tokens.
     """
     shares = counts[counts > 0].to(torch.float64) / float(counts.sum())
     return float(torch.exp(-(shares * shares.log()).sum()))
@@ -142,10 +142,10 @@ def gini_of(counts: Int64[Tensor, " k"]) -> float:
     """Inequality of the counts: 1 minus twice the area under their Lorenz curve.
 
     Args:
-        counts: Tokens of each code, not all zero.
+        counts: Number of tokens of each code, not all zero.
 
     Returns:
-        0 where all counts are equal, (k - 1) / k where one code has all tokens.
+        0 if all counts are equal, (k - 1) / k if one code has all tokens.
     """
     k = len(counts)
     ordered = counts.sort().values.to(torch.float64)

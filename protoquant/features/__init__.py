@@ -1,4 +1,4 @@
-"""EXTRACT: from images to the stored patch tokens of a frozen backbone."""
+"""The extract stage: computes the patch tokens of all images with a frozen backbone and stores them."""
 
 from typing import TYPE_CHECKING
 

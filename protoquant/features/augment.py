@@ -1,4 +1,4 @@
-"""Augmented views of an image: every choice is drawn from the image's content, so where it lies changes nothing."""
+"""Augmented views of images, drawn from the digest of each file so that its path does not matter."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from protoquant.features.config import AugmentConfig
 
 @dataclass(frozen=True)
 class Draw:
-    """What chance chose for one view of one image.
+    """The random choices for one view of one image.
 
     Attributes:
         area: Share that the crop has of the largest crop of its shape, in (0, 1].
-        ratio: How much wider the crop is than the plain view's shape; 1 stretches nothing.
-        across: Where the crop lies between the left edge (0) and the right one (1).
-        down: Where it lies between the top (0) and the bottom (1).
-        flip: Whether left and right change places.
+        ratio: Aspect ratio of the crop, relative to the plain view's; 1 means no stretching.
+        across: Horizontal position of the crop, from the left edge (0) to the right edge (1).
+        down: Vertical position of the crop, from the top (0) to the bottom (1).
+        flip: Whether the view is mirrored left to right.
         brightness: Factor; 1 changes nothing.
         contrast: Factor; 1 changes nothing.
         saturation: Factor; 1 changes nothing.
@@ -42,9 +42,9 @@ class Draw:
         """Place the crop.
 
         Args:
-            width: Of the image, in pixels.
-            height: Likewise.
-            shape: Width by height of the plain view.
+            width: Width of the image, in pixels.
+            height: Height of the image, in pixels.
+            shape: Aspect ratio (width / height) of the plain view.
 
         Returns:
             (left, top, right, bottom) in pixels, inside the image.
@@ -58,12 +58,12 @@ class Draw:
 
 @dataclass(frozen=True)
 class View:
-    """One of the augmented looks at all train images.
+    """One augmented view of all train images.
 
     Attributes:
-        number: From 1; 0 would be the plain view.
-        seed: Of params.yaml.
-        augment: What may be changed, and how far.
+        number: Number of the view, from 1; 0 would be the plain view.
+        seed: The seed of params.yaml.
+        augment: The allowed changes and their limits.
     """
 
     number: int
@@ -71,7 +71,7 @@ class View:
     augment: AugmentConfig
 
     def to_dict(self) -> dict[str, Any]:
-        """All that decides the view beside the image, as plain values."""
+        """Everything that decides the view apart from the image, as plain values."""
         return {"number": self.number, "seed": self.seed, "augment": self.augment.model_dump(mode="json")}
 
     def at_least(self, preprocessing: Preprocessing) -> int:
@@ -82,12 +82,12 @@ class View:
         return ceil(max(height * max(1.0, wide), width * max(1.0, 1 / narrow)) / sqrt(self.augment.area[0]))
 
     def draw(self, digest: str) -> Draw:
-        """Choose for one image.
+        """Draw the choices for one image.
 
-        Every choice takes its own number, so that switching one kind of change off leaves the others as they were.
+        Every choice uses its own random number, so switching off one kind of change leaves the others as they were.
 
         Args:
-            digest: Of the image file; it alone, with seed and view, names the random stream.
+            digest: Digest of the image file; it names the random stream together with the seed and the view.
         """
         stream = torch_generator(self.seed, "view", self.number, digest)
         area, ratio, across, down, flip, *colours = torch.rand(8, generator=stream, dtype=torch.float64).tolist()
@@ -111,12 +111,12 @@ class View:
 
         Args:
             image: RGB, any size.
-            digest: Of its file.
-            preprocessing: Gives size and filter of the plain view, and its shape: that of the crop or, where the plain
-                view squashes the image, the image's own.
+            digest: Digest of its file.
+            preprocessing: Gives the size, filter and aspect ratio of the plain view; where the plain view squashes
+                the image, the aspect ratio is the image's own.
 
         Returns:
-            RGB of the plain view's size.
+            An RGB image of the plain view's size.
         """
         drawn = self.draw(digest)
         height, width = preprocessing.crop

@@ -1,4 +1,4 @@
-"""Decoding ahead of the backbone: worker threads, a bounded number of images in flight, results in order."""
+"""Decodes images ahead of the backbone in worker threads, in order and with a bounded number in flight."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def decode(source: Source, backbone: Backbone, view: View | None = None) -> UInt
 
     Args:
         source: The image.
-        backbone: Whose view of the image is wanted.
-        view: Augments the image; without it the backbone sees the plain one.
+        backbone: The backbone whose preprocessing applies.
+        view: The augmentation; None for the plain image.
 
     Raises:
         DataError: The file is missing, cannot be decoded, or is not the one that prepare saw.
@@ -71,16 +71,16 @@ def batches(
 
     Args:
         sources: Images in order.
-        backbone: Whose view of the images is wanted.
+        backbone: The backbone whose preprocessing applies.
         batch: Images in a batch.
-        pool: The workers.
-        view: Augments the images; without it the backbone sees the plain ones.
+        pool: The worker threads.
+        view: The augmentation; None for the plain images.
 
     Yields:
-        How many images of the batch are real, and the batch.
+        The number of real images in the batch, and the batch.
 
     Raises:
-        DataError: As in ``decode``; images in flight are given up.
+        DataError: As in ``decode``; images in flight are dropped.
     """
     decoded = ahead(lambda source: decode(source, backbone, view), sources, pool, 2 * batch)
     try:

@@ -1,4 +1,4 @@
-"""EXTRACT: from the table of images to one feature store for each split."""
+"""The extract step, which turns the table of images into one feature store for each split."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from protoquant.features.store.store import INDEX, KIND, StoreHeader, index_tabl
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """What was extracted.
+    """Counts of an extraction.
 
     Attributes:
         out: The artifact.
-        n: Images of each split.
-        views: Augmented views of each train image.
-        t: Patch tokens of an image.
-        d: Numbers in a token.
+        n: Number of images in each split.
+        views: Number of augmented views of each train image.
+        t: Number of patch tokens in an image.
+        d: Dimension of a token.
         grid: (h, w), in cells.
-        computed: Shards that the backbone ran for.
-        linked: Shards that were in a cache.
-        fetched: Those of them that came from the shared cache.
-        seconds: Time of all shards, cached ones included.
+        computed: Number of shards that the backbone computed.
+        linked: Number of shards that were in a cache.
+        fetched: Number of those that came from the shared cache.
+        seconds: Time for all shards, cached ones included.
     """
 
     out: Path
@@ -71,9 +71,9 @@ def extract(
     processes: int = 1,
     shared: OpenObjects | None = None,
 ) -> ExtractResult:
-    """Run the frozen backbone once over every image, and every view of a train image, and store its patch tokens.
+    """Run the frozen backbone once on every image and every view of a train image, and store the patch tokens.
 
-    Finished shards are kept in the cache, so that a run that was stopped continues from them. The tokens do not
+    Finished shards are kept in the cache, so a run that was stopped continues from them. The tokens do not
     depend on the number of workers or processes, on what is in the cache, or on how often the run was stopped.
 
     Args:
@@ -82,22 +82,24 @@ def extract(
         root: ``prepare.root``.
         out: The artifact: a feature store for each split.
         cache: Folder of finished shards.
-        device: Where the backbone computes.
-        seed: Decides the augmented views, and nothing where there are none.
+        device: Device that the backbone computes on.
+        seed: Decides the augmented views; without views it has no effect.
         workers: Threads that decode images, at least 1, in each process.
-        on_event: Hears of progress.
-        processes: How many share the work; more than 1 run on Ray, where all see the images under the same path, and
-            the cache too or the shared one.
-        shared: Opens the cache that machines without a common disk share, such as a folder in S3; None for none. If it
-            is away, what it may hold is computed here.
+        on_event: Receives progress.
+        processes: Number of processes. More than 1 run on Ray; all must see the images under the same path, and
+            either the same cache folder or the shared cache.
+        shared: Opens the cache for machines without a common disk, such as a folder in S3; None for none. If it is
+            unavailable, its shards are computed here.
 
     Returns:
         The counts.
 
     Raises:
-        ConfigError: The backbone is unknown. UsageError: Its weights cannot be had. ArtifactError: They do not fit.
-        DataError: An image changed since prepare, or a value does not fit the dtype. UnavailableError: Ray is away,
-        or the shared cache while another machine alone has a shard.
+        ConfigError: The backbone is unknown.
+        UsageError: Its weights are not available.
+        ArtifactError: They do not fit.
+        DataError: An image changed since prepare, or a value does not fit the dtype.
+        UnavailableError: Ray is unavailable, or the shared cache is while only another machine has a shard.
         ProtoQuantError: The disk has no room for the features.
     """
     table = ImageTable.open(images, root)
@@ -149,13 +151,13 @@ class _Progress:
         self.advance(0)
 
     def advance(self, images: int) -> None:
-        """Tell of so many more."""
+        """Report some more images as done."""
         self._done += images
         self._on_event(ProgressEvent("extract", self._done, self._total, "images"))
 
 
 def _check_room(worker: ShardWorker, jobs: Sequence[ShardJob]) -> None:
-    """Refuse at once what would fill the disk after hours."""
+    """Refuse at the start a run that would fill the disk hours later."""
     missing = sum(len(job.sources) for job in jobs if not worker.is_cached(job))
     size = missing * worker.backbone.layout.t * token_bytes(worker.config.dtype, worker.backbone.d)
     help_ = "take another disk, extract.dtype int8 or fewer extract.views, or protoquant cache prune"
@@ -164,7 +166,7 @@ def _check_room(worker: ShardWorker, jobs: Sequence[ShardJob]) -> None:
 
 @dataclass(frozen=True)
 class _Split:
-    """What the stores of a split and of its views have in common."""
+    """The common part of the stores of a split and of its views."""
 
     sources: Sequence[Source]
     header: StoreHeader

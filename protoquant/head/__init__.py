@@ -1,4 +1,4 @@
-"""TRAIN: from presence scores to a sparse non-negative head, and the bundle."""
+"""The train stage: fits a sparse non-negative head on presence scores and writes the bundle."""
 
 from typing import TYPE_CHECKING
 

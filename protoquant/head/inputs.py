@@ -1,4 +1,4 @@
-"""What train opens: features, codes and images that belong together; there is no test split among them."""
+"""Opens matching features, codes and images for train (never the test split), and scores them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,21 +22,21 @@ from protoquant.model.provenance import RANKS
 from protoquant.model.scored_split import ScoredSplit, score_split
 
 MAPPED = 1 << 31
-"""Bytes of scores that stay in memory; beyond, they are memory-mapped."""
+"""Bytes of scores that may stay in memory; larger ones are memory-mapped."""
 
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """The artifacts of one run.
+    """The opened input artifacts of a run.
 
     Attributes:
         images: The train images.
         train: Their features.
         validation: Features of the validation split.
         codebook: The codes as quantize learned them.
-        probe: The yardstick.
-        digests: Of every artifact, for the bundle's manifest.
-        quantize_params: The section that quantize ran with; None where its output does not say.
+        probe: The linear probe, as yardstick.
+        digests: Digest of every artifact, for the bundle's manifest.
+        quantize_params: The section that quantize ran with; None if its output does not record it.
     """
 
     images: ImageTable
@@ -52,10 +52,10 @@ class TrainInputs:
         """Open the artifacts.
 
         Args:
-            images: Written by prepare.
+            images: The artifact of prepare.
             root: ``prepare.root``.
-            features: Written by extract; train and validation are opened.
-            codebook: Written by quantize.
+            features: The artifact of extract; train and validation are opened.
+            codebook: The artifact of quantize.
 
         Raises:
             ArtifactError: One is missing or damaged, or they were not made for each other.
@@ -87,7 +87,7 @@ class TrainInputs:
                 **digests,
                 "codebook": artifact_digest(codebook),
                 "images/train": seen,
-                # Two versions of a model were chosen on the same validation images where this is the same.
+                # If this is equal, two versions of a model were chosen on the same validation images.
                 **({"images/validation": held} if (held := validation.inputs.get("images")) else {}),
             },
             manifest.extra.get("params"),
@@ -108,14 +108,14 @@ class PresenceScores:
 
 
 class Scoring:
-    """Scores train and validation by one codebook after another, each anew.
+    """Computes the presence scores of train and validation for any codebook.
 
     Args:
-        config: Temperatures and batch.
-        given: Features and probe.
-        device: Where to compute.
-        folder: Where scores are memory-mapped; None: they stay in memory.
-        on_event: Told of progress.
+        config: Gives the temperatures and the batch.
+        given: Gives the features and the probe.
+        device: Device to compute on.
+        folder: Folder for memory-mapped scores; None to keep them in memory.
+        on_event: Receives progress.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Scoring:
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """Those that scores are given for, in their order."""
+        """The temperatures of the scores, in their order."""
         return self._config.temperatures
 
     def scores(self, codebook: Codebook) -> PresenceScores:
@@ -161,16 +161,16 @@ class Scoring:
 def scoring(
     config: TrainConfig, given: TrainInputs, out: Path, device: torch.device, on_event: OnEvent
 ) -> Iterator[Scoring]:
-    """Keep scores in memory, or where they are many in files beside the bundle for as long as they are used.
+    """Keep scores in memory or, if they are large, in files beside the bundle while they are in use.
 
-    The system may then drop them from memory and read them again. A GPU needs them in its own memory.
+    The operating system can then drop them from memory and read them again. A GPU needs them in its own memory.
 
     Args:
-        config: Temperatures and batch.
-        given: Features and codes.
+        config: Gives the temperatures and the batch.
+        given: Gives the features and codes.
         out: The bundle's folder.
-        device: Where to compute.
-        on_event: Told of progress.
+        device: Device to compute on.
+        on_event: Receives progress.
     """
     images = (given.train.n + given.validation.n) // world()
     if device.type != "cpu" or 4 * images * given.codebook.k * len(config.temperatures) <= MAPPED:

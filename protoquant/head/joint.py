@@ -1,4 +1,4 @@
-"""Codes and head trained together on stored tokens, from a head that is already good."""
+"""Joint training of codes and head on stored tokens, starting from a fitted head."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 from protoquant.head.config import JointConfig
 
 FLOOR = 0.01
-"""Learning rate at the end, as a share of the highest."""
+"""Final learning rate, as a share of the highest."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class JointEpoch:
     """Codes and head after a pass over the train images.
 
     Attributes:
-        number: Counted from 1.
-        loss: Mean over the pass of the cross-entropy trained on, in nats.
-        drift: Mean cosine of the codes with where they started, in [-1, 1].
-        codebook: The moved codes, unit vectors.
+        number: Number of the epoch, from 1.
+        loss: Mean training cross-entropy over the pass, in nats.
+        drift: Mean cosine of the codes with their initial values, in [-1, 1].
+        codebook: The moved codes, as unit vectors.
         weights: The head (c, k), >= 0; zero wherever it was zero at the start.
     """
 
@@ -51,27 +51,28 @@ def joint_epochs(
     config: JointConfig,
     generator: torch.Generator,
 ) -> Iterator[JointEpoch]:
-    """Minimise the mean cross-entropy over unit codes and non-negative weights at once, by Adam.
+    """Minimise the mean cross-entropy jointly over unit codes and non-negative weights, by Adam.
 
-    The gradient reaches a code through the softmax at the cells where some prototype is found, so codes that the
-    head does not use move too: they compete. A weight that is zero stays zero, as in the paper's training, so the
-    head keeps its size or shrinks. In every step each prototype is left out of an image with the chance
-    ``prototype_dropout``, and the others count for more: no class may lean on a single part. In a distributed run
-    every process looks at its share of each batch, and all make the same step.
+    The gradient reaches a code through the softmax at the cells that determine some prototype's presence, so codes
+    that the head does not use move too, because they compete. A zero weight stays zero, as in the paper's training, so
+    the head keeps its size or shrinks. In every step each prototype is dropped from an image with probability
+    ``prototype_dropout`` and the others are scaled up, so that no class depends on a single part. In a distributed run
+    every process handles its share of each batch, and all make the same step.
 
     Args:
-        views: The plain train tokens, then augmented views of the same images; one after the other, an epoch each.
-        codebook: Where codes start, on the device to compute on.
-        weights: Where the head starts, >= 0.
-        temperature: Of the softmax over codes; fixed.
-        config: Rates, epochs, dropout.
-        generator: Order of the images and dropout; on the CPU, so that devices draw alike.
+        views: The plain train tokens, then augmented views of the same images; each epoch uses the next one in turn.
+        codebook: Initial codes, on the device to compute on.
+        weights: Initial head, >= 0.
+        temperature: Temperature of the softmax over codes; it is fixed.
+        config: Learning rates, epochs and dropout.
+        generator: Decides the order of the images and the dropout; on the CPU, so that all devices draw the same.
 
     Yields:
         Codes and head after every epoch.
 
     Raises:
-        DataError: The loss is NaN or infinite; names epoch and batch. ValueError: The codebook has rest codes.
+        DataError: The loss is NaN or infinite; the message names epoch and batch.
+        ValueError: The codebook has rest codes.
     """
     if codebook.rest is not None:
         raise ValueError("joint training does not count rest codes, which pruning alone makes; train whole codebooks")
@@ -109,14 +110,14 @@ def joint_epochs(
 
 
 def _scores(units: Float[Tensor, "n t d"], codes: Float[Tensor, "k d"], temperature: float) -> Float[Tensor, "n k"]:
-    """Presence of codes that need not be unit vectors yet."""
+    """Presence of codes that need not be unit vectors."""
     n, t, d = units.shape
     similarity = products(units.reshape(n * t, d), normalize(codes, dim=1)).reshape(n, t, len(codes))
     return pooled(competition(similarity, temperature))
 
 
 def _dropout(shape: tuple[int, int], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:
-    """Factors of presences: 0 for prototypes left out of an image at random, more than 1 so that the mean stays.
+    """Factors for presences: 0 for randomly dropped prototypes, 1 / (1 - share) for the others to preserve the mean.
 
     Source:
         Srivastava et al. 2014 (dropout), on the inputs of the head.

@@ -1,4 +1,4 @@
-"""The candidates: every head of every temperature, each measured on validation."""
+"""Fits the candidates, which are heads of several sizes for each temperature, and measures them on validation."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from protoquant.head.solvers.proximal import describe, refit
 from protoquant.model.scored_split import ScoredSplit
 
 NOISE = 1e-6
-"""A largest penalty below this is rounding: scores lie in [0, 1]."""
+"""A largest penalty up to this is rounding, because scores lie in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head of the path with its numbers.
+    """A head of the path with its measurements.
 
     Attributes:
-        candidate: Its numbers.
+        candidate: Measurements of the head.
         weights: The head (c, k), sparse in memory.
     """
 
@@ -38,7 +38,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class _Fit:
-    """One head as its solver gives it: the fit that chose the weights, the one that is the head, their L2 penalties."""
+    """A head from its solver: the fit that chose the weights, the fit that gave the head, and their L2 penalties."""
 
     first: Solution
     last: Solution
@@ -55,18 +55,18 @@ def fit_path(
     seed: int,
     on_event: OnEvent,
 ) -> list[Fitted]:
-    """Fit all heads, one temperature after the other; the proximal solver goes from sparse to dense.
+    """Fit all heads, one temperature after another; the proximal solver goes from sparse to dense.
 
     Args:
         config: Temperatures, and the solver with its penalties and limits.
         train: Scores to fit on.
         validation: Scores to measure on.
         classes: Number of classes c.
-        seed: The seed of params.yaml; the proximal solver draws nothing.
-        on_event: Told of every head, and of one that the solver did not finish.
+        seed: The seed of params.yaml; only the gradient solver draws random numbers.
+        on_event: Receives an event for each head, and a warning if a solver did not converge.
 
     Raises:
-        DataError: A score is NaN or infinite, a label is out of range, no code tells a class, or a loss is NaN.
+        DataError: A score is NaN or infinite, a label is out of range, no code separates classes, or a loss is NaN.
     """
     fitted: list[Fitted] = []
     said: set[str] = set()
@@ -87,7 +87,7 @@ def fit_path(
             candidate = _describe(temperature, problem, held, fit)
             fitted.append(Fitted(candidate, fit.last.weights.to_sparse()))
             _tell(candidate, len(fitted), on_event)
-            # One dense fit ranks the weights of all budgets: that it is not finished is said once.
+            # One dense fit ranks the weights of all budgets, so its warning is given only once.
             said = _warn(config, candidate, said, on_event)
     return fitted
 
@@ -100,7 +100,7 @@ def _proximal(config: TrainConfig, problem: Problem, temperature: float) -> Iter
 
 
 def _tells_classes(problem: Problem, temperature: float) -> float:
-    """The penalty at which all weights are zero, or an error where no weight would help."""
+    """The smallest penalty at which all weights are zero; raises DataError if no weight would help."""
     largest = largest_penalty(problem)
     if largest <= NOISE:
         raise DataError(f"at temperature {temperature:g} no code tells any class apart; lower train.temperature")
@@ -123,7 +123,7 @@ def _by_gradient(
     label: str,
     on_event: OnEvent,
 ) -> Iterator[_Fit]:
-    """Train for each penalty and keep one epoch: best on validation, then fewest weights, then the first."""
+    """Train for each penalty and keep the best epoch on validation; ties go to the fewest weights, then the first."""
     for penalty, generator in zip(config.penalties, generators, strict=True):
         epochs = train_epochs(problem, penalty, config, generator)
         told = track(epochs, f"{label}, penalty {penalty:g}", config.epochs, "epochs", on_event)
@@ -169,7 +169,7 @@ def _tell(candidate: HeadCandidate, number: int, on_event: OnEvent) -> None:
 
 
 def _warn(config: TrainConfig, candidate: HeadCandidate, said: set[str], on_event: OnEvent) -> set[str]:
-    """Tell of a convex fit that was not finished, each once; give what has been said so far."""
+    """Warn once about each convex fit that did not converge; return all warnings so far."""
     if config.solver == "gradient":
         return said
     for name, residual, iterations in (

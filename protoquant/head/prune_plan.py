@@ -1,4 +1,4 @@
-"""A pruning plan: what goes, in which order, in which steps, and what happens after each."""
+"""The pruning plan: which units are removed, in which order and steps, and how weights are fine-tuned afterwards."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self

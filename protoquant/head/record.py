@@ -1,4 +1,4 @@
-"""What train has found, and how it is written down: numbers, tables, the bundle."""
+"""The outcome of training, and its conversion to metrics, tables and the bundle."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -26,10 +26,10 @@ class JointRow:
     """One epoch of joint training: one row of ``joint.csv``.
 
     Attributes:
-        epoch: Counted from 1.
-        train_loss: Cross-entropy trained on, with dropout, in nats.
-        validation_loss: Cross-entropy on validation, in nats; of epochs that are equally accurate the least decides.
-        validation_top1: Accuracy on validation, in [0, 1]; the highest decides.
+        epoch: Number of the epoch, from 1.
+        train_loss: Training cross-entropy, with dropout, in nats.
+        validation_loss: Cross-entropy on validation, in nats; the lowest one decides between equal accuracies.
+        validation_top1: Accuracy on validation, in [0, 1]; the highest one decides.
         drift: Mean cosine of the codes with those of quantize, in [-1, 1].
     """
 
@@ -41,27 +41,27 @@ class JointRow:
 
     @property
     def merit(self) -> tuple[float, float]:
-        """What the best epoch has most of; the first of equals is kept."""
+        """The value that the best epoch maximises; the first epoch wins ties."""
         return self.validation_top1, -self.validation_loss
 
     def values(self) -> dict[str, float]:
-        """All but the epoch."""
+        """All values except the epoch."""
         return {name: value for name, value in asdict(self).items() if name != "epoch"}
 
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """Codes and heads, and which head was taken.
+    """The codes, the heads, and the head that was taken.
 
     Attributes:
         codebook: The codes of the model, on the CPU.
         scores: Presence of these codes in both splits.
-        fitted: Every head of the path.
-        place: The one that validation chose.
-        moved: That head after joint training; None without.
-        joint: Every epoch of joint training.
+        fitted: All heads of the path.
+        place: Index of the head that validation chose.
+        moved: That head after joint training; None without joint training.
+        joint: All epochs of joint training.
         epoch: The epoch that was kept; 0 without joint training.
-        price: What grounding cost; None where codes stay as learned.
+        price: Cost of grounding; None if codes stay as learned.
     """
 
     codebook: Codebook
@@ -90,7 +90,7 @@ class TrainingOutcome:
         return frame
 
     def joint_table(self) -> pd.DataFrame | None:
-        """One row for each epoch of joint training: ``joint.csv``; None without it."""
+        """One row for each epoch of joint training: ``joint.csv``; None without joint training."""
         if not self.joint:
             return None
         frame = pd.DataFrame([asdict(row) for row in self.joint])
@@ -99,7 +99,7 @@ class TrainingOutcome:
 
 
 def bundle_of(config: TrainConfig, given: TrainInputs, trained: TrainingOutcome) -> Bundle:
-    """Put the taken head together with what it needs to explain itself; not yet written."""
+    """Combine the taken head with everything that its explanations need; nothing is written."""
     chosen = trained.taken.candidate
     params: dict[str, Any] = {"train": config.model_dump(mode="json")}
     if given.quantize_params is not None:
@@ -128,15 +128,15 @@ def referred(
     device: torch.device,
     on_event: OnEvent,
 ) -> Bundle:
-    """The bundle with what it does on its own images; the last thing before it is written.
+    """Add the model's results on its own images to the bundle; the last step before it is written.
 
     Args:
         bundle: A finished model.
-        config: What it was trained with.
+        config: The section that it was trained with.
         train: The features that it was trained on.
         validation: The features that it was chosen on.
-        device: Where to compute.
-        on_event: Told of progress.
+        device: Device to compute on.
+        on_event: Receives progress.
     """
     with torch.inference_mode():
         reference = measure_reference(
@@ -163,7 +163,7 @@ def head_sentence(trained: TrainingOutcome, probe_top1: float) -> str:
 
 
 def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
-    """The model's numbers, each accuracy with the linear probe's beside it; fractions."""
+    """The model's metrics, with the linear probe's accuracies for comparison; accuracies are fractions."""
     chosen = trained.taken.candidate
     splits = {"train": trained.scores.train, "validation": trained.scores.validation}
     numbers: dict[str, Any] = rounded(
@@ -187,6 +187,6 @@ def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
 
 
 def _grounding(config: TrainConfig, price: Price | None) -> dict[str, Any]:
-    """What the codes became and what that cost on validation at the size selected before."""
+    """The method of grounding, and its cost on validation at the size selected before."""
     numbers = {} if price is None else asdict(price) | {"price": price.before - price.after}
     return {"method": config.grounding, "patches": config.grounding_patches, **numbers}

@@ -1,4 +1,4 @@
-"""The rule that picks one head out of all that were fitted."""
+"""The rule that selects one of the fitted heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from protoquant.core.errors import DataError
 class HeadCandidate:
     """One head of the path: one row of ``path.csv``.
 
-    Objective, residual, gap and iterations are of the fit that chose the weights; those with ``refit_`` are of the
-    second fit under a smaller penalty, whose weights are the head; they repeat the first where there was no second.
+    Objective, residual, gap and iterations belong to the fit that chose the weights. Those with ``refit_`` belong to
+    the second fit under a smaller penalty, which gave the head; they repeat the first fit's if there was no second.
 
     Attributes:
-        temperature: Of the softmax over codes.
+        temperature: Temperature of the softmax over codes.
         penalty: L1 penalty that chose the weights; L2 with solver budget.
-        objective: What that fit minimised, at its end: mean cross-entropy + what the weights cost, in nats.
-        residual: Violation of the optimality conditions, as a share of the penalty (as it is where that is 0).
-        gap: Duality gap, in nats: the objective is at most this far above the least one.
+        objective: Final objective of that fit: mean cross-entropy + penalty of the weights, in nats.
+        residual: Violation of the optimality conditions, as a share of the penalty (absolute if that is 0).
+        gap: Duality gap, in nats: the objective is at most this far above the minimum.
         iterations: Steps of the solver.
-        epoch: Epoch that validation chose, counted from 1; 0 for the proximal solver.
-        refit_residual: As residual, under the smaller penalty, among the chosen weights.
-        refit_gap: As gap, likewise.
-        refit_iterations: Steps of the second fit; 0 where there was none.
+        epoch: Epoch that validation chose, counted from 1; 0 for the convex solvers.
+        refit_residual: Residual of the second fit, over the chosen weights.
+        refit_gap: Duality gap of the second fit.
+        refit_iterations: Steps of the second fit; 0 if there was none.
         nonzeros: Non-zero weights of the head.
         prototypes: Codes with a non-zero weight.
         class_size: Mean non-zero weights per class.
@@ -51,12 +51,13 @@ class HeadCandidate:
 def select(candidates: Sequence[HeadCandidate], *, tolerance: float, max_class_size: float | None) -> int:
     """Take the sparsest head within a tolerance of the best validation accuracy.
 
-    Sparsest: fewest non-zero weights, then fewest prototypes, then highest validation accuracy, then the first.
+    The sparsest head has fewest non-zero weights, then fewest prototypes, then highest validation accuracy; the first
+    one wins ties.
 
     Args:
         candidates: All heads, of all temperatures.
         tolerance: Accuracy given up for sparsity, in [0, 1].
-        max_class_size: Heads with more prototypes per class are left out, also as the best; None: no limit.
+        max_class_size: Heads with more prototypes per class are ignored, also as the best; None: no limit.
 
     Returns:
         Position of the chosen head.
@@ -77,7 +78,7 @@ def select(candidates: Sequence[HeadCandidate], *, tolerance: float, max_class_s
             f"raise it, or fit smaller heads (train.budget.sizes, or train.points with solver proximal)"
         )
     best = max(candidates[place].validation_top1 for place in small)
-    # Accuracies are quotients of counts: a margin far below one image keeps rounding out of the comparison.
+    # Accuracies are ratios of counts: a margin far below one image keeps rounding out of the comparison.
     good = [place for place in small if candidates[place].validation_top1 >= best - tolerance - 1e-9]
     return min(good, key=lambda place: (*_size(candidates[place]), place))
 

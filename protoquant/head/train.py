@@ -1,4 +1,4 @@
-"""TRAIN: from features and codes to the sparse head, and the bundle that is the model."""
+"""The train step, which fits the sparse head on features and codes and writes the bundle."""
 
 import math
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ from protoquant.model.scored_split import presence_scores
 
 
 class Pruner(Protocol):
-    """What carries out ``train.prune``; handed in, since pruning starts from what this package gives."""
+    """A function that carries out ``train.prune``; it is passed in because the prune package imports this one."""
 
     def __call__(
         self,
@@ -45,13 +45,13 @@ class Pruner(Protocol):
         device: torch.device,
         on_event: OnEvent,
     ) -> tuple[Bundle, pd.DataFrame, str]:
-        """Give the smaller model, a row for each step, and what was done in one line."""
+        """Return the pruned model, a table with a row for each step, and a one-line summary."""
         ...
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where the bundle is, and what was chosen.
+    """The written bundle and the choice of the head.
 
     Attributes:
         out: The bundle's folder.
@@ -85,22 +85,23 @@ def train(
 
     Args:
         config: The params section.
-        images: Written by prepare; class names and, for patch pictures, train images.
+        images: The artifact of prepare; gives the class names and, for patch pictures, the train images.
         root: ``prepare.root``.
-        features: Written by extract; train and validation are opened.
-        codebook: Written by quantize.
+        features: The artifact of extract; train and validation are opened.
+        codebook: The artifact of quantize.
         out: The bundle's folder; an older one is replaced.
-        device: Where to compute.
-        seed: The seed of params.yaml; the convex solvers draw nothing.
-        on_event: Told of progress and of every head.
-        prune: Carries out ``train.prune``; must be there where the section is.
+        device: Device to compute on.
+        seed: The seed of params.yaml; the convex solvers draw no random numbers.
+        on_event: Receives progress and an event for each head.
+        prune: Carries out ``train.prune``; required if the section is set.
 
     Returns:
         The chosen head and all others.
 
     Raises:
         ArtifactError: An input is missing or damaged, or inputs do not belong together.
-        DataError: No head can be taken, or a score or loss is NaN.
+        DataError: No head can be selected, or a score or loss is NaN.
+        ValueError: ``train.prune`` is set but ``prune`` is None.
     """
     if config.prune is not None and prune is None:
         raise ValueError("train.prune needs what carries it out: pass prune=prune_trained")
@@ -128,7 +129,7 @@ def _write(
     on_event: OnEvent,
     prune: Pruner | None,
 ) -> None:
-    """Prune the model where that is asked for, and write it."""
+    """Prune the model if configured, and write it."""
     pruning, sentence = None, ""
     stores = {"train": given.train, "validation": given.validation}
     if config.prune is not None and prune is not None:
@@ -154,15 +155,15 @@ def _write(
 def fit(
     config: TrainConfig, given: TrainInputs, room: Scoring, *, device: torch.device, seed: int, on_event: OnEvent
 ) -> TrainingOutcome:
-    """Everything between the inputs and the bundle: path, joint training, grounding.
+    """Run the steps between the inputs and the bundle: path, joint training and grounding.
 
     Args:
         config: The params section.
         given: Features and codes.
         room: Scores both splits.
-        device: Where to compute.
+        device: Device to compute on.
         seed: The seed of params.yaml.
-        on_event: Told of progress and of every head.
+        on_event: Receives progress and an event for each head.
     """
     with torch.inference_mode():
         trained = _path(config, given, given.codebook, room.scores(given.codebook), seed=seed, on_event=on_event)
@@ -177,7 +178,7 @@ def fit(
 def _path(
     config: TrainConfig, given: TrainInputs, codebook: Codebook, scores: PresenceScores, *, seed: int, on_event: OnEvent
 ) -> TrainingOutcome:
-    """Fit the path for some codes and take one head of it."""
+    """Fit the path for some codes and select one of its heads."""
     fitted = fit_path(config, scores.train, scores.validation, given.classes, seed=seed, on_event=on_event)
     candidates = [one.candidate for one in fitted]
     place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
@@ -194,7 +195,7 @@ def _joint(
     seed: int,
     on_event: OnEvent,
 ) -> TrainingOutcome:
-    """Train codes and head together from the chosen head and keep the epoch that is best on validation."""
+    """Train codes and head together from the chosen head, and keep the epoch that is best on validation."""
     taken = trained.taken.candidate
     epochs = joint_epochs(
         (given.train, *given.train.views),
@@ -231,7 +232,7 @@ def _joint(
 
 
 def _measured(trained: TrainingOutcome, weights: torch.Tensor, scores: PresenceScores, place: int) -> Fitted:
-    """The chosen head after joint training, with its new numbers; the solver's are those of its start."""
+    """The chosen head after joint training, with new measurements; the solver's numbers are those before it."""
     used = weights > 0
     candidate = replace(
         trained.taken.candidate,
@@ -254,9 +255,9 @@ def _ground(
     seed: int,
     on_event: OnEvent,
 ) -> TrainingOutcome:
-    """Tie the codes to train patches, then score and fit again; the result knows what that cost.
+    """Tie the codes to train patches, then score and fit again; the result includes the cost.
 
-    Validation images that chose patches are set aside: half of them choose, the other half measures.
+    If validation images choose the patches, one half of them chooses and only the other half measures.
     """
     every = torch.arange(given.validation.n)
     judging, measuring = halves(given.validation.labels) if config.grounding == "chosen" else (every, every)

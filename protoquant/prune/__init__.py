@@ -1,4 +1,4 @@
-"""Pruning: fewer prototypes or fewer weights in a trained head, by a plan."""
+"""Pruning, which removes prototypes or weights of a trained head according to a plan."""
 
 from typing import TYPE_CHECKING
 

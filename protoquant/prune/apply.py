@@ -1,4 +1,4 @@
-"""Prune a bundle: from a trained model, a plan and the features to a smaller model that accounts for itself."""
+"""Prunes a bundle by a plan into a smaller model with its own metrics and provenance."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -26,18 +26,18 @@ from protoquant.prune.measure import deviation, quality
 from protoquant.prune.sink import distil
 
 _HOLD = 2.0**28
-"""Bytes of cosines that may stay in memory, so that scoring again reads no token; more are streamed each time."""
+"""Bytes of cosines that may stay in memory so that scoring again reads no token; larger ones are streamed each time."""
 
 
 @dataclass(frozen=True)
 class PrunedBundle:
-    """A pruned model and how it came about.
+    """A pruned model and the steps that led to it.
 
     Attributes:
         bundle: The model; not yet written.
-        table: One row for the start and for each step: see :func:`pruning_table`.
-        result: What the engine gave.
-        codes: The old number of every code of the new codebook.
+        table: One row for the start and one for each step: see :func:`pruning_table`.
+        result: The result of the engine.
+        codes: The old index of every code of the new codebook.
     """
 
     bundle: Bundle
@@ -57,11 +57,11 @@ def prune_bundle(
     """Carry out a plan on a bundle.
 
     Args:
-        plan: What to do.
+        plan: The pruning plan.
         bundle: The model; it is not changed.
-        stores: The splits ``train`` and ``validation`` that it was trained on; no other.
-        device: Where to compute.
-        on_event: Told of progress and of every step.
+        stores: Only the splits ``train`` and ``validation`` that it was trained on.
+        device: Device to compute on.
+        on_event: Receives progress and an event for each step.
 
     Raises:
         DataError: The bundle was pruned to a sink, or the plan cannot be carried out on its head.
@@ -89,7 +89,7 @@ def prune_bundle(
 def prune_trained(
     plan: PrunePlan, bundle: Bundle, stores: Mapping[str, FeatureStore], *, device: torch.device, on_event: OnEvent
 ) -> tuple[Bundle, pd.DataFrame, str]:
-    """Carry out ``train.prune``: :func:`prune_bundle`, as :func:`protoquant.head.train.train` takes it."""
+    """Carry out ``train.prune``: :func:`prune_bundle` in the form that :func:`protoquant.head.train.train` needs."""
     pruned = prune_bundle(plan, bundle, stores, device=device, on_event=on_event)
     return pruned.bundle, pruned.table, pruning_sentence(pruned.bundle.metrics)
 
@@ -103,15 +103,15 @@ def starting_point(
     on_event: OnEvent,
     hold: float = 0.0,
 ) -> Start:
-    """What the engine needs of a bundle.
+    """Prepare a bundle for the engine.
 
     Args:
-        plan: Its seed, rest codes and penalty.
+        plan: Gives the seed, rest codes and penalty.
         bundle: The model.
         stores: Splits to score.
-        device: Where to compute.
-        on_event: Told of progress.
-        hold: Bytes of cosines that may stay in memory; 0: every scoring streams the stores.
+        device: Device to compute on.
+        on_event: Receives progress.
+        hold: Bytes of cosines that may stay in memory; 0 to stream the stores for every scoring.
 
     Raises:
         DataError: The bundle was pruned to a sink, or it names no penalty and the plan gives none.
@@ -141,7 +141,7 @@ def starting_point(
 
 
 def _on_others(rescore: Rescore, measuring: Int64[Tensor, " m"]) -> Rescore:
-    """Without the validation images that chose the codes' patches: they measure nothing afterwards."""
+    """Leave out the validation images that chose the codes' patches, because they must not measure afterwards."""
 
     def rescored(kept: Int64[Tensor, " m"], rest: Rest | None) -> Scored:
         scored = rescore(kept, rest)
@@ -151,7 +151,7 @@ def _on_others(rescore: Rescore, measuring: Int64[Tensor, " m"]) -> Rescore:
 
 
 def pruning_table(result: Pruned) -> pd.DataFrame:
-    """The steps of a plan as a table, one row each, the start first; accuracies are fractions."""
+    """The steps of a plan as a table with one row each, the start first; accuracies are fractions."""
     frame = pd.DataFrame([_flat(row) for row in result.rows])
     frame.insert(0, "step", range(len(frame)))
     frame["selected"] = [int(place == result.chosen) for place in range(len(frame))]
@@ -159,12 +159,12 @@ def pruning_table(result: Pruned) -> pd.DataFrame:
 
 
 def renumbered(provenance: pd.DataFrame, codes: tuple[int, ...], prototypes: list[int]) -> pd.DataFrame:
-    """The rows of the prototypes that are left, with the codes' new numbers.
+    """The rows of the remaining prototypes, with the codes' new indices.
 
     Args:
-        provenance: Of the model before.
-        codes: The old number of every code of the new codebook.
-        prototypes: New numbers of the codes that the new head uses.
+        provenance: Provenance table of the model before pruning.
+        codes: The old index of every code of the new codebook.
+        prototypes: New indices of the codes that the new head uses.
     """
     new = {codes[prototype]: prototype for prototype in prototypes}
     rows = provenance[provenance["code"].isin(list(new))]
@@ -172,7 +172,7 @@ def renumbered(provenance: pd.DataFrame, codes: tuple[int, ...], prototypes: lis
 
 
 def pruning_sentence(metrics: Mapping[str, Any]) -> str:
-    """What pruning did, in one line, from the metrics of the pruned model."""
+    """A one-line summary of the pruning, from the metrics of the pruned model."""
     pruned = metrics["prune"]
     top1 = metrics["validation"]["top1"]
     said = (
@@ -205,12 +205,12 @@ def fitted_with(bundle: Bundle) -> TrainConfig:
 
 
 def _split(fitted: TrainConfig, penalty: float) -> tuple[float, float]:
-    """A head's penalty as its L1 and its L2 penalty: it is the latter with solver budget."""
+    """Split a head's penalty into L1 and L2: it is the L2 penalty with solver budget, otherwise the L1 penalty."""
     return (0.0, penalty) if fitted.solver == "budget" else (penalty, 0.0)
 
 
 def _penalties(plan: PrunePlan, bundle: Bundle, fitted: TrainConfig) -> tuple[float, float]:
-    """The L1 and the L2 penalty that the head's weights were last fitted with; the convex tuner needs one of them."""
+    """The L1 and L2 penalties of the last fit of the head's weights; the convex tuner needs one to be positive."""
     if plan.finetune == "none":
         return 0.0, 0.0
     found = bundle.metrics.get("penalty")
@@ -218,12 +218,12 @@ def _penalties(plan: PrunePlan, bundle: Bundle, fitted: TrainConfig) -> tuple[fl
         raise DataError(
             f"the bundle's metrics must name the penalty of its head, got {found!r}; give the plan's penalty"
         )
-    # Training by gradient makes no second fit, so that its penalty is whole.
+    # Training by gradient makes no second fit, so its penalty was not reduced.
     return _split(fitted, float(found) * (1.0 if fitted.solver == "gradient" else fitted.refit))
 
 
 def _metrics(plan: PrunePlan, bundle: Bundle, start: Start, result: Pruned) -> dict[str, Any]:
-    """The model's numbers, with those of pruning replaced and added."""
+    """The model's metrics, updated by pruning and extended with the pruning's own."""
     chosen, came = result.row, result.rows[0]
     train = quality(result.scored["train"], result.head)
     paid = penalised(result.head, *_split(fitted_with(bundle), float(bundle.metrics.get("penalty", 0.0))))

@@ -1,7 +1,7 @@
-"""What ranks prototypes and weights: the lowest importance goes first.
+"""Criteria that rank prototypes and weights by importance; the lowest is removed first.
 
-All criteria look at images of one split, scored as the head sees them now. ``a`` (n, k) are presence scores, ``W``
-(c, k) is the head, L the mean cross-entropy over the images.
+All criteria use images of one split with their present scores. ``a`` (n, k) are the presence scores, ``W``
+(c, k) is the head, and L is the mean cross-entropy over the images.
 """
 
 from collections.abc import Callable
@@ -29,14 +29,14 @@ def prototype_importance(
     """Rank the prototypes.
 
     Args:
-        plan: Criterion, norm and what counts as usage.
-        evidence: Scores of the images that the criterion looks at.
+        plan: Gives the criterion, the norm and the kind of usage.
+        evidence: Scores of the images that the criterion uses.
         head: Weights, >= 0.
-        codes: Unit codes; for redundancy alone.
-        kept: Codes that are still there; for redundancy alone.
+        codes: Unit codes; only for redundancy.
+        kept: Whether each code is still there; only for redundancy.
 
     Returns:
-        Importance of every code; the lowest goes first.
+        Importance of every code; the lowest is removed first.
     """
     if plan.criterion == "magnitude":
         return magnitude(head, plan.norm)
@@ -57,12 +57,12 @@ def entry_importance(plan: PrunePlan, evidence: PruningEvidence, head: Float[Ten
     """Rank single weights.
 
     Args:
-        plan: Its criterion; not one of those for prototypes alone.
-        evidence: Scores of the images that the criterion looks at.
+        plan: Gives the criterion, which must not be one for prototypes only.
+        evidence: Scores of the images that the criterion uses.
         head: Weights, >= 0.
 
     Returns:
-        Importance of every weight; the lowest goes first.
+        Importance of every weight; the lowest is removed first.
     """
     if plan.criterion == "magnitude":
         return head
@@ -75,11 +75,11 @@ def entry_importance(plan: PrunePlan, evidence: PruningEvidence, head: Float[Ten
 
 
 def usage(evidence: PruningEvidence, what: str) -> Float[Tensor, " k"]:
-    """How often a code is met.
+    """How often each code is used.
 
     Args:
-        evidence: With assignments, where they are asked for.
-        what: assignments: patch tokens whose nearest code it is; presence: mean of a over the images.
+        evidence: Scores, with counts of assignments if these are requested.
+        what: ``assignments``: number of patch tokens nearest to the code; ``presence``: mean of a over the images.
 
     Raises:
         ShapeError: Assignments were not counted.
@@ -98,7 +98,7 @@ def magnitude(head: Float[Tensor, "c k"], norm: str) -> Float[Tensor, " k"]:
 
 
 def entry_contribution(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
-    """Mean of ``a_p W_jp`` over the images of class j: what the weight gives its own class; 0 without images."""
+    """Mean of ``a_p W_jp`` over the images of class j: the weight's contribution to its own class; 0 without images."""
     classes = len(head)
     own = functional.one_hot(evidence.labels, classes).to(evidence.scores)
     mean = own.T @ evidence.scores / own.sum(dim=0).clamp_min(1)[:, None]
@@ -106,20 +106,20 @@ def entry_contribution(evidence: PruningEvidence, head: Float[Tensor, "c k"]) ->
 
 
 def taylor(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
-    """``|sum over images of a_p dL/da_p|``: to first order, the change of the loss without the prototype."""
+    """``|sum over images of a_p dL/da_p|``: the change of the loss without the prototype, to first order."""
     return (head * _slope(evidence, head)).sum(dim=0).abs()
 
 
 def entry_taylor(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
-    """``|W dL/dW|``: to first order, the change of the loss without the weight.
+    """``|W dL/dW|``: the change of the loss without the weight, to first order.
 
-    At the optimum of an L1 penalty dL/dW is the same for every weight > 0, so that there this ranks as magnitude does.
+    At the optimum under an L1 penalty dL/dW is the same for every weight > 0, so this ranks like magnitude there.
     """
     return (head * _slope(evidence, head)).abs()
 
 
 def leave_one_out(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
-    """Change of the loss when the prototype is masked, all else equal; below 0 where the loss is better without."""
+    """Change of the loss when only this prototype is masked; below 0 if the loss is lower without it."""
     logits = head_logits(evidence.scores, head)
     whole = functional.cross_entropy(logits, evidence.labels)
     found = torch.zeros(head.shape[1], dtype=head.dtype, device=head.device)
@@ -132,21 +132,21 @@ def leave_one_out(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Floa
 
 
 def entry_leave_one_out(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
-    """Mean over all images of ``a_p W_jp``: exactly the change of the logit of class j without the weight."""
+    """Mean of ``a_p W_jp`` over all images: exactly the mean drop of the logit of class j without the weight."""
     return evidence.scores.mean(dim=0) * head
 
 
 def redundancy(codes: Float[Tensor, "k d"], used: Float[Tensor, " k"], kept: Bool[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """Order in which codes go when, again and again, the less used of the two most alike is taken out.
+    """The order of removal when the less used one of the two most similar codes is removed repeatedly.
 
     Args:
         codes: Unit vectors.
         used: Usage of each code.
-        kept: Codes that are still there.
+        kept: Whether each code is still there.
 
     Returns:
-        0 for the first to go, and so on up to the last that stays; infinity for codes that are gone. Of equal
-        usage the higher code goes.
+        0 for the first code to remove, and so on up to the last one; infinity for codes that are already removed. On
+        equal usage the higher code is removed.
     """
     places = kept.nonzero().flatten()
     alike = (codes[places] @ codes[places].T).fill_diagonal_(-torch.inf)
@@ -167,12 +167,12 @@ def redundancy(codes: Float[Tensor, "k d"], used: Float[Tensor, " k"], kept: Boo
 
 
 def keep_best(importance: Float[Tensor, " m"], count: int) -> Int64[Tensor, " s"]:
-    """The positions of the most important, in order; of equals the first stays."""
+    """The positions of the most important units, ascending; the first one stays on ties."""
     return importance.argsort(descending=True, stable=True)[:count].sort().values
 
 
 def _slope(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
-    """dL/dW."""
+    """The gradient dL/dW."""
     logits = head_logits(evidence.scores, head)
     error = torch.softmax(logits, dim=1)
     error[torch.arange(len(error), device=error.device), evidence.labels] -= 1

@@ -1,4 +1,4 @@
-"""The one pruning engine: rank, cut, score again, measure, fine-tune, measure; then choose a step."""
+"""The pruning engine: each step ranks, cuts, rescores, measures, fine-tunes and measures; then one step is chosen."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,16 +22,16 @@ from protoquant.prune.schedule import counts_left, ratios_of
 
 @dataclass(frozen=True)
 class Start:
-    """A trained head and what pruning needs to know of it.
+    """A trained head and the inputs of its pruning.
 
     Attributes:
         head: Weights (c, k), >= 0.
         codes: Unit codes (k, d).
         penalty: L1 penalty of fine-tuning.
-        limits: Of the convex solver.
+        limits: Limits of the convex solver.
         rescore: Scores train and validation with some of the codes.
-        distil: Makes rest codes for removed codes (k); needed for semantics sink alone.
-        ridge: L2 penalty of fine-tuning, beside the other one; none where the plan names a penalty.
+        distil: Makes rest codes for removed codes (k); needed only for semantics sink.
+        ridge: L2 penalty of fine-tuning, added to the L1 penalty; 0 if the plan names a penalty.
     """
 
     head: Float[Tensor, "c k"]
@@ -45,16 +45,16 @@ class Start:
 
 @dataclass(frozen=True)
 class PruneStep:
-    """A step of a plan; the first row is the head as it came.
+    """A step of a plan; the first one is the unpruned head.
 
     Attributes:
-        ratio: Share of the units that are gone, in [0, 1).
-        left: Units that may still be used: prototypes, weights, or weights of a class.
-        size: Of the head after fine-tuning, on validation.
-        before: On validation, before fine-tuning.
-        after: On validation, after it; the same where there was none.
+        ratio: Share of the units that are removed, in [0, 1).
+        left: Number of units that may still be used: prototypes, weights, or weights of a class.
+        size: Size of the head after fine-tuning, on validation.
+        before: Quality on validation before fine-tuning.
+        after: Quality on validation after fine-tuning; the same as before if there was none.
         work: Solver iterations or epochs of the fine-tuning.
-        deviation: From the same cut in mask mode, on validation, before fine-tuning; zero for mask.
+        deviation: Deviation from the same cut in mask mode, on validation, before fine-tuning; zero for mask.
     """
 
     ratio: float
@@ -68,7 +68,7 @@ class PruneStep:
 
 @dataclass(frozen=True)
 class _State:
-    """Where the cuts have come to; every tensor is made anew at each step, none is written to."""
+    """The state between cuts; every step makes new tensors and writes to none."""
 
     weights: Float[Tensor, "c k"]
     support: Bool[Tensor, "c k"]
@@ -79,15 +79,15 @@ class _State:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What a plan made.
+    """The result of a plan.
 
     Attributes:
         head: Weights of the chosen step (c, k), over all codes.
-        kept: Codes that are in the softmax, in order.
-        rest: What competes for the others.
-        scored: The splits as the chosen step sees them.
+        kept: Codes in the softmax, in order.
+        rest: Rest codes that compete in place of the others.
+        scored: Scores of the splits at the chosen step.
         rows: The start and every step.
-        chosen: The row that was taken.
+        chosen: Index of the row that was chosen.
     """
 
     head: Float[Tensor, "c k"]
@@ -99,7 +99,7 @@ class Pruned:
 
     @property
     def row(self) -> PruneStep:
-        """The row that was taken."""
+        """The row that was chosen."""
         return self.rows[self.chosen]
 
 
@@ -107,13 +107,13 @@ def prune(plan: PrunePlan, start: Start, on_event: OnEvent) -> Pruned:
     """Carry out a plan.
 
     Args:
-        plan: What to do.
+        plan: The pruning plan.
         start: The head and its scores.
-        on_event: Told of every step.
+        on_event: Receives an event for each step.
 
     Returns:
-        The chosen head and the table of all steps. Without ``tolerance`` the last step is taken, so that exactly
-        round(end * total) units are gone.
+        The chosen head and the table of all steps. Without ``tolerance`` the last step is chosen, so exactly
+        round(end * total) units are removed.
 
     Raises:
         DataError: Nothing would be left, nothing would be removed, or a criterion or a weight is NaN.
@@ -136,7 +136,7 @@ def prune(plan: PrunePlan, start: Start, on_event: OnEvent) -> Pruned:
         seen = state.scored["validation"]
         after, small = quality(seen, state.weights), size(seen, state.weights)
         rows.append(PruneStep(1 - left / total, left, small, before, after, tuned.work, apart))
-        # What a later step would change must not change this one: weights are kept by value, scores are not kept.
+        # A later step must not change this one, so weights are copied; scores are large and are not kept.
         snapshots.append(replace(state, weights=state.weights.clone(), scored={}))
         _tell(rows[-1], number, on_event)
         if stop is not None and stop.over(after):
@@ -149,16 +149,16 @@ def prune(plan: PrunePlan, start: Start, on_event: OnEvent) -> Pruned:
 
 
 def choose(rows: list[PruneStep], tolerance: float | None) -> int:
-    """The last step within a tolerance of the best validation accuracy after fine-tuning; without one the last."""
+    """The last step within the tolerance of the best validation accuracy after fine-tuning; without it, the last."""
     if tolerance is None:
         return len(rows) - 1
     best = max(row.after.top1 for row in rows)
-    # Accuracies are quotients of counts: a margin far below one image keeps rounding out of the comparison.
+    # Accuracies are ratios of counts: a margin far below one image keeps rounding out of the comparison.
     return max(place for place, row in enumerate(rows) if row.after.top1 >= best - tolerance - 1e-9)
 
 
 class _Drop:
-    """Ends the cuts once more steps in a row than patience bears lie too far below the best."""
+    """Ends the cuts once more consecutive steps than the patience allows are too far below the best."""
 
     def __init__(self, rule: StopRule, came: Quality) -> None:
         self._rule = rule
@@ -173,7 +173,7 @@ class _Drop:
 
 
 def _target(plan: PrunePlan, head: Float[Tensor, "c k"]) -> tuple[int, float]:
-    """Units at the start, and the share of them to remove."""
+    """The number of units at the start, and the share of them to remove."""
     used = head > 0
     if not bool(used.any()):
         raise DataError("the head has no weight; there is nothing to prune")
@@ -187,7 +187,7 @@ def _target(plan: PrunePlan, head: Float[Tensor, "c k"]) -> tuple[int, float]:
 
 
 def _cut(plan: PrunePlan, start: Start, state: _State, left: int) -> _State:
-    """Take out the least important units until ``left`` remain."""
+    """Remove the least important units until ``left`` remain."""
     seen, support = state.scored[plan.statistics], state.support
     if plan.unit == "prototype":
         kept = support.any(dim=0)
@@ -212,7 +212,7 @@ def _checked(plan: PrunePlan, importance: Tensor) -> Tensor:
 
 
 def _scored_again(plan: PrunePlan, start: Start, state: _State) -> _State:
-    """Let the codes that no weight may use leave the softmax, unless they are only masked."""
+    """Remove the codes that no weight may use from the softmax, unless they are only masked."""
     if plan.semantics == "mask":
         return state
     used = state.support.any(dim=0)
@@ -226,7 +226,7 @@ def _scored_again(plan: PrunePlan, start: Start, state: _State) -> _State:
 
 
 def _tune(plan: PrunePlan, start: Start, state: _State, number: int, *, last: bool) -> Tuned:
-    """Fine-tune where the plan says so."""
+    """Fine-tune if the plan says so."""
     if plan.finetune == "none" or (plan.finetune == "last" and not last):
         return Tuned(state.weights, 0)
     train = state.scored["train"]

@@ -1,4 +1,4 @@
-"""Scores of the splits as the head sees them at a step, from one streaming pass or from held cosines."""
+"""Scores the splits with the codes of a step, in one streaming pass or from cosines held in memory."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from protoquant.features.store.stream import stream_tokens
 
 @dataclass(frozen=True)
 class PruningEvidence:
-    """A split, scored.
+    """The scores of a split.
 
     Attributes:
-        scores: Presence of every code (n, k), 0 for one that is gone.
+        scores: Presence of every code (n, k); 0 for a removed one.
         labels: Class of every image (n).
-        counts: Patch tokens nearest to each code (k); None where they were not counted.
+        counts: Number of patch tokens nearest to each code (k); None if they were not counted.
     """
 
     scores: Float[Tensor, "n k"]
@@ -30,30 +30,30 @@ class PruningEvidence:
     counts: Int64[Tensor, " k"] | None = None
 
     def rows(self, images: Int64[Tensor, " m"]) -> "PruningEvidence":
-        """Some of the images, repeated or not; the counts stay those of all."""
+        """Select some images, which may repeat; the counts remain those of all images."""
         return replace(self, scores=self.scores[images], labels=self.labels[images])
 
 
 Scored = Mapping[str, PruningEvidence]
 Rescore = Callable[[Int64[Tensor, " m"], Rest | None], Scored]
-"""Scores every split with some of the codes, and rest codes, in the softmax; columns of other codes are 0."""
+"""Scores every split with only some of the codes, and any rest codes, in the softmax; other codes' columns are 0."""
 
 
 @dataclass(frozen=True)
 class PresenceScorer:
-    """Scores splits from their stores, one pass over the tokens each time it is called.
+    """Scores splits from their stores, with one pass over the tokens per call.
 
-    No more than one batch of cosines is held, unless ``held`` allows to keep those of whole splits: with them a
-    call without rest codes reads no token.
+    At most one batch of cosines is in memory, unless ``held`` has those of whole splits; a call without rest codes
+    then reads no token.
 
     Attributes:
         stores: The splits by name.
         codebook: All codes, without rest codes.
-        temperature: Of the softmax over codes.
-        batch: Images at once.
-        device: Where to compute.
-        on_event: Told after every batch.
-        held: Cosines of a split by its name, from :meth:`holding`.
+        temperature: Temperature of the softmax over codes.
+        batch: Number of images in a batch.
+        device: Device to compute on.
+        on_event: Receives progress.
+        held: Cosines of each split by name, from :meth:`holding`.
     """
 
     stores: Mapping[str, FeatureStore]
@@ -65,19 +65,20 @@ class PresenceScorer:
     held: Mapping[str, Float[Tensor, "n t k"]] | None = None
 
     def __call__(self, kept: Int64[Tensor, " m"], rest: Rest | None = None) -> Scored:
-        """Score every split with the kept codes alone in the softmax.
+        """Score every split with only the kept codes, and any rest codes, in the softmax.
 
         Args:
-            kept: Codes that are left, in order.
-            rest: What competes for the others.
+            kept: Remaining codes, in order.
+            rest: Rest codes that compete in place of the others; None for none.
 
         Raises:
-            ShapeError: d differs from the codebook's, or a split is empty. DataError: A token holds NaN or infinity.
+            ShapeError: d differs from the codebook's, or a split is empty.
+            DataError: A token holds NaN or infinity.
         """
         return {name: self._split(name, kept, rest) for name in self.stores}
 
     def holding(self, most: float) -> "PresenceScorer":
-        """The same with the cosines of all splits in memory, if they take at most so many bytes; else unchanged."""
+        """A scorer with the cosines of all splits in memory if they take at most ``most`` bytes; else this one."""
         size = sum(store.n * store.t * self.codebook.k * 4 for store in self.stores.values())
         if size > most:
             return self
@@ -102,7 +103,7 @@ class PresenceScorer:
     def _cosines(
         self, name: str, kept: Int64[Tensor, " m"], rest: Rest | None
     ) -> Iterator[tuple[Float[Tensor, "b t m"], Float[Tensor, "b t"] | None]]:
-        """Cosines with the kept codes, batch by batch, and what the rest codes add."""
+        """Cosines with the kept codes, batch by batch, and the rest codes' part of the softmax."""
         if self.held is not None and rest is None:
             everything = len(kept) == self.codebook.k
             for part in torch.split(self.held[name], self.batch):
@@ -113,7 +114,7 @@ class PresenceScorer:
             yield codebook.similarity(tokens), codebook.background(tokens, self.temperature)
 
     def batches(self, name: str) -> Iterator[Float[Tensor, "b t d"]]:
-        """Pass over the tokens of a split, on the device."""
+        """Stream the tokens of a split on the device."""
         return stream_tokens(
             self.stores[name], self.batch, self.device, label=f"presence, {name}", on_event=self.on_event
         )

@@ -1,4 +1,4 @@
-"""Fine-tuning after a cut: the weights that are left are fitted again, none can come back."""
+"""Fine-tuning after a cut: fits the remaining weights again; removed ones cannot come back."""
 
 from dataclasses import dataclass
 
@@ -38,17 +38,17 @@ def refit(
     *,
     ridge: float = 0.0,
 ) -> Tuned:
-    """Minimise the head's own convex objective over the weights that are left.
+    """Minimise the head's own convex objective over the remaining weights.
 
-    The optimum depends on the support and the scores alone, not on where the solver starts.
+    The optimum depends only on the support and the scores, not on the initial weights.
 
     Args:
         train: Scores to fit on.
-        weights: Where to start.
-        support: Weights that may differ from zero.
+        weights: Initial weights.
+        support: Weights that may be non-zero.
         penalty: L1 penalty, >= 0.
         limits: When to stop.
-        ridge: L2 penalty, >= 0; one of the two is > 0.
+        ridge: L2 penalty, >= 0; at least one of the two is > 0.
     """
     columns = support.any(dim=0).nonzero().flatten()
     problem = Problem(train.scores[:, columns], train.labels, len(weights))
@@ -57,10 +57,10 @@ def refit(
 
 
 class Watch:
-    """Says when to stop, and which value was the best.
+    """Tracks the best value and decides when to stop.
 
     Args:
-        rule: Least gain and patience.
+        rule: Gives the minimum gain and the patience.
         start: The value before the first epoch; lower is better.
     """
 
@@ -70,7 +70,7 @@ class Watch:
         self._stale = 0
 
     def better(self, value: float) -> bool:
-        """Take in the value of an epoch; true where it gains at least min_delta over the best so far."""
+        """Record the value of an epoch; return True if it is at least min_delta better than the best so far."""
         gained = value < self._best and value <= self._best - self._rule.min_delta
         self._stale = 0 if gained else self._stale + 1
         if gained:
@@ -79,7 +79,7 @@ class Watch:
 
     @property
     def over(self) -> bool:
-        """More epochs in a row were no better than patience bears; never while every epoch gains."""
+        """Whether more consecutive epochs than the patience allows brought no gain."""
         return self._stale > self._rule.patience
 
 
@@ -94,25 +94,25 @@ def descend(
     ridge: float = 0.0,
     generator: torch.Generator,
 ) -> Tuned:
-    """Gradient epochs on ReLU weights from where they are, with a new optimizer.
+    """Run gradient epochs on ReLU weights from their present values, with a new optimizer.
 
-    A weight at zero has no gradient, so that what was cut stays away and what becomes zero does too.
+    A weight at zero has no gradient, so weights that were cut or that become zero stay zero.
 
     Args:
         config: Optimizer, epochs and the rule that ends them.
         train: Scores to fit on.
-        validation: Scores that the rule watches; unused without one.
-        weights: Where to start.
-        support: Weights that may differ from zero.
+        validation: Scores that the stopping rule watches; unused without a rule.
+        weights: Initial weights.
+        support: Weights that may be non-zero.
         penalty: L1 penalty, >= 0.
         ridge: L2 penalty, >= 0.
-        generator: Order of the images.
+        generator: Decides the order of the images.
 
     Returns:
-        The last epoch's weights; with a rule, those of the best epoch or of the start. They are copies.
+        Copies of the last epoch's weights; with a rule, those of the best epoch or the initial ones.
 
     Raises:
-        DataError: The loss is no longer finite.
+        DataError: A weight becomes NaN or infinite.
     """
     columns = support.any(dim=0).nonzero().flatten()
     scores, held_out = train.scores[:, columns], PruningEvidence(validation.scores[:, columns], validation.labels)

@@ -1,4 +1,4 @@
-"""How good and how small a head is, on one split."""
+"""Measures the quality and the size of a head on one split."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from protoquant.model.head import contributions, head_logits
 from protoquant.prune.evidence import PruningEvidence
 
 EPSILON = 1e-3
-"""Contribution above which a prototype counts in a local size (PIP-Net)."""
+"""Contribution or presence above which a prototype counts in a size per image (PIP-Net)."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What is measured before and after a fine-tuning.
+    """Accuracy and loss of a head.
 
     Attributes:
         top1: Accuracy, in [0, 1].
@@ -28,23 +28,23 @@ class Quality:
     loss: float
 
     def cost(self, metric: Metric) -> float:
-        """The metric, turned so that lower is better."""
+        """The metric, with its sign such that lower is better."""
         return self.loss if metric == "loss" else -self.top1
 
 
 @dataclass(frozen=True)
 class HeadCompactness:
-    """Sizes of a head; the local ones are means over images.
+    """Sizes of a head; local and active sizes are means over images.
 
     Attributes:
-        prototypes: Codes with a non-zero weight.
-        nonzeros: Non-zero weights.
-        class_size: Mean non-zero weights per class.
-        empty_classes: Classes without a weight; no image can be given to them but by a tie at 0.
-        local_size: Prototypes whose contribution to the predicted class exceeds EPSILON.
-        local_size_all: Prototypes whose contribution to any class does; each image by itself, so that no batch
-            matters.
-        active_size: Prototypes whose presence exceeds EPSILON.
+        prototypes: Number of codes with a non-zero weight.
+        nonzeros: Number of non-zero weights.
+        class_size: Mean number of non-zero weights per class.
+        empty_classes: Number of classes without a weight; only a tie at 0 can predict such a class.
+        local_size: Number of prototypes whose contribution to the predicted class exceeds EPSILON.
+        local_size_all: Number of prototypes whose contribution to any class exceeds EPSILON; counted for each image
+            separately, so that the batch does not matter.
+        active_size: Number of prototypes whose presence exceeds EPSILON.
     """
 
     prototypes: int
@@ -63,7 +63,7 @@ def quality(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Quality:
 
 
 def size(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> HeadCompactness:
-    """Count prototypes, weights, and what takes part in an image."""
+    """Count the prototypes and weights of a head, and the prototypes that are active in an image."""
     used = head > 0
     predicted = head_logits(evidence.scores, head).argmax(dim=1)
     local = contributions(evidence.scores, head, predicted) > EPSILON
@@ -81,12 +81,12 @@ def size(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> HeadCompactne
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far the predictions of two models of the same head lie apart, over images.
+    """Difference between the predictions of the same head under two scorings, over images.
 
     Attributes:
         changed: Share of images with another predicted class, in [0, 1].
         mean: Mean absolute difference of the logits.
-        largest: Largest absolute difference.
+        largest: Largest absolute difference of the logits.
     """
 
     changed: float
@@ -95,7 +95,7 @@ class Deviation:
 
 
 def deviation(one: PruningEvidence, other: PruningEvidence, head: Float[Tensor, "c k"]) -> Deviation:
-    """Compare what a head says of the same images under two scorings."""
+    """Compare a head's predictions for the same images under two scorings."""
     first, second = head_logits(one.scores, head), head_logits(other.scores, head)
     apart = (first - second).abs()
     changed = (first.argmax(dim=1) != second.argmax(dim=1)).double().mean()

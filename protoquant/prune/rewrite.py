@@ -1,4 +1,4 @@
-"""From a bundle on disk to its pruned successor on disk."""
+"""Prunes a bundle on disk and writes its successor."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from protoquant.prune.apply import PrunedBundle, fitted_with, prune_bundle, prun
 
 @dataclass(frozen=True)
 class PruneResult:
-    """Where the new bundle is, and how it came about.
+    """The new bundle and a summary of its pruning.
 
     Attributes:
-        out: Its folder.
-        table: One row for the start and for each step.
-        sentence: What was done, in one line.
+        out: Folder of the new bundle.
+        table: One row for the start and one for each step.
+        sentence: A one-line summary.
         images: Validation images that the table is measured on.
     """
 
@@ -41,11 +41,11 @@ def open_for_pruning(bundle: Path, features: Path, names: Sequence[str]) -> tupl
 
     Args:
         bundle: The bundle's folder.
-        features: Written by extract.
+        features: The artifact of extract.
         names: Splits to open.
 
     Raises:
-        ArtifactError: Something is missing or damaged, or the features are not those of the bundle.
+        ArtifactError: Something is missing or damaged, or the features do not belong to the bundle.
     """
     opened = Bundle.open(bundle)
     stores = {name: FeatureStore.open(features / name) for name in names}
@@ -61,25 +61,25 @@ def open_for_pruning(bundle: Path, features: Path, names: Sequence[str]) -> tupl
 def prune_and_write(
     plan: PrunePlan, *, bundle: Path, features: Path, out: Path, device: torch.device, on_event: OnEvent
 ) -> PruneResult:
-    """Carry out a plan on a bundle and write the model that it gives.
+    """Carry out a plan on a bundle and write the resulting model.
 
     Args:
-        plan: What to do.
+        plan: The pruning plan.
         bundle: The bundle's folder; it is only read.
-        features: Written by extract; train and validation are opened, test is not.
+        features: The artifact of extract; train and validation are opened, test is not.
         out: Folder of the new bundle; an older one is replaced.
-        device: Where to compute.
-        on_event: Told of progress and of every step.
+        device: Device to compute on.
+        on_event: Receives progress and an event for each step.
 
     Raises:
-        UsageError: ``out`` is the bundle itself. ArtifactError: As of :func:`open_for_pruning`.
+        UsageError: ``out`` is the bundle itself. ArtifactError: As for :func:`open_for_pruning`.
         DataError: The plan cannot be carried out on this head.
     """
     if out.resolve() == bundle.resolve():
         raise UsageError(f"--out must be another folder than the bundle {bundle}, which the plan starts from")
     opened, stores = open_for_pruning(bundle, features, ("train", "validation"))
     pruned = prune_bundle(plan, opened, stores, device=device, on_event=on_event)
-    # What the bundle was made from stays known, so that evaluate can tell whose linear probe belongs to it.
+    # The old bundle's inputs are kept, so that evaluate can find the linear probe that belongs to the model.
     inputs = {**open_artifact(bundle, KIND, verify=False).inputs, "bundle": artifact_digest(bundle)}
     whole = referred(pruned.bundle, fitted_with(opened), **stores, device=device, on_event=on_event)
     with writing(out, KIND, inputs) as folder:
@@ -89,7 +89,7 @@ def prune_and_write(
 
 
 def _copy_crops(before: Bundle, pruned: PrunedBundle, folder: Path) -> None:
-    """Take over the pictures of the prototypes that are left, under their new numbers."""
+    """Copy the pictures of the remaining prototypes under their new indices."""
     table = pruned.bundle.provenance
     for code, rank in zip(table["code"].tolist(), table["rank"].tolist(), strict=True):
         picture = before.crop(pruned.codes[code], rank)

@@ -1,4 +1,4 @@
-"""Schedules: how the way to a target is cut into steps. Every ratio is a share of the count at the start."""
+"""Schedules, which divide the way to a target into steps; every ratio is a share of the count at the start."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ _ROUNDING = 1e-9
 
 
 def ratios_of(plan: PrunePlan, end: float) -> tuple[float, ...]:
-    """The shares that are gone after each step of a plan.
+    """The shares that are removed after each step of a plan.
 
     Args:
-        plan: Its schedule, start, step and ratios.
+        plan: Gives the schedule, start, step and ratios.
         end: Share to remove, in [0, 1).
 
     Returns:
         Rising shares; the last is exactly ``end``.
 
     Raises:
-        DataError: ``start`` lies beyond ``end``, which for a class budget is known only now.
+        DataError: ``start`` is not below ``end``, which for a class budget is known only now.
     """
     step, start = plan.step or 0.0, plan.start or 0.0
     if plan.ratios is not None:
@@ -37,7 +37,7 @@ def ratios_of(plan: PrunePlan, end: float) -> tuple[float, ...]:
 
 
 def constant(end: float, step: float, start: float = 0.0) -> tuple[float, ...]:
-    """Steps of equal size; the last is what is left.
+    """Steps of equal size; the last one is the remainder.
 
     Args:
         end: Share to remove, in (0, 1).
@@ -55,10 +55,10 @@ def geometric(end: float, step: float, start: float = 0.0) -> tuple[float, ...]:
     Args:
         end: Share to remove, in (0, 1).
         step: Share of what is left, in (0, 1].
-        start: First cut, in [0, end); 0: none. With one this is the hybrid schedule.
+        start: First cut, in [0, end); 0: none. With a first cut this is the hybrid schedule.
 
     Source:
-        The one-shot / iterative study (arXiv 2508.13836), with the last step mended: its code overshoots.
+        The one-shot / iterative study (arXiv 2508.13836), with the last step corrected, since its code overshoots.
     """
     found, left = list(_first(start)), 1.0 - start
     while left * (1.0 - step) > (1.0 - end) + _ROUNDING:
@@ -68,7 +68,7 @@ def geometric(end: float, step: float, start: float = 0.0) -> tuple[float, ...]:
 
 
 def logarithmic(end: float, step: float, start: float = 0.0) -> tuple[float, ...]:
-    """Falling steps in proportion to a geometric sequence from n to 1, n = (end - start) / step of them.
+    """Falling steps, proportional to a geometric sequence of n = (end - start) / step terms from n to 1.
 
     Args:
         end: Share to remove, in (0, 1).
@@ -85,7 +85,7 @@ def logarithmic(end: float, step: float, start: float = 0.0) -> tuple[float, ...
 
 
 def counts_left(ratios: Sequence[float], total: int) -> tuple[int, ...]:
-    """Units left after each step: the total less the rounded share; steps that remove nothing more are dropped.
+    """Units left after each step: the total less the rounded share; a step with the count of an earlier one is dropped.
 
     Args:
         ratios: Rising shares in [0, 1).

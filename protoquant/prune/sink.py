@@ -1,4 +1,4 @@
-"""Sink: a few rest codes that stand in the softmax for all removed codes."""
+"""The sink: a few rest codes that stand in the softmax for all removed codes."""
 
 from collections.abc import Iterable
 
@@ -28,23 +28,23 @@ def distil(
     temperature: float,
     seed: int,
 ) -> Rest | None:
-    """Replace removed codes by a few, so that the sum of their exponentials stays about the same.
+    """Replace removed codes by a few rest codes, so that the sum of their exponentials stays about the same.
 
     The removed codes are clustered by spherical k-means. A rest code stands for its cluster with a weight that
-    makes its summed share over the given tokens equal to the cluster's: at a low temperature the sum is ruled by
-    the one code nearest to a token, so the log of the cluster's size would be too much. With as many rest codes
-    as removed ones nothing changes at all.
+    makes its summed share over the given tokens equal to the cluster's: at a low temperature the code nearest to a
+    token dominates the sum, so the log of the cluster's size would be too large a weight. With as many rest codes as
+    removed codes nothing changes.
 
     Args:
         codebook: All codes, without rest codes.
-        removed: Codes that leave.
-        count: Rest codes wanted; at most one for each removed code is made.
-        tokens: Batches of train tokens, one pass.
-        temperature: Of the softmax over codes.
-        seed: Of the plan.
+        removed: Whether each code is removed.
+        count: Number of rest codes; at most one for each removed code is made.
+        tokens: Batches of train tokens, in one pass.
+        temperature: Temperature of the softmax over codes.
+        seed: Seed of the plan.
 
     Returns:
-        Rest codes; None where no code is removed.
+        Rest codes; None if no code is removed.
     """
     gone = removed.nonzero().flatten()
     if len(gone) == 0:

@@ -1,1 +1,1 @@
-"""Learners: what moves the codes after seeding."""
+"""Learners, which move the codes after seeding."""

@@ -1,4 +1,4 @@
-"""What learners need to know of a batch matched to its codes: indices, cosines, and how bad each match is."""
+"""Matches a batch of tokens to codes for the learners: indices, cosines and errors."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class Matched:
 
     Attributes:
         indices: Code indices (b) in [0, k).
-        cosines: Cosine with that code (b), whatever the metric, in [-1, 1].
-        errors: 1 - cosine, or with ``euclidean`` the squared distance (b); 0 for a zero token, which must not
+        cosines: Cosine with that code (b), with either metric, in [-1, 1].
+        errors: 1 - cosine, or with ``euclidean`` the squared distance (b); 0 for a zero token, because it must not
             become a code.
     """
 
@@ -30,7 +30,7 @@ def match(vectors: Float[Tensor, "b d"], matcher: Matcher, metric: Metric) -> Ma
 
     Args:
         vectors: Tokens in the space of the codes, any scale.
-        matcher: The codes, made ready for the metric.
+        matcher: The codes, prepared for the metric.
         metric: How the nearest code is found; ties go to the lower index.
     """
     indices, similarities = matcher.nearest(vectors)

@@ -1,4 +1,4 @@
-"""Load balancing: a loss with a gradient that is least where all codes are used alike."""
+"""The load-balancing loss, which is differentiable and lowest if all codes are used equally."""
 
 from math import log
 
@@ -14,15 +14,15 @@ def balance_loss(similarities: Float[Tensor, "b k"], temperature: float) -> Floa
     """Measure how far the mean soft assignment of a batch is from uniform: ln k - H(mean of p).
 
     p = softmax(similarity / temperature) of each token. Each token may still prefer one code strongly; only the
-    mean over tokens is pushed. A count of nearest codes would say the same but has no gradient. In a distributed run
-    the mean is over the tokens of all processes, and the gradient is this process's part of it.
+    mean over tokens is pushed. A count of nearest codes would measure the same but has no gradient. In a distributed
+    run the mean is over the tokens of all processes, and the gradient is this process's part of it.
 
     Args:
         similarities: Cosine (or another similarity) of each token with each code.
-        temperature: Of the softmax, > 0; low comes near to counting the nearest codes.
+        temperature: Temperature of the softmax, > 0; a low one comes close to counting nearest codes.
 
     Returns:
-        Nats in [0, ln k]: 0 where all codes are used alike, ln k where one code has every token.
+        The loss in nats, in [0, ln k]: 0 if all codes are used equally, ln k if one code has every token.
 
     Source:
         The entropy of the mean assignment as in Assran et al. 2022 (masked siamese networks), eq. 2.

@@ -21,12 +21,12 @@ from protoquant.distributed.ranks import sum_over_ranks
 
 @dataclass(frozen=True)
 class EmaState:
-    """All that VQ-EMA remembers, as tensors; a run can go on from it.
+    """The state of VQ-EMA as tensors; a run can continue from it.
 
     Attributes:
         codes: The codes (k, d), of norm 1 with the metric ``cosine``.
-        counts: Running mean of the tokens of a batch that each code had (k).
-        sums: Running mean of their sums (k, d).
+        counts: Running mean of the number of tokens that each code has in a batch (k).
+        sums: Running mean of the sums of those tokens (k, d).
     """
 
     codes: Float[Tensor, "k d"]
@@ -35,7 +35,7 @@ class EmaState:
 
     @classmethod
     def start(cls, codes: Float[Tensor, "k d"], metric: Metric) -> "EmaState":
-        """Begin with every code the mean of one token, itself."""
+        """Start with every code as the mean of a single token equal to it."""
         if metric == "cosine":
             codes = torch.nn.functional.normalize(codes, dim=1)
         return cls(codes, torch.ones_like(codes[:, 0]), codes.clone())
@@ -49,11 +49,11 @@ class EmaState:
         (n + epsilon) / (sum of n + k epsilon) * (sum of n), and of norm 1 with the metric ``cosine``.
 
         Args:
-            counts: Tokens of each code in the batch, of all processes.
+            counts: Number of tokens of each code in the batch, over all processes.
             sums: Sum of their vectors.
-            decay: In [0, 1).
+            decay: Weight of the old running mean, in [0, 1).
             epsilon: Laplace smoothing of the counts, > 0.
-            metric: As in matching.
+            metric: Metric of the matching.
 
         Returns:
             The next state; a code whose mean is exactly zero keeps its place.
@@ -71,13 +71,13 @@ class EmaState:
         return EmaState(torch.where(means.any(dim=1, keepdim=True), means, self.codes), counts, sums)
 
     def moved(self, codes: Float[Tensor, "k d"], rows: Int64[Tensor, " r"]) -> "EmaState":
-        """Put some codes elsewhere; each begins again as the mean of one token."""
+        """Replace some codes; each starts again as the mean of one token."""
         counts, sums = self.counts.clone(), self.sums.clone()
         counts[rows], sums[rows] = 1.0, codes[rows]
         return replace(self, codes=codes, counts=counts, sums=sums)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a file must keep to go on from here; ``EmaState(**tensors)`` reads them back."""
+        """The tensors to save in order to continue from here; ``EmaState(**tensors)`` restores them."""
         return {"codes": self.codes, "counts": self.counts, "sums": self.sums}
 
 
@@ -94,19 +94,19 @@ def ema(
 ) -> Iterator[CodebookEpoch]:
     """Move codes by VQ-EMA over all tokens.
 
-    With the metric ``cosine`` tokens and codes are unit vectors; with ``euclidean`` both are as the feature
-    space gives them. In a distributed run every process looks at its share of each batch, and all end with the
-    same codes.
+    With the metric ``cosine`` tokens and codes are unit vectors; with ``euclidean`` both keep their length in the
+    feature space. In a distributed run every process handles its share of each batch, and all end with the same
+    codes.
 
     Args:
         source: Train tokens.
-        codes: Where to start (k, d).
+        codes: Initial codes (k, d).
         norm: Map from tokens to the space of the codes.
         config: Decay, smoothing, and when dead codes are revived.
-        metric: How the nearest code is found.
-        epochs: Passes, each of them made.
-        batch: Tokens of one step, rounded down to whole images.
-        generator: Order of the images.
+        metric: Metric that decides the nearest code.
+        epochs: Number of passes; all are made.
+        batch: Tokens per step, rounded down to whole images.
+        generator: Decides the order of the images.
 
     Yields:
         One record per pass; the last holds the result.
@@ -127,7 +127,7 @@ def ema(
 
 @dataclass(frozen=True)
 class _EpochTally:
-    """What an epoch has met so far."""
+    """Statistics of the epoch so far."""
 
     usage: UsageCounter
     worst: WorstTokens
@@ -136,7 +136,7 @@ class _EpochTally:
 def _step(
     state: EmaState, vectors: Float[Tensor, "b d"], config: EmaConfig, metric: Metric, seen: _EpochTally
 ) -> EmaState:
-    """Match a batch and take it in."""
+    """Match a batch and update the state with it."""
     matched = match(vectors, Matcher(state.codes, metric), metric)
     seen.usage.add(matched.indices, matched.cosines)
     seen.worst.add(vectors, matched.indices, matched.errors)

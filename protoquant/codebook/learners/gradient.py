@@ -25,7 +25,7 @@ from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 
-# Tokens mapped, matched and summed at once: what they need stays in the processor's caches.
+# Tokens mapped, matched and summed at once: few enough for their data to stay in the processor's caches.
 _CHUNK = 1_024
 
 
@@ -43,28 +43,28 @@ def gradient(
 ) -> Iterator[CodebookEpoch]:
     """Learn codes by Adam: L = w_task CE(g(quantised map)) + w_codebook MSE(code, token) + w_balance L_balance.
 
-    Tokens go to their nearest code without gradient, and the code takes their place as it is, not of norm 1.
-    The task head and everything before it are frozen; codes alone move, and without weight decay a code that
-    no token is nearest to stays where it is, until it is revived. In a distributed run every process looks at its
+    Tokens are assigned to their nearest code without gradient and replaced by it as it is, not scaled to norm 1.
+    The task head and everything before it are frozen; only codes move, and without weight decay a code that
+    no token is nearest to stays where it is until it is revived. In a distributed run every process handles its
     share of each batch, and all make the same step.
 
     Args:
         source: Train tokens and labels.
-        codes: Where to start (k, d).
+        codes: Initial codes (k, d).
         norm: Map between tokens and the space of the codes.
         head: The frozen task head.
-        config: Optimiser, weights, soft labels, and when dead codes are revived.
-        metric: How the nearest code is found.
-        epochs: Passes, each of them made; at least ``warmup_epochs``.
-        batch: Tokens of one step, rounded down to whole images.
-        generator: Order of the images, and what is mixed with what.
+        config: Optimiser, loss weights, soft labels, and when dead codes are revived.
+        metric: Metric that decides the nearest code.
+        epochs: Number of passes, at least ``warmup_epochs``; all are made.
+        batch: Tokens per step, rounded down to whole images.
+        generator: Decides the order of the images and the mixing.
 
     Yields:
         One record per pass, with its mean losses and last learning rate; the last holds the result. Usage and
-        error are those of the tokens as they were mixed.
+        error are measured on the mixed tokens.
 
     Raises:
-        DataError: A loss is NaN or infinite; no later codes are given out.
+        DataError: A loss is NaN or infinite; nothing is yielded after that.
 
     Source:
         Janusz et al. 2026 (ProtoQuant), stage 1.
@@ -93,7 +93,7 @@ def gradient(
 
 @dataclass(frozen=True)
 class _EpochStatistics:
-    """What an epoch has met so far."""
+    """Statistics of the epoch so far."""
 
     usage: UsageCounter
     worst: WorstTokens | None
@@ -101,7 +101,7 @@ class _EpochStatistics:
 
 @dataclass(frozen=True)
 class _StageOne:
-    """What is minimised, as a function of the codes."""
+    """The loss of stage 1 as a function of the codes."""
 
     source: TokenSource
     codes: Float[Tensor, "k d"]
@@ -112,7 +112,7 @@ class _StageOne:
     generator: torch.Generator
 
     def slope(self, seen: _EpochStatistics, batch: Batch) -> Slope:
-        """Match one batch, and differentiate its losses by the codes."""
+        """Match one batch and differentiate its loss with respect to the codes."""
         config, images, codes = self.config, batch.images, self.codes.detach()
         mine = own(len(images))
         targets = smooth(self.source.labels[images].to(codes.device), len(self.head.probe.bias), config.smoothing)
@@ -120,7 +120,7 @@ class _StageOne:
         if config.mixup > 0.0:
             mixing = Mixing.draw(len(images), config.mixup, self.generator)
             targets = mixing.mix(targets, targets[mixing.others.to(targets.device)])
-        held = mine if mixing is None else slice(0, len(images))  # any image may be mixed with one of mine
+        held = mine if mixing is None else slice(0, len(images))  # any image may be mixed with one of this process's
         tokens = self.source.tokens(images[held])
         sums = BatchSums(codes, self.norm, keep=config.weight_balance > 0.0)
         matcher = Matcher(codes, self.metric)
@@ -150,7 +150,7 @@ class _StageOne:
 
 
 def _revive(codes: Float[Tensor, "k d"], descent: Descent, usage: UsageCounter, worst: WorstTokens) -> int:
-    """Give dead codes a new place; Adam forgets what it knew of them."""
+    """Revive dead codes and reset Adam's state for them."""
     dead = usage.counts.to(codes.device) == 0
     moved, revived, rows = revive(codes.detach(), dead, worst.errors, worst.vectors)
     with torch.no_grad():
@@ -160,7 +160,7 @@ def _revive(codes: Float[Tensor, "k d"], descent: Descent, usage: UsageCounter, 
 
 
 def _coordinate(source: TokenSource, norm: FeatureNorm, batch: int, codes: Float[Tensor, "k d"]) -> float:
-    """Root mean square of the numbers of all tokens, in the space of the codes."""
+    """Root mean square of the coordinates of all tokens, in the space of the codes."""
     energy = 0.0
     for tokens in own_token_batches(source, batch):
         for part in torch.split(tokens, _CHUNK):

@@ -1,4 +1,4 @@
-"""Mini-batch k-means by cosine or Euclidean distance: full passes over the tokens, dead codes revived."""
+"""K-means by cosine or Euclidean distance, in full passes over the tokens, with revival of dead codes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from protoquant.codebook.usage import UsageCounter
 from protoquant.distributed.ranks import rank, sum_over_ranks, totals_over_ranks
 
 _SAME = 1e-6
-# Tokens that are converted, matched and summed at once: what they need stays in the CPU's caches.
+# Tokens converted, matched and summed at once: few enough for their data to stay in the CPU's caches.
 _BLOCK = 1_024
 
 
@@ -28,8 +28,8 @@ class CodebookEpoch:
 
     Attributes:
         codes: Codes after the pass (k, d).
-        usage: Usage and error met during the pass, before its last update.
-        revived: Dead codes that were given a new place.
+        usage: Usage and error during the pass, before its last update.
+        revived: Number of revived dead codes.
         values: Further numbers of the learner, such as its losses.
     """
 
@@ -57,22 +57,22 @@ def kmeans(
     k-means), and the error is the mean of 1 - cosine; with ``euclidean`` they are the means themselves, and the
     error is the mean squared distance, the value ``distance`` of each pass. With ``update="epoch"`` (Lloyd) the
     error never rises from pass to pass. With ``"batch"`` codes move after every batch of randomly drawn images;
-    at the start of a pass what they have learned weighs as much as one batch. A code that no token was nearest
-    to in a pass is revived: it takes the place of the token that its own code represents worst. With
-    ``"batch"`` the last moves of the last pass can leave a code dead; the codebook's final numbers count it.
-    In a distributed run every process looks at its share of each batch, and all end with the same codes.
+    at the start of a pass, what they have learned so far weighs as much as one batch. A code that no token was
+    nearest to in a pass is revived: it moves to a token that another code represents badly. With ``"batch"`` the
+    last moves of the last pass can leave a code dead; the codebook's final numbers count it as such.
+    In a distributed run every process handles its share of each batch, and all end with the same codes.
 
     Args:
         source: Train tokens.
-        codes: Where to start; unit rows for ``cosine``.
-        norm: Map from tokens to the space of the codes; None where the tokens are in it already, and, for
-            ``cosine``, unit vectors.
-        metric: What nearest means.
-        epochs: Most passes.
-        batch: Tokens of one step, rounded down to whole images.
+        codes: Initial codes; unit rows for ``cosine``.
+        norm: Map from tokens to the space of the codes; None if the tokens are in it already (as unit vectors for
+            ``cosine``).
+        metric: Metric that decides the nearest code.
+        epochs: Maximum number of passes.
+        batch: Tokens per step, rounded down to whole images.
         update: When codes move.
-        tolerance: Stop after a pass that lowered the error by less than this share and revived nothing.
-        generator: Order of the images for ``update="batch"``.
+        tolerance: Stop after a pass that lowered the error by less than this share and revived no code.
+        generator: Decides the order of the images with ``update="batch"``.
 
     Yields:
         One record per pass; the last holds the result.
@@ -104,7 +104,7 @@ def kmeans(
 
 
 class _Pass:
-    """Sums of one pass over the tokens; of a distributed run's, over those of this process."""
+    """Sums of one pass over the tokens; in a distributed run, over those of this process."""
 
     def __init__(self, codes: Float[Tensor, "k d"], weights: Float[Tensor, " k"], metric: Metric) -> None:
         self.codes = codes
@@ -112,7 +112,7 @@ class _Pass:
         self.worst = WorstTokens(codes)
         self._metric = metric
         self._matcher = Matcher(codes, metric)
-        known = weights if rank() == 0 else torch.zeros_like(weights)  # counts once in the sums over all processes
+        known = weights if rank() == 0 else torch.zeros_like(weights)  # counted once in the sums over all processes
         self._sums = codes * known[:, None]
         self._weights = known.clone()
         self._distance = 0.0
@@ -132,7 +132,7 @@ class _Pass:
         self.worst.add(vectors, indices, errors * (torch.linalg.vector_norm(vectors, dim=1) > 0))
 
     def move(self) -> None:
-        """Turn sums into codes; a code without tokens, or whose tokens cancel, stays."""
+        """Turn sums into codes; a code without tokens, or whose tokens cancel out, stays where it is."""
         sums, sizes = sum_over_ranks(self._sums), sum_over_ranks(self._weights)
         if self._metric == "cosine":
             sizes = torch.linalg.vector_norm(sums, dim=1)
@@ -144,10 +144,10 @@ class _Pass:
         self._matcher = Matcher(self.codes, self._metric)
 
     def error(self, usage: UsageCounter) -> tuple[float, dict[str, float]]:
-        """What the pass must not raise, and the values to tell of it.
+        """The error of the pass, and further values to report.
 
         Args:
-            usage: Of all processes.
+            usage: Usage over all processes.
         """
         health = usage.health()
         if self._metric == "cosine":

@@ -1,4 +1,4 @@
-"""The learners: what moves the codes over all train tokens, chosen by the params section."""
+"""Runs the learner that the params section names over all train tokens."""
 
 from collections.abc import Iterator
 
@@ -28,8 +28,8 @@ def learn(
 
     Args:
         config: The params section; without epochs the codes stay where seeding put them.
-        source: Train tokens, those of augmented views included.
-        codes: Where to start (k, d).
+        source: Train tokens, including those of augmented views.
+        codes: Initial codes (k, d).
         norm: Map from tokens to the space of the codes.
         head: The frozen task head, for the learner ``gradient``.
         seed: The seed of params.yaml.

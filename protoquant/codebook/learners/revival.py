@@ -1,4 +1,4 @@
-"""Dead codes: each takes the place of a token that another code represents badly."""
+"""Revival of dead codes: each moves to a token that another code represents badly."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -10,18 +10,18 @@ _SAME = 1e-6
 def revive(
     codes: Float[Tensor, "k d"], dead: Bool[Tensor, " k"], errors: Float[Tensor, " k"], worst: Float[Tensor, "k d"]
 ) -> tuple[Float[Tensor, "k d"], int, Int64[Tensor, " r"]]:
-    """Give dead codes the worst represented tokens, each a token of another code and unlike the others.
+    """Move dead codes to the worst represented tokens, each from a different code and different from the others.
 
-    A dead code stays where no token is left for it: all are represented well, or are like one already taken.
+    A dead code stays if no token is left for it: all are represented well or equal one already taken.
 
     Args:
         codes: Codes; they are not written to.
-        dead: Which of them no token is nearest to.
+        dead: Whether no token is nearest to a code.
         errors: Largest error of a token with each code: 1 - cosine, or the squared distance.
-        worst: That token, in the space of the codes; zero tokens are never taken.
+        worst: The token with that error, in the space of the codes; zero tokens are never taken.
 
     Returns:
-        The codes, how many were revived, and their rows in the order of the errors taken, r in all.
+        The codes, the number r of revived ones, and their rows, ordered by falling error of the tokens taken.
     """
     waiting = torch.nonzero(dead).flatten()
     if len(waiting) == 0:
@@ -40,5 +40,5 @@ def revive(
 
 
 def _is_like(token: Float[Tensor, " d"], taken: Float[Tensor, "r d"]) -> bool:
-    """Whether one of the taken is the token but for rounding."""
+    """Whether one of the taken vectors equals the token up to rounding."""
     return bool(((taken - token).square().sum(dim=1) <= 2.0 * _SAME * token.square().sum()).any())

@@ -21,13 +21,13 @@ _SMALL = 1e-12
 class Losses:
     """The losses of a batch, each a number with a gradient to the codes.
 
-    In a distributed run a process has its part of each: numbers and gradients add up to the whole.
+    In a distributed run a process holds its part of each: values and gradients add up to the whole.
 
     Attributes:
         total: The weighted sum of the others.
         task: Cross-entropy of the task head on the quantised maps, in nats.
         codebook: Mean over tokens and dimensions of the squared difference of code and token.
-        balance: ln k - entropy of the mean soft assignment, in nats; 0 where it has no weight.
+        balance: ln k - entropy of the mean soft assignment, in nats; 0 if it has no weight.
     """
 
     total: Float[Tensor, ""]
@@ -36,23 +36,23 @@ class Losses:
     balance: Float[Tensor, ""]
 
     def numbers(self) -> dict[str, float]:
-        """All losses by name, of all processes together."""
+        """All losses by name, summed over all processes."""
         names = ("loss", "loss_task", "loss_codebook", "loss_balance")
         parts = (self.total, self.task, self.codebook, self.balance)
         return dict(zip(names, totals_over_ranks(*(float(part.detach()) for part in parts)), strict=True))
 
 
 class BatchSums:
-    """All that the losses need of a batch whose tokens are matched to fixed codes.
+    """The sums that the losses need from a batch whose tokens are matched to fixed codes.
 
-    The assignment has no gradient, so task and codebook loss depend on the codes through a few sums alone.
-    They are collected a few images at a time, while these lie in the processor's cache; nothing as large as
+    The assignment has no gradient, so the task and codebook losses depend on the codes through a few sums only.
+    These are collected from a few images at a time, which fit into the processor's cache; nothing as large as
     the batch is built or differentiated.
 
     Args:
         codes: Codes that the tokens are matched to (k, d).
         norm: Map between tokens and the space of the codes.
-        keep: Also keep the vectors themselves, which the balance loss needs.
+        keep: Whether to keep the vectors themselves too, which the balance loss needs.
     """
 
     def __init__(self, codes: Float[Tensor, "k d"], norm: FeatureNorm, *, keep: bool) -> None:
@@ -70,8 +70,8 @@ class BatchSums:
 
         Args:
             tokens: Patch tokens.
-            vectors: The same in the space of the codes.
-            indices: The code of each.
+            vectors: The same tokens in the space of the codes.
+            indices: Index of each token's code.
         """
         flat, own = vectors.flatten(0, 1), indices.flatten()
         self._counts += torch.bincount(own, minlength=len(self._counts)).to(self._counts)
@@ -91,17 +91,17 @@ class BatchSums:
         *,
         share: float = 1.0,
     ) -> Losses:
-        """Work out the losses.
+        """Compute the losses.
 
-        The quantised token is the code itself, so that the task's gradient reaches the codes; there is no
-        straight-through estimator, which would send it to the frozen backbone instead.
+        The quantised token is the code itself, so the task's gradient reaches the codes; a straight-through
+        estimator would send it to the frozen backbone instead.
 
         Args:
-            codes: Codes of the same values as those matched to; gradients flow here.
+            codes: Codes with the same values as those matched to; gradients flow to them.
             targets: Soft labels of the images, in the order they were added.
             head: The frozen task head.
-            config: The weights.
-            metric: As in matching.
+            config: The loss weights.
+            metric: Metric of the matching.
             share: Images added here, as a share of the batch; less than 1 in a distributed run.
 
         Source:
@@ -116,12 +116,13 @@ class BatchSums:
         if self._kept is not None and config.balance_temperature is not None:
             vectors = torch.cat([codes.detach()[:0], *self._kept])
             balance = balance_loss(_similarities(vectors, codes, metric), config.balance_temperature)
-            balance = balance - (1.0 - 1.0 / world()) * balance.detach()  # all know its number, each has some gradient
+            # each process has the whole value but only a part of the gradient
+            balance = balance - (1.0 - 1.0 / world()) * balance.detach()
         total = config.weight_task * task + config.weight_codebook * codebook + config.weight_balance * balance
         return Losses(total, task, codebook, balance)
 
     def _codebook_loss(self, codes: Float[Tensor, "k d"]) -> Float[Tensor, ""]:
-        """Sum of |e - x|^2 over all tokens, multiplied out, in float64 since the parts nearly cancel."""
+        """Mean of (e - x)^2 over tokens and dimensions, multiplied out in float64 because the terms nearly cancel."""
         wide, counts = codes.to(torch.float64), self._counts.to(torch.float64)
         crossed = (wide * self._sums.to(torch.float64)).sum()
         squared = self._energy - 2.0 * crossed + counts @ wide.square().sum(dim=1)

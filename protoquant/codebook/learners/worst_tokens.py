@@ -1,4 +1,4 @@
-"""The token that each code represents worst, kept while tokens stream by, and when dead codes may have it."""
+"""Tracks the token that each code represents worst, and says when dead codes are revived."""
 
 from typing import Self
 
@@ -10,10 +10,10 @@ from protoquant.distributed.ranks import largest_over_ranks, rank, sum_over_rank
 
 
 class WorstTokens:
-    """Candidates for the place of dead codes, in memory of k tokens.
+    """Tokens that dead codes may move to, in memory for k tokens.
 
     Args:
-        like: Codes (k, d) whose shape, type and device the candidates take.
+        like: Codes (k, d) whose shape, dtype and device the tokens take.
     """
 
     def __init__(self, like: Float[Tensor, "k d"]) -> None:
@@ -21,12 +21,12 @@ class WorstTokens:
         self.errors = torch.zeros_like(like[:, 0])
 
     def add(self, vectors: Float[Tensor, "b d"], indices: Int64[Tensor, " b"], errors: Float[Tensor, " b"]) -> None:
-        """Look at a batch; of equally bad tokens the first is kept.
+        """Add a batch; the first of equally bad tokens is kept.
 
         Args:
             vectors: Tokens in the space of the codes.
-            indices: The code of each.
-            errors: How badly it represents them, >= 0; a token of error 0 is never kept.
+            indices: Index of each token's code.
+            errors: Error of each token, >= 0; a token with error 0 is never kept.
         """
         largest = torch.zeros_like(self.errors).scatter_reduce(0, indices, errors, "amax")
         candidates = torch.nonzero(errors >= largest[indices]).flatten()
@@ -37,7 +37,7 @@ class WorstTokens:
         self.errors = torch.maximum(self.errors, largest)
 
     def over_ranks(self) -> Self:
-        """Agree on the worst token of every code over all processes; of equally bad ones the lowest rank's."""
+        """The worst token of every code over all processes; on ties, that of the lowest rank."""
         agreed = type(self)(self.vectors)
         agreed.errors = largest_over_ranks(self.errors)
         lost = torch.full_like(self.errors, float(world()))
@@ -50,9 +50,9 @@ def revival_due(epoch: int, epochs: int, *, every: int, until: float | None) -> 
     """Whether dead codes are revived after an epoch.
 
     Args:
-        epoch: The epoch that ends, from 1.
-        epochs: Epochs of the whole run.
-        every: Epochs from one revival to the next; 0: never.
-        until: Share of the epochs after which there is none any more; None with ``every`` 0.
+        epoch: Number of the epoch that ends, from 1.
+        epochs: Number of epochs of the whole run.
+        every: Number of epochs from one revival to the next; 0: never.
+        until: Share of the epochs after which no code is revived; None with ``every`` 0.
     """
     return every > 0 and until is not None and epoch % every == 0 and epoch <= until * epochs

@@ -1,1 +1,1 @@
-"""Seeding: where the codes start."""
+"""Seeding, which chooses the initial codes."""

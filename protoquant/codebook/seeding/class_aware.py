@@ -1,4 +1,4 @@
-"""Class-aware seeding: k-means within each class, on the patches that tell the class from others."""
+"""Class-aware seeding: k-means within each class, on the patches that distinguish the class from others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class ClassCodes:
 
     Attributes:
         codes: Codes (k, d), unit vectors for the metric cosine.
-        history: Health of each pass over the tokens that seeding looked at, over all classes.
+        history: Health of each pass over the tokens used for seeding, over all classes.
     """
 
     codes: Float[Tensor, "k d"]
@@ -44,19 +44,19 @@ def class_aware_codes(
     seed: int,
     on_event: OnEvent,
 ) -> ClassCodes:
-    """Run k-means on the typical tokens of one class at a time, and join the codes.
+    """Run k-means on the typical tokens of one class at a time, and concatenate the codes.
 
-    In a distributed run every process takes some of the classes.
+    In a distributed run every process handles some of the classes.
 
     Args:
         config: The params section.
         source: Train tokens.
         norm: Map from tokens to the space of the codes.
-        probe: The linear probe, on the device; it tells which tokens are typical.
-        of_class: Codes of each class (c).
-        device: Where to compute.
+        probe: The linear probe, on the device; it decides which tokens are typical.
+        of_class: Number of codes of each class (c).
+        device: Device to compute on.
         seed: The seed of params.yaml.
-        on_event: Told of each class that is done.
+        on_event: Receives progress for each finished class.
     """
     found: list[tuple[Tensor, list[UsageCounter]]] = []
     labels = range(len(of_class))[own(len(of_class))]
@@ -77,7 +77,7 @@ def class_aware_codes(
 def seed_class(
     config: QuantizeConfig, vectors: Float[Tensor, "m d"], count: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "k d"], list[UsageCounter]]:
-    """Seed and move the codes of one class, on the CPU at the end; also what each pass met."""
+    """Seed and move the codes of one class; return them on the CPU, with the usage of each pass."""
     codes, passes = kmeans_plus_plus(vectors, count, generator), []
     for epoch in kmeans(
         TensorSource.of_rows(vectors),
@@ -98,7 +98,7 @@ def seed_class(
 def seeding_images(
     config: QuantizeConfig, images: Int64[Tensor, " m"], t: int, generator: torch.Generator
 ) -> Int64[Tensor, " s"]:
-    """Draw the images of a class that seeding looks at: all, or as many as seeding_tokens allows.
+    """Draw the images of a class to use for seeding: all, or as many as seeding_tokens allows.
 
     Args:
         config: The params section.
@@ -107,7 +107,7 @@ def seeding_images(
         generator: Decides the draw.
 
     Returns:
-        Images in their own order, at least one.
+        Images in their original order, at least one.
     """
     most = max(1, config.seeding_tokens // typical_cells(config.seeding_share, t))
     if len(images) <= most:
@@ -124,20 +124,20 @@ def typical_tokens(
     share: float,
     batch: int,
 ) -> Float[Tensor, "m d"]:
-    """Take from every image the tokens that the linear probe, asked token by token, finds most typical.
+    """Take from every image the tokens that the linear probe, applied to each token, finds most typical of the class.
 
-    The rest, mostly background that all classes share, would make codes that tell no class.
+    The rest is mostly background that all classes share, and would give codes that identify no class.
 
     Args:
         source: Train tokens.
         images: Images of one class.
-        label: That class.
+        label: Label of that class.
         probe: The linear probe, on the device to compute on.
         share: Share of an image's tokens, in (0, 1].
-        batch: Tokens of a step, rounded down to whole images.
+        batch: Tokens per step, rounded down to whole images.
 
     Returns:
-        Tokens ordered by image and cell, as they are stored.
+        Tokens ordered by image and cell, in the stored dtype.
     """
     cells, parts = typical_cells(share, source.t), []
     for some in torch.split(images, max(1, batch // source.t)):

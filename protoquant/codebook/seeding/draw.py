@@ -1,4 +1,4 @@
-"""Where codes start without a look at the data: the schemes of network initialisation."""
+"""Data-independent initial codes, drawn by the schemes of network initialisation."""
 
 from math import ceil, sqrt
 
@@ -12,24 +12,24 @@ _SPARSITY, _DEVIATION = 0.1, 0.01
 
 
 def drawn_codes(name: Drawn, k: int, d: int, generator: torch.Generator) -> Float[Tensor, "k d"]:
-    """Draw codes, in the space of the feature norm; tokens play no part.
+    """Draw codes in the space of the feature norm, independently of the tokens.
 
     - ``uniform``: numbers uniform in [0, 1): all codes in one orthant, mean cosine of two codes 0.75.
     - ``normal``: numbers from N(0, 1).
-    - ``orthogonal``: rows orthonormal for k <= d; else columns orthonormal and rows of mean squared norm d / k.
+    - ``orthogonal``: rows orthonormal for k <= d; otherwise columns orthonormal and rows of mean squared norm d / k.
     - ``xavier_uniform``: numbers uniform in [-a, a], a = sqrt(6 / (k + d)).
     - ``xavier_normal``: numbers from N(0, 2 / (k + d)).
-    - ``constant``: ones: all codes alike, so that code 0 has all tokens until dead codes are revived.
+    - ``constant``: ones: all codes are equal, so code 0 has all tokens until dead codes are revived.
     - ``sparse``: a tenth of each column zero, rounded up, the rest from N(0, 0.0001).
 
     Args:
-        name: Which scheme.
-        k: Codes.
-        d: Dimension.
+        name: Name of the scheme.
+        k: Number of codes.
+        d: Dimension of a code.
         generator: Decides the draw; on the CPU.
 
     Returns:
-        Codes as drawn, float32, on the CPU; a row of ``sparse`` can be zero where d is small.
+        Codes as drawn, float32, on the CPU; a row of ``sparse`` can be zero if d is small.
 
     Source:
         Saxe et al. 2013 (orthogonal); Glorot and Bengio 2010 (xavier); Martens 2010 (sparse).

@@ -1,4 +1,4 @@
-"""Where codes start: random patches, k-means++ seeds, or patches far from each other."""
+"""Initial codes taken from the data: random patches, k-means++ seeds, or patches far from each other."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,7 +15,7 @@ def with_direction(vectors: Float[Tensor, "s d"], k: int) -> Float[Tensor, "r d"
     """Leave out zero tokens, which cannot become codes.
 
     Raises:
-        DataError: Fewer than k are left.
+        DataError: Fewer than k tokens are left.
     """
     there = vectors.any(dim=1)
     kept = vectors if bool(there.all()) else vectors[there]
@@ -25,11 +25,11 @@ def with_direction(vectors: Float[Tensor, "s d"], k: int) -> Float[Tensor, "r d"
 
 
 def random_patches(vectors: Float[Tensor, "s d"], k: int, generator: torch.Generator) -> Float[Tensor, "k d"]:
-    """Take k tokens at random, no two alike while there are others.
+    """Take k tokens at random; duplicates are taken only when no other tokens are left.
 
     Args:
         vectors: Tokens in the space of the codes, at least k of them.
-        k: Codes wanted.
+        k: Number of codes.
         generator: Decides the draw.
 
     Returns:
@@ -47,19 +47,19 @@ def random_patches(vectors: Float[Tensor, "s d"], k: int, generator: torch.Gener
 
 
 def kmeans_plus_plus(vectors: Float[Tensor, "s d"], k: int, generator: torch.Generator) -> Float[Tensor, "k d"]:
-    """Take k tokens one after the other, each with a chance proportional to its squared distance from them.
+    """Take k tokens one by one, each with probability proportional to its squared distance from those taken.
 
-    For unit vectors that is twice 1 - cosine, so the chances suit both metrics. Candidates are drawn in lots
-    from the chances before the lot and kept with probability new chance / old chance, which gives the same
-    distribution with far fewer passes over the tokens.
+    For unit vectors that distance is twice 1 - cosine, so it suits both metrics. Candidates are drawn in lots by the
+    probabilities before the lot, and kept with probability new / old, which gives the same distribution with far
+    fewer passes over the tokens.
 
     Args:
         vectors: Tokens in the space of the codes, at least k of them.
-        k: Codes wanted.
+        k: Number of codes.
         generator: Decides the draw.
 
     Returns:
-        Codes; no token is taken twice while one unlike the taken is left.
+        Codes; no duplicate is taken while another token is left.
 
     Source:
         Arthur and Vassilvitskii 2007, with rejection sampling.
@@ -83,18 +83,18 @@ def kmeans_plus_plus(vectors: Float[Tensor, "s d"], k: int, generator: torch.Gen
 
 
 def farthest(vectors: Float[Tensor, "s d"], k: int, generator: torch.Generator) -> Float[Tensor, "k d"]:
-    """Take k tokens one after the other, each the farthest from its nearest taken; the first is drawn.
+    """Take k tokens one by one, each the farthest from those taken; the first is drawn at random.
 
-    Covers the tokens evenly and takes outliers first. Distances are computed for a lot of the farthest at
-    once; a token outside the lot that becomes the farthest opens the next lot, so the choice is the greedy one.
+    This covers the tokens evenly and takes outliers first. Distances are computed for a lot of the farthest tokens
+    at once; a token outside the lot that becomes the farthest starts the next lot, so the choice is still greedy.
 
     Args:
         vectors: Tokens in the space of the codes, at least k of them.
-        k: Codes wanted.
-        generator: Decides the first.
+        k: Number of codes.
+        generator: Decides the first token.
 
     Returns:
-        Codes; no token is taken twice while one unlike the taken is left. Ties go to the first token.
+        Codes; no duplicate is taken while another token is left. Ties go to the first token.
 
     Source:
         Gonzalez 1985.
@@ -125,13 +125,13 @@ def _energies(vectors: Float[Tensor, "s d"]) -> Float[Tensor, " s"]:
 def _distance(
     vectors: Float[Tensor, "s d"], energies: Float[Tensor, " s"], chosen: Int64[Tensor, " m"]
 ) -> Float[Tensor, "s m"]:
-    """Half the squared distance from chosen ones, exactly 0 for the same vector whatever the rounding."""
+    """Half the squared distance from the chosen tokens, exactly 0 for equal vectors in spite of rounding."""
     both = energies[:, None] + energies[chosen]
     distance = both - products(vectors, vectors[chosen])
     return distance.masked_fill_(distance < _SAME * both, 0.0)
 
 
 def _left_over(total: int, taken: list[int], count: int) -> list[int]:
-    """The first tokens that were not taken, where all are like a taken one."""
+    """The first tokens that were not taken, for use when all of them duplicate a taken one."""
     known = set(taken)
     return [index for index in range(total) if index not in known][:count]

@@ -1,4 +1,4 @@
-"""How many codes there are, and which class each is seeded from; impossible values fail before any work."""
+"""Resolves the number of codes and the class each is seeded from, and rejects impossible values before any work."""
 
 from dataclasses import dataclass
 from math import ceil, log2
@@ -16,8 +16,8 @@ class CodebookSize:
     """The codebook's size.
 
     Attributes:
-        k: Codes in all.
-        of_class: Codes seeded from each class (c); None where seeding does not look at classes.
+        k: Total number of codes.
+        of_class: Number of codes seeded from each class (c); None if seeding ignores classes.
     """
 
     k: int
@@ -25,14 +25,14 @@ class CodebookSize:
 
     @property
     def class_of_code(self) -> tuple[int, ...] | None:
-        """The label each code is seeded from (k)."""
+        """The label that each code is seeded from (k); None if seeding ignores classes."""
         if self.of_class is None:
             return None
         return tuple(label for label, count in enumerate(self.of_class) for _ in range(count))
 
 
 def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) -> CodebookSize:
-    """Work out the number of codes and check it against the train tokens.
+    """Compute the number of codes and check it against the train tokens.
 
     Args:
         config: The params section.
@@ -43,9 +43,9 @@ def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) ->
         The size.
 
     Raises:
-        DataError: A class below the highest label has no train image, or there is one class.
-        ConfigError: More codes than train tokens, than a class has, or than seeding may draw from; fewer
-            codes than classes where every class must have one; too few passes to part codes that start alike.
+        DataError: A class below the highest label has no train image, or there is only one class.
+        ConfigError: There are more codes than train tokens, than a class has tokens, or than seeding may draw from;
+            fewer codes than classes if every class must have one; or too few passes to separate equal initial codes.
     """
     counts = labels.bincount().tolist()
     if len(counts) < 2 or 0 in counts:
@@ -85,7 +85,7 @@ def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) ->
 
 
 def typical_cells(share: float, t: int) -> int:
-    """Number of an image's tokens that class-aware seeding looks at.
+    """Number of an image's tokens that class-aware seeding uses.
 
     Args:
         share: seeding_share, in (0, 1].
@@ -107,7 +107,7 @@ def _check_draw(config: QuantizeConfig, codes: int) -> None:
 
 
 def _check_parting(config: QuantizeConfig, k: int) -> None:
-    """Codes that start alike part only as dead ones are revived, each at the cost of a code with tokens."""
+    """Check that the epochs can separate equal initial codes: a pass revives at most one code per code with tokens."""
     needed = ceil(log2(k)) + 1
     if config.epochs < needed:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The quantisation gap: what the task head loses when tokens are replaced by codes."""
+"""The quantisation gap: the accuracy that the task head loses when tokens are replaced by codes."""
 
 import torch
 from jaxtyping import Float
@@ -26,23 +26,23 @@ def quantised_top1(
     """Accuracy of the task head on quantised maps.
 
     Every token is replaced by its nearest code, mapped back to the space of the backbone, and the mean of the
-    map is classified. A unit code has lost the length of the tokens it stands for; ``scaled`` gives it back,
-    token by token, as the length that brings the code nearest to the token (the token's projection on it).
+    map is classified. A unit code lacks the length of the tokens it stands for; ``scaled`` restores it for
+    each token as the length that brings the code nearest to the token (the token's projection on it).
 
     Args:
         source: Tokens and labels of any split, at least one image.
-        codes: Codes; of norm 1 where ``scaled``.
+        codes: Codes; of norm 1 if ``scaled``.
         norm: Map between tokens and the space of the codes.
         head: The task head.
-        batch: Tokens of a step, rounded down to whole images.
-        metric: How the nearest code is found.
-        scaled: Whether each code takes its best length for each token, or stays as it is.
+        batch: Tokens per step, rounded down to whole images.
+        metric: Metric that decides the nearest code.
+        scaled: Whether each code is scaled to its best length for each token.
 
     Returns:
         Share of images whose label has the highest logit, in [0, 1].
 
     Source:
-        "Quantization gap": this accuracy minus that of the head on the tokens themselves.
+        "Quantization gap": this accuracy minus the head's accuracy on the tokens themselves.
     """
     right, matcher, part = 0, Matcher(codes, metric), own_part(source)
     for images in image_batches(part, batch):

@@ -10,16 +10,16 @@ from protoquant.codebook.feature_norm import FeatureNorm
 
 @dataclass(frozen=True)
 class QuantisedMean:
-    """What the task head sees of quantised images, for codes that may still move.
+    """The task head's input for quantised images, as a function of codes that may still move.
 
     Each token is replaced by its code and mapped back to the space of the backbone. ``FeatureNorm.undo`` only
     stretches, turns and shifts a code, so the mean over an image is ``weights @ codes``, turned, plus ``rest``.
-    Value and gradient are those of building every quantised token, at the price of k numbers an image.
+    Value and gradient are the same as if every quantised token were built, but only k numbers per image are needed.
 
     Attributes:
-        weights: How much each code gives to the mean of each image (n, k).
-        rest: The part of the mean that no code decides (n, d).
-        turn: The matrix that undoes whitening (d, d), else None.
+        weights: Weight of each code in the mean of each image (n, k).
+        rest: The part of the mean that does not depend on the codes (n, d).
+        turn: The matrix that undoes whitening (d, d); None without whitening.
     """
 
     weights: Float[Tensor, "n k"]
@@ -37,15 +37,15 @@ class QuantisedMean:
         k: int,
         lengths: Float[Tensor, "n t"] | None = None,
     ) -> "QuantisedMean":
-        """Collect the shares of the codes.
+        """Compute the weights of the codes and the rest.
 
         Args:
             tokens: Patch tokens of whole images.
-            vectors: The same in the space of the codes, ``norm.apply(tokens)``.
-            indices: The code of each token.
+            vectors: The same tokens in the space of the codes, ``norm.apply(tokens)``.
+            indices: Index of each token's code.
             norm: The map between the two spaces.
             k: Number of codes.
-            lengths: A factor for each token's code; None takes codes as they are.
+            lengths: A factor for each token's code; None to use codes as they are.
         """
         t = tokens.shape[1]
         stretch = norm.stretch(tokens)[..., 0]
@@ -53,7 +53,7 @@ class QuantisedMean:
         weights.scatter_add_(1, indices, stretch if lengths is None else stretch * lengths)
         own = (stretch[:, None, :] @ vectors)[:, 0] / t
         turn = None if norm.inverse is None else norm.inverse.to(tokens)
-        # undo(vectors, tokens) is the tokens themselves, which tells what is added whatever the code
+        # undo(vectors, tokens) is the tokens themselves; the difference is the part that does not depend on the codes
         return cls(weights / t, tokens.mean(dim=1) - (own if turn is None else own @ turn), turn)
 
     def of(self, codes: Float[Tensor, "k d"]) -> Float[Tensor, "n d"]:

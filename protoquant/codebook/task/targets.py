@@ -12,11 +12,11 @@ _SEEDS = 2**62
 
 @dataclass(frozen=True)
 class Mixing:
-    """Which image of a batch is mixed with which, and how much of each.
+    """The partners and the share for mixing the images of a batch.
 
     Attributes:
-        others: For each image the one it is mixed with (n).
-        share: lambda, how much of each image is its own, in [0, 1].
+        others: Index of the image that each image is mixed with (n).
+        share: lambda, the weight of the image itself, in [0, 1].
     """
 
     others: Int64[Tensor, " n"]
@@ -27,17 +27,17 @@ class Mixing:
         """Draw one permutation and one lambda ~ Beta(alpha, alpha) for a batch of any size.
 
         Args:
-            n: Images of the batch; a single one is mixed with itself.
+            n: Number of images in the batch; a single one is mixed with itself.
             alpha: Strength, > 0: below 1 most batches are hardly mixed, above 1 most are mixed half and half.
-            generator: Decides both.
+            generator: Decides both draws.
         """
         others = torch.randperm(n, generator=generator)
-        # torch draws no Beta from a generator of its own, numpy does
+        # torch cannot draw Beta from a given generator, but numpy can
         numbers = np.random.default_rng(int(torch.randint(_SEEDS, (1,), generator=generator)))
         return cls(others, float(numbers.beta(alpha, alpha)))
 
     def mix(self, own: Float[Tensor, "m ..."], other: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
-        """Give lambda * own + (1 - lambda) * other, float32 or float64."""
+        """Return lambda * own + (1 - lambda) * other, float32 or float64."""
         return torch.lerp(other, own, self.share)
 
 
@@ -48,7 +48,7 @@ class Mixed:
     Attributes:
         values: Tokens or scores, one row for each image (n, ...).
         targets: Their soft labels (n, c).
-        share: The lambda of the batch, in [0, 1]; 1 where nothing was mixed.
+        share: The lambda of the batch, in [0, 1]; 1 if nothing was mixed.
     """
 
     values: Float[Tensor, "n ..."]
@@ -62,7 +62,7 @@ def smooth(labels: Int64[Tensor, " n"], c: int, smoothing: float) -> Float[Tenso
     Args:
         labels: Labels in [0, c).
         c: Number of classes.
-        smoothing: Share of the label given away, in [0, 1); 0 leaves one-hot rows.
+        smoothing: Share of the label to spread, in [0, 1); 0 leaves one-hot rows.
 
     Returns:
         float32 rows that sum to 1.
@@ -76,7 +76,7 @@ def smooth(labels: Int64[Tensor, " n"], c: int, smoothing: float) -> Float[Tenso
 def mixup(
     values: Float[Tensor, "n ..."], targets: Float[Tensor, "n c"], alpha: float, generator: torch.Generator
 ) -> Mixed:
-    """Mix every image of a batch with another one of it, and their soft labels by the same share.
+    """Mix every image of a batch with another image of the batch, and their soft labels by the same share.
 
     With alpha 0 nothing is drawn and nothing changes.
 
@@ -84,7 +84,7 @@ def mixup(
         values: Tokens (n, t, d), mixed cell by cell, or scores (n, k); float32 or float64.
         targets: Soft labels of the images.
         alpha: Strength, >= 0, see :meth:`Mixing.draw`.
-        generator: Decides permutation and lambda.
+        generator: Decides the permutation and lambda.
 
     Returns:
         The mixed batch: lambda * row + (1 - lambda) * other row, with one lambda for all rows.

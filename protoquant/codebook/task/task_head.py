@@ -1,4 +1,4 @@
-"""The task head g: the frozen classifier that codes are trained through and judged by."""
+"""The task head g, the frozen classifier that codes are trained through and judged by."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from protoquant.codebook.probe import LinearProbe
 
 @dataclass(frozen=True)
 class TaskHead:
-    """The linear probe, asked about a map whose tokens were replaced by codes.
+    """The linear probe, applied to a map whose tokens are replaced by codes.
 
-    It is frozen: gradients pass through it to the tokens, and none of its own numbers ever changes.
+    It is frozen: gradients pass through it to the tokens, and its own parameters never change.
 
     Attributes:
         probe: The classifier on mean-pooled patch tokens.
@@ -24,10 +24,10 @@ class TaskHead:
         """Score every class from the mean of the quantised tokens.
 
         Args:
-            quantised: Codes in the place of patch tokens, in the space of the backbone (``FeatureNorm.undo``).
+            quantised: Codes in place of patch tokens, in the space of the backbone (``FeatureNorm.undo``).
 
         Returns:
-            Logits; on the tokens themselves they are the probe's.
+            Logits; for the tokens themselves they equal the probe's.
 
         Raises:
             ShapeError: d differs from the probe's.
@@ -35,5 +35,5 @@ class TaskHead:
         return self.of_means(quantised.mean(dim=1))
 
     def of_means(self, means: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """Score every class from means of quantised tokens that are known already (``QuantisedMean``)."""
+        """Score every class from means of quantised tokens (``QuantisedMean``)."""
         return self.probe.logits(means)

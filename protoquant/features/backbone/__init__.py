@@ -1,4 +1,4 @@
-"""The frozen backbone: its weights, its preprocessing, and the grid of patch tokens that it gives."""
+"""The frozen backbone: its weights, its preprocessing, and the grid of patch tokens that it computes."""
 
 from typing import TYPE_CHECKING
 

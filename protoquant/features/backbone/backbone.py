@@ -1,4 +1,4 @@
-"""A frozen backbone: images to patch tokens, and patch tokens to the backbone's own logits."""
+"""The frozen backbone, which maps images to patch tokens and patch tokens to its own logits."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Backbone:
         spec: Name, weights and preprocessing.
         device: Where the model is.
         model: The timm model with its own classifier.
-        layout: How the model lays out its feature tensor.
-        classes: Outputs of the model's own classifier.
+        layout: Layout of the model's feature tensor.
+        classes: Number of outputs of the model's own classifier.
     """
 
     spec: BackboneSpec
@@ -64,28 +64,28 @@ class Backbone:
 
     @property
     def d(self) -> int:
-        """Numbers in a patch token."""
+        """Dimension of a patch token."""
         return self.layout.d
 
     @property
     def prefix(self) -> int:
-        """Tokens in front of the patch tokens."""
+        """Number of tokens in front of the patch tokens."""
         return self.layout.prefix
 
     @classmethod
     def load(
         cls, source: ExtractConfig | BackboneSpec, device: torch.device | str, weights_file: Path | None = None
     ) -> Backbone:
-        """Build the backbone, fill it, freeze it, and prove that its tokens lead to its own logits.
+        """Build the backbone, load its weights, freeze it, and check that its tokens lead to its own logits.
 
         Args:
-            source: A params section, or what an artifact says of its backbone; then the weights must be the same.
-            device: Where it computes.
-            weights_file: A checkpoint to read in place of the stated source.
+            source: A params section, or the spec in an artifact; the weights must then match the spec's digest.
+            device: Device to compute on.
+            weights_file: A checkpoint to read instead of the stated source.
 
         Raises:
             ConfigError: The model is unknown or its features cannot be read as a grid of patch tokens.
-            UsageError: The weights cannot be had. ArtifactError: They do not fit or are other weights.
+            UsageError: The weights are not available. ArtifactError: They do not fit or differ from the spec's.
         """
         place = torch.device(device)
         if isinstance(source, ExtractConfig):
@@ -109,11 +109,11 @@ class Backbone:
 
     @classmethod
     def untrained(cls, config: ExtractConfig, device: torch.device | str) -> Backbone:
-        """The same shapes and the same speed with random weights, where no weight is downloaded: for plans.
+        """Build the backbone with random weights, for plans: same shapes and speed, and no download.
 
         Args:
-            config: Name and size.
-            device: Where it computes.
+            config: Gives the name and the input size.
+            device: Device to compute on.
 
         Raises:
             ConfigError: As for ``load``.
@@ -130,7 +130,7 @@ class Backbone:
 
     @classmethod
     def _proven(cls, spec: BackboneSpec, model: nn.Module, device: torch.device) -> Backbone:
-        """Read the layout off a probe batch and check the way back to the logits."""
+        """Read the layout from a probe batch and check that the tokens lead back to the logits."""
         generator = torch_generator(0, "backbone probe")
         images = torch.randn((_PROBE_IMAGES, 3, *spec.preprocessing.crop), generator=generator)
         images = images.to(device=device, memory_format=torch.channels_last)
@@ -153,7 +153,7 @@ class Backbone:
         """Compute patch tokens.
 
         Args:
-            images: Normalised, of the crop's size, on the backbone's device; see ``batch`` and ``normalise``.
+            images: Normalised images of the crop's size on the backbone's device; see ``batch`` and ``normalise``.
 
         Raises:
             ShapeError: The images are not of the crop's size.
@@ -173,7 +173,7 @@ class Backbone:
         """Finish the backbone's own forward pass.
 
         Args:
-            feature_map: As ``features`` returns it, its tokens changed or not.
+            feature_map: A result of ``features``; its tokens may have been changed.
 
         Raises:
             ShapeError: The tokens are not on the backbone's grid or the prefix tokens are missing.
@@ -197,14 +197,14 @@ class Backbone:
         return logits
 
     def transform(self, image: Image.Image) -> UInt8[Tensor, "h w 3"]:
-        """Resize and crop one RGB image to what the backbone sees, as bytes."""
+        """Resize and crop one RGB image to the backbone's view, as bytes."""
         return torch.from_numpy(np.array(self.spec.preprocessing.apply(image)))
 
     def normalise(self, pixels: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
         """Turn transformed images into the backbone's input, on its device."""
         n, h, w, c = pixels.shape
         scale = self.spec.preprocessing
-        # Whole rows of repeated constants: an innermost axis of three numbers would be computed one by one.
+        # The constants are repeated over whole rows: over an innermost axis of three, numbers are computed one by one.
         mean = (torch.tensor(scale.mean, device=self.device) * 255).repeat(w)
         std = (torch.tensor(scale.std, device=self.device) * 255).repeat(w)
         rows = pixels.to(self.device, torch.float32).reshape(n, h, w * c).sub_(mean).div_(std)
@@ -215,5 +215,5 @@ class Backbone:
         return self.normalise(torch.stack([self.transform(image) for image in images]))
 
     def state_digest(self) -> str:
-        """Name every parameter and buffer, so that a change of any of them shows."""
+        """Digest of all parameters and buffers, which changes when any of them does."""
         return state_digest([*self.model.named_parameters(), *self.model.named_buffers()])

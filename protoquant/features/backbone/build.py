@@ -1,4 +1,4 @@
-"""From a name and a source of weights to a frozen timm model and its preprocessing."""
+"""Builds a frozen timm model and its preprocessing from a name and a source of weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_name(name: str) -> None:
     """Refuse a name that timm does not know.
 
     Raises:
-        ConfigError: It is unknown; the nearest name is given.
+        ConfigError: The name is unknown; the message suggests the nearest one.
     """
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
@@ -37,20 +37,20 @@ def check_name(name: str) -> None:
 def build_model(
     name: str, source: WeightSource, file: Path | None, input_size: tuple[int, int] | None
 ) -> tuple[nn.Module, Preprocessing]:
-    """Build a model, fill it and freeze it.
+    """Build a model, load its weights and freeze it.
 
     Args:
         name: timm's name, with or without a tag.
         source: Where the weights come from.
-        file: The checkpoint; with source ``file`` only.
+        file: The checkpoint; only with source ``file``.
         input_size: (height, width) of the crop in pixels; None for the model's own.
 
     Returns:
-        The model, in evaluation mode for good, and its preprocessing.
+        The model, permanently in evaluation mode, and its preprocessing.
 
     Raises:
-        ConfigError: The name is unknown, the model refuses the size or takes other than three channels.
-        UsageError: The weights cannot be had. ArtifactError: They do not fit.
+        ConfigError: The name is unknown, the model refuses the size or does not take three channels.
+        UsageError: The weights are not available. ArtifactError: They do not fit.
     """
     check_name(name)
     model = create(name, pretrained=source == "hub", input_size=input_size)
@@ -66,7 +66,7 @@ def build_model(
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """Put a model into evaluation mode, where it stays whatever calls train(), and clear every requires_grad."""
+    """Put a model into evaluation mode for good (its train() does nothing) and clear every requires_grad."""
     model.eval().requires_grad_(requires_grad=False)
     model.train = MethodType(_stay_in_evaluation, model)  # type: ignore[method-assign]
     return model
@@ -75,11 +75,11 @@ def freeze(model: nn.Module) -> nn.Module:
 def preprocessing_of(model: nn.Module, source: WeightSource, input_size: tuple[int, int] | None) -> Preprocessing:
     """The transform that the weights were evaluated with.
 
-    The packaged weights have their own: resize 256, bicubic, centre crop 224, mean = std = 0.5. For all others
-    timm's data config of the model holds.
+    The packaged weights have their own: resize 256, bicubic, centre crop 224, mean = std = 0.5. All others use
+    timm's data config of the model.
 
     Raises:
-        ConfigError: The model takes other than three channels.
+        ConfigError: The model does not take three channels.
     """
     if source == "packaged":
         crop = input_size or (224, 224)
@@ -99,15 +99,15 @@ def preprocessing_of(model: nn.Module, source: WeightSource, input_size: tuple[i
 
 
 def create(name: str, *, pretrained: bool, input_size: tuple[int, int] | None) -> nn.Module:
-    """Create a timm model; where its size is fixed on creation, with the size that is asked for.
+    """Create a timm model, with the requested size if the size is fixed at creation.
 
     Args:
         name: A name that timm knows.
-        pretrained: Whether to load timm's own weights; else they are random.
+        pretrained: Whether to load timm's own weights; otherwise they are random.
         input_size: (height, width) in pixels; None for the model's own.
 
     Raises:
-        ConfigError: The model refuses the size. UsageError: The hub cannot give its weights.
+        ConfigError: The model refuses the size. UsageError: The hub cannot provide its weights.
     """
     fixed = timm.models.get_pretrained_cfg(name).fixed_input_size
     size = {"img_size": input_size} if input_size is not None and fixed else {}

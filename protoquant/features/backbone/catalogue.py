@@ -1,4 +1,4 @@
-"""Which backbones timm knows, and what one gives, told without its weights."""
+"""Lists timm's backbones and describes one without loading its weights."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from protoquant.features.config import PACKAGED
 
 @dataclass(frozen=True)
 class BackboneCard:
-    """What a backbone gives.
+    """Description of a backbone.
 
     Attributes:
         name: timm's name.
-        weights: Sources of weights: packaged, hub, or file alone.
-        parameters: Numbers in the model.
+        weights: Possible sources of the weights: file, and packaged or hub where they have them.
+        parameters: Number of parameters of the model.
         grid: (h, w), in cells.
         patch_tokens: h * w.
-        width: Numbers in a patch token.
-        prefix_tokens: Class and register tokens, which are no patch tokens.
-        classes: Outputs of its own classifier.
-        mib_per_1000_images: Size of their stored float16 tokens.
+        width: Dimension of a patch token.
+        prefix_tokens: Number of class and register tokens, which are not patch tokens.
+        classes: Number of outputs of its own classifier.
+        mib_per_1000_images: MiB that the float16 tokens of 1000 images take.
         preprocessing: Resize, crop and normalisation.
     """
 
@@ -50,7 +50,7 @@ def backbone_names(pattern: str) -> list[str]:
         pattern: Part of a name, or a pattern with ``*``.
 
     Raises:
-        UsageError: No name fits.
+        UsageError: No name matches.
     """
     names: list[str] = timm.list_models(pattern if "*" in pattern else f"*{pattern}*", pretrained=True)
     if not names:
@@ -60,13 +60,13 @@ def backbone_names(pattern: str) -> list[str]:
 
 @torch.inference_mode()
 def describe(name: str) -> BackboneCard:
-    """Build a model with random weights and read off what it gives.
+    """Build a model with random weights and describe it.
 
     Args:
         name: timm's name, with or without a tag.
 
     Raises:
-        ConfigError: The name is unknown, or its features are no grid of patch tokens.
+        ConfigError: The name is unknown, or its features are not a grid of patch tokens.
     """
     check_name(name)
     model = freeze(create(name, pretrained=False, input_size=None))

@@ -1,4 +1,4 @@
-"""How a timm model lays out the last tensor before its pooling, as the model states it or as a probe proves it."""
+"""The layout of a timm model's last tensor before pooling, as the model states it or as a probe batch proves it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Layout:
     Attributes:
         axes: ``NCHW``, ``NHWC``, or ``NLC``: a sequence of prefix tokens, then patch tokens row by row.
         grid: (h, w), in cells.
-        d: Numbers in a token.
-        prefix: Class and register tokens in front; 0 for a map.
+        d: Dimension of a token.
+        prefix: Number of class and register tokens in front; 0 for a map.
     """
 
     axes: Literal["NCHW", "NHWC", "NLC"]
@@ -30,20 +30,20 @@ class Layout:
 
     @property
     def t(self) -> int:
-        """Patch tokens of an image."""
+        """Number of patch tokens in an image."""
         return self.grid[0] * self.grid[1]
 
 
 def read_layout(model: nn.Module, images: Float[Tensor, "n 3 h w"], name: str) -> Layout:
-    """Read the layout off a probe batch; nothing is guessed from the number of tokens.
+    """Read the layout from a probe batch; nothing is guessed from the number of tokens.
 
     Args:
         model: A timm model in evaluation mode.
         images: Normalised probe images of the crop's size.
-        name: What an error calls the model.
+        name: Name of the model in error messages.
 
     Raises:
-        ConfigError: The model refuses the size, gives no single tensor, or states no grid.
+        ConfigError: The model refuses the size, does not return a single tensor, or states no grid.
     """
     raw = _forward_features(model, images, name)
     d = int(model.num_features)  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def _forward_features(model: nn.Module, images: Float[Tensor, "n 3 h w"], name: 
 
 
 def _stated_grid(model: nn.Module, images: Float[Tensor, "n 3 h w"], t: int) -> tuple[int, int] | None:
-    """The grid that the patch embedding states, where it has as many cells as there are patch tokens."""
+    """The grid stated by the patch embedding, if it has as many cells as there are patch tokens; otherwise None."""
     embed = getattr(model, "patch_embed", None)
     grid = getattr(embed, "grid_size", None)
     dynamic = getattr(embed, "dynamic_feat_size", None)
@@ -98,7 +98,7 @@ def _stated_grid(model: nn.Module, images: Float[Tensor, "n 3 h w"], t: int) -> 
 def _proven_grid(
     model: nn.Module, images: Float[Tensor, "n 3 h w"], tokens: Float[Tensor, "n t d"]
 ) -> tuple[int, int] | None:
-    """The grid of the model's own spatial map, where that map read row by row is the sequence of tokens."""
+    """The grid of the model's spatial map, if that map read row by row equals the sequence of tokens; else None."""
     spatial = getattr(model, "forward_intermediates", None)
     if spatial is None:
         return None

@@ -1,4 +1,4 @@
-"""From a decoded image to the pixels that the backbone sees, and back from grid cells to the image."""
+"""Maps a decoded image to the backbone's input pixels, and grid cells back to the image."""
 
 from dataclasses import asdict, dataclass
 from math import floor
@@ -16,7 +16,7 @@ _RESAMPLING: dict[str, Image.Resampling] = {name: Image.Resampling[name.upper()]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the crop lies: the size of the resized image and the crop's corner in it (negative: padding)."""
+    """Position of the crop: the size of the resized image and the crop's corner in it (negative: padding)."""
 
     width: int
     height: int
@@ -26,7 +26,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, crop and normalisation, fixed for one backbone; geometry as timm's evaluation transform.
+    """Resize, crop and normalisation, fixed for one backbone, with the geometry of timm's evaluation transform.
 
     Attributes:
         resize: Target (height, width) of the resize, in pixels.
@@ -56,7 +56,7 @@ class Preprocessing:
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
     ) -> Self:
-        """Derive the resize from the share of it that the crop keeps.
+        """Derive the size of the resize from the share of it that the crop keeps.
 
         Args:
             crop: (height, width), in pixels.
@@ -97,8 +97,8 @@ class Preprocessing:
         """Place the crop on the resized image.
 
         Args:
-            width: Of the original image after EXIF rotation, in pixels, at least 1.
-            height: Likewise.
+            width: Width of the original image after EXIF rotation, in pixels, at least 1.
+            height: Height of the same image.
         """
         new_width, new_height = self._resized(width, height)
         crop_height, crop_width = self.crop
@@ -111,7 +111,7 @@ class Preprocessing:
             image: RGB, any size.
 
         Returns:
-            RGB of size ``crop``.
+            An RGB image of size ``crop``.
         """
         placed = self.placement(*image.size)
         if image.size != (placed.width, placed.height):
@@ -128,8 +128,8 @@ class Preprocessing:
         """The part of the original image that the backbone sees.
 
         Args:
-            width: Of the original image after EXIF rotation, in pixels.
-            height: Likewise.
+            width: Width of the original image after EXIF rotation, in pixels.
+            height: Height of the same image.
 
         Returns:
             (left, top, right, bottom) in pixels of the original, inside it.
@@ -143,12 +143,12 @@ class Preprocessing:
             row: In [0, h).
             col: In [0, w).
             grid: (h, w), in cells.
-            width: Of the original image after EXIF rotation, in pixels.
-            height: Likewise.
+            width: Width of the original image after EXIF rotation, in pixels.
+            height: Height of the same image.
 
         Returns:
-            (left, top, right, bottom) in pixels of the original, cut at its edges; empty where the cell lies
-            wholly in padding.
+            (left, top, right, bottom) in pixels of the original, clipped to it; empty if the cell lies
+            entirely in padding.
 
         Raises:
             ShapeError: The cell is not in the grid.
@@ -178,7 +178,7 @@ class Preprocessing:
 
 
 def _offset(size: int, crop: int) -> int:
-    """First pixel of a centred crop; minus the leading padding where the image is smaller."""
+    """First pixel of a centred crop; the negative of the leading padding if the image is smaller."""
     return -((crop - size) // 2) if crop > size else round((size - crop) / 2)
 
 

@@ -1,4 +1,4 @@
-"""Which backbone made the features: enough to build it again and to know that it is the same one."""
+"""The spec of the backbone behind some features, which suffices to rebuild it and to verify its weights."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -11,12 +11,12 @@ WeightSource = Literal["packaged", "hub", "file"]
 
 @dataclass(frozen=True)
 class WeightsSpec:
-    """Where the weights come from and what they are.
+    """The source and the digest of the weights.
 
     Attributes:
         source: ``packaged``, ``hub`` or ``file``.
         digest: SHA-256 over names, dtypes, shapes and bytes of the loaded state.
-        file: Path as given in params.yaml; with source ``file`` only.
+        file: Path as given in params.yaml; only with source ``file``.
     """
 
     source: WeightSource

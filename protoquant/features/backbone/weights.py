@@ -1,4 +1,4 @@
-"""Weights of a backbone from a stated source, loaded strictly, and the digest that names them."""
+"""Loads a backbone's weights strictly from a stated source, and digests them."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def rename_packaged(name: str) -> str:
     """Translate an entry of the packaged checkpoint into timm's name.
 
     Args:
-        name: Such as ``_blocks.3._bn0.weight``.
+        name: A name such as ``_blocks.3._bn0.weight``.
 
     Returns:
-        Such as ``blocks.2.0.bn1.weight``.
+        A name such as ``blocks.2.0.bn1.weight``.
 
     Raises:
-        ArtifactError: The rule does not know the entry.
+        ArtifactError: The entry is unknown.
     """
     module, _, leaf = name.rpartition(".")
     try:
@@ -86,14 +86,14 @@ def rename_packaged(name: str) -> str:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a state from safetensors, or from a torch checkpoint without running what it may hold.
+    """Read a state from safetensors, or from a torch checkpoint without running code that it may hold.
 
     Args:
         path: The file; ``.safetensors`` or a checkpoint as written by ``torch.save(model.state_dict())``.
 
     Raises:
         UsageError: There is no such file.
-        ArtifactError: It is damaged, holds other things than tensors, or nests them.
+        ArtifactError: It is damaged, or is not a flat mapping of names to tensors.
     """
     if not path.is_file():
         raise UsageError(f"extract.weights_file: there is no file {path}; give the path of a checkpoint")
@@ -112,12 +112,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Fill a model with a state that must fit entry by entry.
+    """Load a state, which must match the model entry by entry.
 
     Args:
-        model: Changed in place.
+        model: The model; it is changed in place.
         state: Tensors by name.
-        origin: What an error calls the state.
+        origin: Name of the state in error messages.
 
     Raises:
         ArtifactError: Names or shapes differ; the first few of each are listed.
@@ -149,7 +149,7 @@ def state_digest(entries: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def _place(block: int) -> str:
-    """Stage and place in it of a block counted through all stages."""
+    """Stage, and position in it, of a block that is numbered across all stages."""
     starts = [sum(_BLOCKS_PER_STAGE[:stage]) for stage in range(len(_BLOCKS_PER_STAGE) + 1)]
     for stage, (start, end) in enumerate(pairwise(starts)):
         if start <= block < end:

@@ -1,4 +1,4 @@
-"""Finished shards outside any stage's output: named by their content, whole and checked, or absent."""
+"""A local cache of finished shards outside any stage's output, named by content and verified by digest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CachedShard:
         path: Its file.
         computed: Whether this call computed it.
         fetched: Whether this call fetched it from the shared cache.
-        unshared: Why the shared cache does not have it; empty where it has, or where there is none.
+        unshared: Why the shared cache does not have it; empty if it does, or if there is no shared cache.
     """
 
     path: Path
@@ -47,13 +47,13 @@ class CachedShard:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """What the cache holds under one key.
+    """The cache entry of one key.
 
     Attributes:
-        key: SHA-256 of all that decides the tokens.
+        key: SHA-256 of everything that decides the tokens.
         backbone: Name of the model.
-        images: Images in the shard.
-        size: In bytes.
+        images: Number of images in the shard.
+        size: Size in bytes.
         age: Seconds since it was last used.
     """
 
@@ -78,17 +78,17 @@ class FeatureCache:
         on_event: OnEvent,
         shared: SharedCache | None = None,
     ) -> CachedShard:
-        """Find a shard, or compute and keep it; one process computes a key, others wait for it.
+        """Find a shard, or compute and keep it; one process computes a key while others wait for it.
 
-        A shard whose bytes are not those that were written is dropped, said, and computed again. What is not here is
-        looked for in the shared cache, and what that lacks is uploaded.
+        A damaged shard is reported, dropped and computed again. A shard that is missing here is looked up in the shared
+        cache, and a shard that is missing there is uploaded.
 
         Args:
-            key: Names the content.
+            key: Key of the content.
             backbone: Name of the model, for the listing.
-            compute: Called where there is no such shard.
-            on_event: Hears of a damaged shard.
-            shared: Where other machines keep theirs; None for nowhere.
+            compute: Computes the shard if no cache has it.
+            on_event: Receives a message about a damaged shard.
+            shared: The cache that machines share; None for none.
         """
         with self._lock(key):
             found = self._find(key, on_event, shared)
@@ -106,19 +106,19 @@ class FeatureCache:
     def find(
         self, key: str, on_event: OnEvent, shared: SharedCache | None, *, patient: bool = True
     ) -> CachedShard | None:
-        """Find a shard here or in the shared cache, and compute nothing; None where neither has it.
+        """Find a shard here or in the shared cache without computing it; None if neither has it.
 
         Args:
-            key: Names the content.
-            on_event: Hears of a damaged shard.
-            shared: Where other machines keep theirs; None for nowhere.
-            patient: Whether a shared cache that has just failed is left alone for a while.
+            key: Key of the content.
+            on_event: Receives a message about a damaged shard.
+            shared: The cache that machines share; None for none.
+            patient: Whether to leave a shared cache that has just failed alone for a while.
         """
         with self._lock(key):
             return self._find(key, on_event, shared, patient=patient)
 
     def entries(self) -> list[CacheEntry]:
-        """All whole entries, the longest unused first."""
+        """All complete entries, least recently used first."""
         now = time.time()
         found = []
         for folder in self._folders():
@@ -130,13 +130,13 @@ class FeatureCache:
         return sorted(found, key=lambda entry: (-entry.age, entry.key))
 
     def prune(self, *, max_age: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
-        """Remove what has not been used for long, then the longest unused until the rest fits.
+        """Remove entries that have not been used for long, then the least recently used ones until the rest fits.
 
-        Entries that a process is writing or reading stay. Stores already linked from an entry keep their bytes.
+        Entries that a process is writing or reading stay. Stores that already link to an entry keep their bytes.
 
         Args:
             max_age: Seconds since the last use; None for no limit.
-            max_bytes: Size of all that may stay; None for no limit.
+            max_bytes: Total size of the entries that may stay; None for no limit.
 
         Returns:
             The removed entries.
@@ -194,14 +194,14 @@ class FeatureCache:
         self._settle(partial, folder)
 
     def _begin(self, folder: Path) -> Path:
-        """Write an entry aside first, so that a kill leaves no half of it under its key."""
+        """Make the temporary folder of an entry, so that a killed process leaves no partial entry under the key."""
         partial = folder.with_name(folder.name + _PARTIAL)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         return partial
 
     def _settle(self, partial: Path, folder: Path) -> None:
-        """Give a whole entry its name."""
+        """Rename a complete entry to its key."""
         for path in (partial / SHARD, partial / ENTRY):
             path.chmod(0o444)
             sync(path)
@@ -221,7 +221,7 @@ class FeatureCache:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name without a second copy where the file system can.
+    """Give a file a second name, without a second copy if the file system allows it.
 
     A reflink shares the blocks, a hard link the file; across file systems the bytes are copied.
 
@@ -230,7 +230,7 @@ def link(source: Path, target: Path) -> None:
         target: A path that does not exist.
 
     Raises:
-        ArtifactError: The source has gone.
+        ArtifactError: The source no longer exists.
     """
     if not source.is_file():
         raise ArtifactError(f"{source} was removed from the feature cache while extract ran; run extract again")

@@ -1,4 +1,4 @@
-"""How patch tokens are stored: as numbers of 2 or 4 bytes, or as whole numbers of 1 byte with a scale per token."""
+"""Storage formats of patch tokens: floats of 2 or 4 bytes, or integers of 1 byte with a scale per token."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
 
 @dataclass(frozen=True)
 class ScaledShard:
-    """Tokens of one byte a number; asking for some images gives them as float32.
+    """int8 tokens; indexing some images gives them as float32.
 
     Attributes:
-        tokens: Whole numbers in [-127, 127] (n, t, d).
-        scales: What each token is multiplied by (n, t), float32.
+        tokens: Integers in [-127, 127] (n, t, d).
+        scales: Factor of each token (n, t), float32.
     """
 
     tokens: Int8[Tensor, "n t d"]
@@ -39,24 +39,24 @@ class ScaledShard:
         return len(self.tokens)
 
     def __getitem__(self, images: slice) -> Float[Tensor, "m t d"]:
-        # by numpy in one pass, which takes a fifth of the time of torch's two
+        # numpy does this in one pass, which takes a fifth of the time of torch's two passes
         scales = self.scales[images].numpy()[..., None]
         return torch.from_numpy(np.multiply(self.tokens[images].numpy(), scales, dtype=np.float32))
 
 
 Shard = Float[Tensor, "n t d"] | ScaledShard
-"""Tokens of some images in a row; a slice of it is a tensor."""
+"""Tokens of consecutive images; a slice of it is a tensor."""
 
 
 def pack(tokens: Float[Tensor, "n t d"], dtype: str) -> dict[str, Tensor]:
-    """Turn tokens into what a file holds.
+    """Turn tokens into the tensors of a shard file.
 
-    ``int8`` keeps of each token its largest absolute number, in float32, and each number as the nearest of 255 steps
-    between plus and minus that: off by at most 1 / 254 of it.
+    ``int8`` keeps a float32 scale from the largest absolute value of each token, and rounds each value to the nearest
+    of 255 steps between plus and minus that value: the error is at most 1 / 254 of it.
 
     Args:
-        tokens: Finite, within the range of the dtype.
-        dtype: A name of ``DTYPES``.
+        tokens: Tokens that are finite and within the range of the dtype.
+        dtype: A name in ``DTYPES``.
     """
     if dtype != "int8":
         return {TOKENS: tokens.to(DTYPES[dtype], copy=True)}
@@ -68,12 +68,12 @@ def pack(tokens: Float[Tensor, "n t d"], dtype: str) -> dict[str, Tensor]:
 
 
 def unpack(stored: Mapping[str, Tensor]) -> Shard:
-    """Turn what a file holds into tokens, without reading more than is asked for."""
+    """Turn the tensors of a shard file into tokens; slices are read only when they are used."""
     return ScaledShard(stored[TOKENS], stored[SCALES]) if SCALES in stored else stored[TOKENS]
 
 
 def largest(dtype: str) -> float:
-    """The largest number that can be stored; of int8 half of float32's, so that no step rounds beyond it."""
+    """The largest storable number; for int8, half of float32's maximum, so that no step rounds beyond it."""
     return torch.finfo(torch.float32).max / 2 if dtype == "int8" else torch.finfo(DTYPES[dtype]).max
 
 
@@ -83,9 +83,9 @@ def token_bytes(dtype: str, d: int) -> int:
 
 
 def copy_rows(source: Tensor, rows: Tensor, target: Tensor, places: Tensor) -> None:
-    """Copy rows between tensors of one type by numpy, which copies a row at once, torch's indexing number by number.
+    """Copy rows between tensors of one dtype with numpy, which copies whole rows where torch copies single numbers.
 
-    Numpy has no bfloat16, so that bits are copied.
+    The tensors are viewed as integers, because numpy has no bfloat16.
     """
     bits = _BITS[source.dtype.itemsize]
     target.view(bits).numpy()[places.numpy()] = source.view(bits).numpy()[rows.numpy()]

@@ -1,4 +1,4 @@
-"""All shards of an extraction in the cache of this machine, whoever computes them."""
+"""Collects all shards of an extraction in this machine's cache, computed here or by other processes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def gather(
     on_images: Callable[[int], None],
     on_event: OnEvent,
 ) -> list[CachedShard]:
-    """Do all jobs in this process, or have those that are in no cache done by others.
+    """Do all jobs in this process, or let other processes do those that are in no cache.
 
     Args:
-        worker: Does a job here.
-        jobs: In the order of the result.
-        processes: How many share the work; more than 1 run on Ray.
-        on_images: Told how many images a shard holds that another process has done.
-        on_event: Hears of progress.
+        worker: Does the jobs of this process.
+        jobs: Jobs in the order of the result.
+        processes: Number of processes; more than 1 run on Ray.
+        on_images: Receives the number of images in each shard that another process finishes.
+        on_event: Receives progress.
 
     Returns:
         The shard of each job; its file is on this machine.
 
     Raises:
         DataError: An image changed since prepare, or a value does not fit the dtype.
-        UsageError: Other machines keep their shards where this one does not see them, and there is no shared cache.
-        UnavailableError: Ray is away, or the shared cache while another machine has a shard.
+        UsageError: Other machines keep their shards where this one cannot see them, and there is no shared cache.
+        UnavailableError: Ray is unavailable, or the shared cache is while another machine has a shard.
     """
     missing = [job for job in jobs if not worker.is_cached(job)]
     done: dict[int, CachedShard] = {}
@@ -49,13 +49,13 @@ def gather(
 def publish_rest(
     worker: ShardWorker, jobs: Sequence[ShardJob], shards: Sequence[CachedShard], on_event: OnEvent
 ) -> None:
-    """Upload once more what the shared cache could not take before, and count what it still lacks.
+    """Retry the uploads that failed before, and report how many shards the shared cache still lacks.
 
     Args:
-        worker: Of this machine.
+        worker: The worker of this machine.
         jobs: All jobs.
-        shards: Theirs, in the same order.
-        on_event: Told the count.
+        shards: Their shards, in the same order.
+        on_event: Receives the count.
     """
     left = [job for job, shard in zip(jobs, shards, strict=True) if shard.unshared]
     while left and not worker.publish(left[0]):
@@ -82,7 +82,7 @@ def _by_others(
 
 
 def _here(worker: ShardWorker, job: ShardJob, shard: CachedShard) -> CachedShard:
-    """Find on this machine what another process has done, perhaps on another."""
+    """Locate or fetch a shard that another process has finished, perhaps on another machine."""
     if shard.unshared and worker.shared is not None:
         worker.shared.tell(shard.unshared)
     if worker.is_cached(job):

@@ -1,4 +1,4 @@
-"""What names the content of a shard: all that decides it, our own code included."""
+"""Keys of shards: digests of everything that decides the content, including our own code."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _DECIDING_SOURCES = {
     "preprocessing": "features/backbone/preprocessing.py",
     "weights": "features/backbone/weights.py",
 }
-"""Our own code that decides a token, under names that stay when a file moves."""
+"""Our own code that decides a token, under names that do not change when a file moves."""
 _AUGMENT = "augment"
 _VIEW_SOURCES = {_AUGMENT: "features/augment.py"}
 
 
 class _Former(NamedTuple):
-    """A source in the keys of before, and as it has to be today for these to hold.
+    """A source file as earlier keys name it, and the syntax digest under which those keys are still valid.
 
     Attributes:
-        path: In version 0.1.0, whose keys name a source by it and by ``bytes``.
-        bytes: Digest of its bytes then.
-        moved: Digest of its syntax before it moved to where it is; keys of the time between go by it.
-        syntax: Digest of its syntax while it says the same as in both.
+        path: Its path in version 0.1.0, whose keys use the path and ``bytes``.
+        bytes: Digest of its bytes in version 0.1.0.
+        moved: Digest of its syntax before it moved to its present path; the keys of that period use it.
+        syntax: Digest of its present syntax, which computes the same as both earlier versions.
     """
 
     path: str
@@ -112,22 +112,22 @@ _FORMER = {
         "65702af1ff8373de9cc796aa0cdb8415931b1916992b997dee894156bcbff8ac",
     ),
 }
-"""Shards of before are those of today while the code says the same."""
+"""Earlier shards remain valid while the syntax of the code has these digests."""
 
 
 def shard_keys(
     config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None
 ) -> tuple[str, ...]:
-    """Name the content of a shard by all that decides it; paths and labels do not.
+    """Digest everything that decides the content of a shard; paths and labels do not.
 
     Args:
-        config: dtype and batch count; the batch decides the rounding.
-        backbone: Name, weights, preprocessing and device count.
-        digests: Of the image files, in order.
-        view: Number, seed and augmentation count where there is one; the key of plain images knows nothing of them.
+        config: Its dtype and batch are part of the key; the batch decides the rounding.
+        backbone: Its name, weights, preprocessing and device are part of the key.
+        digests: Digests of the image files, in order.
+        view: Its number, seed and augmentation are part of the key; keys of plain images do not contain them.
 
     Returns:
-        The key, and after it those of before while our code says what it said then.
+        The key, followed by the earlier keys if our code still computes the same as it did then.
     """
     known = {
         "schema": SCHEMA,
@@ -158,6 +158,6 @@ def shard_keys(
 
 @cache
 def _syntax() -> dict[str, str]:
-    """Digest of each source, so that a change of it finds nothing old in the cache."""
+    """Digest of each source, so that no old shard in the cache matches after a change."""
     root, sources = Path(__file__).parents[2], _DECIDING_SOURCES | _VIEW_SOURCES
     return {name: syntax_digest((root / path).read_text(encoding="utf-8")) for name, path in sources.items()}

@@ -1,4 +1,4 @@
-"""A shard of patch tokens: what decides it, and the worker that computes it, here or on another machine."""
+"""Jobs for shards of patch tokens, and the worker that finds or computes them, here or on another machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from protoquant.features.store.shared_cache import SHARD, OpenObjects, SharedCac
 
 @dataclass(frozen=True)
 class ShardJob:
-    """The images of a shard, in order, and the view of them; None: they are seen as they are."""
+    """The images of a shard, in order, and the view of them; None for the plain images."""
 
     sources: Sequence[Source]
     view: View | None = None
@@ -39,12 +39,12 @@ class ShardWorker:
 
     Args:
         config: The ``extract`` section.
-        backbone: Gives the tokens.
+        backbone: Computes the tokens.
         cache: Folder of finished shards.
         workers: Threads that decode images, at least 1.
-        shared: Opens what machines without a common disk share; None for nothing.
-        on_event: Hears of a damaged shard.
-        on_images: Told how many images a batch held, when it is done.
+        shared: Opens the cache for machines without a common disk; None for none.
+        on_event: Receives a message about each damaged shard.
+        on_images: Receives the number of images in each finished batch or cached shard.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ShardWorker:
 
     @property
     def again(self) -> Callable[[], ShardWorker]:
-        """Makes an equal worker in another process, which has a device of the same kind."""
+        """A function that makes an equal worker in another process with a device of the same kind."""
         return partial(
             _make,
             config=self.config,
@@ -77,20 +77,20 @@ class ShardWorker:
         )
 
     def is_cached(self, job: ShardJob) -> bool:
-        """Tell whether the cache has an entry for a shard, whole or damaged."""
+        """Whether the cache has an entry for a shard, complete or damaged."""
         return self._held(job) is not None
 
     def path(self, job: ShardJob) -> Path:
-        """Where the cache keeps a shard."""
+        """The path of a shard in the cache."""
         return self.cache.root / (self._held(job) or self.key(job)) / SHARD
 
     def find(self, job: ShardJob, *, needed: bool = False) -> CachedShard | None:
-        """Find a shard here or in the shared cache, and compute nothing; None where neither has it.
+        """Find a shard here or in the shared cache without computing it; None if neither has it or nothing is shared.
 
         Args:
             job: The shard.
-            needed: Whether nothing goes on without it: its images are counted already, and a store that has just failed
-                is asked again.
+            needed: Whether the run cannot go on without it. Its images are then counted already, and a shared cache
+                that has just failed is asked again.
         """
         if self.shared is None:
             return None
@@ -102,7 +102,7 @@ class ShardWorker:
         return found
 
     def publish(self, job: ShardJob) -> str:
-        """Upload a shard that is here, whatever failed before; why it failed now, or nothing."""
+        """Upload a local shard, even just after a failure; return why it failed, or an empty string."""
         return self.shared.publish(self.key(job), self.path(job).parent, patient=False) if self.shared else ""
 
     def __call__(self, job: ShardJob) -> CachedShard:
@@ -119,11 +119,11 @@ class ShardWorker:
         return shard
 
     def key(self, job: ShardJob) -> str:
-        """Name a shard's content."""
+        """The key of a shard's content."""
         return self._keys(job)[0]
 
     def close(self) -> None:
-        """Give up images that wait to be decoded."""
+        """Drop the images that wait to be decoded."""
         self._pool.shutdown(cancel_futures=True)
 
     def _keys(self, job: ShardJob) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ class ShardWorker:
         return next((key for key in self._keys(job) if (self.cache.root / key).exists()), None)
 
     def _former(self, job: ShardJob) -> CachedShard | None:
-        """The shard as an earlier version kept it, here or in the shared cache; None where there is none or a newer."""
+        """The shard under an earlier version's key, local or shared; None if there is none or a newer one is here."""
         key, *former = self._keys(job)
         if (self.cache.root / key).exists():
             return None
@@ -163,7 +163,7 @@ def _make(
 
 
 def _check_range(tokens: Float[Tensor, "n t d"], dtype: str, sources: Sequence[Source]) -> None:
-    """Refuse what the stored dtype cannot hold, and name the image."""
+    """Refuse values that the stored dtype cannot hold, and name the image."""
     limit = largest(dtype)
     low, high = torch.aminmax(tokens)
     if -low <= limit and high <= limit:  # false for NaN

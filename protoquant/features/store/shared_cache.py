@@ -1,7 +1,8 @@
-"""Finished shards where machines without a common disk find them: in a folder of objects, such as one in S3.
+"""A cache of finished shards for machines without a common disk: a folder of objects, such as one in S3.
 
-An entry is ``KEY/shard.safetensors`` and then ``KEY/entry.json``, which names the digest of the shard that is there: an
-entry is whole or absent. Trouble with the store never ends an extraction; it is said once, and work goes on here.
+``KEY/shard.safetensors`` is written first, then ``KEY/entry.json`` with its digest, so an entry is complete or absent.
+A failure of the store is reported once, and the work continues locally; it ends a run only when another machine alone
+has a shard.
 """
 
 from __future__ import annotations
@@ -23,31 +24,31 @@ _FIELDS = {"schema": int, "backbone": str, "images": int, "digest": str}
 
 
 class Objects(Protocol):
-    """A folder of objects, as ``storage.objects.ObjectFolder``; all of it may raise a ``ProtoQuantError``."""
+    """A folder of objects, such as ``storage.objects.ObjectFolder``; every method may raise a ``ProtoQuantError``."""
 
     def below(self, name: str) -> Self:
         """A folder inside this one."""
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a small object; None where there is none."""
+        """The bytes of a small object; None if it does not exist."""
 
     def fetch(self, name: str, folder: Path) -> str:
-        """Fetch an object to a file and return its SHA-256; empty where it is missing or does not arrive whole."""
+        """Fetch an object to a file and return its SHA-256; empty if it is missing or arrives incomplete."""
 
     def put(self, name: str, content: Path | bytes, digest: str, *, replace: bool = False) -> str:
-        """Put an object where there is none, or in any case; return the SHA-256 of what is there afterwards."""
+        """Put an object if there is none, or always with ``replace``; return the SHA-256 of the object kept."""
 
 
 OpenObjects = Callable[[], Objects]
-"""Opens the folder; each process opens its own, so it travels between processes."""
+"""Opens the folder; it is passed between processes, and each process opens the folder itself."""
 
 
 class SharedCache:
     """The shared feature cache, as one process sees it.
 
     Args:
-        open_objects: Opens the folder, when it is first needed.
-        on_event: Hears of damaged entries, and once of each trouble.
+        open_objects: Opens the folder when it is first needed.
+        on_event: Receives a message about each damaged entry, and one about each kind of failure.
     """
 
     def __init__(self, open_objects: OpenObjects, on_event: OnEvent) -> None:
@@ -60,19 +61,19 @@ class SharedCache:
 
     @property
     def trouble(self) -> str:
-        """What was last wrong when an entry was asked for; empty for nothing."""
+        """The reason why the last fetch failed; empty if it did not fail."""
         return self._reading.reason
 
     def fetch(self, key: str, folder: Path, *, patient: bool = True) -> bool:
-        """Bring an entry into a folder.
+        """Fetch an entry into a folder.
 
         Args:
-            key: Names the content.
-            folder: Exists; what it holds is of use only where the answer is yes.
-            patient: Whether a store that has just failed is left alone for a while.
+            key: Key of the content.
+            folder: An existing folder; its content is valid only if the result is True.
+            patient: Whether to leave a store that has just failed alone for a while.
 
         Returns:
-            Whether the whole entry is there. No: it is absent or damaged, or the store is away.
+            Whether the complete entry was fetched; False if it is absent or damaged, or the store is unavailable.
         """
         if patient and not self._reading.asks():
             return False
@@ -98,17 +99,17 @@ class SharedCache:
         return True
 
     def publish(self, key: str, folder: Path, *, patient: bool = True) -> str:
-        """Upload an entry where there is none, or a damaged one; of two writers the first one's stays.
+        """Upload an entry if there is none or a damaged one; of two writers, the first one's entry stays.
 
-        When it has gone well, those that an outage has kept back follow.
+        After a success, the entries that an outage has held back are uploaded too.
 
         Args:
-            key: Names the content.
-            folder: A whole local entry.
-            patient: Whether a store that has just failed is left alone for a while.
+            key: Key of the content.
+            folder: A complete local entry.
+            patient: Whether to leave a store that has just failed alone for a while.
 
         Returns:
-            Why it is not there; empty where it is.
+            The reason why it is not there; empty if it is.
         """
         self._kept_back[key] = folder
         if patient and not self._writing.asks():
@@ -119,11 +120,11 @@ class SharedCache:
             if kept.exists():
                 self._publish(other, kept)
             else:
-                del self._kept_back[other]  # pruned meanwhile
+                del self._kept_back[other]  # pruned in the meantime
         return reason
 
     def tell(self, reason: str) -> None:
-        """Say once what is wrong with the store, in this process or in another."""
+        """Report a failure of the store, in this process or another, once."""
         if reason not in self._told:
             self._told.add(reason)
             self._on_event(MessageEvent(f"shared feature cache: {reason}; going on without it", "warning"))
@@ -153,14 +154,14 @@ class SharedCache:
 
 
 class _Patience:
-    """After failures in a row ever more questions are not asked: each may take a minute to fail."""
+    """Skips more and more requests after consecutive failures, because each may take a minute to fail."""
 
     def __init__(self) -> None:
         self.reason = ""
         self._failures = self._pause = 0
 
     def asks(self) -> bool:
-        """Whether to ask now; after the n-th failure not for 2**n - 1 times."""
+        """Whether to send a request now; after the n-th consecutive failure, 2**n - 1 requests are skipped."""
         if self._pause:
             self._pause -= 1
             return False
@@ -177,7 +178,7 @@ class _Patience:
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
-    """What an entry says; None where it is none."""
+    """The content of an entry; None if it is not a valid one."""
     try:
         entry = json.loads(data)
     except ValueError:

@@ -52,15 +52,15 @@ class FeatureStore:
 
     Attributes:
         path: The folder.
-        n: Images.
-        t: Patch tokens of an image, h * w, row by row.
-        d: Numbers in a token.
+        n: Number of images.
+        t: Number of patch tokens in an image, h * w, row by row.
+        d: Dimension of a token.
         grid: (h, w), in cells.
         shard: Images per file; the last file may hold fewer.
-        dtype: Of the numbers as stored; those of int8 are given as float32.
+        dtype: Stored dtype; int8 tokens are returned as float32.
         image_ids: Relative POSIX path of each image.
         labels: Class of each image (n,), int64.
-        backbone: What made the tokens.
+        backbone: The backbone that computed the tokens.
         inputs: Digest of each artifact that the store was made from.
     """
 
@@ -86,7 +86,7 @@ class FeatureStore:
             path: Folder of one split.
 
         Raises:
-            ArtifactError: It is missing, of another kind, incomplete or inconsistent.
+            ArtifactError: The store is missing, of another kind, incomplete or inconsistent.
         """
         manifest = open_artifact(path, KIND, verify=False)
         try:
@@ -122,24 +122,24 @@ class FeatureStore:
 
     @property
     def digest(self) -> str:
-        """Names the store's content."""
+        """Digest of the store's content."""
         return artifact_digest(self.path)
 
     @cached_property
     def views(self) -> tuple[FeatureStore, ...]:
-        """Augmented views of the same images in the same order, by number; none where extract made none.
+        """Augmented views of the same images in the same order, by number; empty if extract made none.
 
         Raises:
-            ArtifactError: A view is missing, damaged, or not one of this store's images.
+            ArtifactError: A view is missing, damaged, or of other images.
         """
         names = {name.rpartition("/")[0] for name in self._files if name.startswith(f"{VIEWS}/")}
         return tuple(self._view(name) for name in sorted(names))
 
     def shards(self, images: slice | None = None) -> Iterator[tuple[slice, Shard]]:
-        """Pass over the store, one memory-mapped shard at a time.
+        """Iterate over the store, one memory-mapped shard at a time.
 
         Args:
-            images: A run of images; shards without any of them are passed over. None: all images.
+            images: A range of images; shards without any of them are skipped. None for all images.
 
         Yields:
             The shard's range of images, and its tokens; slice them, and do not write to them.
@@ -155,13 +155,13 @@ class FeatureStore:
         """Read the tokens of chosen images.
 
         Args:
-            indices: Positions in [0, n), in any order, repeated or not.
+            indices: Positions in [0, n), in any order; they may repeat.
 
         Returns:
-            Tokens in the order of the indices, in the stored dtype, those of int8 in float32.
+            Tokens in the order of the indices, in the stored dtype; int8 tokens in float32.
 
         Raises:
-            ShapeError: An index lies outside. ArtifactError: A shard is missing or damaged.
+            ShapeError: An index is out of range. ArtifactError: A shard is missing or damaged.
         """
         wanted = torch.as_tensor(indices, dtype=torch.int64)
         if wanted.numel() and (int(wanted.min()) < 0 or int(wanted.max()) >= self.n):
@@ -177,7 +177,7 @@ class FeatureStore:
 
     @property
     def _parts(self) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
-        """Name of each tensor of a shard, with its shape for one image and its type."""
+        """Name, shape for one image, and dtype of each tensor of a shard."""
         tokens = (TOKENS, (self.t, self.d), self.dtype)
         return [tokens, (SCALES, (self.t,), torch.float32)] if self.dtype == torch.int8 else [tokens]
 
@@ -214,7 +214,7 @@ class FeatureStore:
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """What a store says of itself before any token: see FeatureStore."""
+    """The values that describe a store in its manifest; see FeatureStore."""
 
     grid: tuple[int, int]
     d: int
@@ -261,14 +261,14 @@ def write_store(  # noqa: PLR0917
         labels: Class of each image.
         image_ids: Relative POSIX path of each image.
         grid: (h, w) with h * w == t.
-        backbone: What made the tokens.
+        backbone: The backbone that computed the tokens.
         shard: Images per file, at least 1.
         inputs: Digest of each artifact that the tokens were made from.
         views: Tokens of augmented views of the same images.
-        dtype: How all of them are stored; None: as they are.
+        dtype: Dtype to store them in; None for their own.
 
     Raises:
-        ShapeError: Tokens, labels, ids and grid do not fit.
+        ShapeError: Tokens, labels, ids and grid do not match.
     """
     n, t, d = tokens.shape
     if grid[0] * grid[1] != t or len(labels) != n or len(image_ids) != n:

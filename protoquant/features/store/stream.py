@@ -1,4 +1,4 @@
-"""One pass over a feature store, in the order of its images."""
+"""Streams the tokens of a feature store once, in the order of its images."""
 
 from collections.abc import Iterator
 
@@ -20,24 +20,24 @@ def stream_tokens(
     label: str = "",
     on_event: OnEvent = ignore,
 ) -> Iterator[Float[Tensor, "b t d"]]:
-    """Read a run of images once, batch by batch, from one memory-mapped shard after the other.
+    """Read a range of images once, batch by batch, from one memory-mapped shard after another.
 
-    Batches are cut at shard offsets, so that none is put together from two files. Where the cut must not depend on
-    the shards, or images come in another order, the batches are those of :mod:`protoquant.codebook.tokens`.
+    Batches end at shard boundaries, so none is assembled from two files. If the cut must not depend on the shards, or
+    images come in another order, use the batches of :mod:`protoquant.codebook.tokens`.
 
     Args:
         store: Patch tokens of a split.
-        batch: Images at once.
-        device: Where the tokens are wanted.
-        images: The run; None: all images.
-        label: What progress is called.
-        on_event: Told at the start, and after every batch once it is worked on.
+        batch: Images in a batch.
+        device: Device to move the tokens to.
+        images: The range; None for all images.
+        label: Label of the progress.
+        on_event: Receives progress at the start and after the consumer is done with each batch.
 
     Yields:
-        Tokens in the stored dtype, those of int8 in float32; do not write to them.
+        Tokens in the stored dtype, int8 tokens in float32; do not write to them.
 
     Raises:
-        ShapeError: The store holds no image. ArtifactError: A shard is missing or damaged.
+        ShapeError: The store holds no images. ArtifactError: A shard is missing or damaged.
     """
     refuse_empty(store)
     run = images or slice(0, store.n)
@@ -56,7 +56,7 @@ def refuse_empty(store: FeatureStore) -> None:
     """Refuse a store without images.
 
     Raises:
-        ShapeError: It holds none.
+        ShapeError: The store holds no images.
     """
     if store.n == 0:
         raise ShapeError(f"{store.path} holds no image; check the shares of prepare")

@@ -1,1 +1,1 @@
-"""Grounding: tying codes to train patches."""
+"""Grounding, which ties codes to train patches."""

@@ -1,4 +1,4 @@
-"""Grounding: codes become train patches, or means of a few, before the head is fitted for good."""
+"""Grounding: replaces codes by train patches, or by means of a few, before the final fit of the head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,9 +30,9 @@ class GroundedCodes:
 
     Attributes:
         codebook: The codes, unit vectors.
-        images: Position of the image of each patch in the train split (k, m); m = 1 where a code is one patch.
-        cells: Its grid cell, row by row (k, m).
-        cosines: Similarity of code and patch (k, m); 1 where they are the same.
+        images: Position of the image of each patch in the train split (k, m); m = 1 if a code is a single patch.
+        cells: Grid cell of each patch, row by row (k, m).
+        cosines: Cosine of code and patch (k, m); 1 if they are the same.
     """
 
     codebook: Codebook
@@ -48,12 +48,12 @@ class GroundedCodes:
 
 @dataclass(frozen=True)
 class Price:
-    """What grounding took from the head.
+    """The cost of grounding in validation accuracy.
 
     Attributes:
-        class_size: Prototypes per class of the head that was selected before.
+        class_size: Prototypes per class of the head that was selected before grounding.
         before: Validation accuracy at that size with the codes as learned, in [0, 1].
-        after: Likewise with the grounded codes and the head fitted to them.
+        after: Validation accuracy at that size with the grounded codes and the head fitted to them.
     """
 
     class_size: float
@@ -71,27 +71,27 @@ class Price:
 def ground_codes(
     method: Grounding, patches: int | None, *, source: TokenSource, codebook: Codebook, judge: Judge
 ) -> GroundedCodes:
-    """Tie every code to train patches; where codes were seeded from classes, to patches of the code's own class.
+    """Tie every code to train patches; codes seeded from classes are tied to patches of their own class.
 
-    ``medoid``: each code becomes the train patch nearest to it, no two codes the same one. ``chosen``: a prototype
-    becomes the one of its nearest patches with which the present head loses least; the other codes their medoid.
-    Images that chose measure nothing afterwards: with hundreds of choices, a split praises its own.
-    ``mean``: each code becomes the direction of the mean of its nearest patches, of as many images. ``centroid``
-    leaves the codes alone and is no case of this.
+    ``medoid``: each code becomes the train patch nearest to it, and no two codes share a patch. ``chosen``: a
+    prototype becomes the one of its nearest patches that gives the present head the lowest loss; other codes become
+    their medoid. The images that decide must not measure afterwards: after hundreds of choices the result on them is
+    too optimistic. ``mean``: each code becomes the direction of the mean of its nearest patches, each from a different
+    image. ``centroid`` leaves the codes as they are and is not handled here.
 
     Args:
         method: medoid, chosen or mean.
-        patches: How many patches ``chosen`` and ``mean`` look at, of different images; None with ``medoid``.
+        patches: Number of patches, from different images, that ``chosen`` and ``mean`` consider; None with ``medoid``.
         source: Train tokens.
         codebook: The codes as learned, on the device to compute on.
-        judge: Of ``chosen``; its batch is that of all.
+        judge: Judge of the patches for ``chosen``; its batch size is used by all methods.
 
     Returns:
         The new codes with their patches.
 
     Raises:
-        DataError: There are fewer train images than ``patches``, or fewer different patches than codes; for codes
-            seeded from classes, in a class.
+        DataError: There are fewer train images than ``patches``, or fewer distinct patches than codes; for codes
+            seeded from classes, within a class.
         ValueError: The method is ``centroid``.
     """
     if method == "centroid":
@@ -124,7 +124,7 @@ def ground_codes(
 def _look(
     source: TokenSource, codebook: Codebook, classes: Int64[Tensor, " k"] | None, patches: int, batch: int
 ) -> tuple[NearestPatches, NearestImages]:
-    """Find the patches nearest to each code, and the nearest images, in one pass over the train tokens."""
+    """Find the nearest patches and the nearest images of each code in one pass over the train tokens."""
     first = NearestPatches(codebook.codes)
     nearest = NearestImages.empty(codebook.k, patches, codebook.codes.device)
     for images in image_batches(source, batch * source.t):
@@ -140,13 +140,13 @@ def _look(
 def read_patches(
     source: TokenSource, norm: FeatureNorm, images: Int64[Tensor, "k m"], cells: Int64[Tensor, "k m"]
 ) -> Float[Tensor, "k m d"]:
-    """Read patches as unit vectors, each image once.
+    """Read patches as unit vectors, reading each image once.
 
     Args:
-        source: Where they are.
+        source: Source of the tokens.
         norm: Map from tokens to unit vectors.
-        images: Positions of their images.
-        cells: Their grid cells, row by row.
+        images: Positions of the patches' images.
+        cells: Grid cells of the patches, row by row.
     """
     flat, places = images.flatten(), cells.flatten()
     units = torch.empty(len(flat), source.d)
@@ -168,11 +168,11 @@ def price_of(
     """Compare two paths at one size, on the same images.
 
     Args:
-        fitted: Heads for the codes as learned, as ``fit_path`` gave them.
+        fitted: Heads for the codes as learned, from ``fit_path``.
         class_size: Prototypes per class at which to compare.
-        after: Heads for the grounded codes, measured on ``validation`` already.
-        validation: Presences of the codes as learned in the images to measure on.
-        temperatures: Of those presences.
+        after: Heads for the grounded codes, already measured on the same images.
+        validation: Presences of the codes as learned, in the images to measure on.
+        temperatures: Temperatures of those presences.
     """
     scores = dict(zip(temperatures, validation.scores, strict=True))
     before = []
@@ -183,11 +183,11 @@ def price_of(
 
 
 def accuracy_at(candidates: Sequence[HeadCandidate], class_size: float) -> float:
-    """Validation accuracy of a path at a size, read off between its heads, for the temperature where it is highest.
+    """Validation accuracy of a path at a size, interpolated between its heads, at the best temperature.
 
     Args:
-        candidates: All heads of all temperatures; those without a prototype do not count.
-        class_size: Prototypes per class, > 0; beyond the path's ends the accuracy of the end holds.
+        candidates: All heads of all temperatures; heads without a prototype are ignored.
+        class_size: Prototypes per class, > 0; beyond the ends of the path, the accuracy at the end is used.
     """
     used = [one for one in candidates if one.nonzeros > 0]
     found = []

@@ -1,4 +1,4 @@
-"""Choosing among real patches: the one of a prototype's nearest that the head loses least with."""
+"""Chooses for each prototype, among its nearest patches, the one that gives the head the lowest loss."""
 
 from dataclasses import dataclass, replace
 
@@ -12,12 +12,12 @@ from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.model.head import head_logits
 
 PASSES = 2
-"""Rounds over all prototypes, at most."""
+"""Maximum number of rounds over all prototypes."""
 
 _HELD = 2**25
-"""Presences of offered patches in memory at once: 128 MiB."""
+"""Number of presences of offered patches that are held in memory at once: 128 MiB."""
 _GAIN = 1e-9
-"""A loss must fall by more than this, in nats, for a patch to change hands: rounding moves nothing."""
+"""A patch is replaced only if the loss falls by more than this, in nats, so that rounding changes nothing."""
 _ALIKE = 1e-6
 
 
@@ -26,7 +26,7 @@ class Offers:
     """Train patches that codes may become.
 
     Attributes:
-        patches: Position of the patch among the train tokens, image * t + cell (k, m); the first is the code's now.
+        patches: Position among the train tokens, image * t + cell (k, m); the first is the code's present patch.
         units: The patches as unit vectors (k, m, d).
     """
 
@@ -35,13 +35,13 @@ class Offers:
 
 
 def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " a"], Int64[Tensor, " b"]]:
-    """Cut images in two, class by class: every other image of a class goes to the second part.
+    """Split images in two by class: every other image of a class goes to the second part.
 
     Args:
         labels: Class of every image.
 
     Returns:
-        Positions of the parts, each in the order of the images; of an odd class the first has one more.
+        Positions of both parts, in the order of the images; the first part gets the extra image of an odd class.
     """
     second = torch.zeros(len(labels), dtype=torch.bool)
     for label in torch.unique(labels):
@@ -51,13 +51,13 @@ def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " a"], Int64[Tens
 
 @dataclass(frozen=True)
 class Judge:
-    """What tells a good patch from a bad one.
+    """The images and the head that judge patches by their loss.
 
     Attributes:
         source: Images to measure the loss on.
         head: The present head (c, k).
-        temperature: Of the softmax over codes.
-        batch: Images at once.
+        temperature: Temperature of the softmax over codes.
+        batch: Number of images in a batch.
     """
 
     source: TokenSource
@@ -68,20 +68,20 @@ class Judge:
 
 @torch.inference_mode()
 def choose_patches(codebook: Codebook, offers: Offers, judge: Judge) -> Int64[Tensor, " k"]:
-    """Give each prototype the offered patch of least loss, one prototype after the other.
+    """Give each prototype the offered patch with the lowest loss, one prototype after another.
 
-    While a prototype chooses, the codes of all others are held, and so are their presences: that a patch also
-    takes cells from others is counted when presences are computed again, for the next group of prototypes. A round
-    that did not lower the loss is taken back. No two codes get one patch, nor copies of one. Codes that the head does
-    not use keep their patch. Rest codes, where the codebook has any, compete with all of them.
+    While a prototype chooses, the codes and presences of all others are fixed; the cells that its new patch takes
+    from others are counted when presences are computed again, for the next group of prototypes. A round that does
+    not lower the loss is undone. No two codes get the same patch or copies of it. Codes that the head does not use
+    keep their patch. Rest codes, if the codebook has any, compete with all codes.
 
     Args:
-        codebook: The codes are the first patch of each offer; on the device to compute on.
-        offers: What each code may become.
-        judge: Whose loss counts.
+        codebook: The codes, each equal to its first offer, on the device to compute on.
+        offers: The patches that each code may become.
+        judge: Judges the patches by its loss.
 
     Returns:
-        Which offer each code takes (k).
+        Index of the offer that each code takes (k).
     """
     prototypes = (judge.head > 0).any(dim=0).nonzero().flatten()
     taken = torch.zeros(codebook.k, dtype=torch.int64)
@@ -101,7 +101,7 @@ def choose_patches(codebook: Codebook, offers: Offers, judge: Judge) -> Int64[Te
 def _choose(
     codebook: Codebook, offers: Offers, judge: Judge, rows: Int64[Tensor, " r"], taken: Int64[Tensor, " k"]
 ) -> None:
-    """Let some prototypes choose in turn; `taken` is changed."""
+    """Let some prototypes choose in turn; ``taken`` is changed in place."""
     scores, offered = _presences(codebook, offers.units[rows], rows, judge)
     logits = head_logits(scores, judge.head).double()
     labels = judge.source.labels.to(logits.device)
@@ -130,7 +130,7 @@ def _losses(
     weights: Float[Tensor, " c"],
     labels: Int64[Tensor, " n"],
 ) -> Float[Tensor, " m"]:
-    """Mean cross-entropy for each change of one presence; only the classes that weigh it are looked at."""
+    """Change of the mean cross-entropy for each change of one presence; only classes with a weight for it matter."""
     classes = weights.nonzero().flatten()
     total = torch.logsumexp(logits, dim=1, keepdim=True)
     shares = torch.exp(logits[:, classes] - total)
@@ -142,7 +142,7 @@ def _losses(
 def _presences(
     codebook: Codebook, units: Float[Tensor, "r m d"], rows: Int64[Tensor, " r"], judge: Judge
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n r m"]]:
-    """Presence of every code, and of every offered patch in the place of its code."""
+    """Presence of every code, and of every offered patch in place of its code."""
     r, m, d = units.shape
     offers, scores, offered = replace(codebook, codes=units.reshape(r * m, d), class_of_code=None), [], []
     for images in image_batches(judge.source, judge.batch * judge.source.t):
@@ -175,7 +175,7 @@ def _with(codebook: Codebook, offers: Offers, taken: Int64[Tensor, " k"]) -> Cod
 
 
 def _copied(codes: Float[Tensor, "k d"], unit: Float[Tensor, " d"], own: int) -> bool:
-    """Whether another code is this very vector."""
+    """Whether another code equals this vector."""
     cosines = codes @ unit
     cosines[own] = -1.0
     return float(cosines.max()) > 1.0 - _ALIKE

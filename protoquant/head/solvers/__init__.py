@@ -1,1 +1,1 @@
-"""Solvers: how the weights of a head are fitted to presence scores."""
+"""Solvers, which fit the weights of a head to presence scores."""

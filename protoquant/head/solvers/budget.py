@@ -16,9 +16,9 @@ class Budgeted:
     """The head of one budget.
 
     Attributes:
-        budget: Most weights of a class.
+        budget: Maximum number of weights of a class.
         dense: The fit that ranked the weights; the same for all budgets.
-        last: The fit of the weights that were kept.
+        last: The fit of the kept weights.
     """
 
     budget: int
@@ -29,16 +29,16 @@ class Budgeted:
 def budget_path(
     problem: Problem, budgets: Sequence[int], ridge: float, share: float, limits: Limits
 ) -> Iterator[Budgeted]:
-    """Fit all weights under an L2 penalty, then for each budget the largest of each class alone.
+    """Fit all weights under an L2 penalty, then for each budget only the largest of each class.
 
-    An L1 penalty keeps one of several codes that see the same part; the L2 penalty lets them share the weight, so
-    that what is kept is what tells the class, and predictions lean on several codes at once.
+    An L1 penalty keeps one of several codes that see the same part; the L2 penalty lets them share the weight, so the
+    weights that are kept are those that identify the class, and predictions rely on several codes at once.
 
     Args:
         problem: Scores and labels.
-        budgets: Most weights of a class, each >= 1.
+        budgets: Maximum numbers of weights of a class, each >= 1.
         ridge: L2 penalty of the dense fit, > 0.
-        share: Of the penalty that stays in the second fit, in (0, 1].
+        share: Share of the penalty that is used in the second fit, in (0, 1].
         limits: When to stop.
 
     Yields:
@@ -54,11 +54,11 @@ def budget_path(
 
 
 def largest_of_class(weights: Float[Tensor, "c k"], budget: int) -> Bool[Tensor, "c k"]:
-    """Mark the largest positive weights of each class; of equal ones the lower code first.
+    """Mark the largest positive weights of each class; the lower code wins ties.
 
     Args:
         weights: A head, >= 0.
-        budget: How many of a class, >= 1; a class with fewer positive weights keeps those.
+        budget: Number of weights per class, >= 1; a class with fewer positive weights keeps those.
     """
     order = weights.argsort(dim=1, descending=True, stable=True)[:, :budget]
     return torch.zeros_like(weights, dtype=torch.bool).scatter_(1, order, value=True) & (weights > 0)

@@ -1,4 +1,4 @@
-"""How far from the least objective a head is at most: the duality gap of the convex problem."""
+"""The duality gap of the convex problem, which bounds how far a head's objective is above the minimum."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def duality_gap(
     support: Bool[Tensor, "c k"] | None = None,
     ridge: float = 0.0,
 ) -> float:
-    """Objective of a head minus the best lower bound that its own probabilities give; in nats.
+    """Objective of a head minus the lower bound that its own probabilities give, in nats.
 
-    With targets y_i in the simplex (a label is the corner of it), logits z_i = W a_i and
+    With targets y_i in the simplex (a label is one of its corners), logits z_i = W a_i and
     logsumexp(z) = max over q in the simplex of q . z + H(q), H the entropy, the primal problem is
 
         P = min over W >= 0 of  mean_i [logsumexp(z_i) - y_i . z_i] + penalty / c * sum(W)
@@ -32,24 +32,24 @@ def duality_gap(
 
         D = max of mean_i H(q_i)  over q_i in the simplex with  c * mean_i a_ip (y_ij - q_ij) <= penalty  for all j, p.
 
-    Nothing in it asks y to be a corner: soft targets need no further term. For any head, with p = softmax(z),
-    the point q = (1 - s) y + s p has y - q = s (y - p): it satisfies all conditions for
+    y need not be a corner, so soft targets need no further term. For any head, with p = softmax(z),
+    the point q = (1 - s) y + s p has y - q = s (y - p) and satisfies all conditions for
     s = min(1, penalty / max(c * mean_i a_ip (y_ij - p_ij))). At the optimum s = 1 and the gap is 0.
 
-    With a ridge the minimum over W is -(c / (2 ridge)) * min(bracket, 0)^2 where a bracket is negative: every q is
-    feasible, and q = p is taken. At the optimum W = c / ridge * max(-bracket, 0) and the gap is 0 again.
+    With a ridge the minimum over W is -(c / (2 ridge)) * min(bracket, 0)^2 where a bracket is negative, so every q is
+    feasible and q = p is used. At the optimum W = c / ridge * max(-bracket, 0) and the gap is 0 again.
 
     Args:
         problem: Scores and targets.
         weights: The head, >= 0.
         logits: Its logits.
-        gradient: `problem.gradient(logits)`.
+        gradient: ``problem.gradient(logits)``.
         penalty: L1 penalty, >= 0.
-        support: Weights that may differ from zero; the others have no condition. All of them when absent.
+        support: Weights that may be non-zero; the others have no condition. None for all weights.
         ridge: L2 penalty, >= 0.
 
     Returns:
-        P - D >= 0; what rounding brings below 0 is given as 0.
+        P - D >= 0; a value below 0 from rounding is returned as 0.
 
     Source:
         Boyd and Vandenberghe 2004, sections 3.3 and 5.2; scaled residuals as dual point: Kim et al. 2007 (l1_ls).
@@ -68,7 +68,7 @@ def duality_gap(
 
 
 def penalised(weights: Float[Tensor, "c k"], penalty: float, ridge: float) -> float:
-    """What a head pays for its weights: penalty / c * sum(W) + ridge / (2 c) * sum(W^2); in nats."""
+    """Penalty term of a head: penalty / c * sum(W) + ridge / (2 c) * sum(W^2), in nats."""
     wide = weights.double()
     return (penalty * float(wide.sum()) + ridge / 2 * float(wide.square().sum())) / len(weights)
 

@@ -1,7 +1,7 @@
 """Stage 2 of the paper on stored presence scores: weights behind a ReLU, trained by Adam on mini-batches.
 
 A weight that reaches 0 or less gets no gradient, neither from the cross-entropy nor from the penalty, and never
-comes back. That is the paper's behaviour and is kept; the proximal solver has no such trap.
+recovers. This is the paper's behaviour and is kept here; the proximal solver does not have this trap.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ from protoquant.head.solvers.objective import cross_entropy
 from protoquant.head.solvers.problem import Problem
 
 MEAN, DEVIATION = 1.0, 0.1
-"""Of the normal distribution that weights start from."""
+"""Mean and deviation of the normal distribution of the initial weights."""
 
 FLOOR = 1e-6
-"""Learning rate at the end of the cosine, or the highest one where that is lower."""
+"""Learning rate at the end of the cosine, or the highest rate if that is lower."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class HeadEpoch:
     """The head after a pass over the train images.
 
     Attributes:
-        number: Counted from 1.
-        steps: Steps so far.
-        objective: Mean over the pass of what was trained on: loss of the batch + penalty / c * sum(weights).
+        number: Number of the epoch, from 1.
+        steps: Number of steps so far.
+        objective: Mean training objective over the pass: loss of the batch + penalty / c * sum(weights).
         weights: The head (c, k), >= 0.
     """
 
@@ -49,19 +49,19 @@ def train_epochs(
 ) -> Iterator[HeadEpoch]:
     """Minimise mean CE(objective(a relu(W)^T), y) + penalty / c * sum(relu(W)) for one penalty.
 
-    In a distributed run every process makes the same steps, on batches that all have put together.
+    In a distributed run all processes assemble each batch together and make the same steps.
 
     Args:
-        problem: Scores and labels; its targets, where it has some, take the place of smoothed labels.
+        problem: Scores and labels; its targets, if it has any, replace smoothed labels.
         penalty: L1 penalty, >= 0, on the scale of the proximal solver's.
         config: Optimizer, schedule, objective, smoothing and mixup.
-        generator: Decides the start, the order of images and the mixing; on the CPU.
+        generator: Decides the initial weights, the order of images and the mixing; on the CPU.
 
     Yields:
         The head after every epoch.
 
     Raises:
-        DataError: The loss is NaN or infinite; names epoch and batch.
+        DataError: The loss is NaN or infinite; the message names epoch and batch.
 
     Source:
         ProtoQuant (arXiv 2602.06592), stage 2, with the penalty divided by the number of classes.
@@ -79,7 +79,7 @@ def train_epochs(
     per_epoch = -(-problem.images // config.batch)
     total, warmup = config.epochs * per_epoch, config.warmup_epochs * per_epoch
     rate = partial(warmup_cosine, total=total, warmup=warmup, peak=config.lr, floor=min(FLOOR, config.lr))
-    decay = config.weight_decay if config.optimizer == "adamw" else 0.0  # adam's is part of the gradient here
+    decay = config.weight_decay if config.optimizer == "adamw" else 0.0  # adam's decay is part of the gradient here
     descent = Descent(config.optimizer, [raw], [rate], weight_decay=decay)
     for number in range(1, config.epochs + 1):
         order = torch.randperm(problem.images, generator=generator).to(problem.labels.device)
@@ -94,10 +94,11 @@ def loss_and_gradient(
     penalty: float,
     config: GradientHeadConfig,
 ) -> tuple[float, Float[Tensor, "c k"]]:
-    """The training objective of a batch and its derivative by the weights before the ReLU.
+    """The training objective of a batch and its derivative with respect to the weights before the ReLU.
 
     The derivative is 0 for every weight <= 0. Adam's weight decay is part of the gradient and goes through the ReLU
-    too, else it could lift a dead weight; AdamW's is not here: it shrinks weights and changes no sign.
+    too, because it could otherwise revive a dead weight. AdamW's is not included: it shrinks weights without changing
+    their sign.
 
     Args:
         raw: Weights before the ReLU.
@@ -117,7 +118,7 @@ def loss_and_gradient(
 def _batch(
     problem: Problem, images: Tensor, config: GradientHeadConfig, generator: torch.Generator
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n c"]]:
-    """Scores and soft labels of some images, by their positions among all, mixed as the config says."""
+    """Scores and soft labels of some images, given by their positions among all, with mixup as configured."""
     first = sum(gather_over_ranks(problem.n)[: rank()])
     mine = (images >= first) & (images < first + problem.n)
     here = images[mine] - first
@@ -131,7 +132,7 @@ def _batch(
 
 
 def _whole(rows: Float[Tensor, "b m"], mine: Bool[Tensor, " n"]) -> Float[Tensor, "n m"]:
-    """Put a batch together whose marked rows are here and the others with other processes."""
+    """Assemble a batch whose marked rows are in this process and the others in other processes."""
     if world() == 1:
         return rows
     whole = rows.new_zeros(len(mine), rows.shape[1])

@@ -1,4 +1,4 @@
-"""The regularisation path: heads of falling L1 penalty, each started from the one before."""
+"""The regularisation path: heads for falling L1 penalties, each started from the one before."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,17 +22,17 @@ def largest_penalty(problem: Problem) -> float:
 
 
 def penalty_path(largest: float, ratio: float, points: int) -> tuple[float, ...]:
-    """Penalties from `largest` * ratio^(1/points) down to `largest` * ratio, evenly in the log.
+    """Penalties from ``largest * ratio^(1 / points)`` down to ``largest * ratio``, evenly spaced in the log.
 
-    The largest penalty itself is left out: its head is zero by construction.
+    The largest penalty itself is left out, because its head is zero by construction.
     """
     return tuple(largest * ratio ** (point / points) for point in range(1, points + 1))
 
 
 def solve_path(problem: Problem, penalties: Sequence[float], limits: Limits) -> Iterator[Solution]:
-    """Solve falling penalties, each from the head of the one before.
+    """Solve for falling penalties, each started from the head of the one before.
 
-    Codes that cannot enter at the next penalty are set aside by the sequential strong rule and
+    The sequential strong rule sets aside codes that cannot enter at the next penalty; they are
     brought back if the full optimality conditions disagree, so the result is that of the full
     problem.
 
@@ -61,7 +61,7 @@ def solve_path(problem: Problem, penalties: Sequence[float], limits: Limits) -> 
 def _solve_screened(
     problem: Problem, penalty: float, limits: Limits, *, start: Float[Tensor, "c k"], kept: Bool[Tensor, " k"]
 ) -> tuple[Solution, Float[Tensor, "c k"]]:
-    """Solve on the kept codes, and again with those that the full conditions bring back; also give the gradient."""
+    """Solve on the kept codes, and again with those that the full conditions bring back; return the gradient too."""
     weights, iterations = start, 0
     while True:
         columns = kept.nonzero().flatten()

@@ -1,4 +1,4 @@
-"""What the head is trained on by gradient: cross-entropy of its logits, or of their logarithm as in PIP-Net."""
+"""Objectives for training the head by gradient: cross-entropy of its logits, or of their logarithm as in PIP-Net."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +16,7 @@ class Loss:
 
     Attributes:
         value: Mean over images, in nats.
-        error: Its derivative by every logit (n, c).
+        error: Derivative with respect to every logit (n, c).
     """
 
     value: float
@@ -24,9 +24,9 @@ class Loss:
 
 
 def objective_logits(logits: Float[Tensor, "n c"], objective: ObjectiveName) -> Float[Tensor, "n c"]:
-    """The logits that training sees: themselves, or ln(logits^2 + 1).
+    """The logits to train on: the plain logits, or ln(logits^2 + 1).
 
-    The logarithm is for training alone: evaluation always uses the plain logits. For logits >= 0, which is what a
+    The logarithm is for training only; evaluation always uses the plain logits. For logits >= 0, as a non-negative
     head without bias gives, it keeps their order and so the predicted class, but not the probabilities.
 
     Source:
@@ -36,15 +36,15 @@ def objective_logits(logits: Float[Tensor, "n c"], objective: ObjectiveName) -> 
 
 
 def cross_entropy(logits: Float[Tensor, "n c"], targets: Float[Tensor, "n c"], objective: ObjectiveName) -> Loss:
-    """Mean cross-entropy of soft targets, and its derivative, worked out by hand.
+    """Mean cross-entropy of soft targets, and its derivative, derived by hand.
 
     With x = objective_logits(z) and p = softmax(x): dL/dz = (p * sum(y) - y) * dx/dz / n, where dx/dz is 1, or
     2 z / (z^2 + 1) for the logarithm.
 
     Args:
         logits: Plain logits of the head.
-        targets: Soft labels, >= 0, rows sum to 1.
-        objective: plain or log.
+        targets: Soft labels, >= 0, with rows that sum to 1.
+        objective: ``plain`` or ``log``.
     """
     seen = objective_logits(logits, objective)
     logs = torch.log_softmax(seen, dim=1)

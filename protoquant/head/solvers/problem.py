@@ -1,4 +1,4 @@
-"""What the head is fitted to, and what a fit gives."""
+"""The fitting problem of a head (scores and labels), its losses and derivatives, and the solution of a fit."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from protoquant.core.errors import DataError, ShapeError
 from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks
 
 WHOLE = 1 << 25
-"""Most scores or logits that are held in memory at once (128 MiB of float32); beyond, rows come in blocks."""
+"""Maximum number of scores or logits held in memory at once (128 MiB of float32); larger problems use row blocks."""
 
 BLOCK = 1 << 22
-"""Scores or logits of one block of rows, about (16 MiB of float32)."""
+"""Approximate number of scores or logits in one block of rows (16 MiB of float32)."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """One solved penalty.
+    """The solution for one penalty.
 
     Attributes:
-        penalty: The L1 penalty (>= 0).
+        penalty: The L1 penalty, >= 0.
         weights: The head (c, k), exactly zero where a code is not used.
         loss: Mean cross-entropy, in nats.
-        objective: loss + penalty / c * sum(weights).
+        objective: loss + penalty / c * sum(weights) + ridge / (2 c) * sum(weights^2).
         residual: Largest violation of the optimality conditions, on the scale of the penalty.
-        gap: Duality gap in nats: the objective is at most this far above the least one.
-        iterations: Steps taken.
+        gap: Duality gap in nats: the objective is at most this far above the minimum.
+        iterations: Number of steps taken.
     """
 
     penalty: float
@@ -48,8 +48,8 @@ class Limits:
     """When the solver may stop.
 
     Attributes:
-        tolerance: Once the residual is at most this share of the penalty.
-        max_iterations: After this many steps; the residual tells whether they were enough.
+        tolerance: Stop once the residual is at most this share of the penalty.
+        max_iterations: Stop after this many steps; the residual shows whether they sufficed.
     """
 
     tolerance: float
@@ -59,22 +59,22 @@ class Limits:
 class Problem:
     """Scores and labels of the images a head is fitted on.
 
-    Small problems are held whole, and their logits are carried from step to step. In large ones rows come in
-    blocks, and logits are computed again from the weights when they are needed: then memory does not grow with
-    the number of images, and scores may lie in a memory-mapped file. Both give the same numbers but for rounding.
-    In a distributed run every process gives its own images: the problem, its losses and gradients are of all.
+    Small problems are held whole, and their logits are carried from step to step. Large ones are processed in blocks
+    of rows, and logits are recomputed from the weights when needed; memory then does not grow with the number of
+    images, and scores may be in a memory-mapped file. Both give the same numbers up to rounding.
+    In a distributed run every process passes its own images; losses and gradients are over the images of all.
 
     Args:
-        scores: Presence scores (n, k), float16, float32 or float64; the solver computes in their dtype, in
-            float32 from float16.
+        scores: Presence scores (n, k), float16, float32 or float64; the solver computes in their dtype, or in
+            float32 for float16.
         labels: Class of every image (n,), in [0, classes).
         classes: Number of classes c, at least 2.
-        targets: Shares of the classes for every image (n, c), >= 0, rows sum to 1, instead of all on the label.
-        block: Rows at once; 0: all of them; None: all of them unless the problem is large.
+        targets: Soft labels (n, c), >= 0, with rows that sum to 1, to use instead of one-hot labels.
+        block: Rows per block; 0 for all rows; None for all rows unless the problem is large.
 
     Raises:
-        ShapeError: Labels or targets and scores count different images. DataError: a score is NaN or
-            infinite, a label is out of range, targets are no shares, or there is no image.
+        ShapeError: Labels or targets have another number of images than the scores.
+        DataError: A score is NaN or infinite, a label is out of range, targets are not shares, or there is no image.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Problem:
 
     @property
     def scores(self) -> Float[Tensor, "n k"]:
-        """All scores at once, a view where the problem is held whole."""
+        """All scores at once; a view if the problem is held whole."""
         return self.rows(slice(0, self.n))
 
     def blocks(self) -> Iterator[slice]:
@@ -123,12 +123,12 @@ class Problem:
         yield from (slice(start, min(start + size, self.n)) for start in range(0, self.n, size))
 
     def rows(self, block: slice | Tensor) -> Float[Tensor, "b k"]:
-        """Scores of a range of images, or of images by their numbers."""
+        """Scores of a range of images, or of images by index."""
         part = self.stored[block]
         return (part if self.columns is None else part[:, self.columns]).to(self.dtype)
 
     def target_rows(self, block: slice | Tensor) -> Float[Tensor, "b c"]:
-        """Target shares of a range of images, or of images by their numbers."""
+        """Soft labels of a range of images, or of images by index."""
         if self.targets is not None:
             return self.targets[block].to(self.dtype)
         labels = self.labels[block]
@@ -137,7 +137,7 @@ class Problem:
         )
 
     def on(self, columns: Int[Tensor, " m"]) -> Problem:
-        """The same problem with only some of the codes; scores in blocks are not copied."""
+        """The same problem with only some of the codes; a problem in blocks does not copy its scores."""
         part = copy.copy(self)
         part.k = len(columns)
         if self.block:
@@ -151,7 +151,7 @@ class Problem:
         return torch.zeros(self.classes, self.k, dtype=self.dtype, device=self.stored.device)
 
     def logits(self, weights: Float[Tensor, "c k"]) -> Logits:
-        """Logits of a head: computed now where the problem is held whole, else block by block when asked for."""
+        """Logits of a head: computed now if the problem is held whole, otherwise block by block on access."""
         return RowLogits(self, weights) if self.block else self.stored @ weights.T
 
     def loss(self, logits: Logits) -> float:
@@ -163,7 +163,7 @@ class Problem:
         return self.mean(total)
 
     def mean(self, total: float) -> float:
-        """A sum over the images of this process as a mean over all."""
+        """Turn a sum over the images of this process into a mean over all images."""
         return totals_over_ranks(total)[0] / self.images
 
     def gradient(self, logits: Logits) -> Float[Tensor, "c k"]:
@@ -171,7 +171,7 @@ class Problem:
         return self.loss_and_gradient(logits)[1]
 
     def loss_and_gradient(self, logits: Logits) -> tuple[float, Float[Tensor, "c k"]]:
-        """Both at once, with one pass over the scores and one of exponentials."""
+        """Loss and gradient together, with one pass over the scores and one computation of exponentials."""
         loss, gradient = 0.0, self.zeros()
         for block in self.blocks():
             part = logits[block]
@@ -203,13 +203,13 @@ class Problem:
         return sum_over_ranks(diagonal).mul_(self.classes / self.images)
 
     def top1(self, weights: Float[Tensor, "c k"]) -> float:
-        """Share of images whose highest logit is their label's, in [0, 1]; of equal logits the lower class counts."""
+        """Share of images whose highest logit is their label's, in [0, 1]; the lower class wins ties."""
         logits = self.logits(weights)
         right = sum(int((logits[block].argmax(dim=1) == self.labels[block]).sum()) for block in self.blocks())
         return self.mean(right)
 
     def _own(self, logits: Float[Tensor, "b c"], block: slice) -> Float[Tensor, " b"]:
-        """What the targets say of the logits: the label's, or the mean of all by their shares; float64."""
+        """The label's logit of every image, or the mean of its logits weighted by the targets; float64."""
         if self.targets is None:
             return logits.gather(1, self.labels[block, None])[:, 0].double()
         return (logits * self.target_rows(block)).sum(dim=1).double()
@@ -217,7 +217,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class RowLogits:
-    """Logits that are computed from the weights whenever a range of rows is asked for; unused codes cost nothing."""
+    """Logits that are computed from the weights whenever a range of rows is indexed; unused codes cost nothing."""
 
     problem: Problem
     weights: Float[Tensor, "c k"]
@@ -230,7 +230,7 @@ class RowLogits:
 
 
 Logits = Float[Tensor, "n c"] | RowLogits
-"""Logits of all images; a range of rows gives a tensor."""
+"""Logits of all images; indexing with a range of rows gives a tensor."""
 
 
 def blend(new: Logits, old: Logits, ahead: float) -> Logits:

@@ -1,10 +1,10 @@
-"""The non-negative L1 multinomial head: accelerated proximal gradient for one penalty.
+"""Fits the non-negative L1 multinomial head for one penalty by accelerated proximal gradient.
 
 The objective, for scores a (n, k), labels y and head W (c, k) with W >= 0 and no bias, is
 
     F(W) = mean over images of CE(a W^T, y)  +  penalty / c * sum(W)  +  ridge / (2 c) * sum(W^2)
 
-so that both penalties mean the same whatever the number of classes. ridge is 0 unless asked for.
+so that both penalties mean the same for any number of classes. The ridge is 0 by default.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from protoquant.head.solvers.duality_gap import duality_gap, penalised
 from protoquant.head.solvers.problem import Limits, Logits, Problem, Solution, blend
 
 CHECK_EVERY = 5
-"""Iterations between two looks at the optimality residual (a look costs half an iteration)."""
+"""Iterations between two checks of the optimality residual (a check costs half an iteration)."""
 
 SCALE_FLOOR = 0.03
-"""Least scale of a weight, as a share of the largest: one of no curvature at the start may gain some later."""
+"""Lowest scale of a weight, as a share of the largest: a weight without curvature at the start may gain some later."""
 
 MOST_HALVINGS = 100
-"""Steps tried in one iteration, at most."""
+"""Maximum number of steps tried in one iteration."""
 
 STEP_GROWTH = 1.12
-"""How much longer the next step may be; backtracking shortens a step that was too long."""
+"""Factor by which the next step may be longer; backtracking shortens a step that is too long."""
 
 
 def refit(problem: Problem, solution: Solution, share: float, limits: Limits) -> Solution:
-    """Fit the chosen weights again under a smaller penalty, the others held at zero.
+    """Fit the chosen weights again under a smaller penalty, with the others held at zero.
 
-    The L1 penalty both chooses weights and shrinks them; this takes back most of the shrinkage. Weights may
-    still become zero, none can come back.
+    The L1 penalty both chooses weights and shrinks them; this undoes most of the shrinkage. Weights may
+    still become zero, but none can come back.
 
     Args:
         problem: Scores and labels.
-        solution: What chose the weights.
-        share: Of its penalty, in (0, 1]; 1 leaves the weights as they are.
+        solution: The fit that chose the weights.
+        share: Share of its penalty to use, in (0, 1]; 1 leaves the weights as they are.
         limits: When to stop.
 
     Returns:
-        The second fit: objective, residual and gap are those of the smaller penalty with the other weights held.
+        The second fit; its objective, residual and gap are for the smaller penalty with the other weights held at zero.
 
     Source:
         Meinshausen 2007, "Relaxed Lasso".
@@ -70,15 +70,15 @@ def solve(
 ) -> Solution:
     """Minimise the objective for one penalty by FISTA with a diagonal metric, backtracking and adaptive restart.
 
-    It ends at the tolerance, after the most iterations, or where rounding hides whether the loss falls; the residual
-    tells how far it came.
+    It ends at the tolerance, at the maximum number of iterations, or when rounding hides whether the loss falls; the
+    residual shows how close to the optimum it came.
 
     Args:
         problem: Scores and labels.
         penalty: L1 penalty, >= 0.
         limits: When to stop.
         start: Head (c, k) to start from, >= 0.
-        support: Weights that may differ from zero; all of them when absent.
+        support: Weights that may be non-zero; None for all weights.
         ridge: L2 penalty, >= 0.
 
     Raises:
@@ -121,7 +121,7 @@ def describe(
     ridge: float = 0.0,
     iterations: int = 0,
 ) -> Solution:
-    """Measure a head, however it was found, against the convex problem."""
+    """Measure a head from any solver against the convex problem."""
     loss = problem.loss(logits)
     return Solution(
         penalty=penalty,
@@ -142,8 +142,7 @@ def optimality_residual(
 ) -> float:
     """Largest violation of the optimality (KKT) conditions, on the scale of the penalty.
 
-    gradient + penalty is 0 where a weight is positive and >= 0 where it is 0; the gradient is that of all but the L1
-    penalty.
+    gradient + penalty is 0 where a weight is positive and >= 0 where it is 0; the gradient excludes the L1 penalty.
     """
     slope = gradient + penalty
     violation = torch.where(weights > 0, slope.abs(), (-slope).clamp_min(0))
@@ -155,12 +154,12 @@ def optimality_residual(
 class _Fista:
     """The running state of one solve.
 
-    Every weight has a step of its own, the longer the less the loss curves along it at the start: codes differ
-    much in how often they are present, and without it the most present ones set the pace of all.
+    Every weight has a step size of its own, which is longer the less the loss curves along it at the start. Codes
+    differ widely in how often they are present, and with a single step size the most frequent ones would limit all.
 
-    Logits are carried along where the problem is held whole, so that a step costs two products. In blocks they are
-    computed again: three products in two passes. One pass would do if the loss of a new head and the gradient ahead
-    of it were taken together, but the products are the price there, and a step that is too long would waste two.
+    If the problem is held whole, logits are carried along and a step costs two products. In blocks they are computed
+    again, which takes three products in two passes. Computing the loss of a new head together with the gradient ahead
+    of it would need one pass only, but products dominate the cost, and a step that is too long would waste two.
     """
 
     def __init__(
@@ -190,13 +189,13 @@ class _Fista:
         return (diagonal / largest).clamp_min_(SCALE_FLOOR)
 
     def _curvature(self) -> float:
-        """Curvature along the first step, for the scaled weights; backtracking raises it where needed."""
+        """Curvature along the first step, for the scaled weights; backtracking raises it if needed."""
         direction = self.gradient / self._scale
         curvature = self.problem.classes * self.problem.curvature(self.logits, direction)
         return max(curvature / max(float((direction.square() * self._scale).sum()), 1e-30), 1e-12)
 
     def step(self) -> None:
-        """Take a step; from the weights themselves where none ahead of them helps, and else be exhausted."""
+        """Take an accelerated step, or else one from the weights themselves; set ``exhausted`` if neither helps."""
         inverse_step = self._inverse_step
         if not self._step_ahead():
             self._ahead, self._ahead_logits, self._momentum = self.weights, self.logits, 1.0
@@ -204,7 +203,7 @@ class _Fista:
             self.exhausted = not self._step_ahead()
 
     def _step_ahead(self) -> bool:
-        """Try shorter and shorter steps; false where even one that moves nothing seems to raise the loss."""
+        """Try ever shorter steps; return False if even a step that moves nothing seems to raise the loss."""
         problem, ahead = self.problem, self._ahead
         loss, gradient = problem.loss_and_gradient(self._ahead_logits)
         if not math.isfinite(loss):

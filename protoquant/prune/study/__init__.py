@@ -1,4 +1,4 @@
-"""Studies of pruning: what each plan keeps, over seeds."""
+"""Studies of pruning, which compare strategies over bootstrap draws of the train images."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Which strategy wins where, and whether that is what was published."""
+"""Compares the strategies of a study with each other and with the published claim."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from scipy import stats
 
 CLAIM = "published (arXiv 2508.13836): one-shot is better at low ratios, iterative at high ones; hybrid can beat both"
 LOW, HIGH = 0.5, 0.8
-"""Ratios up to LOW are called low, from HIGH on high."""
+"""Ratios up to LOW count as low, those from HIGH on as high."""
 
 
 def interval(values: Sequence[float], level: float) -> tuple[float, float, float]:
-    """Mean of paired differences and its Student interval.
+    """Mean of some values and its Student interval.
 
     Args:
-        values: One for each draw, at least 2.
-        level: Share of the distribution inside, in (0, 1).
+        values: One value for each draw, at least 2.
+        level: Confidence level, in (0, 1).
 
     Returns:
-        Mean, lower and upper end; the ends are the mean where all values are equal.
+        Mean, lower end and upper end; the ends equal the mean if all values are equal.
     """
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     reach = float(stats.t.ppf(0.5 + level / 2, len(values) - 1)) * spread / math.sqrt(len(values))
@@ -28,17 +28,17 @@ def interval(values: Sequence[float], level: float) -> tuple[float, float, float
 
 
 def compare(runs: pd.DataFrame, measured: str, level: float) -> pd.DataFrame:
-    """Set every strategy against one_shot, paired by draw.
+    """Compare every strategy with one_shot, paired by draw.
 
     Args:
-        runs: Of the study.
+        runs: Table of the study's runs.
         measured: Column of the accuracy.
-        level: Of the intervals.
+        level: Confidence level of the intervals.
 
     Returns:
-        tuner, strategy, ratio, top1 and base (means over the draws), difference with low and high, winner
-        (strategy, one_shot, or neither where the interval holds 0), overlap, work and base_work (mean epochs or
-        solver iterations).
+        A table with the columns tuner, strategy, ratio, top1 and base (means over the draws), difference with low and
+        high, winner (strategy, one_shot, or neither if the interval contains 0), overlap, work and base_work (mean
+        epochs or solver iterations).
     """
     rows = []
     numbers = ["overlap", "work"]
@@ -67,11 +67,11 @@ def compare(runs: pd.DataFrame, measured: str, level: float) -> pd.DataFrame:
 
 
 def verdict(comparison: pd.DataFrame, level: float) -> list[str]:
-    """Say in sentences who wins where, and how that stands to what was published.
+    """Describe in sentences which strategy wins at which ratios, and whether this agrees with the published claim.
 
     Args:
         comparison: From :func:`compare`.
-        level: Of its intervals.
+        level: Confidence level of its intervals.
     """
     chance = (1 - level) * len(comparison)
     said = [CLAIM, f"{len(comparison)} comparisons, of which about {chance:.1f} leave the interval by chance alone"]

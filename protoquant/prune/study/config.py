@@ -1,4 +1,4 @@
-"""What the one-shot / iterative study tries."""
+"""Settings of the one-shot / iterative study."""
 
 from typing import Annotated, Literal, Self
 
@@ -66,7 +66,7 @@ class StudyConfig(PlanFile):
         return self
 
     def strategies(self, tuner: Tuner, ratio: float) -> tuple[Strategy, ...]:
-        """What is tried for a target: patience needs epochs to end, hybrid a target beyond its first cut."""
+        """The strategies for a target: patience needs epochs to end, and hybrid a target beyond its first cut."""
         found: list[Strategy] = ["one_shot", "iterative"]
         if tuner == "gradient":
             found.append("patience")
@@ -78,10 +78,10 @@ class StudyConfig(PlanFile):
         """The plan of a strategy.
 
         Args:
-            strategy: Which.
-            tuner: How to fine-tune.
+            strategy: Name of the strategy.
+            tuner: Method of fine-tuning.
             ratio: Share to remove.
-            seed: Of the order of images.
+            seed: Seed for the order of images.
         """
         gradient = None
         if tuner == "gradient":
@@ -104,7 +104,7 @@ class StudyConfig(PlanFile):
         )
 
     def _step(self, strategy: Strategy, ratio: float) -> float:
-        """The share of what is left that a cut must take to come to the target in the wanted number of cuts."""
+        """The share of the remaining units that each cut removes to reach the target in the configured cuts."""
         after, cuts = (self.knee, self.cuts - 1) if strategy == "hybrid" else (0.0, self.cuts)
         step: float = 1.0 - ((1.0 - ratio) / (1.0 - after)) ** (1.0 / cuts)
         return max(step, 0.001)

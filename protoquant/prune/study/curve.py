@@ -1,4 +1,4 @@
-"""Accuracy over class budgets: how few prototypes of each class suffice."""
+"""The accuracy curve over class budgets, which shows how few prototypes per class suffice."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ MASKED, TUNED = "mask, as it is", "compact, fine-tuned"
 
 
 def budget_curve(budgets: Sequence[int], start: Start) -> pd.DataFrame:
-    """Cut the head to each budget, always from the head as it came.
+    """Cut the head to each budget, always starting from the unpruned head.
 
     Args:
-        budgets: Weights per class; those that no class reaches are left out.
-        start: The head; the convex solver fine-tunes.
+        budgets: Weights per class; budgets that no class exceeds are left out.
+        start: The unpruned head; the convex solver fine-tunes.
 
     Returns:
-        way (masked without fine-tuning, or compact with it), budget, prototypes, class_size, local_size and
-        validation_top1; budget 0 is the head without a limit.
+        A table with the columns way (masked without fine-tuning, or compact with it), budget, prototypes, class_size,
+        local_size and validation_top1; budget 0 is the head without a limit.
     """
     whole = start.rescore(torch.arange(start.head.shape[1], device=start.head.device), None)["validation"]
     most = int((start.head > 0).sum(dim=1).max())
@@ -43,18 +43,18 @@ def area(budgets: Sequence[int], top1s: Sequence[float]) -> float:
     """Mean height of the accuracy curve over the log of the budget.
 
     Args:
-        budgets: Rising, at least two.
-        top1s: Accuracy at each, in [0, 1].
+        budgets: Rising budgets, at least two.
+        top1s: Accuracy at each budget, in [0, 1].
 
     Returns:
-        Area under the curve by trapezes over ln(budget), divided by its width; in [0, 1].
+        Area under the curve over ln(budget) by the trapezoidal rule, divided by its width; in [0, 1].
     """
     logs = np.log(np.asarray(budgets, dtype=np.float64))
     return float(np.trapezoid(np.asarray(top1s, dtype=np.float64), logs) / (logs[-1] - logs[0]))
 
 
 def areas(curve: pd.DataFrame) -> dict[str, float]:
-    """The area of each way that has at least two budgets."""
+    """The area of each way with at least two budgets."""
     found = {}
     for way, rows in curve[curve["budget"] > 0].groupby("way", sort=False):
         if len(rows) > 1:

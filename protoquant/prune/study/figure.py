@@ -1,4 +1,4 @@
-"""Figures of pruning: the numbers by pure functions, the drawing by others."""
+"""Figures of pruning, with pure functions for their numbers and others that draw them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _GREY = "#666666"
 
 @dataclass(frozen=True)
 class StrategyCurve:
-    """A strategy in a panel; all values of one length.
+    """A strategy's curve in a panel; all tuples have the same length.
 
     Attributes:
-        strategy: Its name.
+        strategy: Name of the strategy.
         ratios: Shares removed.
         values: Means over the draws.
         low: Lower ends of the intervals.
-        high: Upper ends.
+        high: Upper ends of the intervals.
     """
 
     strategy: str
@@ -47,7 +47,7 @@ class StrategyCurve:
 
 @dataclass(frozen=True)
 class Panel:
-    """One way of fine-tuning: accuracies, and differences to one-shot; the start's mean accuracy."""
+    """One method of fine-tuning: mean accuracy at the start, accuracies, and differences from one-shot."""
 
     tuner: str
     start: float
@@ -59,10 +59,10 @@ def study_panels(runs: pd.DataFrame, comparison: pd.DataFrame, measured: str, le
     """The numbers of the study's figure.
 
     Args:
-        runs: Of the study.
-        comparison: Likewise.
+        runs: Table of the study's runs.
+        comparison: Table from :func:`protoquant.prune.study.compare.compare`.
         measured: Column of the accuracy.
-        level: Of the intervals.
+        level: Confidence level of the intervals.
     """
     panels = []
     for tuner, rows in runs.groupby("tuner", sort=False):
@@ -84,7 +84,7 @@ def study_panels(runs: pd.DataFrame, comparison: pd.DataFrame, measured: str, le
 
 @dataclass(frozen=True)
 class Steps:
-    """A plan's steps: ratios, prototypes per step, accuracies before and after fine-tuning, the chosen place."""
+    """A plan's steps: ratios, prototypes, accuracies before and after fine-tuning, and the index of the chosen step."""
 
     ratios: tuple[float, ...]
     prototypes: tuple[int, ...]
@@ -109,7 +109,7 @@ def draw_steps(steps: Steps, n: int, path: Path) -> None:
 
     Args:
         steps: The numbers.
-        n: Validation images.
+        n: Number of validation images.
         path: The PNG file to write.
     """
     figure = _figure(7.0, 4.4)
@@ -137,11 +137,11 @@ def draw_steps(steps: Steps, n: int, path: Path) -> None:
 
 
 def draw_study(panels: tuple[Panel, ...], caption: str, measured: str, path: Path) -> None:
-    """Draw the study: accuracies above, differences to one-shot below, one column for each way of fine-tuning.
+    """Draw the study: accuracies above, differences from one-shot below, one column for each method of fine-tuning.
 
     Args:
         panels: The numbers.
-        caption: What the intervals are over.
+        caption: Caption, which states what the intervals are over.
         measured: Column of the accuracy, as in ``test_top1``.
         path: The PNG file to write.
     """
@@ -186,7 +186,7 @@ def _line(strategy: str, ratios: list[float], ends: list[Any]) -> StrategyCurve:
 
 
 def _draw_line(axes: Any, line: StrategyCurve, number: int) -> None:
-    """Points with their intervals, moved a little sideways so that none hides another."""
+    """Draw points with their intervals, shifted slightly sideways so that none hides another."""
     colour, marker, style = _LOOKS[line.strategy]
     moved = [ratio + 0.006 * (number - 1.5) for ratio in line.ratios]
     reach = [[value - low for value, low in zip(line.values, line.low, strict=True)]]

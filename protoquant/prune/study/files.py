@@ -1,4 +1,4 @@
-"""The study on a bundle, and its files."""
+"""Runs the study on a bundle and writes its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,11 +30,11 @@ def study_bundle(
     """Run the study on a bundle's head.
 
     Args:
-        config: What to try.
+        config: Settings of the study.
         bundle: The model; it is not changed.
-        stores: Train and validation; with test as well, accuracies of test are reported.
-        device: Where to compute.
-        on_event: Told of every draw.
+        stores: Train and validation; if test is included, its accuracies are reported.
+        device: Device to compute on.
+        on_event: Receives progress for each draw.
         hold: Bytes of cosines that may stay in memory.
     """
     plan = config.plan("one_shot", "refit", config.ratios[0], config.seed)
@@ -47,10 +47,10 @@ def write_study(out: Path, found: Study, config: StudyConfig, inputs: Mapping[st
 
     Args:
         out: The folder; an older one is replaced.
-        found: What the study found.
-        config: What was tried.
-        inputs: Digest of the bundle and of each split.
-        n: Images that the accuracy was measured on.
+        found: Result of the study.
+        config: Settings of the study.
+        inputs: Digests of the bundle and of each split.
+        n: Number of images that the accuracy was measured on.
     """
     panels = study_panels(found.runs, found.comparison, found.measured, config.level)
     caption = (

@@ -1,9 +1,8 @@
 """The one-shot / iterative study: four strategies from the same heads to the same targets.
 
-What differs from seed to seed is the sample: train images are drawn with replacement, the head is fitted again on
-them (its choice of weights stays), and from there on every strategy ranks and fine-tunes on that draw. Differences
-between strategies are therefore paired. No number measured here chooses anything but what patience watches, which is
-validation.
+Each draw is a sample of the train images with replacement. The head is fitted again on it (its choice of weights
+stays), and every strategy then ranks and fine-tunes on that draw, so differences between strategies are paired. The
+only measurement here that decides anything is the one on validation that patience watches.
 """
 
 from dataclasses import dataclass, replace
@@ -29,15 +28,15 @@ from protoquant.prune.study.curve import budget_curve
 
 @dataclass(frozen=True)
 class Study:
-    """What the study found.
+    """Result of the study.
 
     Attributes:
         runs: One row for each tuner, strategy, ratio and draw: ratio, prototypes, nonzeros, cuts, work (epochs or
-            solver iterations), overlap (share of the kept units that one_shot kept too), validation_top1 and, where
+            solver iterations), overlap (share of the kept units that one_shot kept too), validation_top1 and, if
             the test split was given, test_top1; ratio 0 is the head before any cut.
-        comparison: Each strategy against one_shot: see :func:`compare`.
-        curve: Accuracy over class budgets of the head as it came: see :func:`budget_curve`.
-        measured: The column that is compared: that of test where there is one.
+        comparison: Comparison of each strategy with one_shot: see :func:`compare`.
+        curve: Accuracy of the unpruned head over class budgets: see :func:`budget_curve`.
+        measured: The column that is compared: test_top1 if the test split was given, otherwise validation_top1.
     """
 
     runs: pd.DataFrame
@@ -47,12 +46,12 @@ class Study:
 
 
 def study(config: StudyConfig, start: Start, on_event: OnEvent) -> Study:
-    """Run every strategy to every target on every draw.
+    """Run every strategy for every target on every draw.
 
     Args:
-        config: Targets, strategies, draws.
-        start: A trained head; its ``rescore`` scores train, validation and, where wanted, test.
-        on_event: Told of every draw.
+        config: Gives the targets, strategies and draws.
+        start: A trained head; its ``rescore`` scores train, validation and optionally test.
+        on_event: Receives progress for each draw.
 
     Raises:
         DataError: The head is too small for a target.
@@ -91,14 +90,14 @@ def _draw(config: StudyConfig, start: Start, whole: Scored, number: int) -> list
 
 
 def resampled(start: Start, whole: Scored, images: Int64[Tensor, " n"]) -> Start:
-    """The same head fitted again on drawn train images, which are all that pruning then sees of train.
+    """Fit the head again on drawn train images; pruning then sees no other train images.
 
-    Counts of assignments stay those of all train images.
+    The counts of assignments remain those of all train images.
 
     Args:
         start: The head.
         whole: Its scores with all codes.
-        images: Positions of train images, repeated or not.
+        images: Positions of train images, which may repeat.
     """
     remembered = _remembering(start, whole)
 
@@ -115,7 +114,7 @@ def resampled(start: Start, whole: Scored, images: Int64[Tensor, " n"]) -> Start
 
 
 def _remembering(start: Start, whole: Scored) -> Any:
-    """A rescoring that knows the scores with all codes."""
+    """A ``rescore`` that reuses the known scores with all codes."""
 
     def rescore(kept: Int64[Tensor, " m"], rest: Rest | None) -> Scored:
         return whole if rest is None and len(kept) == start.head.shape[1] else start.rescore(kept, rest)
