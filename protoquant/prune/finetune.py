@@ -96,7 +96,8 @@ def descend(
 ) -> Tuned:
     """Run gradient epochs on ReLU weights from their present values, with a new optimizer.
 
-    A weight at zero has no gradient, so weights that were cut or that become zero stay zero.
+    A weight at zero has no gradient, so weights that were cut or that become zero stay zero. Adam's weight decay is
+    part of the loss, behind the ReLU, because it could otherwise revive them; AdamW's shrinks weights directly.
 
     Args:
         config: Optimizer, epochs and the rule that ends them.
@@ -118,15 +119,17 @@ def descend(
     scores, held_out = train.scores[:, columns], PruningEvidence(validation.scores[:, columns], validation.labels)
     raw = weights[:, columns].clone().requires_grad_()
     best, epoch = raw.detach().clone(), 0
+    in_loss, in_optimizer = (0.0, config.weight_decay) if config.optimizer == "adamw" else (config.weight_decay, 0.0)
     watch = None if config.stop is None else Watch(config.stop, quality(held_out, best).cost(config.stop.metric))
 
     def slope(batch: Batch) -> Slope:
         positive = raw.relu()
         loss = functional.cross_entropy(scores[batch.images] @ positive.T, train.labels[batch.images])
         paid = penalty * positive.sum() + ridge / 2 * positive.square().sum()
-        return Slope(torch.autograd.grad(loss + paid / len(raw), raw))
+        decayed = in_loss / 2 * positive.square().sum() if in_loss else 0.0
+        return Slope(torch.autograd.grad(loss + paid / len(raw) + decayed, raw))
 
-    descent = Descent(config.optimizer, [raw], [lambda _: config.lr], weight_decay=config.weight_decay)
+    descent = Descent(config.optimizer, [raw], [lambda _: config.lr], weight_decay=in_optimizer)
     for epoch in range(1, config.epochs + 1):
         order = torch.randperm(len(train.labels), generator=generator).to(train.labels.device)
         descent.epoch(epoch, torch.split(order, config.batch), slope)

@@ -52,16 +52,32 @@ def test_every_bit_is_that_of_a_loop_in_torch(optimizer, kind) -> None:
     columns, generator = SUPPORT.any(dim=0).nonzero().flatten(), draws(4)
     scores = TRAIN.scores[:, columns]
     raw = (1.0 * SUPPORT)[:, columns].requires_grad_()
-    oracle = kind([raw], lr=0.05, weight_decay=0.1)
+    decays = optimizer == "adamw"  # adam's decay goes through the ReLU
+    oracle = kind([raw], lr=0.05, weight_decay=0.1 if decays else 0.0)
     for _ in range(3):
         for rows in torch.randperm(60, generator=generator).split(25):
             oracle.zero_grad()
             weights = raw.relu()
             loss = functional.cross_entropy(scores[rows] @ weights.T, TRAIN.labels[rows])
             paid = 0.2 * weights.sum() + 0.1 / 2 * weights.square().sum()
-            (loss + paid / 3).backward()
+            decayed = 0.0 if decays else 0.1 / 2 * weights.square().sum()
+            (loss + paid / 3 + decayed).backward()
             oracle.step()
     assert torch.equal(found.weights[:, columns], raw.detach().relu() * SUPPORT[:, columns])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_a_weight_that_became_zero_stays_zero_under_weight_decay(optimizer) -> None:
+    """The same start again and again, an epoch longer each time: a weight that is gone does not come back."""
+    gone = torch.zeros_like(SUPPORT)
+    start = torch.where(SUPPORT, 1.0, 0.0)
+    start[0, 3] = 0.02  # little enough to be pushed over zero
+    for epochs in range(1, 40):
+        config = GradientTuning(optimizer=optimizer, lr=0.05, weight_decay=1.0, epochs=epochs, batch=10)
+        weights = tune(config, start, penalty=0.05).weights
+        assert not bool((weights > 0)[gone].any()), epochs
+        gone |= SUPPORT & (weights == 0)
+    assert bool(gone.any()), "else the test shows nothing"
 
 
 def test_both_tuners_come_to_the_optimum_of_an_l2_penalty() -> None:

@@ -214,7 +214,8 @@ class FeatureCache:
             with self._lock(key, timeout=0):
                 shutil.rmtree(self.root / f"{key}{_PARTIAL}", ignore_errors=True)
                 if not only_partial:
-                    shutil.rmtree(self.root / key)
+                    with suppress(FileNotFoundError):  # another process has removed it meanwhile
+                        shutil.rmtree(self.root / key)
         except Timeout:
             return False
         return True

@@ -153,6 +153,13 @@ def test_pruning_spares_what_is_being_computed_and_clears_what_was_killed(cache)
     assert len(cache.entries()) == 1
 
 
+def test_an_entry_that_another_process_has_removed_meanwhile_counts_as_removed(cache, monkeypatch):
+    fill(cache)
+    listed = cache.entries()
+    monkeypatch.setattr(type(cache), "entries", lambda _: listed)
+    assert cache.prune(max_bytes=0) == cache.prune(max_bytes=0) == listed
+
+
 def test_an_absent_cache_is_empty(cache):
     assert cache.entries() == []
     assert cache.prune(max_bytes=0) == []
