@@ -24,10 +24,10 @@ from protoquant.codebook.quantize import quantize
 from protoquant.codebook.tokens import SubsetSource
 from protoquant.core.events import ignore
 from protoquant.features.store.store import FeatureStore
+from protoquant.head.candidates import Fitted, fit_candidates
 from protoquant.head.config import Grounding, TrainConfig
 from protoquant.head.grounding.grounding import accuracy_at, ground_codes
 from protoquant.head.grounding.patch_choice import Judge, halves
-from protoquant.head.path import Fitted, fit_path
 from protoquant.model.head import head_logits
 from protoquant.model.scored_split import ScoredSplit, score_split
 
@@ -68,7 +68,7 @@ class Bench:
         """Return all heads, validation presence scores, and the mean cosine of codes with their nearest train patch."""
         on_train, on_validation = self.score(self.train, codebook), self.score(self.validation, codebook)
         classes = int(self.train.labels.max()) + 1
-        fitted = fit_path(self.config, on_train, on_validation, classes, seed=0, on_event=ignore)
+        fitted = fit_candidates(self.config, on_train, on_validation, classes, seed=0, on_event=ignore)
         return fitted, on_validation, float(on_train.nearest.cosines.mean())
 
 

@@ -38,8 +38,8 @@ from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
 from protoquant.features.store.dtypes import DTYPES, token_bytes
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.features.store.stream import stream_tokens
+from protoquant.head.candidates import fit_candidates
 from protoquant.head.config import BudgetConfig, TrainConfig
-from protoquant.head.path import fit_path
 from protoquant.model.scored_split import score_split
 from protoquant.settings.params_file import override
 
@@ -177,7 +177,7 @@ def _learn(folder: Path, answer: Any) -> None:
             )
             for name in ("train", "validation")
         )
-        fit_path(TRAIN, train, validation, CLASSES, seed=0, on_event=ignore)
+        fit_candidates(TRAIN, train, validation, CLASSES, seed=0, on_event=ignore)
     two = time.perf_counter() - started
     over.set()
     thread.join()

@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import UnavailableError
 from protoquant.core.workspace import Workspace
-from protoquant.evaluation.schema import by_headline
+from protoquant.evaluation.metrics.registry import by_headline
 from protoquant.pages.axes import ACCURACY, SIZE
 from protoquant.pages.pictures import data_uri, save_figure
 from protoquant.pipeline.isolated_run import IsolatedRun

@@ -6,7 +6,5 @@ from protoquant.core.public_names import lazily
 
 if TYPE_CHECKING:
     from protoquant.evaluation.config import EvaluateConfig as EvaluateConfig
-    from protoquant.evaluation.schema import METRICS as METRICS
-    from protoquant.evaluation.schema import Metric as Metric
 
-__getattr__, __dir__, __all__ = lazily(__name__, EvaluateConfig="config", METRICS="schema", Metric="schema")
+__getattr__, __dir__, __all__ = lazily(__name__, EvaluateConfig="config")

@@ -15,7 +15,7 @@ from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.grounding import PROTOTYPES, prototype_table
-from protoquant.evaluation.metrics.metrics import (
+from protoquant.evaluation.metrics.measure import (
     METRICS,
     judge,
     measure,
@@ -23,8 +23,8 @@ from protoquant.evaluation.metrics.metrics import (
     measure_explanations,
     stability_numbers,
 )
+from protoquant.evaluation.metrics.registry import headline
 from protoquant.evaluation.metrics.stability import STABILITY, Stability, measure_stability
-from protoquant.evaluation.schema import headline
 from protoquant.evaluation.score import LogitScorer, score
 from protoquant.evaluation.tables import write_csv, write_tables
 from protoquant.features.backbone.backbone import Backbone

@@ -11,7 +11,7 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.accuracy import class_table, confusion, softmax
 from protoquant.evaluation.metrics.calibration import reliability
 from protoquant.evaluation.metrics.compactness import class_sizes
-from protoquant.evaluation.metrics.metrics import Judged, image_sizes
+from protoquant.evaluation.metrics.measure import Judged, image_sizes
 from protoquant.evaluation.score import EvaluationScores
 
 PREDICTIONS = "predictions.parquet"

@@ -15,7 +15,7 @@ from protoquant.data.table import ImageTable
 from protoquant.evaluation import tables
 from protoquant.evaluation.metrics.accuracy import confusion
 from protoquant.evaluation.metrics.grounding import PROTOTYPES
-from protoquant.evaluation.metrics.metrics import METRICS
+from protoquant.evaluation.metrics.measure import METRICS
 from protoquant.evaluation.metrics.stability import STABILITY
 from protoquant.features.store.store import FeatureStore
 from protoquant.model.bundle import Bundle

@@ -81,6 +81,10 @@ class JointConfig(Section):
     smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
 
 
+SolverName = Literal["budget", "proximal", "gradient"]
+"""Those of ``solvers/registry.py``, which settings cannot import: it imports torch."""
+
+
 class TrainConfig(Section):
     """How patch similarities become presence scores, and how sparse the head on them is."""
 
@@ -88,7 +92,7 @@ class TrainConfig(Section):
         (0.03, 0.05),
         description="of the softmax over codes; low lets one code win a cell alone; from a list, validation chooses",
     )
-    solver: Literal["budget", "proximal", "gradient"] = Field(
+    solver: SolverName = Field(
         "budget",
         description="budget: a convex fit under an L2 penalty, cut to a number of prototypes per class; proximal: the "
         "convex problem with an L1 penalty, for a path of sparsities; gradient: the paper's training",

@@ -11,10 +11,10 @@ from protoquant.codebook.probe import top1
 from protoquant.core.artifacts import rounded
 from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
+from protoquant.head.candidates import Fitted
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.grounding import Price
 from protoquant.head.inputs import PresenceScores, TrainInputs
-from protoquant.head.path import Fitted
 from protoquant.head.select import HeadCandidate
 from protoquant.model.bundle import Bundle
 from protoquant.model.provenance import provenance_table

@@ -18,12 +18,12 @@ from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
 from protoquant.core.seeding import torch_generator
 from protoquant.distributed.ranks import alone, mean_over_ranks, own_images, rank
 from protoquant.features.store.store import FeatureStore
+from protoquant.head.candidates import Fitted, fit_candidates
 from protoquant.head.config import JointConfig, TrainConfig
 from protoquant.head.grounding.grounding import Price, ground_codes, price_of
 from protoquant.head.grounding.patch_choice import Judge, halves
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
 from protoquant.head.joint import joint_epochs
-from protoquant.head.path import Fitted, fit_path
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence, referred
 from protoquant.head.select import HeadCandidate, select
@@ -179,7 +179,7 @@ def _path(
     config: TrainConfig, given: TrainInputs, codebook: Codebook, scores: PresenceScores, *, seed: int, on_event: OnEvent
 ) -> TrainingOutcome:
     """Fit the path for some codes and select one of its heads."""
-    fitted = fit_path(config, scores.train, scores.validation, given.classes, seed=seed, on_event=on_event)
+    fitted = fit_candidates(config, scores.train, scores.validation, given.classes, seed=seed, on_event=on_event)
     candidates = [one.candidate for one in fitted]
     place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
     return TrainingOutcome(codebook, scores, tuple(fitted), place)

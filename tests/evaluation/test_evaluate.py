@@ -18,7 +18,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import EvaluateResult, evaluate
-from protoquant.evaluation.metrics.metrics import measure_abstention
+from protoquant.evaluation.metrics.measure import measure_abstention
 from protoquant.evaluation.score import LogitScorer, score
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.model.bundle import Bundle

@@ -4,10 +4,10 @@ import torch
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.core.events import ignore
+from protoquant.head.candidates import Fitted
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.grounding import Price
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs
-from protoquant.head.path import Fitted
 from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence
 from protoquant.head.select import HeadCandidate
 

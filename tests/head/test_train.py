@@ -12,8 +12,9 @@ from protoquant.core.events import EpochEvent, MessageEvent, ProgressEvent, igno
 from protoquant.core.seeding import torch_generator
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.head import inputs as module
-from protoquant.head import path
+from protoquant.head.candidates import fit_candidates
 from protoquant.head.config import BudgetConfig, GradientHeadConfig, TrainConfig
+from protoquant.head.solvers import registry
 from protoquant.head.solvers.gradient import train_epochs
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.train import train
@@ -187,11 +188,14 @@ def test_a_head_that_is_not_finished_is_said(inputs, tmp_path) -> None:
 
 
 def test_a_second_fit_that_is_not_finished_is_said(inputs, tmp_path, monkeypatch) -> None:
-    events, refit = [], path.refit
-    monkeypatch.setattr(path, "refit", lambda given, first, share, limits: refit(given, first, share, Limits(1e-9, 1)))
+    events, refit = [], registry.refit
+    monkeypatch.setattr(
+        registry, "refit", lambda given, first, share, limits: refit(given, first, share, Limits(1e-9, 1))
+    )
     result = fit(inputs, tmp_path / "bundle", on_event=events.append)
     warnings = [event.text for event in events if isinstance(event, MessageEvent) and event.level == "warning"]
-    assert any("the second fit is" in text and "raise train.max_iterations" in text for text in warnings)
+    assert any("the second fit is" in text and "after 1 steps" in text for text in warnings)
+    assert all(text.endswith("rounding allows no less, so raise that") for text in warnings), "train allows more steps"
     assert not any("the head is" in text for text in warnings)
     assert any(one.refit_residual > CONFIG.solver_tolerance for one in result.candidates)
     assert {one.refit_iterations for one in result.candidates} == {1}
@@ -236,7 +240,7 @@ def test_validation_chooses_the_epoch() -> None:
         ScoredSplit((scores[rows],), torch.zeros(20, 2), NearestImages.empty(5, 1, torch.device("cpu")), labels[rows])
         for rows in (slice(0, 20), slice(20, 40))
     )
-    fitted = path.fit_path(section, train_split, held, 2, seed=3, on_event=ignore)
+    fitted = fit_candidates(section, train_split, held, 2, seed=3, on_event=ignore)
     for one in fitted:
         penalty = one.candidate.penalty
         stream = torch_generator(3, "head", "0.1", f"{penalty:g}")

@@ -108,16 +108,18 @@ def write(folder: Path, monkeypatch: pytest.MonkeyPatch, **stages: StageCode) ->
 
 
 def test_it_tells_what_changed_and_who_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = StageCode({"protoquant.head.path": "a"}, {"explain/report/report.css": "b"}, {"torch": "2.1"})
+    first = StageCode({"protoquant.head.candidates": "a"}, {"explain/report/report.css": "b"}, {"torch": "2.1"})
     said = [
         write(tmp_path, monkeypatch, train=first, visualize=first),
         write(tmp_path, monkeypatch, train=first, visualize=first),
         write(tmp_path, monkeypatch, train=first, visualize=StageCode(first.modules, {}, first.packages)),
-        write(tmp_path, monkeypatch, train=StageCode({"protoquant.head.path": "c"}, first.files, {"torch": "2.2"})),
+        write(
+            tmp_path, monkeypatch, train=StageCode({"protoquant.head.candidates": "c"}, first.files, {"torch": "2.2"})
+        ),
     ]
     assert said[:2] == ["code of 6 stages read"] * 2
     assert said[2] == "code changed: explain/report/report.css; used by visualize"
-    assert said[3] == "code changed: head.path, torch; used by train, visualize"
+    assert said[3] == "code changed: head.candidates, torch; used by train, visualize"
     assert read_json(tmp_path / "train.json")["packages"] == {"torch": "2.2"}
     assert (tmp_path / ".gitignore").read_text() == "*\n"
 

@@ -9,7 +9,7 @@ import numpy as np
 from protoquant.analysis.diff.paired import Paired
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.calibration import error_of
-from protoquant.evaluation.schema import Better, Unit
+from protoquant.evaluation.metrics.registry import Better, Unit
 from protoquant.model.bundle import Bundle
 
 

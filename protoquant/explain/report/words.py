@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from protoquant.evaluation.schema import METRICS, Metric
+from protoquant.evaluation.metrics.registry import METRICS, Metric
 from protoquant.explain.gallery import Gallery
 from protoquant.explain.report.page import HeadlineNumber
 from protoquant.explain.sources import Sources

@@ -15,9 +15,9 @@ from protoquant.codebook.grounding import NearestPatches, foreign, ground
 from protoquant.codebook.probe import top1
 from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.core.errors import DataError
+from protoquant.head.candidates import Fitted
 from protoquant.head.config import Grounding
 from protoquant.head.grounding.patch_choice import Judge, Offers, choose_patches
-from protoquant.head.path import Fitted
 from protoquant.head.select import HeadCandidate
 from protoquant.model.head import head_logits
 from protoquant.model.nearest_images import NearestImages
@@ -168,7 +168,7 @@ def price_of(
     """Compare two paths at one size, on the same images.
 
     Args:
-        fitted: Heads for the codes as learned, from ``fit_path``.
+        fitted: Heads for the codes as learned, from ``fit_candidates``.
         class_size: Prototypes per class at which to compare.
         after: Heads for the grounded codes, already measured on the same images.
         validation: Presences of the codes as learned, in the images to measure on.

@@ -16,7 +16,7 @@ from protoquant.core.events import OnEvent, track
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.data.table import ImageTable
-from protoquant.evaluation.schema import PREDICTION, STAGE
+from protoquant.evaluation.metrics.registry import PREDICTION, STAGE
 from protoquant.export.export import check_parity
 from protoquant.model.bundle import KIND, Bundle
 from protoquant.model.classifier import BATCH, Model

@@ -10,7 +10,7 @@ from typing import Any
 
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
-from protoquant.evaluation.schema import CLASS_SIZE, TOP1
+from protoquant.evaluation.metrics.registry import CLASS_SIZE, TOP1
 from protoquant.tracking.connection.address import pages, run_page, tracking_uri
 from protoquant.tracking.connection.mlflow_api import MlflowException, ModelVersion, Run
 from protoquant.tracking.connection.outage import unanswered

@@ -13,7 +13,7 @@ import pandas as pd
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
-from protoquant.evaluation.schema import CLASS_SIZE, GLOBAL_SIZE, PROBE_TOP1, STAGE, TOP1
+from protoquant.evaluation.metrics.registry import CLASS_SIZE, GLOBAL_SIZE, PROBE_TOP1, STAGE, TOP1
 
 PATH = "train.path"
 """Prefix of the names of the path's curves; each head of the path is one step."""

@@ -8,9 +8,9 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.errors import DataError
+from protoquant.head.candidates import Fitted
 from protoquant.head.grounding.grounding import GroundedCodes, Price, accuracy_at, ground_codes, price_of, read_patches
 from protoquant.head.grounding.patch_choice import Judge
-from protoquant.head.path import Fitted
 from protoquant.head.select import HeadCandidate
 from protoquant.model.nearest_images import NearestImages
 from protoquant.model.scored_split import ScoredSplit

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.schema import METRICS, TOP1, Metric, by_headline, headline
+from protoquant.evaluation.metrics.registry import METRICS, TOP1, Metric, by_headline, headline
 from tests.evaluation.test_evaluate import run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_headline_names_each_number_once() -> None:

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from protoquant.head.candidates import _warn
 from protoquant.head.config import TrainConfig
-from protoquant.head.path import _warn
 
 
 @pytest.mark.parametrize(

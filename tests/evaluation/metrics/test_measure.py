@@ -9,7 +9,7 @@ import torch
 
 from protoquant.codebook.usage import UsageCounter
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.metrics.metrics import judge, measure, measure_abstention
+from protoquant.evaluation.metrics.measure import judge, measure, measure_abstention
 from protoquant.evaluation.score import EvaluationScores
 
 CONFIG = EvaluateConfig(resamples=100, epsilon=0.1, cover=0.5)

@@ -1,26 +1,16 @@
 """Fits the candidates, which are heads of several sizes for each temperature, and measures them on validation."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.core.errors import DataError
-from protoquant.core.events import EpochEvent, MessageEvent, OnEvent, track
-from protoquant.core.seeding import torch_generator
-from protoquant.head.config import BudgetConfig, GradientHeadConfig, TrainConfig
+from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
+from protoquant.head.config import TrainConfig
 from protoquant.head.select import HeadCandidate
-from protoquant.head.solvers.budget import budget_path
-from protoquant.head.solvers.gradient import train_epochs
-from protoquant.head.solvers.l1_path import largest_penalty, penalty_path, solve_path
-from protoquant.head.solvers.problem import Limits, Problem, Solution
-from protoquant.head.solvers.proximal import describe, refit
+from protoquant.head.solvers.problem import Problem
+from protoquant.head.solvers.registry import SOLVERS, Fit, FitTask
 from protoquant.model.scored_split import ScoredSplit
-
-NOISE = 1e-6
-"""A largest penalty up to this is rounding, because scores lie in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +26,7 @@ class Fitted:
     weights: Float[Tensor, "c k"]
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """A head from its solver: the fit that chose the weights, the fit that gave the head, and their L2 penalties."""
-
-    first: Solution
-    last: Solution
-    epoch: int = 0
-    ridges: tuple[float, float] = (0.0, 0.0)
-
-
-def fit_path(
+def fit_candidates(
     config: TrainConfig,
     train: ScoredSplit,
     validation: ScoredSplit,
@@ -73,17 +53,8 @@ def fit_path(
     for temperature, scores, held_out in zip(config.temperatures, train.scores, validation.scores, strict=True):
         problem = Problem(scores, train.labels, classes)
         held = Problem(held_out, validation.labels, classes)
-        if config.gradient is not None:
-            generators = (
-                torch_generator(seed, "head", f"{temperature:g}", f"{p:g}") for p in config.gradient.penalties
-            )
-            label = f"head, temperature {temperature:g}"
-            fits = _by_gradient(config.gradient, problem, held, generators=generators, label=label, on_event=on_event)
-        elif config.budget is not None:
-            fits = _budgets(config, config.budget, problem, temperature)
-        else:
-            fits = _proximal(config, problem, temperature)
-        for fit in fits:
+        task = FitTask(config, problem, held, temperature, seed, on_event)
+        for fit in SOLVERS[config.solver](task):
             candidate = _describe(temperature, problem, held, fit)
             fitted.append(Fitted(candidate, fit.last.weights.to_sparse()))
             _tell(candidate, len(fitted), on_event)
@@ -92,49 +63,7 @@ def fit_path(
     return fitted
 
 
-def _proximal(config: TrainConfig, problem: Problem, temperature: float) -> Iterator[_Fit]:
-    largest = _tells_classes(problem, temperature)
-    limits = Limits(config.solver_tolerance, config.max_iterations)
-    for solution in solve_path(problem, penalty_path(largest, config.ratio, config.points), limits):
-        yield _Fit(solution, refit(problem, solution, config.refit, limits))
-
-
-def _tells_classes(problem: Problem, temperature: float) -> float:
-    """The smallest penalty at which all weights are zero; raises DataError if no weight would help."""
-    largest = largest_penalty(problem)
-    if largest <= NOISE:
-        raise DataError(f"at temperature {temperature:g} no code tells any class apart; lower train.temperature")
-    return largest
-
-
-def _budgets(config: TrainConfig, budget: BudgetConfig, problem: Problem, temperature: float) -> Iterator[_Fit]:
-    _tells_classes(problem, temperature)
-    limits = Limits(config.solver_tolerance, config.max_iterations)
-    for one in budget_path(problem, budget.sizes, budget.ridge, config.refit, limits):
-        yield _Fit(one.dense, one.last, ridges=(budget.ridge, budget.ridge * config.refit))
-
-
-def _by_gradient(
-    config: GradientHeadConfig,
-    problem: Problem,
-    held: Problem,
-    *,
-    generators: Iterable[torch.Generator],
-    label: str,
-    on_event: OnEvent,
-) -> Iterator[_Fit]:
-    """Train for each penalty and keep the best epoch on validation; ties go to the fewest weights, then the first."""
-    for penalty, generator in zip(config.penalties, generators, strict=True):
-        epochs = train_epochs(problem, penalty, config, generator)
-        told = track(epochs, f"{label}, penalty {penalty:g}", config.epochs, "epochs", on_event)
-        best = max(told, key=lambda epoch: (held.top1(epoch.weights), -int((epoch.weights > 0).sum())))
-        logits = problem.logits(best.weights)
-        gradient = problem.gradient(logits)
-        solution = describe(problem, best.weights, logits, gradient=gradient, penalty=penalty, iterations=best.steps)
-        yield _Fit(solution, solution, best.number)
-
-
-def _describe(temperature: float, problem: Problem, held: Problem, fit: _Fit) -> HeadCandidate:
+def _describe(temperature: float, problem: Problem, held: Problem, fit: Fit) -> HeadCandidate:
     first, last = fit.first, fit.last
     used = last.weights > 0
     penalty, relaxed = first.penalty + fit.ridges[0], last.penalty + fit.ridges[1]
