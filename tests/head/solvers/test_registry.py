@@ -8,6 +8,7 @@ from protoquant.head.config import SolverName, TrainConfig
 from protoquant.head.solvers.registry import SOLVERS, FitTask
 from tests.builders.problems import random_problem
 
+GRADIENT = {"penalties": [0.1, 0.01], "epochs": 2, "warmup_epochs": 1}
 SECTIONS = {
     "budget": {"budget": {"sizes": [1, 2], "ridge": 0.1}},
     "proximal": {"budget": None, "points": 3, "refit": 0.5},
