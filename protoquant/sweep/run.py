@@ -44,8 +44,9 @@ def run_trials(
         ArtifactError: An input has changed since the sweep began.
     """
     plan.check_inputs(workspace)
-    ended = [record for record in folder.records() if record.state != "failed"]
-    left = plan.trials - len(ended)
+    records = folder.records()
+    ended = sum(record.state != "failed" for record in records)
+    left = plan.trials - ended
     if left <= 0:
         return
     with joined() as cluster:
@@ -53,8 +54,8 @@ def run_trials(
         if cluster.address == "local":
             warn_of_threads(Settings.parse(plan.params).threads, on_event)
         on_event(MessageEvent(_start_sentence(plan, left, cluster)))
-        keeper = _Keeper(folder, plan.trials, len(ended), on_record, on_event)
-        _tune(plan, Job.prepare(plan, workspace, device), ended, keeper, folder.root)
+        keeper = _Keeper(folder, plan.trials, ended, on_record, on_event)
+        _tune(plan, Job.prepare(plan, workspace, device), records, keeper, folder.root)
 
 
 class _Keeper:
@@ -74,7 +75,7 @@ class _Keeper:
         self._on_record(record)
 
 
-def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, sweep: Path) -> None:
+def _tune(plan: SweepPlan, job: Job, records: list[TrialRecord], keeper: _Keeper, sweep: Path) -> None:
     """Hand the trials to Ray Tune, whose own files lie in a temporary folder."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
@@ -96,7 +97,7 @@ def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, 
             keeper.keep(_record(trial, *point_of(trial.config), died=True))
 
     early, at_once = plan.config.early_stopping, plan.config.at_once
-    search: Searcher = Suggestions(plan, ended)
+    search: Searcher = Suggestions(plan, records)
     stopper = (
         FIFOScheduler()  # type: ignore[no-untyped-call]
         if early is None
@@ -111,7 +112,7 @@ def _tune(plan: SweepPlan, job: Job, ended: list[TrialRecord], keeper: _Keeper, 
             tune_config=tune.TuneConfig(
                 search_alg=search if at_once is None else ConcurrencyLimiter(search, max_concurrent=at_once),
                 scheduler=stopper,
-                num_samples=plan.trials - len(ended),
+                num_samples=plan.trials - sum(record.state != "failed" for record in records),
                 # Reuse spares the next trial the import of torch, but an actor does not let go of a trial stopped
                 # early.
                 reuse_actors=early is None,

@@ -25,15 +25,19 @@ _AGAIN = 20  # repeated proposals after which the space counts as exhausted
 class Suggestions(Searcher):
     """Suggests each point once; points of ended trials are not tried again but count as known.
 
+    A failed trial runs again, under its number, before anything new is tried.
+
     Args:
         plan: Plan of the sweep.
-        ended: Trials that ended in earlier runs.
+        records: Trials that ended or failed in earlier runs.
     """
 
-    def __init__(self, plan: SweepPlan, ended: Sequence[TrialRecord]) -> None:
+    def __init__(self, plan: SweepPlan, records: Sequence[TrialRecord]) -> None:
         super().__init__(metric=MEASURE, mode="max")
+        failed = [record for record in records if record.state == "failed"]
+        ended = [record for record in records if record.state != "failed"]
         self._plan, self._asked = plan, {record.point.trial for record in ended}
-        self._number = max((record.number for record in ended), default=0)
+        self._number = max((record.number for record in records), default=0)
         self._left = plan.trials - len(ended)
         self._waiting = [point for point in plan.points if point.trial not in self._asked]
         self._numbers = {point.trial: place for place, point in enumerate(plan.points, start=1)}
@@ -42,6 +46,9 @@ class Suggestions(Searcher):
         self._space: dict[str, optuna.distributions.BaseDistribution] = {}
         if plan.config.search == "tpe":
             self._study, self._space = _study(plan, ended)
+            self._numbers |= {record.point.trial: record.number for record in failed}
+            for record in failed:
+                self._study.enqueue_trial(encoded(record.point, plan.config))
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of a new trial to Ray Tune."""
@@ -57,8 +64,10 @@ class Suggestions(Searcher):
                 self._asked.add(point.trial)
                 self._open[trial_id] = trial
                 self._left -= 1
-                self._number += 1
-                return _configuration(point, self._number)
+                if point.trial not in self._numbers:
+                    self._number += 1
+                    self._numbers[point.trial] = self._number
+                return _configuration(point, self._numbers[point.trial])
             # The sampler would repeat its proposal; an outcome that counts for nothing moves it on.
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return Searcher.FINISHED

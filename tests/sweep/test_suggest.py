@@ -1,6 +1,7 @@
 """What is tried next: each point once; TPE goes towards what was good, also after a resume."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ def test_tpe_comes_nearer_than_chance_and_goes_on_after_a_resume(objective: str)
     assert [record.number for record in first + rest] == list(range(1, 41))
     late = [abs(record.point.changes["train.refit"] - BEST) for record in rest]
     assert sum(late) / len(late) < 0.15  # uniform draws: 0.29
+
+
+def test_a_failed_trial_of_tpe_runs_again_under_its_number_before_new_ones() -> None:
+    asked = plan(space={"train.refit": {"low": 0.01, "high": 1.0}}, search="tpe", trials=6)
+    first = search(Suggestions(asked, []), 4)
+    broken = [replace(record, state="failed", numbers={}) for record in first[1::2]]
+    rest = search(Suggestions(asked, [first[0], *broken, first[2]]), 100)
+    assert [(record.point, record.number) for record in rest[:2]] == [(one.point, one.number) for one in broken]
+    assert [record.number for record in rest] == [2, 4, 5, 6]
+    assert len({record.point.trial for record in [*first, *rest]}) == 6
 
 
 def test_tpe_ends_where_the_space_does() -> None:
