@@ -27,6 +27,7 @@ from flows.recovery import recover
 from flows.slots import make_slots
 from flows.sweep import sweep
 from protoquant.core.errors import ProtoQuantError, UnavailableError
+from protoquant.core.files import written_aside
 from protoquant.core.machine.cores import share_cores
 from protoquant.core.workspace import Workspace
 from protoquant.settings.settings import Settings
@@ -124,7 +125,8 @@ def _beating(runner: Runner, server: str) -> Iterator[None]:
         while not over.wait(_BEAT):
             if runner.last_polled != last:
                 last = runner.last_polled
-                file.write_text(str(os.getpid()), encoding="utf-8")
+                with written_aside(file, file.with_name(f"{file.name}.new")) as aside:
+                    aside.write_text(str(os.getpid()), encoding="utf-8")
 
     threading.Thread(target=beat, name="heartbeat", daemon=True).start()
     try:
