@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Result_co = TypeVar("Result_co", covariant=True)
 _ATTEMPTS = 3
+_LINE = 300  # characters of a foreign error that are passed on
 _VARIABLE = "PROTOQUANT_PROCESSES"
 
 
@@ -72,20 +73,22 @@ class _Group:
     on_event: OnEvent
 
     def run(self) -> Any:
+        death = ""
         for attempt in range(1, _ATTEMPTS + 1):
             outcome = self._attempt()
-            if outcome is not None and outcome.error is not None:
+            if outcome.error is not None:
                 raise outcome.error
-            if outcome is not None:
+            if not (death := outcome.death):
                 return outcome.result
             if attempt < _ATTEMPTS:
                 self.on_event(MessageEvent("a process died; all begin this step again", "warning"))
         raise ProtoQuantError(
-            f"a process died {_ATTEMPTS} times in a row; is there enough memory for {_VARIABLE}={self.processes}?"
+            f"a process died {_ATTEMPTS} times in a row; is there enough memory for {_VARIABLE}={self.processes}? "
+            f"The last error: {death}"
         )
 
-    def _attempt(self) -> _Outcome | None:
-        """Run all processes to their end; None if one died.
+    def _attempt(self) -> _Outcome:
+        """Run all processes to their end.
 
         Each attempt joins the cluster anew, since leaving it frees what an earlier attempt has reserved.
         """
@@ -95,7 +98,7 @@ class _Group:
             self.on_event(MessageEvent(f"{self.processes} processes on {cluster.named_nodes}"))
             return self._train()
 
-    def _train(self) -> _Outcome | None:
+    def _train(self) -> _Outcome:
         from ray.train import ControllerError, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
         from ray.train.v2.api.config import FailureConfig
@@ -114,26 +117,35 @@ class _Group:
             scaling_config=ScalingConfig(num_workers=self.processes, use_gpu=cuda, resources_per_worker={"CPU": 1}),
             run_config=RunConfig(storage_path=str(self.notes), failure_config=failures),
         )
+        death = "no process gave a result"
         listener.start()
         try:
             trainer.fit()
         except ControllerError as error:
             if "startup timed out" in str(error):
                 raise UnavailableError(f"Ray has not started {self.processes} processes; its nodes are busy") from error
-        except TrainingFailedError:
-            pass
+            death = _last_line(error)
+        except TrainingFailedError as error:
+            death = _last_line(*getattr(error, "worker_failures", {}).values(), error)
         finally:
             listener.stop()
             queue.shutdown()
-        return listener.outcome
+        return listener.outcome or _Outcome(death=death)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The end of a step: the result of the first process, or the error that any of them raised."""
+    """The end of a step: the result of the first process, the error that any raised, or how one died."""
 
     result: Any = None
     error: BaseException | None = None
+    death: str = ""
+
+
+def _last_line(first: BaseException, *_: BaseException) -> str:
+    """The line of a traceback that names the error."""
+    lines = str(first).strip().splitlines()
+    return lines[-1].strip()[:_LINE] if lines else type(first).__name__
 
 
 class _EventReceiver(threading.Thread):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from protoquant.core.errors import DataError, UsageError
+from protoquant.core.errors import DataError, ProtoQuantError, UsageError
 from protoquant.core.events import Event, MessageEvent
 from protoquant.core.runtime import Runtime
+from protoquant.distributed import device_step
 from protoquant.distributed.device_step import do_together
 from tests.distributed.steps import step
 
@@ -44,6 +45,12 @@ def test_a_process_that_dies_makes_all_begin_again(tmp_path: Path) -> None:
 def test_what_one_process_raises_ends_all_with_that_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^a token holds NaN$"):
         run(tmp_path, "fail")
+
+
+def test_an_error_that_is_not_ours_is_named_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_step, "_ATTEMPTS", 1)
+    with pytest.raises(ProtoQuantError, match=r"1 times in a row; .* The last error: .*a defect of ours, or no memory"):
+        run(tmp_path, "break")
 
 
 def test_more_processes_than_there_is_room_for_are_refused(tmp_path: Path) -> None:
