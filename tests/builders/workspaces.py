@@ -10,6 +10,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.core.artifacts import artifact_digest, write_json, writing
 from protoquant.core.workspace import Workspace
+from tests.builders.backbones import load_backbone
 from tests.builders.bundles import bundle, plain_probe, write_bundle
 from tests.builders.images import write_images
 from tests.builders.specs import spec
@@ -54,3 +55,20 @@ def evaluate(workspace: Workspace, top1: float = 0.9) -> None:
     inputs["evaluation"] = artifact_digest(workspace.evaluation)
     with writing(workspace.report, "report", inputs) as folder:
         (folder / "index.html").write_text("<p>report</p>")
+
+
+def write_true_bundle(workspace: Workspace) -> Path:
+    """A bundle of an untrained backbone with two codes, one for each of two classes; returns the file of weights."""
+    backbone = load_backbone(workspace.root, "test_resnet")
+    head = torch.tensor([[2.0, 0.0], [0.5, 3.0]])
+    made = bundle(
+        units(2, backbone.d),
+        head,
+        classes=("wren", "robin"),
+        grid=backbone.grid,
+        backbone=backbone.spec,
+        metrics={"validation": {"top1": 0.875}},
+    )
+    write_bundle(workspace.bundle, made, candidates=PATH)
+    evaluate(workspace)
+    return Path(backbone.spec.weights.file)

@@ -18,6 +18,8 @@ from protoquant.core.workspace import Workspace
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.metrics.registry import PREDICTION, STAGE
 from protoquant.export.export import check_parity
+from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.backbone.spec import BackboneSpec
 from protoquant.model.bundle import KIND, Bundle
 from protoquant.model.classifier import BATCH, Model
 from protoquant.model.reference import Reference
@@ -56,7 +58,7 @@ class CandidateVersion:
 
 
 def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
-    """Fetch a version and check every byte of its bundle against what was registered.
+    """Fetch a version and check every byte of its bundle, and its backbone weights, against what was registered.
 
     Args:
         store: An open store.
@@ -65,7 +67,7 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
 
     Raises:
         UsageError: Its files are gone.
-        ArtifactError: Its files are not those that were registered.
+        ArtifactError: Its files are not those that were registered, or its file of backbone weights is gone.
     """
     uri = f"models:/{version.name}/{version.version}"
     fetched = fetch_from(store, uri, into=into / str(version.version))
@@ -78,6 +80,8 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
             f"{uri} has no tag {DIGEST_TAG}, so whether its bundle is the one that was registered cannot be told; "
             "register the model again"
         )
+    if bundle.backbone.weights.source == "file":
+        _check_weights(uri, bundle.backbone, fetched.weights)
     nearest = bundle.provenance[bundle.provenance["rank"] == 0]
     evidence = GateEvidence(
         version=int(version.version),
@@ -89,6 +93,17 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
     )
     images = open_artifact(fetched.bundle, KIND, verify=False).inputs.get(_VALIDATION)
     return CandidateVersion(fetched.bundle, bundle, fetched.weights, images, evidence)
+
+
+def _check_weights(uri: str, backbone: BackboneSpec, file: Path | None) -> None:
+    """Check the weights that were logged with a version; a champion must not depend on a file of this machine."""
+    if file is None:
+        raise ArtifactError(f"{uri}: the file of its backbone weights is gone; register the model again")
+    try:
+        Backbone.load(backbone, "cpu", file)
+    except ArtifactError as error:
+        said = str(error).replace(str(file), "its file of backbone weights")
+        raise ArtifactError(f"{uri}: {said}") from error
 
 
 def run_metrics(store: Store, version: ModelVersion) -> dict[str, float]:

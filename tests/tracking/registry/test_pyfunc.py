@@ -12,7 +12,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
@@ -24,11 +23,8 @@ from protoquant.model.classifier import Model
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.register import register
 from protoquant.tracking.registry.pyfunc import ANSWER, ProtoQuantModel
-from tests.builders.backbones import load_backbone
-from tests.builders.bundles import bundle, write_bundle
 from tests.builders.specs import spec
-from tests.builders.tokens import units
-from tests.builders.workspaces import PATH, evaluate
+from tests.builders.workspaces import write_true_bundle
 
 pytestmark = pytest.mark.model
 ROOT = Path(__file__).parents[3]
@@ -154,23 +150,6 @@ def test_another_column_and_a_negative_top_are_refused(served: ProtoQuantModel):
         served.predict(pd.DataFrame({"picture": [""], "url": [""]}))
     with pytest.raises(MlflowException, match="top must be at least 0, got -1"):
         ask(served, encoded_image(), top=-1)
-
-
-def write_true_bundle(workspace: Workspace) -> Path:
-    """A bundle of an untrained backbone with two codes, one for each of two classes; returns the file of weights."""
-    backbone = load_backbone(workspace.root, "test_resnet")
-    head = torch.tensor([[2.0, 0.0], [0.5, 3.0]])
-    made = bundle(
-        units(2, backbone.d),
-        head,
-        classes=("wren", "robin"),
-        grid=backbone.grid,
-        backbone=backbone.spec,
-        metrics={"validation": {"top1": 0.875}},
-    )
-    write_bundle(workspace.bundle, made, candidates=PATH)
-    evaluate(workspace)
-    return Path(backbone.spec.weights.file)
 
 
 @pytest.mark.process
