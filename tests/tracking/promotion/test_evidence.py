@@ -40,7 +40,7 @@ def test_the_weights_of_a_version_are_its_own_and_whole(with_store: Workspace, t
     """The file that it was trained with still lies on this machine, which says nothing of other machines."""
     weights = write_true_bundle(with_store)
     register(RegisterConfig(name="birds"), workspace=with_store, params={"seed": 0}, on_event=ignore)
-    with open_store(with_store) as store:
+    with open_store(with_store, create=False) as store:
         version = store.client.get_model_version("birds", "1")
         (logged,) = store.artifacts.rglob(weights.name)
         assert gather(store, version, tmp_path / "whole").weights is not None
