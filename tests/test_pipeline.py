@@ -1,7 +1,9 @@
 """There is one pipeline: dvc.yaml, the verbs, the settings, the paths and the code agree on it."""
 
 from pathlib import Path
+from typing import Any, get_args
 
+from dvc_data.hashfile.meta import Meta
 from ruamel.yaml import YAML
 
 from protoquant.core.section import Section
@@ -28,7 +30,7 @@ def test_every_setting_belongs_to_exactly_one_stage() -> None:
     for name in ("sweep", "gates"):  # no stage reads them
         sections.remove(name)
     listed = [param for stage in STAGES.values() for param in stage.get("params", [])]
-    tracked = [param for param in listed if param not in ("seed", "threads")]
+    tracked = [param for param in listed if param not in ("seed", "threads") and "." not in param]
     assert sorted(tracked) == sorted(sections) == sorted(STAGES.keys() - {"code"})
 
 
@@ -55,6 +57,23 @@ def test_fit_stages_name_no_test_data() -> None:
         inputs = [dep for dep in STAGES[name]["deps"] if dep.startswith("artifacts/")]
         assert not {"artifacts/images", "artifacts/features"} & set(inputs)
         assert not [dep for dep in inputs if "test" in dep]
+
+
+def keys_below(annotation: Any, name: str) -> list[str]:
+    """Dotted names of all keys that a value of a section may have."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        fields = [(f"{name}.{field.alias or key}", field.annotation) for key, field in annotation.model_fields.items()]
+        return [found for key, inner in fields for found in (key, *keys_below(inner, key))]
+    return [found for part in get_args(annotation) for found in keys_below(part, name)]
+
+
+def test_what_the_run_cache_overlooks_is_named_in_full() -> None:
+    """Else another ``size`` restores the outputs of the old one: https://github.com/treeverse/dvc/issues/10296."""
+    every = [key for name, field in Settings.model_fields.items() for key in keys_below(field.annotation, name)]
+    assert {"train.joint.lr_codes", "quantize.gradient.lr"} <= set(every), "else sections in sections are not seen"
+    overlooked = [key for key in every if key.rpartition(".")[2] in (Meta.PARAM_SIZE, Meta.PARAM_NFILES)]
+    listed = [param for stage in STAGES.values() for param in stage.get("params", []) if "." in param]
+    assert sorted(listed) == sorted(key for key in overlooked if key.partition(".")[0] in STAGES)
 
 
 def test_params_spell_out_every_key() -> None:

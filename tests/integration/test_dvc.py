@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from protoquant.core.artifacts import artifact_digest
+from protoquant.core.artifacts import artifact_digest, load_tensors
 from protoquant.core.workspace import Workspace
 from tests.workspaces import Job, stages_that_ran
 
@@ -38,6 +38,18 @@ def test_a_change_of_train_reruns_train_and_what_follows(job: Job) -> None:
     job.set("train.tolerance", 0.01)
     job.run("dvc", "repro")
     assert job.lock() == before
+
+
+def test_another_size_of_the_codebook_alone_gives_another_codebook_and_the_old_one_comes_back(job: Job) -> None:
+    """DVC's run cache overlooks keys called ``size``: it restored the old codebook under the new size."""
+    folder, before = Workspace(job.root).codebook, job.lock()
+    old, codes = artifact_digest(folder), len(load_tensors(folder / "codebook.safetensors")["codes"])
+    job.set("quantize.size", 2)
+    assert stages_that_ran(job.run("dvc", "repro", "quantize").stdout) == ["code", "quantize"]
+    assert len(load_tensors(folder / "codebook.safetensors")["codes"]) != codes
+    job.set("quantize.size", 5)
+    assert stages_that_ran(job.run("dvc", "repro", "quantize").stdout) == ["code"]
+    assert (artifact_digest(folder), job.lock()) == (old, before)
 
 
 def test_a_forced_run_gives_the_same_bytes(job: Job) -> None:
