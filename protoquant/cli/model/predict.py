@@ -85,6 +85,8 @@ def explain(
         raise UsageError(f"--out: there is no folder {picture.resolve().parent}; make it first")
     if picture.suffix.lower() != ".png" or picture.is_dir():
         raise UsageError(f"--out must be a file that ends in .png, got {picture}")
+    if image.is_dir():
+        raise UsageError(f"{image} is a folder; give the path of an image file")
     if not image.is_file():
         raise DataError(f"{image} is missing; give the path of an image file")
     with importing():
