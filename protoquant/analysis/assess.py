@@ -86,8 +86,11 @@ def assess(
         write_json(folder / METRICS, numbers)
         write_csv(folder / PREDICTIONS, answers, config.decimals)
         write_csv(folder / CONFUSIONS, _confusions(right), config.decimals)
-    top1 = numbers["top1"]
+    top1, bad = numbers["top1"], answers[answers["error"] != ""]
     on_event(MessageEvent(f"top-1 {top1['value']:.4f} ({top1['low']:.4f} to {top1['high']:.4f}, n {top1['n']})"))
+    if len(bad):
+        said = f"{len(bad):,} of {len(answers):,} images cannot be read; the first: {bad['error'].iloc[0]}"
+        on_event(MessageEvent(f"{said}; {out / PREDICTIONS} names them all", "warning"))
     return Assessment(out, numbers)
 
 

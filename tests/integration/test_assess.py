@@ -40,10 +40,13 @@ def test_the_numbers_of_the_pipeline(job: Job, tmp_path: Path) -> None:
 def test_a_bad_image_is_named_and_the_others_are_measured(job: Job, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     model = "models:/protoquant@challenger"
-    numbers = json.loads(job.run("protoquant", "assess", str(photos), "-m", model, "--out", str(out), "--json").stdout)
+    done = job.run("protoquant", "assess", str(photos), "-m", model, "--out", str(out), "--json")
+    numbers = json.loads(done.stdout)
     answers = pd.read_csv(out / "predictions.csv", keep_default_na=False)
     bad = answers[answers["error"] != ""]
     assert numbers["unreadable"] == len(bad) == 1
+    assert f"1 of {len(answers)} images cannot be read; the first: " in done.stderr
+    assert f"{out}/predictions.csv names them all" in done.stderr.replace("\n", "")
     assert bad["image_id"].iloc[0].endswith("cut.png")
     assert "ends early" in bad["error"].iloc[0]
     right = answers[answers["error"] == ""]
