@@ -126,7 +126,7 @@ class _Group:
                 raise UnavailableError(f"Ray has not started {self.processes} processes; its nodes are busy") from error
             death = _last_line(error)
         except TrainingFailedError as error:
-            death = _last_line(*getattr(error, "worker_failures", {}).values(), error)
+            death = _last_line(next(iter(getattr(error, "worker_failures", {}).values()), error))
         finally:
             listener.stop()
             queue.shutdown()
@@ -142,10 +142,10 @@ class _Outcome:
     death: str = ""
 
 
-def _last_line(first: BaseException, *_: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     """The line of a traceback that names the error."""
-    lines = str(first).strip().splitlines()
-    return lines[-1].strip()[:_LINE] if lines else type(first).__name__
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip()[:_LINE] if lines else type(error).__name__
 
 
 class _EventReceiver(threading.Thread):

@@ -55,7 +55,7 @@ def run_trials(
             warn_of_threads(Settings.parse(plan.params).threads, on_event)
         on_event(MessageEvent(_start_sentence(plan, left, cluster)))
         keeper = _Keeper(folder, plan.trials, ended, on_record, on_event)
-        _tune(plan, Job.prepare(plan, workspace, device), records, keeper, folder.root)
+        _tune(plan, Job.prepare(plan, workspace, device), records, keeper, folder.root, left=left)
 
 
 class _Keeper:
@@ -75,7 +75,7 @@ class _Keeper:
         self._on_record(record)
 
 
-def _tune(plan: SweepPlan, job: Job, records: list[TrialRecord], keeper: _Keeper, sweep: Path) -> None:
+def _tune(plan: SweepPlan, job: Job, records: list[TrialRecord], keeper: _Keeper, sweep: Path, *, left: int) -> None:
     """Hand the trials to Ray Tune, whose own files lie in a temporary folder."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
@@ -112,7 +112,7 @@ def _tune(plan: SweepPlan, job: Job, records: list[TrialRecord], keeper: _Keeper
             tune_config=tune.TuneConfig(
                 search_alg=search if at_once is None else ConcurrencyLimiter(search, max_concurrent=at_once),
                 scheduler=stopper,
-                num_samples=plan.trials - sum(record.state != "failed" for record in records),
+                num_samples=left,
                 # Reuse spares the next trial the import of torch, but an actor does not let go of a trial stopped
                 # early.
                 reuse_actors=early is None,
