@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import OnEvent
 from protoquant.core.seeding import numpy_generator
+from protoquant.data.parts.table import PartTable
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.intervals import estimate, mean_of
@@ -24,9 +25,6 @@ from protoquant.evaluation.sightings import Sightings, look_for_prototypes
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.store.store import FeatureStore
 from protoquant.model.bundle import Bundle
-
-if TYPE_CHECKING:
-    from protoquant.data.parts.table import PartTable
 
 TEST = "test"
 
