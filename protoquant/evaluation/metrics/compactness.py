@@ -93,26 +93,26 @@ class WeightSizes:
     """Sizes of a head by the thresholds of public code.
 
     Attributes:
-        local: ProtoQuant's local size: weights of a class above ``PRESENT``, mean over classes.
-        local_min: The same of the smallest class.
-        local_max: The same of the largest class.
-        global_: Prototypes with a weight above ``PRESENT`` (ProtoQuant's summary).
-        global_any: Prototypes with a positive weight (ProtoQuant's full row).
+        pq_local: ProtoQuant's local size: weights of a class above ``PRESENT``, mean over classes.
+        pq_local_min: The same of the smallest class.
+        pq_local_max: The same of the largest class.
+        pq_global: Prototypes with a weight above ``PRESENT`` (ProtoQuant's summary).
+        pq_global_any: Prototypes with a positive weight (ProtoQuant's row of the whole model).
+        pq_importance_mean: ProtoQuant's importance, mean over the prototypes.
+        pq_importance_max: The same of the most important prototype.
         pip_global: Prototypes with a weight above ``NONZERO`` (PIP-Net).
         pip_sparsity: Share of weights of at most ``NONZERO`` (PIP-Net's sparsity ratio).
-        importance_mean: Mean over classes of a prototype's weight (ProtoQuant's importance), mean over prototypes.
-        importance_max: The same of the most important prototype.
     """
 
-    local: float
-    local_min: int
-    local_max: int
-    global_: int
-    global_any: int
+    pq_local: float
+    pq_local_min: int
+    pq_local_max: int
+    pq_global: int
+    pq_global_any: int
+    pq_importance_mean: float
+    pq_importance_max: float
     pip_global: int
     pip_sparsity: float
-    importance_mean: float
-    importance_max: float
 
 
 def weight_sizes(head: Float[np.ndarray, "c k"]) -> WeightSizes:
@@ -120,15 +120,15 @@ def weight_sizes(head: Float[np.ndarray, "c k"]) -> WeightSizes:
     per_class = (head > PRESENT).sum(axis=1)
     used = importance(head)[(head > 0).any(axis=0)]
     return WeightSizes(
-        local=float(per_class.mean()),
-        local_min=int(per_class.min()),
-        local_max=int(per_class.max()),
-        global_=int((head > PRESENT).any(axis=0).sum()),
-        global_any=int((head > 0).any(axis=0).sum()),
+        pq_local=float(per_class.mean()),
+        pq_local_min=int(per_class.min()),
+        pq_local_max=int(per_class.max()),
+        pq_global=int((head > PRESENT).any(axis=0).sum()),
+        pq_global_any=len(used),
+        pq_importance_mean=float(used.mean()) if len(used) else 0.0,
+        pq_importance_max=float(used.max(initial=0.0)),
         pip_global=int((head > NONZERO).any(axis=0).sum()),
         pip_sparsity=float(1.0 - (head > NONZERO).mean()),
-        importance_mean=float(used.mean()) if len(used) else 0.0,
-        importance_max=float(used.max()) if len(used) else 0.0,
     )
 
 
@@ -147,7 +147,7 @@ class ClampedAnswers:
         local: Prototypes whose contribution to that class exceeds ``NONZERO``.
         anywhere: Prototypes whose contribution to any class does. PIP-Net's code adds up over a batch what it means
             to count per image; here every image is counted by itself.
-        active: Prototypes whose presence exceeds ``NONZERO``.
+        active: Prototypes, that is codes with a weight, whose presence exceeds ``NONZERO``.
     """
 
     predicted: Int[np.ndarray, " n"]
@@ -166,10 +166,34 @@ def clamped_answers(scores: Float[np.ndarray, "n k"], head: Float[np.ndarray, "c
     Source:
         Nauta et al., CVPR 2023 (PIP-Net), its evaluation.
     """
-    largest, rows = head.max(axis=0), []
+    largest, used, rows = head.max(axis=0), (head > 0).any(axis=0), []
     for seen in scores:
         clamped = np.where(seen < PRESENT, 0.0, seen.astype(np.float64))
         label = int((head @ clamped).argmax())
-        sizes = [local_size(parts, NONZERO) for parts in (clamped * head[label], clamped * largest, clamped)]
+        sizes = [local_size(parts, NONZERO) for parts in (clamped * head[label], clamped * largest, clamped * used)]
         rows.append([label, *sizes])
     return ClampedAnswers(*np.array(rows, dtype=np.int64).T)
+
+
+def public_sizes(
+    scores: Float[np.ndarray, "n k"], head: Float[np.ndarray, "c k"], labels: Int[np.ndarray, " n"]
+) -> tuple[WeightSizes, dict[str, Float[np.ndarray, " n"]]]:
+    """Sizes in all definitions of public code, to hold a model against published tables.
+
+    Args:
+        scores: Presence of every code, in [0, 1].
+        head: Non-negative weights.
+        labels: True classes.
+
+    Returns:
+        The sizes of the head, and for each image: pip_local, pip_local_all, pip_active as in
+        :class:`ClampedAnswers`, and clamped_top1, 1.0 where the clamped answer is right.
+    """
+    found = clamped_answers(scores, head)
+    per_image = {
+        "pip_local": found.local,
+        "pip_local_all": found.anywhere,
+        "pip_active": found.active,
+        "clamped_top1": found.predicted == labels,
+    }
+    return weight_sizes(head), {name: values.astype(np.float64) for name, values in per_image.items()}

@@ -13,6 +13,7 @@ from protoquant.evaluation.metrics.compactness import (
     head_size,
     importance,
     local_size,
+    public_sizes,
     weight_sizes,
 )
 
@@ -60,17 +61,17 @@ PUBLIC = np.array([[0.0, 2.0, 0.05, 0.0005], [0.2, 0.3, 0.0, 0.0]])
 def test_weights_by_the_thresholds_of_public_code() -> None:
     """Above 0.1: one of the first class, two of the second; above 0.001: four of eight; positive: all prototypes."""
     found = weight_sizes(PUBLIC)
-    assert (found.local, found.local_min, found.local_max) == (1.5, 1, 2)
-    assert (found.global_, found.global_any, found.pip_global) == (2, 4, 3)
+    assert (found.pq_local, found.pq_local_min, found.pq_local_max) == (1.5, 1, 2)
+    assert (found.pq_global, found.pq_global_any, found.pip_global) == (2, 4, 3)
     assert found.pip_sparsity == pytest.approx(0.5)
     assert importance(PUBLIC) == pytest.approx([0.1, 1.15, 0.025, 0.00025])
-    assert found.importance_mean == pytest.approx((0.1 + 1.15 + 0.025 + 0.00025) / 4)
-    assert found.importance_max == pytest.approx(1.15)
+    assert found.pq_importance_mean == pytest.approx((0.1 + 1.15 + 0.025 + 0.00025) / 4)
+    assert found.pq_importance_max == pytest.approx(1.15)
 
 
 def test_a_head_without_weights_has_no_size() -> None:
     found = weight_sizes(np.zeros((2, 3)))
-    assert (found.local, found.global_any, found.pip_sparsity, found.importance_max) == (0.0, 0, 1.0, 0.0)
+    assert (found.pq_local, found.pq_global_any, found.pip_sparsity, found.pq_importance_max) == (0.0, 0, 1.0, 0.0)
 
 
 def test_clamped_answers_by_hand() -> None:
@@ -81,6 +82,22 @@ def test_clamped_answers_by_hand() -> None:
     assert found.local.tolist() == [1, 2, 0]
     assert found.anywhere.tolist() == [1, 2, 0]
     assert found.active.tolist() == [2, 2, 0]
+
+
+def test_public_sizes_join_both() -> None:
+    scores = np.array([[0.6, 0.0, 0.0, 0.9], [0.0, 0.5, 0.5, 0.0], [0.0, 0.09, 0.05, 0.0]], dtype=np.float32)
+    weights, per_image = public_sizes(scores, PUBLIC, np.array([1, 1, 0]))
+    assert weights == weight_sizes(PUBLIC)
+    assert {name: values.tolist() for name, values in per_image.items()} == {
+        "pip_local": [1.0, 2.0, 0.0],
+        "pip_local_all": [1.0, 2.0, 0.0],
+        "pip_active": [2.0, 2.0, 0.0],
+        "clamped_top1": [1.0, 0.0, 1.0],
+    }
+
+
+def test_a_code_without_a_weight_is_no_prototype_and_never_active() -> None:
+    assert clamped_answers(np.array([[0.9, 0.9]]), np.array([[1.0, 0.0], [0.5, 0.0]])).active.tolist() == [1]
 
 
 def test_clamping_can_change_the_answer() -> None:
