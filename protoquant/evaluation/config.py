@@ -31,3 +31,12 @@ class EvaluateConfig(Section):
     stability_images: int | None = Field(
         64, ge=1, le=1_000_000, description="images drawn at random for the group stability; none: all"
     )
+    misalignment_images: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="images drawn at random for the group misalignment, seconds each; 64 for a table; 0: none",
+    )
+    corruption_images: int = Field(
+        0, ge=0, le=1_000_000, description="images drawn at random for the group corruptions, 36 views each; 0: none"
+    )

@@ -35,6 +35,10 @@ class MetricGroup:
 
 GROUPS: Mapping[str, MetricGroup] = {
     "stability": MetricGroup("what stays under JPEG, blur, shift and noise", ("test", "validation")),
+    "deletion": MetricGroup("the answer without the prototypes it names, and with them put back"),
+    "topk": MetricGroup("accuracy with the k largest weights of each class"),
+    "misalignment": MetricGroup("prototypes when pixels outside their region change; see misalignment_images"),
+    "corruptions": MetricGroup("accuracy under noise, blur and other corruptions; see corruption_images"),
 }
 
 if TYPE_CHECKING:
