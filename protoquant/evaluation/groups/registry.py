@@ -34,6 +34,7 @@ class MetricGroup:
 
 
 GROUPS: Mapping[str, MetricGroup] = {
+    "sizes": MetricGroup("sizes and sparsity as public code counts them"),
     "stability": MetricGroup("what stays under JPEG, blur, shift and noise", ("test", "validation")),
     "deletion": MetricGroup("the answer without the prototypes it names, and with them put back"),
     "topk": MetricGroup("accuracy with the k largest weights of each class"),

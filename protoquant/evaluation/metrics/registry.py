@@ -141,37 +141,37 @@ METRICS: tuple[Metric, ...] = (
         row="quantization_error", digits=4,
     ),
     Metric(
-        "size.public.pq_local", "number", "lower", "weights of a class above 0.1",
+        "sizes.pq_local", "number", "lower", "weights of a class above 0.1",
         row="local size (ProtoQuant)", source="ProtoQuant",
     ),
     Metric(
-        "size.public.pq_global", "count", "lower", "prototypes with a weight above 0.1",
+        "sizes.pq_global", "count", "lower", "prototypes with a weight above 0.1",
         row="global size (ProtoQuant)", source="ProtoQuant",
     ),
     Metric(
-        "size.public.pip_local", "number", "lower",
+        "sizes.pip_local", "number", "lower",
         "prototypes that add over 0.001 to the predicted class, presence under 0.1 dropped",
         row="local size (PIP-Net)", source="PIP-Net",
     ),
     Metric(
-        "size.public.pip_local_all", "number", "lower",
+        "sizes.pip_local_all", "number", "lower",
         "prototypes that add over 0.001 to any class, presence under 0.1 dropped",
         row="local size, all classes (PIP-Net)", source="PIP-Net, per image",
     ),
     Metric(
-        "size.public.pip_active", "number", "lower", "prototypes with a presence of at least 0.1 in an image",
+        "sizes.pip_active", "number", "lower", "prototypes with a presence of at least 0.1 in an image",
         row="active prototypes (PIP-Net)", source="PIP-Net",
     ),
     Metric(
-        "size.public.pip_global", "count", "lower", "prototypes with a weight above 0.001",
+        "sizes.pip_global", "count", "lower", "prototypes with a weight above 0.001",
         row="global size (PIP-Net)", source="PIP-Net",
     ),
     Metric(
-        "size.public.pip_sparsity", "number", "higher", "share of weights of at most 0.001",
+        "sizes.pip_sparsity", "number", "higher", "share of weights of at most 0.001",
         row="sparsity ratio (PIP-Net)", digits=4, source="PIP-Net",
     ),
     Metric(
-        "size.public.clamped_top1", "share", "higher", "accuracy where presence under 0.1 counts as 0",
+        "sizes.clamped_top1", "share", "higher", "accuracy where presence under 0.1 counts as 0",
         row="clamped accuracy (PIP-Net)", source="PIP-Net",
     ),
     Metric(
