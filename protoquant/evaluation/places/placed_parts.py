@@ -40,7 +40,7 @@ class PlacedParts:
             mirrored: The right part of each left part.
 
         Source:
-            PIP-Net (Nauta et al., CVPR 2023): where both sides are visible, the larger hit counts, else that of the one.
+            PIP-Net (Nauta et al., CVPR 2023): the larger hit where both sides are visible, else that of the one side.
         """
         hits, visible = self.hits.copy(), self.visible.copy()
         shares = None if self.shares is None else self.shares.copy()
