@@ -31,3 +31,7 @@ class EvaluateConfig(Section):
     stability_images: int | None = Field(
         64, ge=1, le=1_000_000, description="images drawn at random for the group stability; none: all"
     )
+    purity_whole: bool = Field(
+        False,
+        description="whether purity is also measured in PIP-Net's view, the whole image squashed; a pass of its own",
+    )

@@ -34,6 +34,12 @@ class MetricGroup:
 
 
 GROUPS: Mapping[str, MetricGroup] = {
+    "purity": MetricGroup(
+        "how often a prototype's patches hold the same part", ("test", "validation", "train"), "parts"
+    ),
+    "evidence": MetricGroup("evidence beside the object", ("test", "validation"), "part masks"),
+    "consistency": MetricGroup("same part around a prototype's maximum, also under noise", needs="parts"),
+    "distinctness": MetricGroup("near-duplicate prototypes"),
     "stability": MetricGroup("what stays under JPEG, blur, shift and noise", ("test", "validation")),
 }
 

@@ -11,7 +11,7 @@ from protoquant.evaluation.places.patches import Patches
 ALIKE = 0.9
 """Two prototypes are near-duplicates if the cosine of their codes exceeds this."""
 SHARED = 0.5
-"""Two prototypes share their patches if at least this share of both their patches together is common."""
+"""Two prototypes share their patches if more than this share of both their patches together is common."""
 _ROWS = 1024
 
 

@@ -15,6 +15,7 @@ from protoquant.features.backbone.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from protoquant.data.parts.table import SplitParts
+    from protoquant.data.table import ImageTable
 
 HIT = 0.02
 """A part given as a mask is in a box if it fills at least this share of it."""
@@ -115,6 +116,19 @@ class PartView:
     parts: SplitParts
     sizes: Mapping[str, tuple[int, int]]
     preprocessing: Preprocessing
+
+    @classmethod
+    def open(cls, parts: SplitParts, images: ImageTable, preprocessing: Preprocessing) -> PartView:
+        """The annotations of a split.
+
+        Args:
+            parts: The annotations.
+            images: The images of the same split.
+            preprocessing: The view.
+        """
+        frame = images.frame
+        sizes = zip(frame["width"].tolist(), frame["height"].tolist(), strict=True)
+        return cls(parts, dict(zip(frame["image_id"], sizes, strict=True)), preprocessing)
 
     @property
     def size(self) -> tuple[int, int]:
