@@ -23,7 +23,7 @@ from protoquant.evaluation.score import LogitScorer, score
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.model.bundle import Bundle
 
-CONFIG = EvaluateConfig(resamples=200, stability_images=0)
+CONFIG = EvaluateConfig(resamples=200, metrics=())
 Paths = dict[str, Path]
 Make = Callable[..., Paths]
 
@@ -218,7 +218,7 @@ def test_csv_files_are_what_dvc_plots_reads(make: Make) -> None:
 
 def test_local_and_cover_size_by_hand(make: Make) -> None:
     paths = make()
-    config = EvaluateConfig(resamples=100, epsilon=0.4, cover=0.5, stability_images=0)
+    config = EvaluateConfig(resamples=100, epsilon=0.4, cover=0.5, metrics=())
     numbers = run(paths, config).numbers
     predictions = read_table(paths["out"] / "predictions.parquet")
     contributions = read_table(paths["out"] / "contributions.parquet")

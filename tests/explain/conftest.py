@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paths |= {"evaluation": folder / "evaluation", "metrics": folder / "metrics.json"}
     inputs = {name: paths[name] for name in ("images", "features", "codebook", "bundle", "metrics")}
     device = torch.device("cpu")
-    config = EvaluateConfig(resamples=100, stability_images=0)
+    config = EvaluateConfig(resamples=100, metrics=())
     evaluate(config, **inputs, root=root, out=paths["evaluation"], device=device, seed=0, on_event=ignore)
     del paths["codebook"], paths["metrics"]
     return paths | {"root": root}

@@ -30,6 +30,7 @@ class Metric:
         row: Its name in the report's table of numbers; empty where the report shows it elsewhere.
         digits: Decimal places of a number.
         source: Where the definition comes from; empty where the meaning says it all.
+        chance: Place of the number that chance would give, such as that of random cells; empty where none is measured.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Metric:
     row: str = ""
     digits: int = 2
     source: str = ""
+    chance: str = ""
 
     def measured(self, numbers: Mapping[str, Any]) -> bool:
         """Whether nested numbers contain the metric."""
@@ -161,3 +163,24 @@ def headline(numbers: Mapping[str, Any]) -> dict[str, float]:
 def by_headline(name: str) -> Metric | None:
     """The metric that has a name in ``artifacts/metrics.json``."""
     return next((metric for metric in METRICS if metric.headline == name), None)
+
+
+def by_path(path: str) -> Metric | None:
+    """The metric at a place."""
+    return next((metric for metric in METRICS if metric.path == path), None)
+
+
+def of_tracked(tracked: Mapping[str, float], split: str = "test") -> dict[str, float]:
+    """Pick the metrics of a split out of the numbers of an MLflow run.
+
+    Args:
+        tracked: Numbers by their name in MLflow.
+        split: The split; what is measured on test alone has no other.
+
+    Returns:
+        Values by the metric's path, in the order of the list; only those that were measured.
+    """
+    above = STAGE if split == "test" else f"{STAGE}.{split}"
+    names = {metric.path: f"{above}.{metric.path}" for metric in METRICS}
+    found = {path: tracked.get(f"{name}.value", tracked.get(name)) for path, name in names.items()}
+    return {path: value for path, value in found.items() if value is not None}
