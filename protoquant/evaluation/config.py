@@ -40,3 +40,7 @@ class EvaluateConfig(Section):
     corruption_images: int = Field(
         0, ge=0, le=1_000_000, description="images drawn at random for the group corruptions, 36 views each; 0: none"
     )
+    purity_whole: bool = Field(
+        False,
+        description="whether purity is also measured in PIP-Net's view, the whole image squashed; a pass of its own",
+    )
