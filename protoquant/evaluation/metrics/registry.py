@@ -29,6 +29,7 @@ class Metric:
         headline: Its name in ``artifacts/metrics.json``; empty where it has none there.
         row: Its name in the report's table of numbers; empty where the report shows it elsewhere.
         digits: Decimal places of a number.
+        source: Where the definition comes from; empty where the meaning says it all.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Metric:
     headline: str = ""
     row: str = ""
     digits: int = 2
+    source: str = ""
 
     def measured(self, numbers: Mapping[str, Any]) -> bool:
         """Whether nested numbers contain the metric."""
@@ -56,6 +58,11 @@ class Metric:
         """The value alone, without its interval."""
         found = self.of(numbers)
         return found["value"] if isinstance(found, Mapping) else found
+
+    @property
+    def group(self) -> str:
+        """The first name of its path: for an optional metric, the group of ``evaluate.metrics`` that measures it."""
+        return self.path.partition(".")[0]
 
     @property
     def tracked(self) -> str:
