@@ -35,6 +35,7 @@ class MetricGroup:
 
 GROUPS: Mapping[str, MetricGroup] = {
     "stability": MetricGroup("what stays under JPEG, blur, shift and noise", ("test", "validation")),
+    "funnybirds": MetricGroup("whether explanations name the parts on which an answer depends", needs="interventions"),
 }
 
 if TYPE_CHECKING:

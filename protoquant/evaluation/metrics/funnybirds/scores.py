@@ -68,14 +68,19 @@ class Score:
         return np.array([self.statistic(column)(np.arange(len(self.values))) for column in range(self.values.shape[1])])
 
     def statistic(self, column: int = 0) -> Statistic:
-        """The mean at one threshold, as a statistic of positions of images; NaN where all of them were skipped."""
+        """The mean at one threshold, as a statistic of positions of images.
+
+        A resample in which all images are skipped ones has the mean of all images; it is NaN where all were skipped.
+        """
         held = np.isfinite(self.values[:, column])
         weights = np.where(held, self.weights, 0.0)
         weighted = weights * np.where(held, self.values[:, column], 0.0)
+        overall = weighted.sum() / weights.sum() if weights.any() else np.nan
 
         def mean(positions: NDArray[np.int64]) -> NDArray[np.float64]:
-            with np.errstate(invalid="ignore"):
-                found: NDArray[np.float64] = weighted[positions].sum(axis=-1) / weights[positions].sum(axis=-1)
-            return found
+            weight = weights[positions].sum(axis=-1)
+            known = weight > 0
+            found: NDArray[np.float64] = weighted[positions].sum(axis=-1) / np.where(known, weight, 1.0)
+            return np.where(known, found, overall)
 
         return mean

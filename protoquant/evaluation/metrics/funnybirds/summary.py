@@ -58,6 +58,16 @@ class Summary:
         """Column of ``FIXED``."""
         return len(THRESHOLDS)
 
+    def behind(self, name: str) -> Score:
+        """The score of a protocol; of an aggregate, that of its protocols which stands on the fewest images."""
+        aggregates = {
+            "completeness": tuple(BY_THRESHOLD),
+            "correctness": ("single_deletion",),
+            "contrastivity": ("target_sensitivity",),
+            "mean": tuple(self.scores),
+        }
+        return min((self.scores[one] for one in aggregates.get(name, (name,))), key=lambda score: score.n)
+
     def statistics(self, column: int) -> dict[str, Statistic]:
         """Every score at a threshold and the aggregates, as statistics of positions of images.
 

@@ -61,7 +61,9 @@ def test_skipped_images_are_left_out_and_counted() -> None:
     assert score.skipped == {Skip.NO_PAIR: 2, Skip.CONSTANT: 1}
     assert np.isnan(score.values[[1, 3, 4]]).all()
     assert score.statistic()(np.array([[0, 1, 1], [0, 2, 2]])).tolist() == pytest.approx([0.5, 2.5 / 3])
-    assert np.isnan(score.statistic()(np.array([1, 3])))
+    # A resample of skipped images alone knows nothing beyond the mean of all.
+    assert score.statistic()(np.array([1, 3])) == 0.75
+    assert np.isnan(Score.of([Skip.NO_PAIR]).statistic()(np.array([0])))
 
 
 def test_a_score_that_is_nowhere_defined_is_nan_and_counts_as_nothing_in_the_choice() -> None:
@@ -92,6 +94,7 @@ def test_all_of_it_on_two_images() -> None:
     assert (best["synthetic_data_check"], best["preservation_check"], best["deletion_check"]) == (1.0, 1.0, 1.0)
     # Of the second image no part holds anything for class 0.
     assert summary.scores["single_deletion"].skipped == {Skip.CONSTANT: 1}
+    assert (summary.behind("completeness").n, summary.behind("correctness").n, summary.behind("mean").n) == (1, 1, 0)
     model = of_model(trials)
     assert (model["accuracy"].value.tolist(), model["background_independence"].value.tolist()) == ([0.5], [0.5])
 
