@@ -132,7 +132,15 @@ def _drawn(name: str, key: str, text: str, seed: int, places: Places) -> DataSet
 def _make(made: DataSet, config: PrepareConfig, seed: int) -> None:
     space, runtime = made.workspace, Runtime.from_environment()
     if not space.images.is_dir():
-        prepare(config, root=made.root, out=space.images, seed=seed, workers=runtime.workers, on_event=tell)
+        prepare(
+            config,
+            root=made.root,
+            out=space.images,
+            parts=space.parts,
+            seed=seed,
+            workers=runtime.workers,
+            on_event=tell,
+        )
     if not space.features.is_dir():
         extract(
             ExtractConfig(),

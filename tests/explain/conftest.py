@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     _draw_images(root)
     paths = {"images": folder / "images", "features": folder / "features", "codebook": folder / "codebook"}
     config = PrepareConfig.parse({"reader": "image_folder", "root": str(root), "min_side": 8})
-    prepare(config, root=root, out=paths["images"], seed=0, on_event=ignore)
+    prepare(config, root=root, out=paths["images"], parts=paths["images"].parent / "parts", seed=0, on_event=ignore)
     table = ImageTable.open(paths["images"], root)
     codes = units(K, D)
     for split in SIZES:

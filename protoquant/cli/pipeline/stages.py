@@ -110,6 +110,7 @@ def prepare() -> None:
             run.settings.prepare,
             root=run.image_root(renew=True),
             out=run.workspace.images,
+            parts=run.workspace.parts,
             seed=run.settings.seed,
             workers=run.runtime.workers,
             on_event=run.on_event,
