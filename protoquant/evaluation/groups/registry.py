@@ -46,6 +46,7 @@ GROUPS: Mapping[str, MetricGroup] = {
     "topk": MetricGroup("accuracy with the k largest weights of each class"),
     "misalignment": MetricGroup("prototypes when pixels outside their region change; see misalignment_images"),
     "corruptions": MetricGroup("accuracy under noise, blur and other corruptions; see corruption_images"),
+    "funnybirds": MetricGroup("whether explanations name the parts on which an answer depends", needs="interventions"),
 }
 
 if TYPE_CHECKING:
