@@ -7,7 +7,7 @@ from pydantic import Field
 from protoquant.core.section import Section
 from protoquant.evaluation.groups.registry import GroupName, meanings
 
-DEFAULT = ("stability",)
+DEFAULT = ("sizes", "purity", "evidence", "distinctness", "stability", "deletion", "topk")
 """Groups that add little time."""
 
 

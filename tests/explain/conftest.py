@@ -55,7 +55,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     inputs = {name: paths[name] for name in ("images", "features", "codebook", "bundle", "metrics")}
     device = torch.device("cpu")
     config = EvaluateConfig(resamples=100, metrics=())
-    evaluate(config, **inputs, root=root, parts=folder / "parts", out=paths["evaluation"], device=device, seed=0, on_event=ignore)
+    evaluate(
+        config,
+        **inputs,
+        root=root,
+        parts=folder / "parts",
+        out=paths["evaluation"],
+        device=device,
+        seed=0,
+        on_event=ignore,
+    )
     del paths["codebook"], paths["metrics"]
     return paths | {"root": root}
 

@@ -10,4 +10,6 @@ def measure(subject: Subject, split: str) -> Measured:
     """Count from stored presence and the head."""
     seen = subject.sightings(split)
     weights, images = public_sizes(seen.scores, subject.head, seen.labels)
-    return Measured(asdict(weights) | {name: subject.estimate(f"sizes-{name}", found) for name, found in images.items()})
+    return Measured(
+        asdict(weights) | {name: subject.estimate(f"sizes-{name}", found) for name, found in images.items()}
+    )
