@@ -1,4 +1,4 @@
-"""The subject of the metric groups: a trained model and the data that it is measured on, opened as needed, read only."""
+"""The subject of the metric groups: a trained model and the data that it is measured on, opened as needed."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ class GatesConfig(Section):
     )
     metrics: dict[str, float] | None = Field(
         None,
-        description="how much worse a metric of evaluate may be, by its name: {stability.top_prototype: 0.05}; one that "
-        "was not measured passes",
+        description="how much worse a metric of evaluate may be, by its name: {stability.top_prototype: 0.05}; one "
+        "that was not measured passes",
     )
     export: bool = Field(True, description="whether the model exported as ONNX must answer as the model does")
     lock: bool = Field(True, description="whether the dvc.lock that the version was made by must be committed")
