@@ -17,6 +17,7 @@ from protoquant.tracking.connection.mlflow_api import MlflowClient, ModelVersion
 from protoquant.tracking.connection.store import Store, experiment_id, open_store
 from protoquant.tracking.registry.flavor import log_model
 from protoquant.tracking.registry.registry import create_version, find_version, holds_bundle, point_alias
+from protoquant.tracking.runs.datasets import log_data
 from protoquant.tracking.runs.measurements import HeadlineMetrics, headline, parameters
 from protoquant.tracking.runs.pending import Pending, keep, locked, pending, remove
 from protoquant.tracking.runs.report import REPORT
@@ -150,6 +151,7 @@ def _new_version(store: Store, trained: TrainedModel) -> ModelVersion:
     run_id = choose_run(client, experiment, origin=origin, params=trained.params)
     with running(client, run_id):
         log_params(client, run_id, trained.params)
+        log_data(client, run_id, trained)
         log_measurements(client, run_id, workspace=trained.workspace, origin=origin)
         model_id = _logged_model(client, run_id, trained.digest)
         if model_id is None:
@@ -202,6 +204,7 @@ def _follow_evaluation(store: Store, version: ModelVersion, trained: TrainedMode
     if version.tags.get("evaluation_digest") == artifact_digest(trained.workspace.evaluation):
         return
     client, numbers = store.client, headline(trained.workspace)
+    log_data(client, version.run_id, trained)
     log_measurements(client, version.run_id, workspace=trained.workspace, origin=trained.origin)
     for name, value in (trained.origin.tags() | numbers.tags()).items():
         client.set_model_version_tag(version.name, version.version, name, value)

@@ -14,6 +14,7 @@ from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run, hurried
 from protoquant.tracking.connection.outage import outage, unanswered
+from protoquant.tracking.connection.user import source_tags
 from protoquant.tracking.runs.lineage import Lineage
 from protoquant.tracking.runs.measurements import MetricHistory, curve_files, curves, metric_files, metrics
 
@@ -54,7 +55,8 @@ def choose_run(client: MlflowClient, experiment: str, *, origin: Lineage, params
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
     name = f"model-{origin.bundle_digest[:8]}"
-    run = client.create_run(experiment, run_name=name, tags={**_tags(origin), _CALL: uuid4().hex})
+    tags = {**source_tags("protoquant register"), _CALL: uuid4().hex}
+    run = client.create_run(experiment, run_name=name, tags={**tags, **_tags(origin)})
     _drop_twins(client, experiment, run)
     return str(run.info.run_id)
 
