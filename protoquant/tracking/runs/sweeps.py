@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from protoquant.tracking.connection.experiments import experiment_id
 from protoquant.tracking.connection.mlflow_api import Metric, MlflowClient, Param, Run
-from protoquant.tracking.connection.store import Store, experiment_id
+from protoquant.tracking.connection.store import Store
 from protoquant.tracking.connection.user import source_tags
 
 _SWEEP, _TRIAL, _PARENT = "sweep_digest", "sweep_trial", "mlflow.parentRunId"
