@@ -129,8 +129,8 @@ class _Around:
         bundle = self.subject.bundle
         with torch.inference_mode():
             shares = look(tokens, bundle.codebook.to(tokens.device), bundle.temperature).shares
-            maps = shares[0][:, torch.from_numpy(codes).to(tokens.device)].T.reshape(len(codes), *bundle.grid)
-            places = first_maximum(maps, self.view.size)
+            maps = shares[0].cpu().numpy()[:, codes].T.reshape(len(codes), *bundle.grid)
+        places = first_maximum(maps, self.view.size)
         return np.array([region_around(row, col, self.view.size) for row, col in places.tolist()])
 
     def _random(self, image_id: str, codes: Int[np.ndarray, " r"]) -> Float[np.ndarray, "r 4"]:

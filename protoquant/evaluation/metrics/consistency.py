@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -77,16 +78,24 @@ def class_pairs(head: Float[np.ndarray, "c k"], most: int = MOST) -> Pairs:
     return Pairs(label, order[label, rank])
 
 
-def first_maximum(maps: Float[Tensor, "b h w"], size: tuple[int, int]) -> Int[np.ndarray, "b 2"]:
+def first_maximum(maps: Float[np.ndarray, "b h w"], size: tuple[int, int]) -> Int[np.ndarray, "b 2"]:
     """Row and column of the first maximum of maps that are enlarged to the view by bicubic interpolation.
 
     Args:
         maps: A value for every cell.
         size: (height, width) of the view, in pixels.
     """
-    large = torch.nn.functional.interpolate(maps[:, None].float(), size=size, mode="bicubic", align_corners=False)
-    best = large.flatten(1).cpu().numpy().argmax(axis=1)
+    rows, cols = (_enlargement(cells, side) for cells, side in zip(maps.shape[1:], size, strict=True))
+    best = (rows @ maps.astype(np.float64) @ cols.T).reshape(len(maps), -1).argmax(axis=1)
     return np.stack(np.divmod(best, size[1]), axis=1)
+
+
+@lru_cache(maxsize=8)
+def _enlargement(cells: int, side: int) -> Float[np.ndarray, "s c"]:
+    """The share of every cell in every pixel of a row; enlarging a map is a product with it from both sides."""
+    single = torch.eye(cells, dtype=torch.float64)[None, :, :, None]
+    shares = torch.nn.functional.interpolate(single, size=(side, 1), mode="bicubic", align_corners=False)
+    return shares[0, :, :, 0].T.numpy()
 
 
 def noise_of(shape: tuple[int, ...], rng: np.random.Generator) -> Float[Tensor, "*any"]:

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protoquant.evaluation.metrics.consistency import (
     Looks,
@@ -61,7 +63,7 @@ def test_stability_asks_for_all_parts_to_stay() -> None:
 
 
 def test_the_maximum_of_an_enlarged_map_lies_in_the_middle_of_its_cell() -> None:
-    maps = torch.zeros(2, 7, 7)
+    maps = np.zeros((2, 7, 7))
     maps[0, 2, 5] = maps[1, 6, 0] = 1.0
     rows, cols = first_maximum(maps, (224, 224)).T
     # Half-pixel centres: the cell's middle lies between two pixels.
@@ -73,11 +75,19 @@ def test_the_maximum_of_an_enlarged_map_lies_in_the_middle_of_its_cell() -> None
 
 
 def test_a_view_and_a_grid_may_be_oblong() -> None:
-    maps = torch.zeros(1, 2, 3)
+    maps = np.zeros((1, 2, 3))
     maps[0, 1, 1] = 1.0
     row, col = first_maximum(maps, (20, 60))[0]
     assert row >= 14
     assert 25 <= col <= 34
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.integers(2, 9))
+def test_the_enlargement_is_that_of_torch(seed: int, h: int, w: int) -> None:
+    maps = torch.from_numpy(np.random.default_rng(seed).random((3, 1, h, w)))
+    large = torch.nn.functional.interpolate(maps, size=(40, 60), mode="bicubic", align_corners=False)
+    expected = np.divmod(large.flatten(1).argmax(dim=1).numpy(), 60)
+    assert first_maximum(maps[:, 0].numpy(), (40, 60)).tolist() == np.stack(expected, axis=1).tolist()
 
 
 def test_noise_is_cut_and_its_own_for_each_stream() -> None:
