@@ -1,4 +1,4 @@
-"""Provides the data sets of the benchmarks: partbirds of 50 classes in three seeds, and a folder of photos if given."""
+"""Provides the data sets of the benchmarks: partbirds of 50 classes in three seeds; photos and FunnyBirds if given."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -45,18 +45,20 @@ class Places:
     Attributes:
         work: Folder for generated data.
         photos: Class-named folders; None if there are no photos.
+        funnybirds: FunnyBirds in its official layout; None if it is not there.
         reuse: Folders with ``artifacts/images`` and ``artifacts/features`` that are already there, by key.
     """
 
     work: Path
     photos: Path | None
+    funnybirds: Path | None
     reuse: Mapping[str, Path]
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> "Places":
         """Read the options that :func:`add_arguments` added."""
-        folder = None if given.photos is None else given.photos.resolve()
-        return cls(given.work, folder, {name: path.resolve() for name, path in given.reuse})
+        photos, birds = (None if path is None else path.resolve() for path in (given.photos, given.funnybirds))
+        return cls(given.work, photos, birds, {name: path.resolve() for name, path in given.reuse})
 
     @property
     def has_photos(self) -> bool:
@@ -67,6 +69,7 @@ class Places:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of every benchmark that runs on these data sets."""
     parser.add_argument("--photos", type=Path, help="class-named folders of photos")
+    parser.add_argument("--funnybirds", type=Path, help="FunnyBirds in its official layout")
     parser.add_argument(
         "--reuse",
         type=_pair,
@@ -99,22 +102,39 @@ def photos(seed: int, places: Places) -> DataSet:
     root = places.photos or known
     if root is None:
         raise ValueError("no photos: give --photos FOLDER or --reuse photos=FOLDER")
-    made = DataSet(root.name, root.name, seed, Workspace(known or places.work / root.name), root)
-    if known is None:
-        made.workspace.root.mkdir(parents=True, exist_ok=True)
-        _make(made, PrepareConfig(reader="image_folder", root=str(root)), seed=0)
-    return made
+    return _read(root, known, PrepareConfig(reader="image_folder", root=str(root)), seed, places)
+
+
+def funnybirds(seed: int, places: Places) -> DataSet:
+    """Read FunnyBirds; as for photos, all seeds share the split.
+
+    Raises:
+        ValueError: The data set is not given.
+    """
+    root = places.funnybirds
+    if root is None:
+        raise ValueError("no FunnyBirds: give --funnybirds FOLDER")
+    return _read(root, None, PrepareConfig(reader="funnybirds", root=str(root)), seed, places)
 
 
 def all_of(seeds: Sequence[int], places: Places) -> list[DataSet]:
-    """Return partbirds of every seed, then photos of every seed if there are any."""
+    """Return partbirds of every seed, then photos and FunnyBirds of every seed where they are given."""
     made = [partbirds(seed, places) for seed in seeds]
-    return made + ([photos(seed, places) for seed in seeds] if places.has_photos else [])
+    made += [photos(seed, places) for seed in seeds] if places.has_photos else []
+    return made + ([funnybirds(seed, places) for seed in seeds] if places.funnybirds else [])
 
 
 def one_of(seed: int, places: Places) -> DataSet:
     """Return the photos if there are any, else partbirds."""
     return photos(seed, places) if places.has_photos else partbirds(seed, places)
+
+
+def _read(root: Path, known: Path | None, config: PrepareConfig, seed: int, places: Places) -> DataSet:
+    made = DataSet(root.name, root.name, seed, Workspace(known or places.work / root.name), root)
+    if known is None:
+        made.workspace.root.mkdir(parents=True, exist_ok=True)
+        _make(made, config, seed=0)
+    return made
 
 
 def _drawn(name: str, key: str, text: str, seed: int, places: Places) -> DataSet:

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from protoquant.cli.remote.registry_diff import diff
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.connection.store import Store, experiment_id, open_store
+from protoquant.tracking.connection.experiments import experiment_id
+from protoquant.tracking.connection.store import Store, open_store
 from protoquant.tracking.registry.registry import create_version, point_alias
 from tests.builders.bundles import answering, write_bundle
 from tests.builders.tokens import turned

@@ -1,6 +1,7 @@
 """Spatial misalignment: PLC, PRC, PAC and the change of accuracy when pixels outside a prototype's region change."""
 
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.core.artifacts import artifact_digest
+from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, track
 from protoquant.core.seeding import torch_generator
 from protoquant.evaluation.attack import Target, descend, uniform_noise
+from protoquant.evaluation.finished import FinishedImages, Rows
 from protoquant.evaluation.metrics.misalignment import SILENT, activation, misalignment, of_class, protected_region
 from protoquant.evaluation.subject import Measured, Subject
 from protoquant.features.backbone.backbone import Backbone
@@ -28,7 +32,7 @@ COLUMNS = ("image_id", "code", "mode", "activation", "plc", "prc", "pac", "right
 
 
 def measure(subject: Subject, split: str) -> Measured:
-    """Attack images drawn from the split, each by itself; 3 s of two cores per image with the packaged backbone."""
+    """Attack images drawn from the split, each by itself; an interrupted run goes on where it was."""
     count = subject.config.misalignment_images
     if count == 0:
         subject.on_event(MessageEvent("evaluate.misalignment_images is 0: misalignment is not measured"))
@@ -36,12 +40,32 @@ def measure(subject: Subject, split: str) -> Measured:
     images, at_least = subject.images.split(split), subject.bundle.backbone.preprocessing.at_least
     labels = dict(zip(images.frame["image_id"], images.frame["label"], strict=True))
     attacker = Attacker.of(subject.bundle, subject.backbone, subject.seed)
+    finished = _finished(subject, split)
     drawn, rows = subject.drawn(split, count, "misalignment"), []
     for image_id in track(drawn, f"misalignment, {split}", len(drawn), "images", subject.on_event):
-        rows += attacker.rows(image_id, images.image(image_id, at_least=at_least), int(labels[image_id]))
+
+        def attack(image_id: str = image_id) -> Rows:
+            return attacker.rows(image_id, images.image(image_id, at_least=at_least), int(labels[image_id]))
+
+        rows += finished.rows(image_id, attack)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers: dict[str, Any] = {mode: _numbers(subject, mode, table[table["mode"] == mode]) for mode in MODES}
     return Measured(numbers | {"skipped": len(drawn) - table["image_id"].nunique()}, {TABLE: table})
+
+
+def _finished(subject: Subject, split: str) -> FinishedImages:
+    """What an interrupted run has left, if all that decides its numbers is still the same."""
+    if subject.bundle.path is None:
+        raise ArtifactError("misalignment needs a bundle that was read from its folder; write it first")
+    key = {
+        "bundle": subject.bundle.digest,
+        "images": artifact_digest(subject.images.images / split),
+        "seed": subject.seed,
+        "device": subject.device.type,
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in ("numpy", "pillow", "timm", "torch")},
+    }
+    return FinishedImages.beside(subject.bundle.path, "misalignment", key)
 
 
 def _numbers(subject: Subject, mode: str, rows: pd.DataFrame) -> dict[str, Any]:
@@ -75,7 +99,7 @@ class Attacker:
         """Prepare a model."""
         return cls(bundle, backbone, bundle.codebook.to(backbone.device), seed)
 
-    def rows(self, image_id: str, image: Image.Image, label: int) -> list[dict[str, Any]]:
+    def rows(self, image_id: str, image: Image.Image, label: int) -> Rows:
         """Measure one image in every mode.
 
         Args:
@@ -97,8 +121,8 @@ class Attacker:
         copies = [uniform_noise(target, streams[0]), descend(target, self.backbone, self.codebook, streams[1])]
         maps, predicted = self._seen(torch.cat([clean, *copies]))
         own = of_class(self.bundle.head[label, self.bundle.prototypes].double().numpy())
-        known = {"image_id": image_id, "code": code, "activation": maps[0, first].max()}
-        right = (predicted == label).astype(np.int64)
+        known = {"image_id": image_id, "code": code, "activation": float(maps[0, first].max())}
+        right = [int(best == label) for best in predicted]
         return [
             {
                 **known,

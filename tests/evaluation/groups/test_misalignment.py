@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from protoquant.core.seeding import torch_generator
 from protoquant.evaluation.attack import ITERATIONS, RADIUS, Target, descend, uniform_noise
 from protoquant.evaluation.config import EvaluateConfig
+from protoquant.evaluation.finished import Rows
 from protoquant.evaluation.groups.misalignment import COLUMNS, MODES, TABLE, Attacker, measure
 from protoquant.evaluation.metrics.misalignment import Region
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.model.bundle import Bundle
 from tests.builders.backbones import load_backbone
-from tests.builders.bundles import bundle
+from tests.builders.bundles import bundle, write_bundle
 from tests.builders.pictures import picture
 from tests.evaluation.groups.subjects import subject
 
@@ -29,7 +31,7 @@ def model(folder: Path, name: str, cells: list[int], number: int = 0) -> tuple[B
     tokens = backbone.features(backbone.batch([picture(number)])).tokens[0]
     codes = torch.nn.functional.normalize(tokens[cells])
     made = bundle(codes, HEAD, temperature=0.05, grid=backbone.grid, backbone=backbone.spec)
-    return backbone, made
+    return backbone, Bundle.open(write_bundle(folder / "bundle", made))
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,7 @@ def test_images_without_an_active_prototype_are_skipped_and_counted(
     convnet: tuple[Backbone, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone, made = convnet
+    made = Bundle.open(write_bundle(tmp_path / "bundle", made))
     monkeypatch.setattr("protoquant.evaluation.groups.misalignment.SILENT", 1.0)
     held = subject(tmp_path, made, backbone, EvaluateConfig(misalignment_images=2, resamples=100))
     found = measure(held, "test")
@@ -152,3 +155,30 @@ def test_no_image_asked_for_is_said_in_one_line(convnet: tuple[Backbone, Bundle]
     held = subject(tmp_path, made, backbone, EvaluateConfig(), on_event=lambda event: said.append(event.text))
     assert measure(held, "test").numbers == {}
     assert said == ["evaluate.misalignment_images is 0: misalignment is not measured"]
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    convnet: tuple[Backbone, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, made = convnet
+    other = Bundle.open(write_bundle(tmp_path / "bundle", made))
+    config = EvaluateConfig(misalignment_images=3, resamples=100)
+    whole = measure(subject(tmp_path / "whole", made, backbone, config), "test")
+    attacked: list[str] = []
+    rows = Attacker.rows
+
+    def counted(attacker: Attacker, image_id: str, image: Image.Image, label: int) -> Rows:
+        if len(attacked) == 2:
+            raise KeyboardInterrupt
+        attacked.append(image_id)
+        return rows(attacker, image_id, image, label)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Attacker, "rows", counted)
+        with pytest.raises(KeyboardInterrupt):
+            measure(subject(tmp_path / "whole", other, backbone, config), "test")
+        attacked.pop()  # leaves room for one more
+        resumed = measure(subject(tmp_path / "whole", other, backbone, config), "test")
+    assert len(attacked) == 2
+    assert resumed.tables[TABLE].equals(whole.tables[TABLE])
+    assert resumed.numbers == whole.numbers
