@@ -85,7 +85,8 @@ def _points(given: PartListing, sizes: Sizes, on_event: OnEvent) -> pd.DataFrame
         return pd.DataFrame(columns=list(POINTS)).astype(POINTS)
     used = given.points[given.points["image_id"].isin(list(sizes))].astype(POINTS)
     used = used.sort_values(["image_id", "part"], ignore_index=True)
-    width, height = (used["image_id"].map({name: size[axis] for name, size in sizes.items()}) for axis in (0, 1))
+    sides = ({name: float(size[axis]) for name, size in sizes.items()} for axis in (0, 1))
+    width, height = (used["image_id"].map(side).astype("float64") for side in sides)
     inside = used["x"].between(0, width) & used["y"].between(0, height)
     if not inside.all():
         first = used[~inside].iloc[0]

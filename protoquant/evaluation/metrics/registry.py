@@ -247,6 +247,84 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "corruptions.kept", "share", "higher", "corrupted images whose answer stays", row="answer under corruption",
     ),
+    Metric(
+        "purity.fixed.mean", "share", "higher",
+        "of the ten test images where a prototype is most present, those whose box of a seventh of the view holds the "
+        "same part",
+        row="purity", source="PIP-Net", chance="purity.fixed.random_cells",
+    ),
+    Metric(
+        "purity.fixed.min_count.mean", "share", "higher", "the same by parts visible in at least five of these images",
+        row="purity, part in 5 images", source="PIP-Net, with a minimum count",
+        chance="purity.fixed.min_count.random_cells",
+    ),
+    Metric(
+        "purity.fixed.all.mean", "share", "higher", "the same on all images with a presence above a half",
+        row="purity, all images", source="PIP-Net", chance="purity.fixed.all.random_cells",
+    ),
+    Metric(
+        "purity.cell.mean", "share", "higher", "purity with the cell, which pictures show, as the box",
+        row="purity, cell", chance="purity.cell.random_cells",
+    ),
+    Metric(
+        "purity.whole.mean", "share", "higher", "purity in PIP-Net's own view, the whole image squashed",
+        row="purity, whole image", source="PIP-Net", chance="purity.whole.random_cells",
+    ),
+    Metric(
+        "purity.fixed.related", "count", "higher", "prototypes with a purity above a half",
+        row="part-related prototypes", source="PIP-Net",
+    ),
+    Metric(
+        "purity.fixed.filled", "share", "higher", "of the box, what the purest part fills (masks)", row="box filled",
+    ),
+    Metric(
+        "purity.fixed.holding", "share", "higher",
+        "of the ten boxes of a prototype, those that hold any annotated part",
+        row="boxes with a part", chance="purity.fixed.holding_random",
+    ),
+    Metric(
+        "evidence.cell.off", "share", "lower",
+        "of all contributions to predicted classes, those from cells of which the object fills less than a tenth",
+        row="evidence off the object", chance="evidence.cell.random_off",
+    ),
+    Metric(
+        "evidence.fixed.off", "share", "lower", "the same with the box of a seventh of the view",
+        row="evidence off the object, fixed box", chance="evidence.fixed.random_off",
+    ),
+    Metric(
+        "evidence.cell.patches_off", "share", "lower",
+        "named training patches of prototypes of which the object fills less than a tenth",
+        row="patches off the object",
+    ),
+    Metric(
+        "evidence.cell.prototypes_off", "share", "lower",
+        "prototypes whose named patches the object fills by less than a tenth on average",
+        row="prototypes off the object",
+    ),
+    Metric(
+        "evidence.cell.same_part", "share", "higher", "purity of the named training patches, cell as box",
+        row="same part in the patches",
+    ),
+    Metric(
+        "consistency.consistent", "share", "higher",
+        "pairs of class and prototype whose region holds the same part in at least 80 % of the images",
+        row="consistency", source="Huang et al. 2023", chance="consistency.random_cells",
+    ),
+    Metric(
+        "consistency.stable", "share", "higher", "images in which noise leaves the parts of a prototype's region",
+        row="stability of parts", source="Huang et al. 2023",
+    ),
+    Metric(
+        "distinctness.alike", "share", "lower", "prototypes with another at a cosine above 0.9", row="near-duplicates",
+    ),
+    Metric(
+        "distinctness.nearest_other", "number", "lower", "mean cosine of a prototype with the nearest other one",
+        row="nearest other",
+    ),
+    Metric(
+        "distinctness.sharing", "share", "lower", "prototypes that share more than half of their patches with another",
+        row="shared patches",
+    ),
 )  # fmt: skip
 """All metrics, in the order of the report. A new metric needs a line here, and a number at its path in evaluate."""
 

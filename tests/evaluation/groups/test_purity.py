@@ -18,7 +18,7 @@ CODES = torch.eye(4)[:3]
 
 
 def world(folder: Path, points: dict[str, dict[int, tuple[float, float]]], n: int = 6) -> Subject:
-    """Code 0 is in the first cell of 2 x 3, code 1 in the last; each cell has 32 pixels of 96 x 64, fixed boxes 14 x 9."""
+    """Code 0 is in the first of 2 x 3 cells, code 1 in the last; a cell is 32 x 32 pixels, a fixed box 14 x 9."""
     tokens = torch.eye(4)[3].repeat(n, 6, 1)
     tokens[:, 0], tokens[:, 5] = CODES[0], CODES[1]
     made = bundle(
