@@ -20,7 +20,7 @@ from protoquant.data.quarantine import Rejected, count_reasons, in_words
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.registry import reader
 from protoquant.data.splits import SPLITS, SplitName, cut
-from protoquant.data.table import CLASSES, DTYPES, KIND, TABLE
+from protoquant.data.table import CLASSES, DTYPES, KIND, SUMMARY, TABLE
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _write(
     write_table(folder / "quarantine.parquet", _quarantine(rejected))
     write_json(folder / CLASSES, list(classes))
     summary = {"classes": result.classes, "images": result.images, "quarantined": result.quarantined}
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY, summary)
 
 
 def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None:

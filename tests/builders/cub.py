@@ -15,7 +15,7 @@ BOX = 10, 8, 40, 32
 
 
 def point(image: int, part: int) -> tuple[float, float, bool]:
-    """Where a part (from 1) of an image is, and whether it shows: the tail never does; the back lies outside the box."""
+    """Where a part (from 1) of an image is, and whether it shows: no tail does, and the back lies outside the box."""
     return (2.0, 3.0, True) if part == 1 else (10.0 + part, 8.0 + image, part != 14)
 
 

@@ -188,6 +188,7 @@ def evaluate() -> None:
             run.settings.evaluate,
             images=run.workspace.images,
             root=run.image_root(),
+            parts=run.workspace.parts,
             features=run.workspace.features,
             codebook=run.workspace.codebook,
             bundle=run.workspace.bundle,

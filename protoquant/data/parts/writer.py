@@ -74,7 +74,7 @@ def _labels(given: PartListing, ids: list[str], sizes: Sizes, workers: int, on_e
                 empty.append(image_id)
             packed.append(data)
     if empty:
-        text = f"the masks of {len(empty):,} images are empty: the object is out of view or hidden, as in {empty[0]}"
+        text = f"empty masks: {len(empty):,} (the object is out of view or hidden), such as that of {empty[0]}"
         on_event(MessageEvent(text, "warning"))
     return packed
 

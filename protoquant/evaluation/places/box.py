@@ -1,7 +1,8 @@
 """The boxes around grid cells in which place metrics look for parts, in pixels of the backbone's view."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float
@@ -41,6 +42,12 @@ def cell_boxes(grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
         size: (height, width) of the view, in pixels.
     """
     return _boxes(grid, size, lambda cells, side: [(side * n / cells, side * (n + 1) / cells) for n in range(cells)])
+
+
+KINDS: Mapping[str, Callable[[tuple[int, int], tuple[int, int]], Boxes]] = MappingProxyType(
+    {"fixed": fixed_boxes, "cell": cell_boxes}
+)
+"""Every place metric is measured with each of these: the box that compares models, and the one that is drawn."""
 
 
 def region_around(row: int, col: int, size: tuple[int, int]) -> tuple[float, float, float, float]:

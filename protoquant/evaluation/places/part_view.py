@@ -15,6 +15,7 @@ from protoquant.features.backbone.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from protoquant.data.parts.table import SplitParts
+    from protoquant.data.table import ImageTable
 
 HIT = 0.02
 """A part given as a mask is in a box if it fills at least this share of it."""
@@ -62,7 +63,7 @@ class MasksInView:
     """The label map of one image.
 
     Attributes:
-        labels: 0 background, 1 to m the parts, above that the body.
+        labels: 0 background, 1 to m the parts, m + 1 the body.
         m: Number of parts.
     """
 
@@ -86,20 +87,24 @@ class MasksInView:
             boxes: (left, top, right, bottom); edges are rounded to pixels.
         """
         left, top, right, bottom = np.rint(boxes).astype(np.int64).T
-        sums = self._sums
-        filled = sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
-        return (filled / np.maximum((right - left) * (bottom - top), 1)).T
+        down, across = np.unique([top, bottom]), np.unique([left, right])
+        sums = self._sums(down, across)
+        left, right, top, bottom = *np.searchsorted(across, [left, right]), *np.searchsorted(down, [top, bottom])
+        filled = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        area = np.maximum(filled.sum(axis=1, keepdims=True), 1)
+        parts, whole = filled[:, 1 : self.m + 1], filled[:, 1:].sum(axis=1, keepdims=True)
+        return np.concatenate([parts, whole], axis=1) / area
 
-    @cached_property
-    def _sums(self) -> Int[np.ndarray, "m+1 h+1 w+1"]:
-        """For each part and the object, its pixels above and to the left of each corner of a pixel."""
-        height, width = self.labels.shape
-        sums = np.zeros((self.m + 1, height + 1, width + 1), dtype=np.int32)
-        for number in np.flatnonzero(self.visible):
-            sums[number, 1:, 1:] = self.labels == number + 1
-        sums[self.m, 1:, 1:] = self.labels > 0
-        np.cumsum(sums, axis=1, out=sums)
-        return np.cumsum(sums, axis=2, out=sums)
+    def _sums(self, down: Int[np.ndarray, " r"], across: Int[np.ndarray, " s"]) -> Int[np.ndarray, "r+1 s+1 m+2"]:
+        """Pixels of each kind above a row and to the left of a column, for each of some rows and columns."""
+        (height, width), kinds = self.labels.shape, self.m + 2
+        row, col = (
+            np.searchsorted(edges, np.arange(side), side="right") for edges, side in ((down, height), (across, width))
+        )
+        shape = (len(down) + 1, len(across) + 1, kinds)
+        place = (row[:, None] * shape[1] + col) * kinds + self.labels
+        counts = np.bincount(place.ravel(), minlength=shape[0] * shape[1] * kinds).reshape(shape)
+        return counts.cumsum(axis=0).cumsum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,19 @@ class PartView:
     parts: SplitParts
     sizes: Mapping[str, tuple[int, int]]
     preprocessing: Preprocessing
+
+    @classmethod
+    def open(cls, parts: SplitParts, images: ImageTable, preprocessing: Preprocessing) -> PartView:
+        """The annotations of a split.
+
+        Args:
+            parts: The annotations.
+            images: The images of the same split.
+            preprocessing: The view.
+        """
+        frame = images.frame
+        sizes = zip(frame["width"].tolist(), frame["height"].tolist(), strict=True)
+        return cls(parts, dict(zip(frame["image_id"], sizes, strict=True)), preprocessing)
 
     @property
     def size(self) -> tuple[int, int]:

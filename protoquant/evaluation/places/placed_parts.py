@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from protoquant.core.events import OnEvent, ignore, track
-from protoquant.evaluation.places.box import Boxes
+from protoquant.evaluation.places.box import KINDS, Boxes
 from protoquant.evaluation.places.part_view import PartView
 
 
@@ -40,7 +40,7 @@ class PlacedParts:
             mirrored: The right part of each left part.
 
         Source:
-            PIP-Net (Nauta et al., CVPR 2023): where both sides are visible, the larger hit counts, else that of the one.
+            PIP-Net (Nauta et al., CVPR 2023): the larger hit where both sides are visible, else that of the one side.
         """
         hits, visible = self.hits.copy(), self.visible.copy()
         shares = None if self.shares is None else self.shares.copy()
@@ -58,6 +58,37 @@ class PlacedParts:
             visible=visible[:, kept],
             shares=None if shares is None else shares[:, :, kept],
         )
+
+
+@dataclass(frozen=True)
+class SplitPlaces:
+    """The parts in the boxes of all annotated images of a split.
+
+    Attributes:
+        positions: Position of each annotated image (n) among the images of the feature store.
+        boxes: By kind of box, ``fixed`` and ``cell``, the parts in these images.
+    """
+
+    positions: Int[np.ndarray, " n"]
+    boxes: Mapping[str, PlacedParts]
+
+
+def place_split(
+    view: PartView, image_ids: Sequence[str], grid: tuple[int, int], on_event: OnEvent = ignore
+) -> SplitPlaces:
+    """Find the parts in the fixed box and in the cell of every place of the grid.
+
+    Args:
+        view: The annotations, in the backbone's view.
+        image_ids: The images of the feature store; those without annotations are left out.
+        grid: (h, w), in cells.
+        on_event: Receives progress after each image.
+    """
+    annotated = set(view.parts.image_ids)
+    positions = [position for position, image_id in enumerate(image_ids) if image_id in annotated]
+    kinds = {name: boxes(grid, view.size) for name, boxes in KINDS.items()}
+    placed = place_parts(view, [image_ids[position] for position in positions], list(kinds.values()), on_event)
+    return SplitPlaces(np.array(positions, dtype=np.int64), dict(zip(kinds, placed, strict=True)))
 
 
 def place_parts(

@@ -51,7 +51,7 @@ def test_the_headline_names_each_number_once() -> None:
 def test_every_metric_but_those_of_stability_stands_in_what_evaluate_writes(
     make: Callable[..., dict[str, Path]],
 ) -> None:
-    numbers = run(make(), EvaluateConfig(resamples=100, stability_images=0)).numbers
+    numbers = run(make(), EvaluateConfig(resamples=100, metrics=())).numbers
     missing = {metric.path for metric in METRICS if not metric.measured(numbers)}
     assert missing == {f"stability.{name}" for name in ("prediction", "top_prototype", "top3", "cell")}
     for metric in METRICS:
