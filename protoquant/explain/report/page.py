@@ -179,7 +179,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class NumberRow:
+class ReportNumber:
     """A metric in the table of all numbers.
 
     Attributes:
@@ -202,7 +202,7 @@ class NumberGroup:
     """Metrics of one kind, under a heading."""
 
     heading: str
-    rows: tuple[NumberRow, ...]
+    rows: tuple[ReportNumber, ...]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The sentences and labels of the report, from its numbers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from protoquant.evaluation.groups.registry import GROUPS
 from protoquant.evaluation.metrics.registry import METRICS, Metric
 from protoquant.explain.gallery import Gallery
-from protoquant.explain.report.page import HeadlineNumber, NumberGroup, NumberRow
+from protoquant.explain.report.page import HeadlineNumber, NumberGroup, ReportNumber
 from protoquant.explain.sources import Sources
 from protoquant.pages import formatters
 from protoquant.pages.formatters import MISSING, number, percent
@@ -200,14 +201,16 @@ def _order(metric: Metric) -> int:
     return list(dict.fromkeys(each.group for each in METRICS)).index(metric.group)
 
 
-def _row(sources: Sources, metric: Metric) -> NumberRow:
+def _row(sources: Sources, metric: Metric) -> ReportNumber:
     found, bounds = metric.of(sources.metrics), ""
     if isinstance(found, Mapping) and "low" in found:
         low, high = (_shown(metric, found[end]) for end in ("low", "high"))
         bounds = f"{low.removesuffix(' %')} to {high}"
-    known = metric.chance and Metric(metric.chance, metric.unit, None, "").value(sources.metrics)
-    chance = _shown(metric, known) if metric.chance and known is not None else ""
-    return NumberRow(metric.row, _shown(metric, metric.value(sources.metrics)), bounds, chance, metric.meaning)
+    chance = ""
+    if metric.chance:
+        known = replace(metric, path=metric.chance).value(sources.metrics)
+        chance = "" if known is None else _shown(metric, known)
+    return ReportNumber(metric.row, _shown(metric, metric.value(sources.metrics)), bounds, chance, metric.meaning)
 
 
 def _shown(metric: Metric, value: float | None) -> str:
