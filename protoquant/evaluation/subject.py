@@ -145,8 +145,7 @@ class Subject:
         return [image_ids[position] for position in sorted(order.tolist())]
 
     def _places(self, split: str) -> SplitPlaces:
-        image_ids, grid = self.store(split).image_ids, tuple(self.bundle.grid)
-        return place_split(self.part_view(split), image_ids, grid, self.on_event)
+        return place_split(self.part_view(split), self.store(split).image_ids, self.bundle.grid, self.on_event)
 
     def _store(self, split: str) -> FeatureStore:
         store, model = FeatureStore.open(self.features / split), self.bundle

@@ -80,8 +80,8 @@ def look_around(subject: Subject, split: str, pairs: Pairs, batch: int = BATCH) 
     found = list(around.images(batch))
     pair = np.concatenate([np.zeros(0, dtype=np.int64), *(one[0] for one in found)])
     none = np.zeros((0, m), dtype=bool)
-    columns = (np.concatenate([none, *(one[number] for one in found)]) for number in range(1, 5))
-    return Looks(pair, *columns, q=len(pairs))
+    hits, visible, shaken, random = (np.concatenate([none, *(one[number] for one in found)]) for number in range(1, 5))
+    return Looks(pair, hits, visible, shaken, random, len(pairs))
 
 
 @dataclass(frozen=True)

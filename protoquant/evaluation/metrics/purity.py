@@ -44,7 +44,8 @@ class Purity:
     @property
     def known(self) -> Float[np.ndarray, " q"]:
         """The purity of the prototypes that have one."""
-        return self.purity[~np.isnan(self.purity)]
+        known: Float[np.ndarray, " q"] = self.purity[~np.isnan(self.purity)]
+        return known
 
     @property
     def std(self) -> float | None:
@@ -105,7 +106,8 @@ def holding(patches: Patches, placed: PlacedParts) -> Float[np.ndarray, " p"]:
     """The share of each prototype's patches that hold any annotated part; NaN for a prototype without patches."""
     held = placed.hits[patches.image, patches.cell].any(axis=1)
     with np.errstate(invalid="ignore"):
-        return np.bincount(patches.owner, held, minlength=patches.p) / patches.counts
+        share: Float[np.ndarray, " p"] = np.bincount(patches.owner, held, minlength=patches.p) / patches.counts
+    return share
 
 
 def _sums(patches: Patches, found: Bool[np.ndarray, "r m"]) -> Int[np.ndarray, "p m"]:
@@ -118,7 +120,8 @@ def _sums(patches: Patches, found: Bool[np.ndarray, "r m"]) -> Int[np.ndarray, "
 def _first_best(shares: Float[np.ndarray, "p m"], hits: Int[np.ndarray, "p m"]) -> Int[np.ndarray, " p"]:
     """The part of the largest share; on a tie that with more hits, then the first."""
     best = shares == shares.max(axis=1, keepdims=True, initial=-1.0)
-    return np.where(best, hits, -1).argmax(axis=1)
+    first: Int[np.ndarray, " p"] = np.where(best, hits, -1).argmax(axis=1)
+    return first
 
 
 def _filled(

@@ -43,15 +43,16 @@ class PointsInView:
     def visible(self) -> Bool[np.ndarray, " m"]:
         """The parts with a point in the view, its edges included."""
         height, width = self.size
-        return self.hits(np.array([[0.0, 0.0, width, height]]))[0]
+        inside: Bool[np.ndarray, " m"] = self.hits(np.array([[0.0, 0.0, width, height]]))[0]
+        return inside
 
     def hits(self, boxes: Float[np.ndarray, "b 4"]) -> Bool[np.ndarray, "b m"]:
         """The parts with a point in each box, its edges included."""
         left, top, right, bottom = boxes.T[:, :, None]
         inside = (left <= self.x) & (self.x <= right) & (top <= self.y) & (self.y <= bottom)
-        found = np.zeros((len(boxes), self.m), dtype=bool)
-        np.logical_or.at(found, (slice(None), self.part), inside)
-        return found
+        found = np.zeros((self.m, len(boxes)), dtype=bool)
+        np.logical_or.at(found, self.part, inside.T)
+        return found.T
 
     def shares(self, boxes: Float[np.ndarray, "b 4"]) -> None:  # noqa: ARG002
         """A point fills nothing."""
@@ -93,7 +94,8 @@ class MasksInView:
         filled = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
         area = np.maximum(filled.sum(axis=1, keepdims=True), 1)
         parts, whole = filled[:, 1 : self.m + 1], filled[:, 1:].sum(axis=1, keepdims=True)
-        return np.concatenate([parts, whole], axis=1) / area
+        shares: Float[np.ndarray, "b m+1"] = np.concatenate([parts, whole], axis=1) / area
+        return shares
 
     def _sums(self, down: Int[np.ndarray, " r"], across: Int[np.ndarray, " s"]) -> Int[np.ndarray, "r+1 s+1 m+2"]:
         """Pixels of each kind above a row and to the left of a column, for each of some rows and columns."""
