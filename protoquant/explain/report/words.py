@@ -187,6 +187,27 @@ def grounding_note(sources: Sources) -> str:
     )
 
 
+def part(row: Mapping[str, Any]) -> str:
+    """How often a prototype looks at the same part, from its row of purity.csv."""
+    if not row["hits"]:
+        return "no annotated part in its ten surest test images"
+    return f"{row['part']} in {row['hits']:,} of its {row['n']:,} surest test images that show one"
+
+
+def purity_note(sources: Sources) -> str:
+    """The note on the purity chart; empty where purity was not measured."""
+    found = sources.metrics.get("purity", {}).get("cell")
+    if found is None or found["mean"] is None:
+        return ""
+    beside = sources.metrics.get("evidence", {}).get("cell")
+    off = "" if beside is None else f" {percent(beside['off']['value'])} of all evidence lies beside the object."
+    return (
+        "For each prototype, the ten test images where it is surest: the share in which its cell holds the same "
+        f"annotated part. On average {percent(found['mean']['value'])} ({interval(found['mean'])}); cells drawn at "
+        f"random reach {percent(found['random_cells']['value'])}.{off}"
+    )
+
+
 def number_groups(sources: Sources) -> tuple[NumberGroup, ...]:
     """All numbers that are not headlines, as the registry groups them."""
     listed = [metric for metric in METRICS if metric.row and metric.measured(sources.metrics)]
