@@ -1,24 +1,31 @@
-"""Compare the paper's recipe with ours at equal prototypes per class, on the same features, over three seeds.
+"""Compare our models with others on the same stored features: accuracy on test against prototypes per class.
 
-Recipes: paper (presets/paper.yaml: codes and head by gradient, 60 epochs each, then the largest weights of each class,
-fine-tuned), fast (the defaults), convex (the defaults without joint training), and the linear probe. Selection uses
-validation alone; every finished model is measured on test once. Intervals are 95 % bootstrap intervals over the test
-images, of all seeds; where seeds share their test images (photos), an image counts once, with its mean over the seeds.
-The gap to the probe is paired by image. The lowest and highest accuracy of the seeds are shown beside it. Times are
-CPU seconds of all threads from features to model; codebook and dense head, which budgets share, count in full for each.
+Recipes: probe (linear), mean (nearest class mean), neighbours (k-NN) show no prototypes; protopnet and pipnet train a
+1 x 1 linear map on the frozen tokens with a head in the style of these methods (benchmarks/protopnet.py, pipnet.py), with
+10 prototypes per class at the start; random (codes drawn without a look at the data), kmeans (k-means over all train
+tokens) and convex (the default's class-aware k-means) fit our head on codes as they are; fast is the default and paper
+is presets/paper.yaml (codes and head by gradient, 60 epochs each, then the largest weights of each class, fine-tuned).
 
-A stopped run resumes where it was: results are kept by the digest of values and features (not of the code).
+Selection uses validation alone; every finished model is measured on test once. Intervals are 95 % bootstrap intervals
+over the test images, of all seeds; where seeds share their test images (photos), an image counts once, with its mean
+over the seeds. The gap to the probe is paired by image. The lowest and highest accuracy of the seeds are shown beside
+it. Times are CPU seconds of all threads from features to model; codebook and dense head, which budgets share, count in
+full for each.
 
-Run: python -m benchmarks.accuracy [--photos FOLDER] [--seeds 0 1 2] [--budgets 5 10 20] [--threads 2]
+A stopped run resumes where it was: results are kept by the digest of values and features (not of the code). Rows of the
+table in --out that a run does not measure again stay in it.
+
+Run: python -m benchmarks.accuracy [--photos FOLDER] [--funnybirds FOLDER] [--seeds 0 1 2] [--budgets 5 10 20]
      python -m benchmarks.accuracy --quick       # a few small images and two epochs: shows that all runs
 Writes accuracy.csv and accuracy.png to docs; with --quick to the work folder.
 """
 
 import argparse
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,14 +33,38 @@ import torch
 
 from benchmarks.datasets import DataSet, Places, add_arguments, all_of, quick
 from benchmarks.intervals import interval, of_images
-from benchmarks.recipes import Measured, measure
+from benchmarks.recipes import RECIPES, Measured, measure
 
-RECIPES = ("probe", "convex", "fast", "paper")
+TABLE = "accuracy.csv"
 KNOWN = 1.0
 """Longest time, in seconds, of a job whose results are there already."""
-NAMES = {"paper": "paper's recipe", "fast": "ours (default)", "convex": "ours, without joint training"}
-ASIDE = {"paper": 0.97, "fast": 1.0, "convex": 1.03}  # so that intervals at one budget do not overlap
-COLOURS = {"paper": "#d55e00", "fast": "#0072b2", "convex": "#56b4e9"}
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How a recipe is named and drawn; those without a marker have no prototypes and are lines across."""
+
+    name: str
+    colour: str
+    marker: str = ""
+    line: str = "-"
+    aside: float = 1.0
+    """Factor that keeps intervals at one budget from overlapping."""
+
+
+LOOKS: Mapping[str, _Look] = {
+    "fast": _Look("ours (default)", "#0072b2", "o"),
+    "convex": _Look("ours, codes not trained", "#56b4e9", "^", aside=1.03),
+    "kmeans": _Look("k-means codes, not trained", "#009e73", "v", aside=0.97),
+    "paper": _Look("paper's recipe", "#d55e00", "s", aside=0.94),
+    "random": _Look("random codes", "#999999", "X", aside=1.06),
+    "protopnet": _Look("ProtoPNet-style", "#cc79a7", "D", aside=1.12),
+    "pipnet": _Look("PIP-Net-style", "#b08900", "P"),
+    "probe": _Look("linear probe", "0.25", line="--"),
+    "neighbours": _Look("k-NN", "0.25", line="-."),
+    "mean": _Look("nearest class mean", "0.25", line=":"),
+}
+"""Colours of Okabe and Ito, safe for colour-blind readers."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +146,7 @@ def summarise(found: Sequence[Measured]) -> list[Summary]:
 
 def table(rows: Sequence[Summary]) -> str:
     """Return the numbers as text."""
-    widths = (13, 7, 6, 10, 7, 25, 20, 23, 8, 8, 6)
+    widths = (15, 10, 6, 10, 7, 25, 20, 23, 8, 8, 6)
     titles = (
         "data",
         "recipe",
@@ -138,7 +169,7 @@ def table(rows: Sequence[Summary]) -> str:
                 row.data,
                 row.recipe,
                 str(row.budget or ""),
-                f"{row.class_size:.1f}" if row.budget else "",
+                f"{row.class_size:.1f}" if row.class_size else "",
                 f"{row.n:,}",
                 f"{row.top1:.4f} ({row.low:.4f} to {row.high:.4f})",
                 f"{row.seeds}: {row.least:.4f} to {row.most:.4f}",
@@ -160,41 +191,37 @@ def draw(rows: Sequence[Summary], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     names = list(dict.fromkeys(row.data for row in rows))
-    figure, panels = plt.subplots(1, len(names), figsize=(5.6 * len(names), 4.4), squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(1, len(names), figsize=(5.2 * len(names), 5.2), squeeze=False, layout="constrained")
+    shown = {}
     for panel, name in zip(panels[0], names, strict=True):
         own = [row for row in rows if row.data == name]
-        probe = next(row for row in own if row.recipe == "probe")
-        panel.axhspan(100 * probe.low, 100 * probe.high, color="0.9", lw=0)
-        panel.axhline(100 * probe.top1, color="0.35", ls="--", lw=1.3, label="linear probe (no explanation)")
-        for recipe, label in NAMES.items():
+        for recipe, look in LOOKS.items():
             line = sorted((row for row in own if row.recipe == recipe), key=lambda row: row.class_size)
-            if not line:
-                continue
-            middle = [100 * row.top1 for row in line]
-            below = [100 * (row.top1 - row.low) for row in line]
-            above = [100 * (row.high - row.top1) for row in line]
-            panel.errorbar(
-                [ASIDE[recipe] * row.class_size for row in line],
-                middle,
-                yerr=[below, above],
-                label=label,
-                color=COLOURS[recipe],
-                marker={"paper": "s", "fast": "o", "convex": "^"}[recipe],
-                capsize=3,
-                lw=1.8,
-            )
+            if line:
+                shown[look.name] = _draw_recipe(panel, line, look)
         panel.set_xscale("log")
         ticks = sorted({row.budget for row in own if row.budget})
         panel.set_xticks(ticks, [str(tick) for tick in ticks])
         panel.minorticks_off()
         panel.set_xlabel("prototypes per class (mean, logarithmic axis)")
-        panel.set_ylabel("accuracy on test, % (bars and band: 95 % interval)")
+        panel.set_ylabel("accuracy on test, % (bars: 95 % interval)")
         seeds, n = (_range(getattr(row, what) for row in own) for what in ("seeds", "n"))
         panel.set_title(f"{name}: {seeds} seed{'' if seeds == '1' else 's'}, n = {n} test images", fontsize=11)
         panel.grid(visible=True, color="0.92")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].legend(frameon=False, loc="best", fontsize=9)
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _draw_recipe(panel: Any, line: Sequence[Summary], look: _Look) -> Any:
+    """Draw one recipe of one data set, and return what stands for it in the legend."""
+    if not look.marker:
+        return panel.axhline(100 * line[0].top1, color=look.colour, ls=look.line, lw=1.2)
+    middle = [100 * row.top1 for row in line]
+    ends = [[100 * (row.top1 - row.low) for row in line], [100 * (row.high - row.top1) for row in line]]
+    sizes = [look.aside * row.class_size for row in line]
+    return panel.errorbar(sizes, middle, yerr=ends, color=look.colour, marker=look.marker, capsize=3, lw=1.6)
 
 
 def _bits(text: str) -> np.ndarray:
@@ -205,6 +232,23 @@ def _range(numbers: Iterable[int]) -> str:
     """Return the number, or the least and the most if a run has not finished all seeds."""
     found = sorted(set(numbers))
     return " to ".join(f"{number:,}" for number in dict.fromkeys((found[0], found[-1])))
+
+
+def together(measured: Sequence[Summary], out: Path) -> list[Summary]:
+    """Add the rows of an earlier table that were not measured again, and sort.
+
+    Args:
+        measured: The new rows.
+        out: Folder of the table; it is created.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rows = {(row.data, row.recipe, row.budget): row for row in measured}
+    if (out / TABLE).is_file():
+        for values in pd.read_csv(out / TABLE).to_dict("records"):
+            row = Summary(**values)
+            rows.setdefault((row.data, row.recipe, row.budget), row)
+    order = list(RECIPES)
+    return sorted(rows.values(), key=lambda row: (row.data, order.index(row.recipe), row.budget))
 
 
 def minutes_left(done: Sequence[tuple[str, float]], left: Sequence[str]) -> float:
@@ -245,7 +289,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=int, nargs="+", default=[5, 10, 20])
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of table and figure")
     parser.add_argument(
         "--quick", action="store_true", help="see that all runs: one small data set, 1 and 2 prototypes per class"
@@ -255,13 +299,13 @@ def main() -> None:
     places, out = Places.of(given), given.work / "quick" if given.quick else given.out
     given.budgets = [1, 2] if given.quick else given.budgets
     data = [quick(seed, places) for seed in given.seeds[:1]] if given.quick else all_of(given.seeds, places)
-    found = run(data, ["probe", *(name for name in RECIPES[1:] if name in given.recipes)], given)
-    rows = sorted(summarise(found), key=lambda row: (row.data, RECIPES.index(row.recipe), row.budget))
+    rows = together(summarise(run(data, [name for name in RECIPES if name in {"probe", *given.recipes}], given)), out)
     print(table(rows))
     if not places.has_photos:
-        print("photos: no row, since neither --photos FOLDER nor --reuse photos=FOLDER was given")
-    out.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame([vars(row) for row in rows]).round(5).to_csv(out / "accuracy.csv", index=False)
+        print("photos: not measured, since neither --photos FOLDER nor --reuse photos=FOLDER was given")
+    if places.funnybirds is None:
+        print("FunnyBirds: not measured, since --funnybirds FOLDER was not given")
+    pd.DataFrame([vars(row) for row in rows]).round(5).to_csv(out / TABLE, index=False)
     draw(rows, out / "accuracy.png")
 
 

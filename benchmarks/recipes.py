@@ -3,13 +3,15 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.datasets import DataSet
+from benchmarks.rivals import RIVALS
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe, pooled_tokens
 from protoquant.codebook.quantize import quantize
@@ -27,6 +29,13 @@ from protoquant.settings.presets import Preset
 
 CPU = torch.device("cpu")
 PRESETS = Path(__file__).parents[1] / "presets"
+UNTRAINED: Mapping[str, Mapping[str, object]] = {
+    "random": {"seeding": "normal"},  # QuantizeConfig refuses such codes without a learner, since nobody wants them
+    "kmeans": {"seeding": "kmeans++", "epochs": 20},
+    "convex": {},
+}
+"""What is changed in quantize for the recipes whose codes are not trained together with the head."""
+_HELD = ("validation", "test")
 
 
 Sections = tuple[QuantizeConfig, TrainConfig]
@@ -40,8 +49,8 @@ class Measured:
     Attributes:
         data: Name of the data set.
         seed: Seed of images and training.
-        recipe: paper, fast, convex, or probe.
-        budget: Prototypes per class asked for; 0 for the probe.
+        recipe: A key of RECIPES.
+        budget: Prototypes per class asked for; 0 where none can be asked for.
         class_size: Actual prototypes per class.
         validation_top1: Accuracy on validation, in [0, 1].
         test_top1: Accuracy on test, in [0, 1].
@@ -73,31 +82,25 @@ def measure(data: DataSet, recipe: str, budgets: Sequence[int], work: Path, *, q
     Args:
         data: Images and features.
         recipe: A key of RECIPES.
-        budgets: Prototypes per class; the probe has none.
+        budgets: Prototypes per class; the probe and the rivals take none.
         work: Where codebooks and results are kept.
         quick: Much shorter training, to check that everything runs.
     """
-    plan, wanted = sections_of(recipe, quick=quick), list(budgets)
-    together = _kept(data, recipe, wanted, plan, work)
-    if not together.is_file():
-        wanted = [0] if recipe == "probe" else wanted
-        places = {budget: _kept(data, recipe, [budget], plan, work) for budget in wanted}
-        missing = [budget for budget in wanted if not places[budget].is_file()]
-        for one in RECIPES[recipe](data, plan, missing, work) if missing else ():
-            write_aside(places[one.budget], json.dumps([asdict(one)]))
-        files = list(places.values())
-    else:
-        files = [together]
-    found = [Measured(**values) for file in files for values in json.loads(file.read_text(encoding="utf-8"))]
+    plan, wanted = sections_of(recipe, quick=quick), list(budgets) if recipe in BUDGETED else [0]
+    places = {budget: _kept(data, recipe, budget, plan, work) for budget in wanted}
+    missing = [budget for budget in wanted if not places[budget].is_file()]
+    for one in RECIPES[recipe](data, plan, missing, work) if missing else ():
+        write_aside(places[one.budget], json.dumps(asdict(one)))
+    found = [Measured(**json.loads(file.read_text(encoding="utf-8"))) for file in places.values()]
     images = FeatureStore.open(data.workspace.features / "test").digest
-    return [replace(one, images=images, codes_cpu=one.codes_cpu or _clock(data, plan[0], work)) for one in found]
+    return [replace(one, images=images) for one in found]
 
 
 def sections_of(recipe: str, *, quick: bool = False) -> Sections:
     """Return the values of a recipe; the probe is that of the default codebook, and no head is trained for it."""
     coding, training = paper_sections() if recipe == "paper" else (QuantizeConfig(), TrainConfig())
-    if recipe == "convex":
-        training = training.model_copy(update={"joint": None})
+    if recipe in UNTRAINED:
+        coding, training = coding.model_copy(update=UNTRAINED[recipe]), training.model_copy(update={"joint": None})
     return _shorter(coding, training) if quick else (coding, training)
 
 
@@ -115,11 +118,11 @@ def _shorter(coding: QuantizeConfig, training: TrainConfig) -> Sections:
     return coding.model_copy(update=few), training.model_copy(update=less)
 
 
-def _kept(data: DataSet, recipe: str, budgets: Sequence[int], plan: Sections, work: Path) -> Path:
+def _kept(data: DataSet, recipe: str, budget: int, plan: Sections, work: Path) -> Path:
     """Return the file for the result of these values."""
     said = [plan[0].model_dump_json(), None if recipe == "probe" else plan[1].model_dump_json()]
     digest = FeatureStore.open(data.workspace.features / "train").digest
-    key = hashlib.sha256(json.dumps([data.name, data.seed, recipe, list(budgets), said, digest]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([data.name, data.seed, recipe, budget, said, digest]).encode()).hexdigest()
     return work / "results" / f"{key[:16]}.json"
 
 
@@ -179,10 +182,6 @@ def _ours(
         yield _test(data, recipe, budget, bundle, (spent + took, spent))
 
 
-def _convex(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
-    yield from _ours(data, plan, budgets, work, recipe="convex")
-
-
 def _paper(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
     coding, training = plan
     codebook, spent = codebook_of(data, coding, work)
@@ -201,16 +200,28 @@ def _probe(data: DataSet, plan: Sections, _: Sequence[int], work: Path) -> Itera
     codebook, spent = codebook_of(data, plan[0], work)
     probe, features = LinearProbe.open(codebook), data.workspace.features
     logits = {}
-    for name in ("validation", "test"):
+    for name in _HELD:
         store = FeatureStore.open(features / name)
         logits[name] = (probe.logits(pooled_tokens(store, 16_384, CPU)), store.labels)
     yield _row(data, "probe", (0, 0.0), logits, (spent, spent))
 
 
+def _rival(data: DataSet, plan: Sections, _: Sequence[int], __: Path, *, recipe: str) -> Iterator[Measured]:
+    train, validation = (FeatureStore.open(data.workspace.features / name) for name in ("train", "validation"))
+    epochs = plan[1].joint.epochs // 2 if plan[1].joint is not None else 0
+    began = time.process_time()
+    rival = RIVALS[recipe](train, validation, epochs, data.seed)
+    spent = time.process_time() - began
+    held = (validation, FeatureStore.open(data.workspace.features / "test"))
+    with torch.inference_mode():
+        logits = {name: (rival.logits(store), store.labels) for name, store in zip(_HELD, held, strict=True)}
+    yield _row(data, recipe, (0, rival.class_size), logits, (spent, 0.0))
+
+
 def _test(data: DataSet, recipe: str, budget: int, bundle: Bundle, cpu: tuple[float, float]) -> Measured:
     logits = {}
     with torch.inference_mode():
-        for name in ("validation", "test"):
+        for name in _HELD:
             store = FeatureStore.open(data.workspace.features / name)
             scores = presence_scores(store, bundle.codebook, bundle.temperature, 32)
             logits[name] = (head_logits(scores, bundle.head), store.labels)
@@ -234,10 +245,19 @@ def _row(
         logits: Logits and labels, of validation and test.
         cpu: CPU seconds in all, and of the codebook.
     """
-    held, right = (logits[name][0].argmax(dim=1) == logits[name][1] for name in ("validation", "test"))
+    held, right = (logits[name][0].argmax(dim=1) == logits[name][1] for name in _HELD)
     bits = "".join("01"[bit] for bit in right.int().tolist())
     accuracies = (float(part.double().mean()) for part in (held, right))
     return Measured(data.name, data.seed, recipe, *size, *accuracies, cpu[0], bits, cpu[1])
 
 
-RECIPES: dict[str, Way] = {"probe": _probe, "fast": _ours, "convex": _convex, "paper": _paper}
+RECIPES: dict[str, Way] = {
+    "probe": _probe,
+    **{name: partial(_rival, recipe=name) for name in RIVALS},
+    **{name: partial(_ours, recipe=name) for name in UNTRAINED},
+    "fast": _ours,
+    "paper": _paper,
+}
+"""The recipes, in the order of tables."""
+BUDGETED = (*UNTRAINED, "fast", "paper")
+"""Those that can be asked for a number of prototypes per class."""

@@ -5,6 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from protoquant.core.section import Section
+from protoquant.evaluation.groups.registry import GroupName, meanings
+
+DEFAULT = ("sizes", "purity", "evidence", "distinctness", "stability", "deletion", "topk")
+"""Groups that add little time."""
 
 
 class EvaluateConfig(Section):
@@ -21,10 +25,22 @@ class EvaluateConfig(Section):
     )
     cover: float = Field(0.9, gt=0.0, le=1.0, description="share of the logit that cover_size prototypes explain")
     decimals: int = Field(4, ge=2, le=10, description="decimals of every number in metrics.json")
-    stability_images: int = Field(
-        64,
+    metrics: tuple[GroupName, ...] = Field(
+        DEFAULT, description=f"What is measured beside accuracy, sizes and codebook: {meanings()}."
+    )
+    stability_images: int | None = Field(
+        64, ge=1, le=1_000_000, description="images drawn at random for the group stability; none: all"
+    )
+    misalignment_images: int = Field(
+        0,
         ge=0,
         le=1_000_000,
-        description="test images, drawn at random, on which stability under JPEG, blur, shift and noise is measured; "
-        "0: none",
+        description="images drawn at random for the group misalignment, seconds each; 64 for a table; 0: none",
+    )
+    corruption_images: int = Field(
+        0, ge=0, le=1_000_000, description="images drawn at random for the group corruptions, 36 views each; 0: none"
+    )
+    purity_whole: bool = Field(
+        False,
+        description="whether purity is also measured in PIP-Net's view, the whole image squashed; a pass of its own",
     )

@@ -31,7 +31,10 @@ STEPS = {
     "visualize": ("protoquant.explain.visualize",),
 }
 """Modules of each stage's step and of functions passed to it; ``register`` always runs, whatever its code."""
-REGISTRIES = {"protoquant.data.readers.registry": "protoquant.data.readers"}
+REGISTRIES = {
+    "protoquant.data.readers.registry": "protoquant.data.readers",
+    "protoquant.evaluation.groups.registry": "protoquant.evaluation.groups",
+}
 """Modules that import others by name, without an import statement, each with the package of those others."""
 HARMLESS = {
     "filelock", "jaxtyping", "psutil", "pydantic", "pydantic_core", "pydantic_settings", "ray", "ruamel",

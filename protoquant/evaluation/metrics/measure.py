@@ -13,9 +13,7 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.accuracy import Ranking, rank, softmax
 from protoquant.evaluation.metrics.calibration import error_of
 from protoquant.evaluation.metrics.compactness import cover_size, head_size, local_size
-from protoquant.evaluation.metrics.grounding import grounding_numbers
 from protoquant.evaluation.metrics.intervals import Statistic, estimate, macro_of, mean_of
-from protoquant.evaluation.metrics.stability import MEASURES, Stability
 from protoquant.evaluation.score import EvaluationScores
 
 METRICS = "metrics.json"
@@ -96,46 +94,6 @@ def measure(
     }
     plain: Numbers = rounded(numbers, config.decimals)
     return plain
-
-
-def measure_explanations(
-    prototypes: pd.DataFrame, stability: Stability | None, config: EvaluateConfig, seed: int
-) -> Numbers:
-    """Measure the numbers of metrics.json that describe explanations.
-
-    Args:
-        prototypes: Grounding of every prototype.
-        stability: Stability under small changes; None where it was not measured.
-        config: Intervals and decimals.
-        seed: Seed of the bootstrap.
-
-    Returns:
-        Nested numbers: grounding and, where measured, stability, each measure a mean over images and perturbations.
-    """
-    numbers: Numbers = {"grounding": asdict(grounding_numbers(prototypes))}
-    if stability is not None:
-        numbers["stability"] = stability_numbers(stability, config, seed)
-    plain: Numbers = rounded(numbers, config.decimals)
-    return plain
-
-
-def stability_numbers(stability: Stability, config: EvaluateConfig, seed: int) -> Numbers:
-    """Every measure of stability as a mean over images and perturbations, with its interval."""
-    numbers: Numbers = rounded(
-        {
-            name: asdict(
-                estimate(
-                    mean_of(stability.of_images(name)),
-                    stability.n,
-                    config,
-                    numpy_generator(seed, "evaluate", f"stability-{name}"),
-                )
-            )
-            for name in MEASURES
-        },
-        config.decimals,
-    )
-    return numbers
 
 
 def measure_abstention(

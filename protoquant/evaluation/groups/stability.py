@@ -1,0 +1,20 @@
+"""Stability of answers and explanations under small changes of the image."""
+
+from protoquant.evaluation.metrics.stability import MEASURES, STABILITY, measure_stability
+from protoquant.evaluation.subject import Measured, Subject
+
+
+def measure(subject: Subject, split: str) -> Measured:
+    """Change images drawn from the split, and compare the explanations."""
+    found = measure_stability(
+        subject.bundle,
+        subject.backbone,
+        subject.images.split(split),
+        subject.drawn(split, subject.config.stability_images, "stability"),
+        epsilon=subject.config.epsilon,
+        seed=subject.seed,
+        label=f"stability, {split}",
+        on_event=subject.on_event,
+    )
+    numbers = {name: subject.estimate(f"stability-{name}", found.of_images(name)) for name in MEASURES}
+    return Measured(numbers, {STABILITY: found.table()})
