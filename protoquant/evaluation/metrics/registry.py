@@ -8,6 +8,8 @@ from functools import reduce
 from operator import getitem
 from typing import Any, Literal
 
+from protoquant.evaluation.groups.registry import GROUPS
+
 Unit = Literal["share", "count", "number", "points"]
 """share: in [0, 1], shown in percent; points: a difference of two shares, shown in percentage points."""
 Better = Literal["higher", "lower"]
@@ -369,3 +371,17 @@ def of_tracked(tracked: Mapping[str, float], split: str = "test") -> dict[str, f
     names = {metric.path: f"{above}.{metric.path}" for metric in METRICS}
     found = {path: tracked.get(f"{name}.value", tracked.get(name)) for path, name in names.items()}
     return {path: value for path, value in found.items() if value is not None}
+
+
+def is_tracked(name: str) -> bool:
+    """Whether a number of the stage belongs into MLflow: of the optional groups, only the metrics of the list do.
+
+    Args:
+        name: Dotted place in ``evaluation/metrics.json``, such as ``validation.purity.fixed.mean.value``.
+    """
+    split, _, inner = name.partition(".")
+    path = inner if split in ("train", "validation") else name
+    if path.partition(".")[0] not in GROUPS:
+        return True
+    listed = {place for metric in METRICS for place in (metric.path, metric.chance) if place}
+    return path in listed or path.rpartition(".")[0] in listed

@@ -125,7 +125,9 @@ def _groups(
 ) -> Iterator[ClassGroup]:
     heaviest = max((one.classes[0][1] for _, group in shown.groups for one in group), default=1.0)
     for label, prototypes in track(shown.groups, "gallery", len(shown.groups), "classes", on_event):
-        yield ClassGroup(classes[label], tuple(_card(prototype, album, classes, heaviest, parts) for prototype in prototypes))
+        yield ClassGroup(
+            classes[label], tuple(_card(prototype, album, classes, heaviest, parts) for prototype in prototypes)
+        )
 
 
 def _card(

@@ -6,6 +6,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+import pandas as pd
+
 from protoquant.evaluation.groups.registry import GROUPS
 from protoquant.evaluation.metrics.registry import METRICS, Metric
 from protoquant.explain.gallery import Gallery
@@ -187,7 +189,7 @@ def grounding_note(sources: Sources) -> str:
     )
 
 
-def part(row: Mapping[str, Any]) -> str:
+def part(row: "pd.Series[Any]") -> str:
     """How often a prototype looks at the same part, from its row of purity.csv."""
     if not row["hits"]:
         return "no annotated part in its ten surest test images"

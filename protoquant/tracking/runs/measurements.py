@@ -13,7 +13,7 @@ import pandas as pd
 from protoquant.core.artifacts import read_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
-from protoquant.evaluation.metrics.registry import CLASS_SIZE, GLOBAL_SIZE, PROBE_TOP1, STAGE, TOP1
+from protoquant.evaluation.metrics.registry import CLASS_SIZE, GLOBAL_SIZE, PROBE_TOP1, STAGE, TOP1, is_tracked
 
 PATH = "train.path"
 """Prefix of the names of the path's curves; each head of the path is one step."""
@@ -78,6 +78,7 @@ def metrics(workspace: Workspace) -> dict[str, float]:
             (name, float(value))
             for name, value in flatten(values, stage).items()
             if isinstance(value, int | float) and not isinstance(value, bool)
+            if stage != STAGE or is_tracked(name.removeprefix(f"{STAGE}."))
         )
     return found
 

@@ -9,7 +9,7 @@ import pytest
 
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.groups.registry import GROUPS
-from protoquant.evaluation.metrics.registry import METRICS, TOP1, Metric, by_headline, headline
+from protoquant.evaluation.metrics.registry import METRICS, TOP1, Metric, by_headline, headline, is_tracked
 from tests.evaluation.test_evaluate import run
 
 ROOT = Path(__file__).parents[3]
@@ -67,6 +67,22 @@ def test_names_are_unique_and_known() -> None:
     assert by_headline("top1") is TOP1
     assert by_headline("top1_low") is None
     assert TOP1.tracked == "evaluate.test.top1"
+
+
+@pytest.mark.parametrize(
+    ("name", "tracked"),
+    [
+        ("test.top1.value", True),
+        ("codebook.gini", True),
+        ("stability.prediction.low", True),
+        ("validation.purity.fixed.mean.value", True),
+        ("train.purity.fixed.random_cells.n", True),
+        ("purity.fixed.std", False),
+        ("topk.mask.top1.5.value", False),
+    ],
+)
+def test_of_the_groups_only_listed_metrics_are_tracked(name: str, tracked: bool) -> None:
+    assert is_tracked(name) is tracked
 
 
 @pytest.mark.parametrize(
