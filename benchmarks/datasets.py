@@ -18,6 +18,7 @@ from protoquant.features.config import ExtractConfig
 from protoquant.features.extract import extract
 
 SPEC = "classes: 50\ntrain: 30\nvalidation: 10\ntest: 100\nsize: 256\nseed: {seed}\n"
+DEMO = "classes: 20\ntrain: 30\nvalidation: 10\ntest: 20\nsize: 256\nseed: {seed}\n"
 QUICK = "classes: 4\ntrain: 8\nvalidation: 3\ntest: 5\nsize: 128\nseed: {seed}\n"
 
 
@@ -91,6 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def partbirds(seed: int, places: Places) -> DataSet:
     """Draw partbirds of 50 classes, 30 / 10 / 100 images each for train / validation / test, unless they are there."""
     return _drawn("partbirds-50", f"partbirds50-{seed}", SPEC, seed, places)
+
+
+def demo(seed: int, places: Places) -> DataSet:
+    """Draw partbirds as in data/partbirds.yaml, in any seed, unless they are there."""
+    return _drawn("partbirds", f"partbirds-{seed}", DEMO, seed, places)
 
 
 def quick(seed: int, places: Places) -> DataSet:
