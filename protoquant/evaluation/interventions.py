@@ -21,8 +21,8 @@ from protoquant.model.presence import presence
 if TYPE_CHECKING:
     from protoquant.evaluation.subject import Subject
 
-BATCH = 64
-"""Views in a batch; all of a batch are of one image, so that no number depends on which other images are measured."""
+BATCH = 8
+"""Views in a batch (8: CPU caches); all of them of one image, so that no number depends on which images are measured."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ TEST = "test"
 
 
 @dataclass(frozen=True)
-class Measured:
+class GroupResult:
     """What a metric group found on one split.
 
     Attributes:

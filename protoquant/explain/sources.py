@@ -16,6 +16,7 @@ from protoquant.evaluation import tables
 from protoquant.evaluation.metrics.accuracy import confusion
 from protoquant.evaluation.metrics.grounding import PROTOTYPES
 from protoquant.evaluation.metrics.measure import METRICS
+from protoquant.evaluation.metrics.purity import PURITY
 from protoquant.evaluation.metrics.stability import STABILITY
 from protoquant.features.store.store import FeatureStore
 from protoquant.model.bundle import Bundle
@@ -40,6 +41,7 @@ class Sources:
         reliability: The bins of the reliability diagram.
         prototypes: The grounding of every prototype.
         stability: Stability of test images under each small change; None where it was not measured.
+        purity: Purity of every prototype on test images, by code; None where it was not measured.
         metrics: All numbers of the test split.
         digests: Digest of every artifact, by name.
     """
@@ -55,6 +57,7 @@ class Sources:
     reliability: pd.DataFrame
     prototypes: pd.DataFrame
     stability: pd.DataFrame | None
+    purity: pd.DataFrame | None
     metrics: Mapping[str, Any]
     digests: Mapping[str, str]
 
@@ -115,6 +118,13 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
         reliability=pd.read_csv(evaluation / tables.RELIABILITY),
         prototypes=pd.read_csv(evaluation / PROTOTYPES),
         stability=pd.read_csv(evaluation / STABILITY) if STABILITY in made.files else None,
+        purity=_purity(evaluation / PURITY) if PURITY in made.files else None,
         metrics=read_json(evaluation / METRICS),
         digests=digests,
     )
+
+
+def _purity(path: Path) -> pd.DataFrame:
+    """Purity with the cell as box, which is what pictures show; a part may be called "NA"."""
+    table = pd.read_csv(path, keep_default_na=False, na_values={"purity": [""]})
+    return table[table["box"] == "cell"].set_index("code")

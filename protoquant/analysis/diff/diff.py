@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from protoquant.analysis.diff.agreement import Agreement, agreement
 from protoquant.analysis.diff.answers import ClassChange, ImageChange, class_changes, image_changes
 from protoquant.analysis.diff.matching import Matching, match
 from protoquant.analysis.diff.numbers import Number, Setting, measured_on_test, numbers_of, settings_of
@@ -51,6 +52,7 @@ class Diff:
         classes: All classes, those that lost most first.
         images: Images that the two answer differently.
         measure: Measure by which prototypes are matched: cosine, patches or none.
+        agreement: How far the prototypes agree, matched one to one; None where their codes cannot be compared.
         prototypes: The change of each prototype.
     """
 
@@ -66,6 +68,7 @@ class Diff:
     classes: tuple[ClassChange, ...]
     images: tuple[ImageChange, ...]
     measure: str
+    agreement: Agreement | None
     prototypes: tuple[PrototypeChange, ...]
 
     def verdicts(self) -> dict[str, int]:
@@ -128,6 +131,7 @@ def compare(
         classes=class_changes(before, after, images, _weights(prototypes, matching)),
         images=images,
         measure=matching.measure,
+        agreement=agreement(before, after),
         prototypes=prototypes,
     )
 

@@ -63,7 +63,17 @@ def prototype_words(diff: Diff) -> str:
     counts = diff.verdicts()
     total = counts["kept"] + counts["moved"] + counts["lost"]
     parts = f"{counts['kept']:,} kept, {counts['moved']:,} moved, {counts['lost']:,} lost"
-    return f"Prototypes: of {total:,} before, {parts}; {counts['new']:,} new."
+    return f"Prototypes: of {total:,} before, {parts}; {counts['new']:,} new.{_agreement(diff)}"
+
+
+def _agreement(diff: Diff) -> str:
+    found = diff.agreement
+    if found is None:
+        return ""
+    return (
+        f" Matched one to one, their mean cosine is {found.mean:.2f} (random codes {found.chance:.2f}), above 0.9 for "
+        f"{percent(found.alike)} of them."
+    )
 
 
 def amount(number: Number, value: float | None) -> str:

@@ -18,7 +18,7 @@ Row = tuple[str, str, str, str]
 
 def schema_of(birds: tuple[BirdClass, ...]) -> PartSchema:
     """The five parts and the body; each class is a combination of variants."""
-    variants = {bird.name: {part: _name(bird, part) for part in PARTS} for bird in birds}
+    variants = {bird.name: {str(part): _name(bird, part) for part in PARTS} for bird in birds}
     return PartSchema("masks", PARTS, BODY, variants=variants)
 
 

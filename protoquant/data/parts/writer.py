@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,17 +46,17 @@ def write_parts(
         "interventions": _interventions(given.interventions, sizes, workers, on_event),
     }
     split_of = dict(zip(images["image_id"], images["split"], strict=True))
-    drawn = given.interventions is not None and given.interventions.drawn
+    drawn = given.interventions if given.interventions and given.interventions.drawn else None
     write_json(folder / SCHEMA, given.schema.plain())
     schema = digest_json(given.schema.plain())
     for name in SPLITS:
         inputs = {"images": artifact_digest(beside / name)}
-        with writing(folder / name, KIND, inputs, drawn=drawn, schema=schema) as part:
+        with writing(folder / name, KIND, inputs, drawn=drawn is not None, schema=schema) as part:
             for table, frame in tables.items():
                 own = frame[frame["image_id"].map(split_of) == name]
                 write_table(part / f"{table}.parquet", own.astype(TABLES[table]))
             if drawn:
-                _move(given.interventions, tables["interventions"], name, part)
+                _move(drawn.folder, tables["interventions"]["path"], name, part)
 
 
 def _labels(given: PartListing, ids: list[str], sizes: Sizes, workers: int, on_event: OnEvent) -> list[bytes | None]:
@@ -126,10 +126,10 @@ def _check_size(what: str, size: tuple[int, ...], image_id: str, sizes: Sizes) -
         raise DataError(f"{what} {found}; they must be of one size: replace the one that is wrong")
 
 
-def _move(given: Interventions | None, used: pd.DataFrame, split: str, part: Path) -> None:
+def _move(drawn: Path, paths: Iterable[str], split: str, part: Path) -> None:
     """Move drawn interventions of a split into its folder."""
-    for path in used["path"] if given is not None else []:
+    for path in paths:
         if path.startswith(f"{split}/"):
             file = part / path.removeprefix(f"{split}/")
             file.parent.mkdir(parents=True, exist_ok=True)
-            (given.folder / path).rename(file)
+            (drawn / path).rename(file)

@@ -25,7 +25,7 @@ from protoquant.evaluation.metrics.consistency import (
 )
 from protoquant.evaluation.places.box import cell_boxes, region_around
 from protoquant.evaluation.places.part_view import PartView
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 from protoquant.model.presence import look
 
 TABLE = "consistency.csv"
@@ -33,7 +33,7 @@ BATCH = 8
 """Images of a forward pass; fixed, since it decides the rounding."""
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Find the parts around each prototype's maximum in every image of its classes, without noise and with it."""
     pairs = class_pairs(subject.head)
     looks = look_around(subject, split, pairs)
@@ -59,7 +59,7 @@ def measure(subject: Subject, split: str) -> Measured:
             "stable": stable,
         }
     )
-    return Measured(numbers, {TABLE: table})
+    return GroupResult(numbers, {TABLE: table})
 
 
 def look_around(subject: Subject, split: str, pairs: Pairs, batch: int = BATCH) -> Looks:

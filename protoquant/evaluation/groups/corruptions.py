@@ -12,7 +12,7 @@ from protoquant.core.events import MessageEvent, track
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.corruptions import CORRUPTIONS, SEVERITIES
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 from protoquant.model.head import head_logits
 from protoquant.model.presence import presence
 
@@ -20,12 +20,12 @@ TABLE = "corruptions.csv"
 KINDS = [(kind, severity) for kind in CORRUPTIONS for severity in SEVERITIES]
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Corrupt images drawn from the split, in every kind and severity; an image and its copies form one batch."""
     count = subject.config.corruption_images
     if count == 0:
         subject.on_event(MessageEvent("evaluate.corruption_images is 0: corruptions are not measured"))
-        return Measured({})
+        return GroupResult({})
     drawn, images = subject.drawn(split, count, "corruptions"), subject.images.split(split)
     labels = images.frame.set_index("image_id")["label"]
     codebook = subject.bundle.codebook.to(subject.device)
@@ -34,7 +34,7 @@ def measure(subject: Subject, split: str) -> Measured:
     return measured(subject, predicted, labels[drawn].to_numpy())
 
 
-def measured(subject: Subject, predicted: Int[np.ndarray, "n m"], labels: Int[np.ndarray, " n"]) -> Measured:
+def measured(subject: Subject, predicted: Int[np.ndarray, "n m"], labels: Int[np.ndarray, " n"]) -> GroupResult:
     """Numbers and table of answers to n images: unchanged, then in the order of ``KINDS``."""
     right, same = predicted == labels[:, None], predicted[:, 1:] == predicted[:, :1]
     by_kind = right[:, 1:].reshape(len(labels), len(CORRUPTIONS), len(SEVERITIES)).mean(axis=2)
@@ -46,7 +46,7 @@ def measured(subject: Subject, predicted: Int[np.ndarray, "n m"], labels: Int[np
             kind: subject.estimate(f"corruptions-{kind}", by_kind[:, place]) for place, kind in enumerate(CORRUPTIONS)
         },
     }
-    return Measured(numbers, {TABLE: _table(right[:, 1:], same)})
+    return GroupResult(numbers, {TABLE: _table(right[:, 1:], same)})
 
 
 def _table(right: Bool[np.ndarray, "n m"], same: Bool[np.ndarray, "n m"]) -> pd.DataFrame:

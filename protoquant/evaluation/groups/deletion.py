@@ -3,12 +3,12 @@
 import numpy as np
 
 from protoquant.evaluation.metrics.deletion import CURVES, delete_and_insert
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 
 TABLE = "deletion.csv"
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Take from every image the prototypes of its answer, put them back, and compare with a random order."""
     seen = subject.sightings(split)
     found = delete_and_insert(seen.image_ids, seen.labels, seen.scores, subject.head, subject.seed)
@@ -18,4 +18,4 @@ def measure(subject: Subject, split: str) -> Measured:
         "insertion_gain": areas["insertion"] - areas["insertion_random"],
     }
     numbers = {name: subject.estimate(f"deletion-{name}", np.asarray(part)) for name, part in values.items()}
-    return Measured(numbers, {TABLE: found.table()})
+    return GroupResult(numbers, {TABLE: found.table()})

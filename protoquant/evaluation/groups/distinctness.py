@@ -5,12 +5,12 @@ import pandas as pd
 
 from protoquant.evaluation.metrics.distinctness import ALIKE, SHARED, alike_pairs, nearest_other, shared_patches
 from protoquant.evaluation.places.patches import Patches
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 
 TABLE = "distinctness.csv"
 
 
-def measure(subject: Subject, split: str) -> Measured:  # noqa: ARG001
+def measure(subject: Subject, split: str) -> GroupResult:  # noqa: ARG001
     """Compare the prototypes with each other; no image is looked at, so the split does not matter."""
     bundle = subject.bundle
     prototypes = bundle.prototypes.numpy()
@@ -31,7 +31,7 @@ def measure(subject: Subject, split: str) -> Measured:  # noqa: ARG001
         "sharing": subject.estimate("distinctness-sharing", _above(shared, SHARED)),
     }
     table = pd.DataFrame({"code": prototypes, "nearest_other": nearest, "shared_patches": shared})
-    return Measured(numbers, {TABLE: table})
+    return GroupResult(numbers, {TABLE: table})
 
 
 def _above(values: np.ndarray, threshold: float) -> np.ndarray:

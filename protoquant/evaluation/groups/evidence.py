@@ -14,13 +14,13 @@ from protoquant.evaluation.metrics.intervals import Statistic, estimate
 from protoquant.evaluation.metrics.purity import Purity, purity
 from protoquant.evaluation.places.patches import Patches
 from protoquant.evaluation.places.placed_parts import PlacedParts
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 
 TABLE = "evidence.csv"
 TRAIN = "train"
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Measure the patches that the bundle names for its prototypes, and the evidence for the predictions on a split."""
     shown, numbers, tables = _shown(subject), {}, []
     train, own = subject.places(TRAIN), subject.places(split)
@@ -31,7 +31,7 @@ def measure(subject: Subject, split: str) -> Measured:
             **_of_explanations(subject, f"evidence-{split}", split, own.boxes[box]),
         }
         tables.append(_table(subject, box, shown, placed, found))
-    return Measured(numbers, {TABLE: pd.concat(tables, ignore_index=True)})
+    return GroupResult(numbers, {TABLE: pd.concat(tables, ignore_index=True)})
 
 
 def _shown(subject: Subject) -> Patches:

@@ -22,14 +22,14 @@ from protoquant.evaluation.metrics.funnybirds.summary import (
     summarise,
 )
 from protoquant.evaluation.metrics.intervals import Statistic, estimate
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 from protoquant.evaluation.trials import Tried, try_images
 
 TABLE = "funnybirds.csv"
 CURVES = "funnybirds_thresholds.csv"
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Remove parts and objects from every image that has interventions, and run the protocols on both explanations.
 
     Returns:
@@ -52,7 +52,7 @@ def measure(subject: Subject, split: str) -> Measured:
         fixed = _numbers(subject, f"{name}-fixed", summary, summary.fixed) | {"threshold": FIXED}
         counts = {"skipped": _skipped(summary.scores), "without_evidence": _without_evidence(tried, name)}
         numbers[name] = {**chosen, **counts, "fixed": fixed}
-    return Measured(numbers, {TABLE: _of_images(tried, model, summaries), CURVES: _of_thresholds(summaries)})
+    return GroupResult(numbers, {TABLE: _of_images(tried, model, summaries), CURVES: _of_thresholds(summaries)})
 
 
 def class_parts(subject: Subject) -> ClassParts:

@@ -19,7 +19,7 @@ from protoquant.core.seeding import torch_generator
 from protoquant.evaluation.attack import Target, descend, uniform_noise
 from protoquant.evaluation.finished import FinishedImages, Rows
 from protoquant.evaluation.metrics.misalignment import SILENT, activation, misalignment, of_class, protected_region
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.model.bundle import Bundle
 from protoquant.model.head import head_logits
@@ -31,12 +31,12 @@ MODES = ("noise", "pgd")
 COLUMNS = ("image_id", "code", "mode", "activation", "plc", "prc", "pac", "right_before", "right_after")
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Attack images drawn from the split, each by itself; an interrupted run goes on where it was."""
     count = subject.config.misalignment_images
     if count == 0:
         subject.on_event(MessageEvent("evaluate.misalignment_images is 0: misalignment is not measured"))
-        return Measured({})
+        return GroupResult({})
     images, at_least = subject.images.split(split), subject.bundle.backbone.preprocessing.at_least
     labels = dict(zip(images.frame["image_id"], images.frame["label"], strict=True))
     attacker = Attacker.of(subject.bundle, subject.backbone, subject.seed)
@@ -50,7 +50,7 @@ def measure(subject: Subject, split: str) -> Measured:
         rows += finished.rows(image_id, attack)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers: dict[str, Any] = {mode: _numbers(subject, mode, table[table["mode"] == mode]) for mode in MODES}
-    return Measured(numbers | {"skipped": len(drawn) - table["image_id"].nunique()}, {TABLE: table})
+    return GroupResult(numbers | {"skipped": len(drawn) - table["image_id"].nunique()}, {TABLE: table})
 
 
 def _finished(subject: Subject, split: str) -> FinishedImages:

@@ -11,13 +11,12 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from protoquant.core.seeding import numpy_generator
-from protoquant.evaluation.metrics.purity import LEAST, Purity, holding, measured_prototypes, purity
+from protoquant.evaluation.metrics.purity import LEAST, PURITY, Purity, holding, measured_prototypes, purity
 from protoquant.evaluation.places.patches import Patches, sure_patches, top_patches
 from protoquant.evaluation.places.placed_parts import PlacedParts, place_split
 from protoquant.evaluation.places.whole_images import look_at_whole_images, whole_view
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 
-TABLE = "purity.csv"
 WHOLE = "whole"
 
 
@@ -105,7 +104,7 @@ class Case:
         )
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Measure the purity of every prototype on a split."""
     prototypes = measured_prototypes(subject.head)
     height, width = subject.bundle.backbone.preprocessing.crop
@@ -119,7 +118,7 @@ def measure(subject: Subject, split: str) -> Measured:
         table = best.table(placed.names).assign(all_purity=every.found.purity, all_patches=sure.counts)
         place = {"code": prototypes, "box": box, "grid": f"{rows}x{cols}", "view": f"{height}x{width} {mode}"}
         tables.append(pd.concat([pd.DataFrame(place, index=table.index), table], axis=1))
-    return Measured(numbers, {TABLE: pd.concat(tables, ignore_index=True)})
+    return GroupResult(numbers, {PURITY: pd.concat(tables, ignore_index=True)})
 
 
 def _cases(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 if TYPE_CHECKING:
     from protoquant.data.parts.table import PartTable
-    from protoquant.evaluation.subject import Measured, Subject
+    from protoquant.evaluation.subject import GroupResult, Subject
 
 Need = Literal["parts", "part masks", "interventions"]
 """What the data must have."""
@@ -59,7 +59,7 @@ else:
 class Measure(Protocol):
     """The function ``measure`` of a group's module."""
 
-    def __call__(self, subject: Subject, split: str) -> Measured:
+    def __call__(self, subject: Subject, split: str) -> GroupResult:
         """Measure the subject on a split, changing nothing."""
 
 

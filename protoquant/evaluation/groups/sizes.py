@@ -3,13 +3,13 @@
 from dataclasses import asdict
 
 from protoquant.evaluation.metrics.compactness import public_sizes
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Count from stored presence and the head."""
     seen = subject.sightings(split)
     weights, images = public_sizes(seen.scores, subject.head, seen.labels)
-    return Measured(
+    return GroupResult(
         asdict(weights) | {name: subject.estimate(f"sizes-{name}", found) for name, found in images.items()}
     )

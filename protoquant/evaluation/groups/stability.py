@@ -1,10 +1,10 @@
 """Stability of answers and explanations under small changes of the image."""
 
 from protoquant.evaluation.metrics.stability import MEASURES, STABILITY, measure_stability
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Change images drawn from the split, and compare the explanations."""
     found = measure_stability(
         subject.bundle,
@@ -17,4 +17,4 @@ def measure(subject: Subject, split: str) -> Measured:
         on_event=subject.on_event,
     )
     numbers = {name: subject.estimate(f"stability-{name}", found.of_images(name)) for name in MEASURES}
-    return Measured(numbers, {STABILITY: found.table()})
+    return GroupResult(numbers, {STABILITY: found.table()})

@@ -13,12 +13,12 @@ from protoquant.evaluation.metrics.topk import (
     masked_answers,
     topk_table,
 )
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 
 TABLE = "topk.csv"
 
 
-def measure(subject: Subject, split: str) -> Measured:
+def measure(subject: Subject, split: str) -> GroupResult:
     """Answer with limited heads; nothing is fitted again."""
     seen, head, epsilon = subject.sightings(split), subject.head, subject.config.epsilon
     ks = limits(head)
@@ -35,4 +35,4 @@ def measure(subject: Subject, split: str) -> Measured:
             "area": subject.estimate(f"topk-{mode}-area", area_over_log_k(ks, right)),
             "top1": {str(k): subject.estimate(f"topk-{mode}-{k}", right[:, place]) for place, k in enumerate(ks)},
         }
-    return Measured(numbers, {TABLE: topk_table(head, ks, seen.labels, answers)})
+    return GroupResult(numbers, {TABLE: topk_table(head, ks, seen.labels, answers)})

@@ -24,7 +24,7 @@ CURVES = ("deletion", "deletion_random", "insertion", "insertion_random")
 
 
 @dataclass(frozen=True)
-class Curve:
+class AnswerCurve:
     """The answer of one image while its account shrinks or grows.
 
     Attributes:
@@ -85,7 +85,7 @@ def curve(
     label: int,
     *,
     insertion: bool = False,
-) -> Curve:
+) -> AnswerCurve:
     """Take prototypes from an image in order, or put them back into the image without them.
 
     Args:
@@ -100,7 +100,7 @@ def curve(
     steps = np.vstack([np.zeros((1, len(head))), moved])
     logits = whole - steps[-1] + steps if insertion else whole - steps
     predicted = int(whole.argmax())
-    return Curve(softmax(logits)[:, predicted], (logits.argmax(axis=1) == label).astype(np.float64))
+    return AnswerCurve(softmax(logits)[:, predicted], (logits.argmax(axis=1) == label).astype(np.float64))
 
 
 def delete_and_insert(

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from protoquant.evaluation.places.patches import Patches
 from protoquant.evaluation.places.placed_parts import PlacedParts
 
+PURITY = "purity.csv"
 WEIGHT = 1e-5
 """A prototype is measured if its largest weight exceeds this."""
 RELATED = 0.5

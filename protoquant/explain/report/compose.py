@@ -1,7 +1,8 @@
 """Composing the page from the sources: its numbers, pictures and words."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 from protoquant.core.events import OnEvent, track
 from protoquant.explain.album import Album
-from protoquant.explain.charts import Dots, dots, histogram
+from protoquant.explain.charts import Dots, Histogram, dots, histogram
 from protoquant.explain.config import VisualizeConfig
 from protoquant.explain.figures import Curve, CurvePoint, PathPoint, axis, join, most_confused, path_curve, squares
 from protoquant.explain.gallery import Gallery, GalleryPrototype, Patch, gallery, times_used
@@ -49,7 +50,8 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
         at_most=config.max_prototypes,
         patches=config.patches,
     )
-    groups = tuple(_groups(shown, album, sources.names, on_event))
+    parts = {} if sources.purity is None else {code: words.part(row) for code, row in sources.purity.iterrows()}
+    groups = tuple(_groups(shown, album, sources.names, parts, on_event))
     return Page(
         title=config.title,
         summary=words.summary(sources),
@@ -70,6 +72,8 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
         stability_note=words.stability_note(sources),
         grounding=histogram(sources.prototypes["nearest"].tolist(), "prototypes", 380.0, 220.0),
         grounding_note=words.grounding_note(sources),
+        purity=_purity(sources.purity),
+        purity_note=words.purity_note(sources),
         numbers=words.number_groups(sources),
         lineage=words.lineage(sources),
         pictures=album.pictures,
@@ -116,13 +120,17 @@ def _explained(
     return tuple(explained[: len(chosen.right)]), tuple(explained[len(chosen.right) :])
 
 
-def _groups(shown: Gallery, album: Album, classes: tuple[str, ...], on_event: OnEvent) -> Iterator[ClassGroup]:
+def _groups(
+    shown: Gallery, album: Album, classes: tuple[str, ...], parts: Mapping[Any, str], on_event: OnEvent
+) -> Iterator[ClassGroup]:
     heaviest = max((one.classes[0][1] for _, group in shown.groups for one in group), default=1.0)
     for label, prototypes in track(shown.groups, "gallery", len(shown.groups), "classes", on_event):
-        yield ClassGroup(classes[label], tuple(_card(prototype, album, classes, heaviest) for prototype in prototypes))
+        yield ClassGroup(classes[label], tuple(_card(prototype, album, classes, heaviest, parts) for prototype in prototypes))
 
 
-def _card(prototype: GalleryPrototype, album: Album, classes: tuple[str, ...], heaviest: float) -> GalleryCard:
+def _card(
+    prototype: GalleryPrototype, album: Album, classes: tuple[str, ...], heaviest: float, parts: Mapping[Any, str]
+) -> GalleryCard:
     return GalleryCard(
         code=prototype.code,
         used=prototype.used,
@@ -133,6 +141,7 @@ def _card(prototype: GalleryPrototype, album: Album, classes: tuple[str, ...], h
         more=max(0, len(prototype.classes) - _CLASSES_ON_A_CARD),
         patches=tuple((patch, place(patch, album, classes)) for patch in prototype.patches),
         pure=sum(patch.label == prototype.home for patch in prototype.patches),
+        part=parts.get(prototype.code, ""),
     )
 
 
@@ -186,6 +195,11 @@ def _stability(table: pd.DataFrame | None) -> Dots | None:
         tuple(measures.values()),
         380.0,
     )
+
+
+def _purity(table: pd.DataFrame | None) -> Histogram | None:
+    known = [] if table is None else table["purity"].dropna().tolist()
+    return histogram(known, "prototypes", 380.0, 220.0) if known else None
 
 
 def _confusion(sources: Sources) -> Confusion:

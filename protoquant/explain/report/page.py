@@ -133,6 +133,7 @@ class GalleryCard:
         more: Number of further classes that use it.
         patches: Its nearest training patches with their cosine.
         pure: Number of these patches that come from images of its home class.
+        part: How often it looks at the same part, in words; empty where that was not measured.
     """
 
     code: int
@@ -142,6 +143,7 @@ class GalleryCard:
     more: int
     patches: tuple[tuple[Patch, Placed], ...]
     pure: int
+    part: str
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class NumberRow:
+class ReportNumber:
     """A metric in the table of all numbers.
 
     Attributes:
@@ -202,7 +204,7 @@ class NumberGroup:
     """Metrics of one kind, under a heading."""
 
     heading: str
-    rows: tuple[NumberRow, ...]
+    rows: tuple[ReportNumber, ...]
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,8 @@ class Page:
     stability_note: str
     grounding: Histogram
     grounding_note: str
+    purity: Histogram | None
+    purity_note: str
     numbers: tuple[NumberGroup, ...]
     lineage: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]

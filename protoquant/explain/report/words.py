@@ -1,6 +1,7 @@
 """The sentences and labels of the report, from its numbers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from protoquant.evaluation.groups.registry import GROUPS
 from protoquant.evaluation.metrics.registry import METRICS, Metric
 from protoquant.explain.gallery import Gallery
-from protoquant.explain.report.page import HeadlineNumber, NumberGroup, NumberRow
+from protoquant.explain.report.page import HeadlineNumber, NumberGroup, ReportNumber
 from protoquant.explain.sources import Sources
 from protoquant.pages import formatters
 from protoquant.pages.formatters import MISSING, number, percent
@@ -186,6 +187,27 @@ def grounding_note(sources: Sources) -> str:
     )
 
 
+def part(row: Mapping[str, Any]) -> str:
+    """How often a prototype looks at the same part, from its row of purity.csv."""
+    if not row["hits"]:
+        return "no annotated part in its ten surest test images"
+    return f"{row['part']} in {row['hits']:,} of its {row['n']:,} surest test images that show one"
+
+
+def purity_note(sources: Sources) -> str:
+    """The note on the purity chart; empty where purity was not measured."""
+    found = sources.metrics.get("purity", {}).get("cell")
+    if found is None or found["mean"] is None:
+        return ""
+    beside = sources.metrics.get("evidence", {}).get("cell")
+    off = "" if beside is None else f" {percent(beside['off']['value'])} of all evidence lies beside the object."
+    return (
+        "For each prototype, the ten test images where it is surest: the share in which its cell holds the same "
+        f"annotated part. On average {percent(found['mean']['value'])} ({interval(found['mean'])}); cells drawn at "
+        f"random reach {percent(found['random_cells']['value'])}.{off}"
+    )
+
+
 def number_groups(sources: Sources) -> tuple[NumberGroup, ...]:
     """All numbers that are not headlines, as the registry groups them."""
     listed = [metric for metric in METRICS if metric.row and metric.measured(sources.metrics)]
@@ -200,14 +222,16 @@ def _order(metric: Metric) -> int:
     return list(dict.fromkeys(each.group for each in METRICS)).index(metric.group)
 
 
-def _row(sources: Sources, metric: Metric) -> NumberRow:
+def _row(sources: Sources, metric: Metric) -> ReportNumber:
     found, bounds = metric.of(sources.metrics), ""
     if isinstance(found, Mapping) and "low" in found:
         low, high = (_shown(metric, found[end]) for end in ("low", "high"))
         bounds = f"{low.removesuffix(' %')} to {high}"
-    known = metric.chance and Metric(metric.chance, metric.unit, None, "").value(sources.metrics)
-    chance = _shown(metric, known) if metric.chance and known is not None else ""
-    return NumberRow(metric.row, _shown(metric, metric.value(sources.metrics)), bounds, chance, metric.meaning)
+    chance = ""
+    if metric.chance:
+        known = replace(metric, path=metric.chance).value(sources.metrics)
+        chance = "" if known is None else _shown(metric, known)
+    return ReportNumber(metric.row, _shown(metric, metric.value(sources.metrics)), bounds, chance, metric.meaning)
 
 
 def _shown(metric: Metric, value: float | None) -> str:

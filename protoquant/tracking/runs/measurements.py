@@ -97,7 +97,8 @@ def curve_files(workspace: Workspace) -> dict[str, Path]:
         "quantize.history": workspace.codebook / "history.csv",
         PATH: workspace.bundle / "path.csv",
     }
-    perhaps = {"train.joint": workspace.bundle / "joint.csv", "train.pruning": workspace.bundle / "pruning.csv"}
+    # A curve of the name of a final number would hide it, so these end in history as quantize's does.
+    perhaps = {f"train.{name}.history": workspace.bundle / f"{name}.csv" for name in ("joint", "pruning")}
     return always | {name: path for name, path in perhaps.items() if path.is_file()}
 
 

@@ -19,7 +19,7 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.groups.funnybirds import CURVES, TABLE, class_parts, measure
 from protoquant.evaluation.interventions import Removals, answer, removals
 from protoquant.evaluation.metrics.funnybirds.summary import BY_THRESHOLD, THRESHOLDS, WITHOUT_THRESHOLD
-from protoquant.evaluation.subject import Measured, Subject
+from protoquant.evaluation.subject import GroupResult, Subject
 from protoquant.evaluation.trials import explain, try_images
 from protoquant.features.config import ExtractConfig
 from protoquant.features.extract import extract
@@ -62,11 +62,11 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 
 @pytest.fixture(scope="module")
-def measured(subject: Subject) -> Measured:
+def measured(subject: Subject) -> GroupResult:
     return measure(subject, "test")
 
 
-def test_every_number_has_its_n_and_lies_between_0_and_1(measured: Measured) -> None:
+def test_every_number_has_its_n_and_lies_between_0_and_1(measured: GroupResult) -> None:
     numbers = measured.numbers
     assert set(numbers) == {"accuracy", "background_independence", "skipped", "at_edge", "map", "box"}
     estimates = [numbers[name] for name in ("accuracy", "background_independence")]
@@ -83,7 +83,7 @@ def test_every_number_has_its_n_and_lies_between_0_and_1(measured: Measured) -> 
         assert 1 <= one["n"] <= 8
 
 
-def test_skipped_images_and_others_are_all_of_them(measured: Measured) -> None:
+def test_skipped_images_and_others_are_all_of_them(measured: GroupResult) -> None:
     for name in ("map", "box"):
         for key in (*BY_THRESHOLD, *WITHOUT_THRESHOLD):
             skipped = sum(measured.numbers[name]["skipped"].get(key, {}).values())
@@ -91,14 +91,14 @@ def test_skipped_images_and_others_are_all_of_them(measured: Measured) -> None:
             assert skipped + (0 if found is None else found["n"]) == 8
 
 
-def test_accuracy_is_that_of_the_stored_tokens(subject: Subject, measured: Measured) -> None:
+def test_accuracy_is_that_of_the_stored_tokens(subject: Subject, measured: GroupResult) -> None:
     known = subject.sightings("test")
     right = (known.predicted == known.labels).mean()
     assert right > 0.25
     assert measured.numbers["accuracy"]["value"] == right
 
 
-def test_tables(measured: Measured) -> None:
+def test_tables(measured: GroupResult) -> None:
     table, curves = measured.tables[TABLE], measured.tables[CURVES]
     assert len(table) == 2 * 8
     assert len(curves) == 2 * (len(THRESHOLDS) + 1)

@@ -58,7 +58,7 @@ def test_heads_of_a_path_are_its_steps_whatever_epoch_they_are_of(workspace: Wor
 def test_epochs_of_joint_training_are_a_curve_where_there_are_any(workspace: Workspace):
     assert not any(curve.name.startswith("train.joint") for curve in curves(workspace))
     (workspace.bundle / "joint.csv").write_text("epoch,drift,selected\n1,0.99,0\n2,0.97,1\n")
-    assert MetricHistory("train.joint.drift", ((1, 0.99), (2, 0.97))) in curves(workspace)
+    assert MetricHistory("train.joint.history.drift", ((1, 0.99), (2, 0.97))) in curves(workspace)
 
 
 def test_a_missing_or_empty_curve_is_an_error(workspace: Workspace):
