@@ -1,15 +1,20 @@
 """A world of six test images in which two prototypes lie where they lie, and parts are put beside them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
+from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.groups.purity import TABLE, measure
+from protoquant.evaluation.places.whole_images import whole_view
 from protoquant.evaluation.subject import Subject
+from tests.builders.backbones import RESNET, load_backbone
 from tests.builders.bundles import bundle
 from tests.builders.parts import points_of
+from tests.builders.pictures import picture
 from tests.builders.specs import preprocessing, spec
 from tests.evaluation.groups.subjects import annotated
 
@@ -84,3 +89,27 @@ def test_twice_gives_the_same(tmp_path: Path) -> None:
     one, other = measure(subject, "test"), measure(subject, "test")
     assert one.numbers == other.numbers
     pd.testing.assert_frame_equal(one.tables[TABLE], other.tables[TABLE])
+
+
+@pytest.mark.model
+def test_the_whole_view_of_a_model_that_sees_whole_images_is_its_own(tmp_path: Path) -> None:
+    loaded = load_backbone(tmp_path, "test_resnet", input_size=RESNET.size)
+    view = whole_view(loaded.spec.preprocessing)
+    assert (view.resize, view.crop, view.mode) == ((64, 96), (64, 96), "squash")
+    backbone = replace(loaded, spec=replace(loaded.spec, preprocessing=view))
+    images = [picture(number, 120, 90) for number in range(6)]
+    tokens = torch.cat([backbone.features(backbone.batch([image])).tokens for image in images])
+    codes = torch.nn.functional.normalize(tokens[0][[0, 5]])
+    made = bundle(codes, torch.eye(2), classes=("auk", "crane"), grid=backbone.grid, backbone=backbone.spec)
+    places = {f"test/{number:03d}.png": {0: (10.0 * number, 12.0), 2: (70.0, 60.0)} for number in range(6)}
+    points = points_of(places, PARTS)
+    config = EvaluateConfig(resamples=100, purity_whole=True)
+    features = {"test": (tokens, torch.arange(6) % 2)}
+    subject = annotated(tmp_path, made, features, points, config=config, size=(120, 90))
+    subject.__dict__["backbone"] = backbone
+    found = measure(subject, "test")
+    fixed, whole = found.numbers["fixed"], found.numbers["whole"]
+    for name in ("std", "prototypes", "related"):
+        assert fixed[name] == whole[name], name
+    assert fixed["mean"]["value"] == whole["mean"]["value"] > 0
+    assert set(found.tables[TABLE]["view"]) == {"64x96 squash", "64x96 whole squash"}
