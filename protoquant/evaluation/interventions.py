@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from protoquant.evaluation.subject import Subject
 
 BATCH = 8
-"""Views in a batch (8: CPU caches); all of them of one image, so that no number depends on which images are measured."""
+"""Views in a batch (8: CPU caches); all of a batch are of one image, so that no number depends on other images."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def _removals(rows: pd.DataFrame, parts: list[str]) -> Removals | None:
 
 def _changed(image: Image.Image, other: Image.Image) -> UInt8[np.ndarray, "h w"]:
     """1 where two images of one size differ."""
-    return (np.asarray(image) != np.asarray(other)).any(axis=2).astype(np.uint8)
+    changed: UInt8[np.ndarray, "h w"] = (np.asarray(image) != np.asarray(other)).any(axis=2).astype(np.uint8)
+    return changed
 
 
 def _logits(

@@ -326,6 +326,64 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "distinctness.sharing", "share", "lower", "prototypes that share more than half of their patches with another",
         row="shared patches",
+        "funnybirds.background_independence", "share", "higher",
+        "objects of the background that can be removed without lowering the true class by 5 %",
+        row="background independence", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.synthetic_data_check", "share", "higher",
+        "share of a sufficient set of parts that the explanation names, where the answer is right",
+        row="CSDC", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.preservation_check", "share", "higher",
+        "images whose answer stays when only the parts that its explanation names are kept",
+        row="PC", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.deletion_check", "share", "higher",
+        "images whose answer changes when the parts that its explanation names are removed",
+        row="DC", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.distractibility", "share", "higher",
+        "parts and objects without influence on the true class that its explanation leaves out",
+        row="D", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.single_deletion", "share", "higher",
+        "rank correlation of a part's evidence with what its removal takes, from -1 to 1 moved to 0 to 1",
+        row="SD", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.target_sensitivity", "share", "higher",
+        "parts that have more evidence for the class that shares them than for another",
+        row="TS", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.completeness", "share", "higher",
+        "mean of distractibility and of the mean of the three checks",
+        row="completeness", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.mean", "share", "higher",
+        "mean of completeness, single deletion and target sensitivity",
+        row="FunnyBirds mean", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.map.fixed.mean", "share", "higher",
+        "the same at a threshold of 0.1, where nothing is chosen on the test split",
+        row="FunnyBirds mean, fixed", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.box.mean", "share", "higher",
+        "the same with fixed boxes as explanation instead of maps",
+        row="FunnyBirds mean, box", source="Hesse et al. 2023",
+    ),
+    Metric(
+        "funnybirds.box.fixed.mean", "share", "higher",
+        "the same with boxes, at a threshold of 0.1",
+        row="FunnyBirds mean, box, fixed", source="Hesse et al. 2023",
     ),
 )  # fmt: skip
 """All metrics, in the order of the report. A new metric needs a line here, and a number at its path in evaluate."""

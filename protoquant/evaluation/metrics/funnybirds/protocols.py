@@ -54,14 +54,16 @@ def preservation_check(trial: Trial, found: Importance, classes: ClassParts, thr
     """PC: 1 where the answer stays if only the parts that are important for it are kept."""
     del classes
     important = found.important_parts(trial.predicted, thresholds)
-    return (trial.keeping(important).argmax(axis=1) == trial.predicted).astype(np.float64)
+    kept = trial.keeping(important).argmax(axis=1) == trial.predicted
+    return np.where(kept, 1.0, 0.0)
 
 
 def deletion_check(trial: Trial, found: Importance, classes: ClassParts, thresholds: Thresholds) -> Outcome:
     """DC: 1 where the answer changes if the parts that are important for it are removed."""
     del classes
     important = found.important_parts(trial.predicted, thresholds)
-    return (trial.keeping(~important).argmax(axis=1) != trial.predicted).astype(np.float64)
+    changed = trial.keeping(~important).argmax(axis=1) != trial.predicted
+    return np.where(changed, 1.0, 0.0)
 
 
 def distractibility(trial: Trial, found: Importance, classes: ClassParts, thresholds: Thresholds) -> Outcome:

@@ -61,7 +61,8 @@ def map_coverage(masks: Bool[np.ndarray, "m h w"], grid: tuple[int, int]) -> Flo
     """
     rows, columns = (_enlarging(cells, side) for cells, side in zip(grid, masks.shape[1:], strict=True))
     covered = rows.T @ (masks.astype(np.float64) @ columns)
-    return covered.reshape(len(masks), -1)
+    flat: Float[np.ndarray, "m t"] = covered.reshape(len(masks), -1)
+    return flat
 
 
 def box_evidence(
