@@ -1,16 +1,15 @@
 """Compare our models with others on the same stored features: accuracy on test against prototypes per class.
 
-Recipes: probe (linear), mean (nearest class mean), neighbours (k-NN) show no prototypes; protopnet and pipnet train a
-1 x 1 linear map on the frozen tokens with a head in the style of these methods (benchmarks/protopnet.py, pipnet.py), with
-10 prototypes per class at the start; random (codes drawn without a look at the data), kmeans (k-means over all train
-tokens) and convex (the default's class-aware k-means) fit our head on codes as they are; fast is the default and paper
-is presets/paper.yaml (codes and head by gradient, 60 epochs each, then the largest weights of each class, fine-tuned).
+Recipes: probe (linear), mean (nearest class mean), neighbours (k-NN): no prototypes. protopnet and pipnet: heads in the
+style of these methods, a trained 1 x 1 linear map on the frozen tokens, 10 prototypes per class at the start. random
+(codes drawn without a look at the data), kmeans (k-means over all train tokens) and convex (the default's class-aware
+k-means): our head on codes as they are. fast: the default. paper: presets/paper.yaml (codes and head by gradient, 60
+epochs each, then the largest weights of each class, fine-tuned).
 
 Selection uses validation alone; every finished model is measured on test once. Intervals are 95 % bootstrap intervals
-over the test images, of all seeds; where seeds share their test images (photos), an image counts once, with its mean
-over the seeds. The gap to the probe is paired by image. The lowest and highest accuracy of the seeds are shown beside
-it. Times are CPU seconds of all threads from features to model; codebook and dense head, which budgets share, count in
-full for each.
+over the test images of all seeds; where seeds share their test images, an image counts once, with its mean over the
+seeds. The gap to the probe is paired by image. Times are CPU seconds of all threads from features to model; codebook
+and dense head, which budgets share, count in full for each.
 
 A stopped run resumes where it was: results are kept by the digest of values and features (not of the code). Rows of the
 table in --out that a run does not measure again stay in it.
