@@ -1,16 +1,18 @@
 """Provides the data sets of the benchmarks: partbirds of 50 classes in three seeds; photos and FunnyBirds if given."""
 
 import argparse
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from protoquant.core.events import MessageEvent, ProgressEvent
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
-from protoquant.data.config import PrepareConfig
+from protoquant.data.config import PrepareConfig, TableConfig
 from protoquant.data.prepare import prepare
 from protoquant.features.config import ExtractConfig
 from protoquant.features.extract import extract
@@ -45,20 +47,23 @@ class Places:
     Attributes:
         work: Folder for generated data.
         photos: Class-named folders; None if there are no photos.
+        points: Table of the part points of the photos, columns path, part, x and y; None if there is none.
         funnybirds: FunnyBirds in its official layout; None if it is not there.
         reuse: Folders with ``artifacts/images`` and ``artifacts/features`` that are already there, by key.
     """
 
     work: Path
     photos: Path | None
+    points: Path | None
     funnybirds: Path | None
     reuse: Mapping[str, Path]
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> "Places":
         """Read the options that :func:`add_arguments` added."""
-        photos, birds = (None if path is None else path.resolve() for path in (given.photos, given.funnybirds))
-        return cls(given.work, photos, birds, {name: path.resolve() for name, path in given.reuse})
+        paths = (given.photos, given.photo_parts, given.funnybirds)
+        photos, points, birds = (None if path is None else path.resolve() for path in paths)
+        return cls(given.work, photos, points, birds, {name: path.resolve() for name, path in given.reuse})
 
     @property
     def has_photos(self) -> bool:
@@ -69,6 +74,7 @@ class Places:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of every benchmark that runs on these data sets."""
     parser.add_argument("--photos", type=Path, help="class-named folders of photos")
+    parser.add_argument("--photo-parts", type=Path, help="table of part points of the photos: path, part, x, y")
     parser.add_argument("--funnybirds", type=Path, help="FunnyBirds in its official layout")
     parser.add_argument(
         "--reuse",
@@ -102,7 +108,24 @@ def photos(seed: int, places: Places) -> DataSet:
     root = places.photos or known
     if root is None:
         raise ValueError("no photos: give --photos FOLDER or --reuse photos=FOLDER")
-    return _read(root, known, PrepareConfig(reader="image_folder", root=str(root)), seed, places)
+    if places.points is None:
+        return _read(root, known, PrepareConfig(reader="image_folder", root=str(root)), seed, places)
+    with_points = _with_points(root, places.points, places.work / f"{root.name}-points")
+    config = PrepareConfig(reader="table", root=str(with_points), table=TableConfig(parts="parts.csv"))
+    return _read(with_points, known, config, seed, places)
+
+
+def _with_points(photos: Path, points: Path, out: Path) -> Path:
+    """Lay links to class-named folders below train/ and test/ beside a table of their images and one of their parts."""
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(points, out / "parts.csv")
+    rows = []
+    for split in ("train", "test"):
+        if not (out / split).exists():
+            (out / split).symlink_to(photos / split)
+        rows += [(path.relative_to(photos).as_posix(), path.parent.name, split) for path in photos.glob(f"{split}/*/*")]
+    pd.DataFrame(sorted(rows), columns=["path", "label", "split"]).to_csv(out / "images.csv", index=False)
+    return out
 
 
 def funnybirds(seed: int, places: Places) -> DataSet:
@@ -114,7 +137,7 @@ def funnybirds(seed: int, places: Places) -> DataSet:
     root = places.funnybirds
     if root is None:
         raise ValueError("no FunnyBirds: give --funnybirds FOLDER")
-    return _read(root, None, PrepareConfig(reader="funnybirds", root=str(root)), seed, places)
+    return _read(root, None, PrepareConfig(reader="funnybirds", root=str(root), interventions=True), seed, places)
 
 
 def all_of(seeds: Sequence[int], places: Places) -> list[DataSet]:
@@ -152,7 +175,15 @@ def _drawn(name: str, key: str, text: str, seed: int, places: Places) -> DataSet
 def _make(made: DataSet, config: PrepareConfig, seed: int) -> None:
     space, runtime = made.workspace, Runtime.from_environment()
     if not space.images.is_dir():
-        prepare(config, root=made.root, out=space.images, seed=seed, workers=runtime.workers, on_event=tell)
+        prepare(
+            config,
+            root=made.root,
+            out=space.images,
+            parts=space.parts,
+            seed=seed,
+            workers=runtime.workers,
+            on_event=tell,
+        )
     if not space.features.is_dir():
         extract(
             ExtractConfig(),

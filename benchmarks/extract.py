@@ -128,7 +128,7 @@ def _partbirds(folder: Path, images: int) -> Path:
     per_class = images // 8
     parts = f"train: {per_class - 4}\nvalidation: 2\ntest: 2\n"
     spec.write_text(f"classes: 8\n{parts}size: 256\nseed: 0\n")
-    prepare(PrepareConfig(), root=spec, out=folder / "images", seed=0, on_event=ignore)
+    prepare(PrepareConfig(), root=spec, out=folder / "images", parts=folder / "parts", seed=0, on_event=ignore)
     return folder
 
 
@@ -159,7 +159,7 @@ def _save(pixels: np.ndarray, path: Path) -> None:
 
 def _prepared(folder: Path) -> Path:
     config = PrepareConfig(reader="image_folder")
-    prepare(config, root=folder / "photos", out=folder / "images", seed=0, on_event=ignore)
+    prepare(config, root=folder / "photos", out=folder / "images", parts=folder / "parts", seed=0, on_event=ignore)
     return folder
 
 

@@ -38,7 +38,16 @@ def test_paths_of_the_workspace_are_the_outs() -> None:
     outs = [next(iter(out)) if isinstance(out, dict) else out for one in STAGES.values() for out in one.get("outs", [])]
     metrics = [path for stage in STAGES.values() for metric in stage.get("metrics", []) for path in metric]
     here = Workspace(Path())
-    paths = [here.code, here.images, here.features, here.codebook, here.bundle, here.evaluation, here.report]
+    paths = [
+        here.code,
+        here.images,
+        here.parts,
+        here.features,
+        here.codebook,
+        here.bundle,
+        here.evaluation,
+        here.report,
+    ]
     assert outs == [path.as_posix() for path in paths]
     assert metrics == [here.metrics.as_posix()]
 

@@ -38,6 +38,11 @@ class Workspace:
         return self.root / "artifacts" / "images"
 
     @property
+    def parts(self) -> Path:
+        """Written by prepare: the part annotations of the images."""
+        return self.root / "artifacts" / "parts"
+
+    @property
     def features(self) -> Path:
         """Written by extract: one feature store per split."""
         return self.root / "artifacts" / "features"

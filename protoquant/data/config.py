@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
-from protoquant.data.readers.registry import ReaderName, layouts
+from protoquant.data.readers.registry import READERS, ReaderName, layouts
 
 
 class TableConfig(Section):
@@ -22,6 +22,12 @@ class TableConfig(Section):
         "split",
         min_length=1,
         description="Column with train, validation or test; where a column called split is absent, splits are cut.",
+    )
+    parts: str | None = Field(
+        None,
+        pattern=r"^[^/\\]+\.(csv|parquet)$",
+        description="Table in prepare.root with a row for each visible part of an image: path, part, x and y (pixels); "
+        "empty (null) if there is none.",
     )
 
 
@@ -51,8 +57,28 @@ class PrepareConfig(Section):
         None, description="Names used by the table; empty (null) for the defaults, and with any other reader."
     )
 
+    interventions: bool = Field(
+        False,
+        description="With partbirds and funnybirds: also bring the test images without some of their parts, or without "
+        "an object of the background; partbirds draws about 37 of them for each test image.",
+    )
+    crop: bool = Field(
+        False,
+        description="With cub: cut each photo to the box of its bird, and move its points with it; every number is "
+        "then one of crops.",
+    )
+    ambiguous: bool = Field(
+        False,
+        description="With funnybirds: keep train images whose visible parts fit more than one class, with their one "
+        "label; no solver here learns from several labels at once.",
+    )
+
     @model_validator(mode="after")
     def _no_idle_values(self) -> Self:
-        if self.table is not None and self.reader != "table":
-            raise ValueError(f"table has no effect with reader {self.reader!r}; remove it or set reader: table")
+        for key in dict.fromkeys(key for entry in READERS.values() for key in entry.options):
+            able = [name for name, entry in READERS.items() if key in entry.options]
+            if getattr(self, key) != type(self).model_fields[key].default and self.reader not in able:
+                raise ValueError(
+                    f"{key} has no effect with reader {self.reader!r}; remove it or set reader: {' or '.join(able)}"
+                )
         return self

@@ -13,11 +13,14 @@ from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.data.checks import Checked, ImageEntry, check_images, set_apart
 from protoquant.data.config import PrepareConfig
+from protoquant.data.parts.listing import PartListing
+from protoquant.data.parts.table import KIND as PARTS
+from protoquant.data.parts.writer import write_parts
 from protoquant.data.quarantine import Rejected, count_reasons, in_words
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.registry import reader
 from protoquant.data.splits import SPLITS, SplitName, cut
-from protoquant.data.table import CLASSES, DTYPES, KIND, TABLE
+from protoquant.data.table import CLASSES, DTYPES, KIND, SUMMARY, TABLE
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class PrepareResult:
 
 
 def prepare(
-    config: PrepareConfig, *, root: Path, out: Path, seed: int, on_event: OnEvent, workers: int = 1
+    config: PrepareConfig, *, root: Path, out: Path, parts: Path, seed: int, on_event: OnEvent, workers: int = 1
 ) -> PrepareResult:
     """List the images, open each once, leave out what cannot be used, and cut the splits that are missing.
 
@@ -47,6 +50,8 @@ def prepare(
         root: ``prepare.root`` as a path.
         out: The artifact: ``classes.json``, ``quarantine.parquet``, ``summary.json`` and, for each split, an artifact
             of its own with ``images.parquet`` and, if the reader draws them, the images.
+        parts: The artifact of part annotations, which ``PartTable`` reads: written for any data, so that a later stage
+            finds out there that data has none.
         seed: The seed of params.yaml.
         on_event: Receives progress and, at the end, a message with the counts.
         workers: Threads that decode images, or processes that render them; the result does not depend on them.
@@ -56,9 +61,9 @@ def prepare(
 
     Raises:
         DataError: The root is missing or wrong, there are fewer than two classes, a class has no training image, a
-            split has no image, or no image is left.
+            split has no image, no image is left, or annotations do not fit their images.
     """
-    with writing(out, KIND, reader=config.reader) as folder:
+    with writing(out, KIND, reader=config.reader) as folder, writing(parts, PARTS, reader=config.reader) as parted:
         drawn = folder / "drawn"
         listing = reader(config.reader)(root, into=drawn, config=config, workers=workers, on_event=on_event)
         classes = listing.class_names()
@@ -68,7 +73,11 @@ def prepare(
         _check_kept(kept, splits, classes, rejected)
         counts = Counter(splits)
         result = PrepareResult(out, len(classes), {name: counts[name] for name in SPLITS}, count_reasons(rejected))
-        _write(folder, result, _frame(kept, splits, classes), classes, rejected)
+        frame = _frame(kept, splits, classes)
+        _write(folder, result, frame, classes, rejected)
+        given = listing.parts or PartListing()
+        write_parts(parted, given, frame, beside=folder, workers=workers, on_event=on_event)
+        shutil.rmtree(drawn, ignore_errors=True)
     on_event(MessageEvent(_sentence(result)))
     return result
 
@@ -81,14 +90,12 @@ def _write(
     for name in SPLITS:
         with writing(folder / name, KIND, drawn=drawn.is_dir(), classes=digest_json(list(classes))) as part:
             write_table(part / TABLE, frame[frame["split"] == name])
-            for path in sorted((drawn / name).iterdir()) if drawn.is_dir() else []:
+            for path in sorted((drawn / name).iterdir()) if (drawn / name).is_dir() else []:
                 path.rename(part / path.name)
-    if drawn.is_dir():
-        shutil.rmtree(drawn)
     write_table(folder / "quarantine.parquet", _quarantine(rejected))
     write_json(folder / CLASSES, list(classes))
     summary = {"classes": result.classes, "images": result.images, "quarantined": result.quarantined}
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY, summary)
 
 
 def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None:

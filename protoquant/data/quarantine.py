@@ -24,6 +24,7 @@ class Reason(StrEnum):
     CONFLICTING_LABELS = "conflicting_labels"
     BAD_NAME = "bad_name"
     OUTSIDE_CLASS_FOLDER = "outside_class_folder"
+    AMBIGUOUS = "ambiguous"
 
 
 class ImageError(DataError):

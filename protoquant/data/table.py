@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 KIND = "images"
 TABLE = "images.parquet"
 CLASSES = "classes.json"
+SUMMARY = "summary.json"
 DTYPES = {
     "image_id": "str",
     "label": "int64",

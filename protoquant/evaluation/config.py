@@ -7,7 +7,7 @@ from pydantic import Field
 from protoquant.core.section import Section
 from protoquant.evaluation.groups.registry import GroupName, meanings
 
-DEFAULT = ("stability",)
+DEFAULT = ("sizes", "purity", "evidence", "distinctness", "stability", "deletion", "topk")
 """Groups that add little time."""
 
 
@@ -30,4 +30,17 @@ class EvaluateConfig(Section):
     )
     stability_images: int | None = Field(
         64, ge=1, le=1_000_000, description="images drawn at random for the group stability; none: all"
+    )
+    misalignment_images: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="images drawn at random for the group misalignment, seconds each; 64 for a table; 0: none",
+    )
+    corruption_images: int = Field(
+        0, ge=0, le=1_000_000, description="images drawn at random for the group corruptions, 36 views each; 0: none"
+    )
+    purity_whole: bool = Field(
+        False,
+        description="whether purity is also measured in PIP-Net's view, the whole image squashed; a pass of its own",
     )

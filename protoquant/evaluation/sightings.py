@@ -1,10 +1,12 @@
 """Where and how surely every code is found in the images of a split, from their stored tokens."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
@@ -51,14 +53,33 @@ def look_for_prototypes(store: FeatureStore, bundle: Bundle, device: torch.devic
     Raises:
         ShapeError: The split is empty.
     """
-    codebook, head = bundle.codebook.to(device), bundle.head.cpu().double()
-    scores = np.empty((store.n, codebook.k), dtype=np.float32)
-    cells = np.empty((store.n, codebook.k), dtype=np.int32)
-    logits = np.empty((store.n, len(bundle.classes)))
+    images = stream_tokens(store, 1, device, label=f"look, {store.path.name}", on_event=on_event)
+    return sightings_of(images, store.image_ids, store.labels.numpy(), bundle, device)
+
+
+def sightings_of(
+    images: Iterable[Float[Tensor, "1 t d"]],
+    image_ids: tuple[str, ...],
+    labels: Int[np.ndarray, " n"],
+    bundle: Bundle,
+    device: torch.device,
+) -> Sightings:
+    """Look for every code in the patch tokens of images.
+
+    Args:
+        images: Patch tokens of one image after the other, on the device.
+        image_ids: Their ids.
+        labels: Their true classes.
+        bundle: The model; the result takes 8 bytes for each image and code.
+        device: Device to compute on.
+    """
+    codebook, head, n = bundle.codebook.to(device), bundle.head.cpu().double(), len(image_ids)
+    scores = np.empty((n, codebook.k), dtype=np.float32)
+    cells = np.empty((n, codebook.k), dtype=np.int32)
+    logits = np.empty((n, len(bundle.classes)))
     with torch.inference_mode():
-        images = stream_tokens(store, 1, device, label=f"look, {store.path.name}", on_event=on_event)
         for position, tokens in enumerate(images):
             found = presence(tokens, codebook, bundle.temperature)
             scores[position], cells[position] = found.scores[0].cpu().numpy(), found.cells[0].cpu().numpy()
             logits[position] = head_logits(found.scores.cpu().double(), head)[0].numpy()
-    return Sightings(store.image_ids, store.labels.numpy(), scores, cells, logits)
+    return Sightings(image_ids, labels, scores, cells, logits)

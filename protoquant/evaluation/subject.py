@@ -1,4 +1,4 @@
-"""The subject of the metric groups: a trained model and the data that it is measured on, opened as needed, only read."""
+"""The subject of the metric groups: a trained model and the data that it is measured on, opened as needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,17 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import OnEvent
 from protoquant.core.seeding import numpy_generator
+from protoquant.data.parts.table import PartTable
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.intervals import estimate, mean_of
+from protoquant.evaluation.places.part_view import PartView
+from protoquant.evaluation.places.placed_parts import SplitPlaces, place_split
 from protoquant.evaluation.sightings import Sightings, look_for_prototypes
 from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.store.store import FeatureStore
 from protoquant.model.bundle import Bundle
-
-if TYPE_CHECKING:
-    from protoquant.data.parts.table import PartTable
 
 TEST = "test"
 
@@ -97,6 +98,21 @@ class Subject:
         """Look for every code in every image of a split, from the stored tokens: ``subject.sightings("test")``."""
         return cache(lambda split: look_for_prototypes(self.store(split), self.bundle, self.device, self.on_event))
 
+    @cached_property
+    def places(self) -> Callable[[str], SplitPlaces]:
+        """Find the annotated parts in the boxes of all cells of a split: ``subject.places("test")``."""
+        return cache(self._places)
+
+    def part_view(self, split: str, preprocessing: Preprocessing | None = None) -> PartView:
+        """The annotated parts of a split as the backbone sees them.
+
+        Args:
+            split: The split.
+            preprocessing: Another view than the backbone's.
+        """
+        view = preprocessing or self.bundle.backbone.preprocessing
+        return PartView.open(self.parts.split(split), self.images.split(split), view)
+
     def estimate(self, name: str, values: Float[np.ndarray, " n"]) -> dict[str, Any] | None:
         """The mean of one value per item with its bootstrap interval.
 
@@ -127,6 +143,10 @@ class Subject:
         image_ids = sorted(self.images.split(split).frame["image_id"])
         order = numpy_generator(self.seed, "evaluate", name).permutation(len(image_ids))[:count]
         return [image_ids[position] for position in sorted(order.tolist())]
+
+    def _places(self, split: str) -> SplitPlaces:
+        image_ids, grid = self.store(split).image_ids, tuple(self.bundle.grid)
+        return place_split(self.part_view(split), image_ids, grid, self.on_event)
 
     def _store(self, split: str) -> FeatureStore:
         store, model = FeatureStore.open(self.features / split), self.bundle

@@ -12,15 +12,17 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.connection.address import TrackingUnavailableError, place, run_page
+from protoquant.tracking.connection.address import TrackingUnavailableError, place, report_page
+from protoquant.tracking.connection.experiments import experiment_id
 from protoquant.tracking.connection.mlflow_api import MlflowClient, ModelVersion
-from protoquant.tracking.connection.store import Store, experiment_id, open_store
+from protoquant.tracking.connection.store import Store, open_store
 from protoquant.tracking.registry.flavor import log_model
-from protoquant.tracking.registry.registry import create_version, find_version, holds_bundle, point_alias
+from protoquant.tracking.registry.registry import create_version, find_version, holds_bundle, model_of, point_alias
+from protoquant.tracking.runs.datasets import log_data
 from protoquant.tracking.runs.measurements import HeadlineMetrics, headline, parameters
 from protoquant.tracking.runs.pending import Pending, keep, locked, pending, remove
 from protoquant.tracking.runs.report import REPORT
-from protoquant.tracking.runs.runs import choose_run, log_measurements, log_params, running
+from protoquant.tracking.runs.runs import choose_run, log_measurements, log_params, own_tags, running
 from protoquant.tracking.runs.trained_model import TrainedModel
 
 SYNC = "protoquant tracking sync"
@@ -150,10 +152,12 @@ def _new_version(store: Store, trained: TrainedModel) -> ModelVersion:
     run_id = choose_run(client, experiment, origin=origin, params=trained.params)
     with running(client, run_id):
         log_params(client, run_id, trained.params)
+        log_data(client, run_id, trained)
         log_measurements(client, run_id, workspace=trained.workspace, origin=origin)
         model_id = _logged_model(client, run_id, trained.digest)
         if model_id is None:
-            made = log_model(run_id, bundle=trained.workspace.bundle, weights=trained.weights_file(), tags=tags)
+            model_tags = tags | own_tags(origin)
+            made = log_model(run_id, bundle=trained.workspace.bundle, weights=trained.weights_file(), tags=model_tags)
             # The second search deletes any duplicate that a retry of MLflow's client has made.
             model_id = _logged_model(client, run_id, trained.digest) or made
         return create_version(
@@ -182,8 +186,8 @@ def _logged_model(client: MlflowClient, run_id: str, bundle_digest: str) -> str 
 
 def described(numbers: HeadlineMetrics, server: str, experiment: str, run_id: str) -> str:
     """Describe a version for its page: its numbers, and where the report is."""
-    page = run_page(server, experiment, run_id)
-    report = f"[Report]({page}/artifacts/{REPORT}/index.html)" if page else f"Report: runs:/{run_id}/{REPORT}"
+    page = report_page(server, experiment, run_id)
+    report = f"[Report]({page})" if page else f"Report: runs:/{run_id}/{REPORT}"
     return f"{numbers.sentence()} {report}"
 
 
@@ -201,9 +205,13 @@ def _follow_evaluation(store: Store, version: ModelVersion, trained: TrainedMode
     """Update the numbers of a version if its bundle was evaluated again."""
     if version.tags.get("evaluation_digest") == artifact_digest(trained.workspace.evaluation):
         return
-    client, numbers = store.client, headline(trained.workspace)
-    log_measurements(client, version.run_id, workspace=trained.workspace, origin=trained.origin)
-    for name, value in (trained.origin.tags() | numbers.tags()).items():
+    client, origin, numbers = store.client, trained.origin, headline(trained.workspace)
+    model_id, tags = model_of(version), origin.tags() | numbers.tags()
+    log_data(client, version.run_id, trained)
+    log_measurements(client, version.run_id, workspace=trained.workspace, origin=origin, model_id=model_id)
+    if model_id:
+        client.set_logged_model_tags(model_id, tags)
+    for name, value in tags.items():
         client.set_model_version_tag(version.name, version.version, name, value)
     experiment = client.get_run(version.run_id).info.experiment_id
     sentence = described(numbers, store.place, experiment, version.run_id)

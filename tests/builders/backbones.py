@@ -29,7 +29,9 @@ def _cfg():
     }
 
 
-default_cfgs = generate_default_cfgs({"tiny_swin.none": _cfg(), "tiny_reg_vit.none": _cfg()})
+default_cfgs = generate_default_cfgs(
+    {"tiny_swin.none": _cfg(), "tiny_reg_vit.none": _cfg(), "tiny_window.none": _cfg()}
+)
 
 
 @register_model
@@ -42,6 +44,21 @@ def tiny_swin(pretrained=False, **kwargs):
 def tiny_reg_vit(pretrained=False, **kwargs):
     shape = {"patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2, "reg_tokens": 4}
     return build_model_with_cfg(VisionTransformer, "tiny_reg_vit", pretrained, **(shape | kwargs))
+
+
+class Window(VisionTransformer):
+    """A patch embedding that sees the pixels of one patch, the second of the second row, and nothing else."""
+
+    def forward_features(self, x, **kwargs):
+        seen = torch.zeros_like(x)
+        seen[..., 16:32, 16:32] = x[..., 16:32, 16:32]
+        return super().forward_features(seen, **kwargs)
+
+
+@register_model
+def tiny_window(pretrained=False, **kwargs):
+    shape = {"patch_size": 16, "embed_dim": 32, "depth": 0, "num_heads": 2, "class_token": False, "global_pool": "avg"}
+    return build_model_with_cfg(Window, "tiny_window", pretrained, **(shape | kwargs))
 
 
 def write_weights(folder: Path, name: str = "test_convnext", *, seed: int = 0, **options: Any) -> Path:

@@ -28,6 +28,7 @@ def write_images(
     """So many images ``split/000.png`` of each split, the classes in turn: of a reader that draws, or below a root."""
     with writing(out, "images") as folder:
         write_json(folder / "classes.json", list(classes))
+        write_json(folder / "summary.json", {"classes": len(classes), "images": dict(sizes), "quarantined": {}})
         for split, n in sizes.items():
             with writing(folder / split, "images", drawn=root is None, classes=digest_json(list(classes))) as part:
                 rows = []

@@ -9,7 +9,8 @@ import torch
 from mlflow.entities import LoggedModelOutput
 
 from protoquant.core.artifacts import artifact_digest
-from protoquant.tracking.connection.store import Store, experiment_id
+from protoquant.tracking.connection.experiments import experiment_id
+from protoquant.tracking.connection.store import Store
 from protoquant.tracking.promotion.config import GatesConfig
 from protoquant.tracking.registry.registry import create_version, point_alias
 from tests.builders.bundles import bundle, nearest, write_bundle

@@ -23,6 +23,13 @@ from protoquant.data.readers.registry import READERS, reader
         ({"root": ""}, r"prepare\.root"),
         ({"roots": "x"}, r"unknown key 'prepare\.roots'; did you mean 'root'"),
         ({"table": {}}, r"prepare: table has no effect with reader 'partbirds'; remove it or set reader: table"),
+        (
+            {"reader": "table", "interventions": True},
+            r"interventions has no effect with reader 'table'; remove it or set reader: partbirds or funnybirds",
+        ),
+        ({"crop": True}, r"crop has no effect with reader 'partbirds'; remove it or set reader: cub"),
+        ({"reader": "cub", "ambiguous": True}, r"ambiguous has no effect with reader 'cub'.*set reader: funnybirds"),
+        ({"reader": "table", "table": {"parts": "../a.csv"}}, r"prepare\.table.* must be .*got"),
         ({"reader": "table", "table": {"file": "../a.csv"}}, r"prepare\.table.* must be .*got"),
         ({"reader": "table", "table": {"file": "a.xlsx"}}, r"prepare\.table.* must be .*got"),
     ],

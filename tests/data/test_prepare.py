@@ -22,7 +22,9 @@ FOLDER = PrepareConfig(reader="image_folder", root="data")
 
 def run(root: Path, config: PrepareConfig = FOLDER, seed: int = 0, workers: int = 2) -> tuple[PrepareResult, Path]:
     out = root.parent / "artifacts" / "images"
-    return prepare(config, root=root, out=out, seed=seed, on_event=ignore, workers=workers), out
+    return prepare(
+        config, root=root, out=out, parts=out.parent / "parts", seed=seed, on_event=ignore, workers=workers
+    ), out
 
 
 def quarantine(out: Path) -> dict[str, str]:
@@ -87,7 +89,9 @@ def test_own_splits_stay_and_only_missing_ones_are_cut(tmp_path: Path, fill: Fil
     for number, folder in enumerate(["train/cat", "train/dog", "test/cat", "test/dog"]):
         fill(root / folder, 10, 100 * number)
     events: list[Event] = []
-    result = prepare(FOLDER, root=root, out=tmp_path / "images", seed=0, on_event=events.append)
+    result = prepare(
+        FOLDER, root=root, out=tmp_path / "images", parts=tmp_path / "parts", seed=0, on_event=events.append
+    )
     assert result.images == {"train": 16, "validation": 4, "test": 20}
     found = splits(root, tmp_path / "images")
     assert all(split == "test" for name, split in found.items() if name.startswith("test/"))
@@ -101,7 +105,7 @@ def test_a_class_too_small_to_share_is_said(root: Path, photo: Photo) -> None:
     (root / "eel").mkdir()
     photo(500).save(root / "eel" / "1.png")
     events: list[Event] = []
-    prepare(FOLDER, root=root, out=root.parent / "images", seed=0, on_event=events.append)
+    prepare(FOLDER, root=root, out=root.parent / "images", parts=root.parent / "parts", seed=0, on_event=events.append)
     warnings = [event.text for event in events if isinstance(event, MessageEvent) and event.level == "warning"]
     assert warnings == [
         f"no {name} image of class 'eel': one image in train, which stays there; add images"
@@ -164,7 +168,7 @@ def test_a_table_names_missing_files(tmp_path: Path, fill: Fill) -> None:
 
 def test_progress_counts_every_image(root: Path) -> None:
     events: list[Event] = []
-    prepare(FOLDER, root=root, out=root.parent / "images", seed=0, on_event=events.append)
+    prepare(FOLDER, root=root, out=root.parent / "images", parts=root.parent / "parts", seed=0, on_event=events.append)
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.done for event in progress] == list(range(21))
     assert {(event.label, event.total, event.unit) for event in progress} == {("check", 20, "images")}

@@ -23,7 +23,7 @@ def prepared(tmp_path: Path, fill: Callable[..., None]) -> tuple[Path, Path]:
     root, out = tmp_path / "data", tmp_path / "artifacts" / "images"
     fill(root / "cat", 6, 0)
     fill(root / "dog", 6, 100)
-    prepare(CONFIG, root=root, out=out, seed=0, on_event=ignore)
+    prepare(CONFIG, root=root, out=out, parts=out.parent / "parts", seed=0, on_event=ignore)
     return out, root
 
 
@@ -92,7 +92,7 @@ def test_drawn_images_lie_in_the_part_of_their_split(
 
     monkeypatch.setattr(partbirds, "read", draw)
     out = tmp_path / "images"
-    prepare(PrepareConfig(), root=tmp_path / "spec.yaml", out=out, seed=0, on_event=ignore)
+    prepare(PrepareConfig(), root=tmp_path / "spec.yaml", out=out, parts=out.parent / "parts", seed=0, on_event=ignore)
     assert not (out / "drawn").exists()
     table = ImageTable.open(out, tmp_path / "spec.yaml").split("train")
     assert table.path("train/cat/0.png") == out / "train/cat/0.png"

@@ -11,6 +11,7 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.core.artifacts import writing
 from tests.builders.bundles import bundle, plain_probe, write_bundle
 from tests.builders.images import write_images
+from tests.builders.parts import write_no_parts
 from tests.builders.specs import preprocessing, spec
 from tests.builders.tokens import around, units, write_split
 
@@ -55,11 +56,12 @@ def make(
         backbone = spec(view=preprocessing((64, 96), (72, 72)))
         write_split(root / "features" / "test", *tokens, backbone=backbone, shard=shard)
         write_images(root / "images", {"test": N}, classes=CLASSES)
+        write_no_parts(root / "parts")
         with writing(root / "codebook", "codebook") as folder:
             Codebook(codes, FeatureNorm("l2")).save(folder)
             plain_probe(codes[:3].clone()).save(folder)
         write_bundle(root / "bundle", bundle(codes, head, classes=CLASSES, backbone=backbone))
-        return {name: root / name for name in ("images", "features", "codebook", "bundle")} | {
+        return {name: root / name for name in ("images", "parts", "features", "codebook", "bundle")} | {
             "root": root,
             "out": root / "evaluation",
             "metrics": root / "metrics.json",

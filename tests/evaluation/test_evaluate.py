@@ -23,7 +23,7 @@ from protoquant.evaluation.score import LogitScorer, score
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.model.bundle import Bundle
 
-CONFIG = EvaluateConfig(resamples=200, stability_images=0)
+CONFIG = EvaluateConfig(resamples=200, metrics=())
 Paths = dict[str, Path]
 Make = Callable[..., Paths]
 
@@ -153,7 +153,7 @@ def test_every_tensor_is_as_it_was(make: Make, monkeypatch: pytest.MonkeyPatch) 
             return found
 
         monkeypatch.setattr(kind, "open", recorded)
-    given = [paths[name] for name in ("bundle", "codebook", "features", "images")]
+    given = [paths[name] for name in ("bundle", "codebook", "features", "images", "parts")]
     before = {file: file.read_bytes() for folder in given for file in folder.rglob("*") if file.is_file()}
     run(paths)
     assert {type(found) for found, _ in opened} == {Bundle, LinearProbe}
@@ -184,7 +184,7 @@ def test_another_seed_moves_intervals_only(make: Make) -> None:
     assert first["test"]["ece"] != second["test"]["ece"]
 
 
-def test_only_the_test_split_is_opened(make: Make) -> None:
+def test_without_metric_groups_only_the_test_split_is_opened(make: Make) -> None:
     paths = make()
     assert [entry.name for entry in paths["features"].iterdir()] == ["test"]
     seen: list[object] = []
@@ -218,7 +218,7 @@ def test_csv_files_are_what_dvc_plots_reads(make: Make) -> None:
 
 def test_local_and_cover_size_by_hand(make: Make) -> None:
     paths = make()
-    config = EvaluateConfig(resamples=100, epsilon=0.4, cover=0.5, stability_images=0)
+    config = EvaluateConfig(resamples=100, epsilon=0.4, cover=0.5, metrics=())
     numbers = run(paths, config).numbers
     predictions = read_table(paths["out"] / "predictions.parquet")
     contributions = read_table(paths["out"] / "contributions.parquet")
@@ -250,7 +250,7 @@ def test_grounding_is_read_off_the_bundle(make: Make) -> None:
     assert json.loads(paths["metrics"].read_text())["nearest_patch"] == 0.9
 
 
-def test_without_stability_images_there_are_no_numbers_of_it(make: Make) -> None:
+def test_a_group_that_is_not_named_is_not_measured(make: Make) -> None:
     paths = make()
     assert "stability" not in run(paths).numbers
     assert not (paths["out"] / "stability.csv").exists()

@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     _draw_images(root)
     paths = {"images": folder / "images", "features": folder / "features", "codebook": folder / "codebook"}
     config = PrepareConfig.parse({"reader": "image_folder", "root": str(root), "min_side": 8})
-    prepare(config, root=root, out=paths["images"], seed=0, on_event=ignore)
+    prepare(config, root=root, out=paths["images"], parts=folder / "parts", seed=0, on_event=ignore)
     table = ImageTable.open(paths["images"], root)
     codes = units(K, D)
     for split in SIZES:
@@ -54,8 +54,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paths |= {"evaluation": folder / "evaluation", "metrics": folder / "metrics.json"}
     inputs = {name: paths[name] for name in ("images", "features", "codebook", "bundle", "metrics")}
     device = torch.device("cpu")
-    config = EvaluateConfig(resamples=100, stability_images=0)
-    evaluate(config, **inputs, root=root, out=paths["evaluation"], device=device, seed=0, on_event=ignore)
+    config = EvaluateConfig(resamples=100, metrics=())
+    evaluate(
+        config,
+        **inputs,
+        root=root,
+        parts=folder / "parts",
+        out=paths["evaluation"],
+        device=device,
+        seed=0,
+        on_event=ignore,
+    )
     del paths["codebook"], paths["metrics"]
     return paths | {"root": root}
 

@@ -14,5 +14,12 @@ def photos(tmp_path):
     """(images, root): what prepare writes of 20 small pictures of two classes, and their folder."""
     root = tmp_path / "photos"
     write_classes(root, SIZES, ("finch", "jay"), small)
-    prepare(PrepareConfig(reader="image_folder"), root=root, out=tmp_path / "images", seed=0, on_event=ignore)
+    prepare(
+        PrepareConfig(reader="image_folder"),
+        root=root,
+        out=tmp_path / "images",
+        parts=tmp_path / "parts",
+        seed=0,
+        on_event=ignore,
+    )
     return tmp_path / "images", root

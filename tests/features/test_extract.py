@@ -181,7 +181,14 @@ def test_other_images_reuse_the_shards_that_are_still_the_same(photos, tmp_path)
     run(config, photos)
     changed = photos[1] / "validation" / "jay" / "0.png"
     save(changed, small(999))
-    prepare(PrepareConfig(reader="image_folder"), root=photos[1], out=photos[0], seed=0, on_event=ignore)
+    prepare(
+        PrepareConfig(reader="image_folder"),
+        root=photos[1],
+        out=photos[0],
+        parts=photos[0].parent / "parts",
+        seed=0,
+        on_event=ignore,
+    )
     again = run(config, photos)
     assert (again.computed, again.linked) == (1, 5)
 

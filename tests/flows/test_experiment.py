@@ -36,7 +36,7 @@ MISTAKES = [
 
 def test_a_run_ends_with_numbers_picture_links_and_an_experiment(served: Served) -> None:
     before = tree_of(served.job.root)
-    run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.stability_images": 0}})
+    run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.metrics": []}})
     assert served.end(run)[0] == "Completed", served.tasks(run)
     tasks = served.settled(run, len(STAGES) + 1)
     assert list(tasks) == [*STAGES, "record"]
@@ -57,7 +57,7 @@ def test_a_run_ends_with_numbers_picture_links_and_an_experiment(served: Served)
 
 
 def test_the_same_again_recomputes_nothing(served: Served) -> None:
-    run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.stability_images": 0}})
+    run = served.start({"size": 5, "overrides": {"train.joint.epochs": 2, "evaluate.metrics": []}})
     assert served.end(run)[0] == "Completed"
     found = {name: state for name, (state, _) in served.settled(run, len(STAGES) + 1).items()}
     assert {found[name] for name in STAGES[1:-1]} == {"Restored"}

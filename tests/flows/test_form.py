@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from flows.form import FIELDS, RunOptions, experiment_form
 from flows.promote import Candidate
+from protoquant.data.readers.registry import READERS
 from protoquant.settings.settings import Settings, read_params
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def test_every_field_is_bounded_described_and_filled(form: type[RunOptions]) -> 
         assert field["title"] == key
         assert field["description"]
         assert field["default"] == (params[section][last] if section else params[last])
-    assert schema["properties"]["reader"]["enum"] == ["partbirds", "image_folder", "table", "webdataset"]
+    assert schema["properties"]["reader"]["enum"] == list(READERS)
     assert schema["properties"]["size"]["minimum"] == 1
     assert schema["additionalProperties"] is False
 

@@ -184,7 +184,8 @@ def test_what_a_command_line_names(text: str, kind: type, moves: bool) -> None:
 @pytest.fixture
 def registered(bundles, weights, tmp_path, monkeypatch) -> Workspace:
     """Both bundles as versions, with the weights beside the second; the first is champion."""
-    from protoquant.tracking.connection.store import experiment_id, open_store
+    from protoquant.tracking.connection.experiments import experiment_id
+    from protoquant.tracking.connection.store import open_store
     from protoquant.tracking.registry.registry import create_version
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

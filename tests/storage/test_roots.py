@@ -14,6 +14,8 @@ from protoquant.core.errors import DataError, StorageError, UsageError
 from protoquant.core.events import ignore
 from protoquant.core.workspace import Workspace
 from protoquant.settings.roots import folder_of
+from tests.builders.cub import write_cub
+from tests.builders.funnybirds import write_funnybirds
 from tests.builders.models import write_model
 from tests.builders.pictures import save, small
 
@@ -79,6 +81,20 @@ def test_a_table_in_s3_is_read_like_one_on_disk(bucket, photos, workspace):
         stages.prepare()
         digests.add(artifact_digest(made.images))
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("reader", "write"), [("cub", write_cub), ("funnybirds", write_funnybirds)])
+def test_published_data_with_parts_is_that_of_the_same_files_on_disk(store, tmp_path, workspace, reader, write):
+    root = write(tmp_path / reader)
+    for path in root.rglob("*"):
+        if path.is_file():
+            store.put(f"{reader}/{path.relative_to(root).as_posix()}", path.read_bytes())
+    found = set()
+    for name, place in (("disk", root), ("s3", f"s3://{store.bucket}/{reader}")):
+        made = workspace(name, place, reader=reader)
+        stages.prepare()
+        found.add((artifact_digest(made.images), artifact_digest(made.parts)))
+    assert len(found) == 1
 
 
 def test_prepare_follows_s3_and_later_stages_do_not_ask(bucket, photos, workspace, alone):

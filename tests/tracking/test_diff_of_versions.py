@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from protoquant.cli.remote.registry_diff import diff
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.connection.store import Store, experiment_id, open_store
+from protoquant.tracking.connection.experiments import experiment_id
+from protoquant.tracking.connection.store import Store, open_store
 from protoquant.tracking.registry.registry import create_version, point_alias
 from tests.builders.bundles import answering, write_bundle
 from tests.builders.tokens import turned
@@ -26,6 +27,7 @@ def register(store: Store, folder: Path) -> None:
     """Log a folder as a model, and register it."""
     experiment = experiment_id(store, "birds")
     run_id = store.client.create_run(experiment).info.run_id
+    store.client.log_metric(run_id, "evaluate.test.top1.value", 0.9)
     model = store.client.create_logged_model(experiment, name="model", source_run_id=run_id)
     store.client.log_model_artifacts(model.model_id, str(folder))
     store.client.finalize_logged_model(model.model_id, "READY")
@@ -51,4 +53,5 @@ def test_versions_are_fetched_and_compared(
     plain = json.loads(done.stdout)
     assert plain["names"] == ["birds@champion", "birds/2"]
     assert plain["verdicts"] == {"kept": 2, "moved": 0, "new": 1, "lost": 1}
-    assert [(each["name"], each["before"], each["after"]) for each in plain["test_numbers"]] == [("accuracy", 0.9, 0.9)]
+    found = [(each["name"], each["before"], each["after"]) for each in plain["test_numbers"]]
+    assert found == [("test.top1", 0.9, 0.9)]

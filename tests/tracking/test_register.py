@@ -12,8 +12,9 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import Event
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.config import RegisterConfig
+from protoquant.tracking.connection.experiments import experiment_id
 from protoquant.tracking.connection.mlflow_api import Run
-from protoquant.tracking.connection.store import Store, experiment_id, open_store
+from protoquant.tracking.connection.store import Store, open_store
 from protoquant.tracking.register import (
     RegisterResult,
     _follow_commit,
@@ -23,6 +24,7 @@ from protoquant.tracking.register import (
     register,
 )
 from protoquant.tracking.registry.fetch import fetch_bundle
+from protoquant.tracking.registry.registry import model_of
 from protoquant.tracking.runs.measurements import HeadlineMetrics
 from protoquant.tracking.runs.pending import keep
 from protoquant.tracking.runs.trained_model import TrainedModel
@@ -83,6 +85,7 @@ def test_the_run_and_the_version_say_where_the_model_comes_from(with_store: Work
     with reading(with_store) as store:
         version = store.client.get_model_version("birds", "1")
         held = store.client.get_run(result.run_id)
+        model = store.client.get_logged_model(model_of(version))
     assert version.run_id == result.run_id
     assert version.tags["bundle_digest"] == artifact_digest(with_store.bundle)
     assert version.tags["data_digest"] == artifact_digest(with_store.images)
@@ -93,6 +96,14 @@ def test_the_run_and_the_version_say_where_the_model_comes_from(with_store: Work
     assert held.info.status == "FINISHED"
     assert held.data.params == {"seed": "0", "train.temperature": "[0.03, 0.05]"}
     assert held.data.metrics["evaluate.test.top1.value"] == 0.9
+    for tags in (held.data.tags, model.tags):
+        assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == ("protoquant register", "LOCAL")
+        assert tags.get("mlflow.source.git.commit", "none") == version.tags["git_commit"]
+    splits = [(one.dataset.digest, one.dataset.profile, one.tags[0].value) for one in held.inputs.dataset_inputs]
+    assert sorted(splits, key=lambda split: split[2]) == [
+        (artifact_digest(with_store.images / split)[:12], '{"images": 3, "classes": 3}', split)
+        for split in ("test", "train", "validation")
+    ]
 
 
 def test_a_version_is_of_the_commit_that_came_after_it(with_store: Workspace, monkeypatch: pytest.MonkeyPatch):
@@ -112,7 +123,8 @@ def test_a_version_is_of_the_commit_that_came_after_it(with_store: Workspace, mo
 def test_the_description_leads_to_the_report():
     numbers = HeadlineMetrics(9, 2.5, 0.875, 0.9, 0.8, 0.95, 40, 0.95)
     page = described(numbers, "http://127.0.0.1:5000", "7", "abc")
-    assert page.endswith("[Report](http://127.0.0.1:5000/#/experiments/7/runs/abc/artifacts/report/index.html)")
+    report = "http://127.0.0.1:5000/#/experiments/7/runs/abc/artifacts/report/index.html?workflowType=machine_learning"
+    assert page.endswith(f"[Report]({report})")
     assert described(numbers, "sqlite:///mlflow.db", "7", "abc").endswith("Report: runs:/abc/report")
 
 
@@ -225,7 +237,13 @@ def test_a_new_evaluation_of_the_same_bundle_is_followed(with_store: Workspace):
         version = store.client.get_model_version("birds", "1")
         assert version.tags["test_accuracy"] == "0.7000"
         assert "Top-1 accuracy on test 0.7000" in version.description
-        assert store.client.get_run(first.run_id).data.metrics["evaluate.test.top1.value"] == 0.7
+        held = store.client.get_run(first.run_id)
+        model = store.client.get_logged_model(model_of(version))
+    assert held.data.metrics["evaluate.test.top1.value"] == 0.7
+    assert len(held.inputs.dataset_inputs) == 3
+    assert model.tags["test_accuracy"] == "0.7000"
+    measured = [one for one in model.metrics if one.key == "evaluate.test.top1.value"]
+    assert [one.value for one in sorted(measured, key=lambda one: one.timestamp)] == [0.9, 0.7]
     assert run(with_store)[1][-1] == "birds@challenger: already registered as version 1"
 
 

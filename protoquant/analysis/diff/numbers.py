@@ -9,7 +9,7 @@ import numpy as np
 from protoquant.analysis.diff.paired import Paired
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.calibration import error_of
-from protoquant.evaluation.metrics.registry import Better, Unit
+from protoquant.evaluation.metrics.registry import METRICS, Better, Unit
 from protoquant.model.bundle import Bundle
 
 
@@ -81,10 +81,11 @@ def settings_of(before: Bundle, after: Bundle) -> tuple[Setting, ...]:
 
 
 def measured_on_test(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Number, ...]:
-    """Pair the numbers on test images that the caller gives, by name; they decide nothing."""
-    names = sorted(before.keys() | after.keys())
+    """Pair metrics of test images that the caller gives by their path; they decide nothing."""
     return tuple(
-        Number(name, "share" if _is_share(name) else "number", before.get(name), after.get(name)) for name in names
+        Number(metric.path, metric.unit, before.get(metric.path), after.get(metric.path), better=metric.better)
+        for metric in METRICS
+        if metric.path in before or metric.path in after
     )
 
 
@@ -170,7 +171,3 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         else:
             flat[name] = list(value) if isinstance(value, tuple) else value
     return flat
-
-
-def _is_share(name: str) -> bool:
-    return any(word in name for word in ("top1", "accuracy", "ece", "calibration", "macro"))

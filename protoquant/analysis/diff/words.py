@@ -6,6 +6,7 @@ from protoquant.pages.formatters import MINUS, MISSING, p_value, percent, signed
 
 LEVEL = 0.05
 """McNemar p-value below which two models count as different."""
+_PERCENT = ("share", "points")
 
 
 def headline(diff: Diff) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ def amount(number: Number, value: float | None) -> str:
     """A value of a number, with its unit."""
     if value is None:
         return MISSING
-    if number.unit == "share":
+    if number.unit in _PERCENT:
         return percent(value)
     return f"{value:,.0f}" if number.unit == "count" else signed(value, ".4g")
 
@@ -78,8 +79,8 @@ def change(number: Number, value: float | None) -> str:
     """A change of a number, with its sign; changes of shares are in percentage points."""
     if value is None:
         return MISSING
-    form = {"share": ".1f", "count": ",.0f", "number": ".3g"}[number.unit]
-    shown = f"{100 * value if number.unit == 'share' else value:+{form}}"
+    form = {"count": ",.0f", "number": ".3g"}.get(number.unit, ".1f")
+    shown = f"{100 * value if number.unit in _PERCENT else value:+{form}}"
     if not any(digit in shown for digit in "123456789"):
         return "0"
     return shown.replace("-", MINUS)

@@ -76,21 +76,20 @@ def _opened(source: str) -> Bundle:
 
 
 def _on_test(before: str, after: str) -> tuple[dict[str, float], dict[str, float]] | None:
-    """Return the registry's test accuracies of two versions; None if one is missing or not a registered version."""
+    """Return the metrics of two registered versions on test; None if one is no version."""
     from protoquant.tracking.registry.source import MODELS
 
     if not (before.startswith(MODELS) and after.startswith(MODELS)):
         return None
     from protoquant.core.workspace import Workspace
+    from protoquant.evaluation.metrics.registry import of_tracked
     from protoquant.tracking.connection.store import open_store
-    from protoquant.tracking.registry.versions import Named, describe
+    from protoquant.tracking.promotion.evidence import run_metrics
+    from protoquant.tracking.registry.versions import Named
 
-    workspace = Workspace(Path.cwd())
-    with open_store(workspace, create=False) as store:
-        one, other = (describe(store, workspace, Named.parse(uri).find(store)) for uri in (before, after))
-    measured = [each.accuracy.get("test") for each in (one, other)]
-    values = [float(found["value"] or 0.0) for found in measured if found is not None]
-    return ({"accuracy": values[0]}, {"accuracy": values[1]}) if len(values) == len(measured) else None
+    with open_store(Workspace(Path.cwd()), create=False) as store:
+        one, other = (of_tracked(run_metrics(store, Named.parse(uri).find(store))) for uri in (before, after))
+    return one, other
 
 
 def _names(before: str, after: str) -> tuple[str, str]:

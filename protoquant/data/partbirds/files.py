@@ -8,21 +8,30 @@ from PIL import Image
 from protoquant.data.partbirds.render import render
 from protoquant.data.partbirds.scene import sample_scene
 from protoquant.data.partbirds.spec import PartBirdsSpec
+from protoquant.data.parts.labels import label_masks, pack_labels
 from protoquant.data.splits import SplitName
 
 
 @dataclass(frozen=True)
 class Order:
-    """One image to draw, and the file to write it to."""
+    """One image to draw, perhaps with parts or objects left out, and the file to write it to."""
 
     spec: PartBirdsSpec
     class_index: int
     split: SplitName
     index: int
     file: Path
+    without_parts: frozenset[str] = frozenset()
+    without_objects: frozenset[int] = frozenset()
 
 
-def draw(order: Order) -> None:
-    """Draw an image and write it as PNG; its folder must exist."""
+def draw(order: Order) -> bytes:
+    """Draw an image and write it as PNG; its folder must exist.
+
+    Returns:
+        Its mask as ``pack_labels`` writes it: the parts in the order of ``spec.PARTS``, then the body.
+    """
     scene = sample_scene(order.spec, order.class_index, order.split, order.index)
-    Image.fromarray(render(scene).image).save(order.file)
+    made = render(scene, order.without_parts, order.without_objects)
+    Image.fromarray(made.image).save(order.file)
+    return pack_labels(label_masks(made.part_masks.values()))

@@ -10,7 +10,11 @@ import pandas as pd
 
 from protoquant.core.events import OnEvent
 from protoquant.data.config import PrepareConfig
+from protoquant.data.parts.listing import PartListing
 from protoquant.data.quarantine import Rejected
+
+INTERVENED = "interventions"
+"""Folder of drawn interventions beside those of the splits."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Listing:
         classes: All class names, index = label, including classes without an image; if empty, the names in the
             frame in natural order.
         rejected: Files that the reader itself left out.
+        parts: The parts of these images, if the data annotates them.
     """
 
     frame: pd.DataFrame
     image_root: Path
     classes: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    parts: PartListing | None = None
 
     def class_names(self) -> tuple[str, ...]:
         """All class names, index = label."""
@@ -40,7 +46,8 @@ class Reader(Protocol):
     """A function that lists images.
 
     A reader that draws its images writes them below ``into``, each split in a folder of its name: the image
-    ``train/robin/3.png`` goes to ``into / "train/robin/3.png"``, and ``image_root`` is ``into``.
+    ``train/robin/3.png`` goes to ``into / "train/robin/3.png"``, and ``image_root`` is ``into``. Interventions that it
+    draws go below ``into / INTERVENED``.
     """
 
     def __call__(self, root: Path, *, into: Path, config: PrepareConfig, workers: int, on_event: OnEvent) -> Listing:

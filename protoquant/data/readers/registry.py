@@ -23,17 +23,21 @@ class ReaderEntry:
     Attributes:
         layout: Layout of the images, for help texts.
         root: Required kind of ``prepare.root``; None if the reader itself checks it.
+        options: Keys of ``prepare`` that have an effect with this reader and not with every other.
     """
 
     layout: str
     root: Literal["a folder", "the file of a spec"] | None = None
+    options: tuple[str, ...] = ()
 
 
 READERS: Mapping[str, ReaderEntry] = {
-    "partbirds": ReaderEntry("drawn from a spec", root="the file of a spec"),
+    "partbirds": ReaderEntry("drawn from a spec", root="the file of a spec", options=("interventions",)),
     "image_folder": ReaderEntry("class-named folders, also below train/ validation/ test/", root="a folder"),
-    "table": ReaderEntry("CSV or parquet with path, label and perhaps split"),
+    "table": ReaderEntry("CSV or parquet with path, label and perhaps split", options=("table",)),
     "webdataset": ReaderEntry("tar archives of images, each with a .cls or .json of its name", root="a folder"),
+    "cub": ReaderEntry("CUB-200-2011 as it is published", root="a folder", options=("crop",)),
+    "funnybirds": ReaderEntry("FunnyBirds as it is published", root="a folder", options=("interventions", "ambiguous")),
 }
 
 if TYPE_CHECKING:

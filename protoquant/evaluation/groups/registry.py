@@ -34,7 +34,19 @@ class MetricGroup:
 
 
 GROUPS: Mapping[str, MetricGroup] = {
+    "sizes": MetricGroup("sizes and sparsity as public code counts them"),
+    "purity": MetricGroup(
+        "how often a prototype's patches hold the same part", ("test", "validation", "train"), "parts"
+    ),
+    "evidence": MetricGroup("evidence beside the object", ("test", "validation"), "part masks"),
+    "consistency": MetricGroup("same part around a prototype's maximum, also under noise", needs="parts"),
+    "distinctness": MetricGroup("near-duplicate prototypes"),
     "stability": MetricGroup("what stays under JPEG, blur, shift and noise", ("test", "validation")),
+    "deletion": MetricGroup("the answer without the prototypes it names, and with them put back"),
+    "topk": MetricGroup("accuracy with the k largest weights of each class"),
+    "misalignment": MetricGroup("prototypes when pixels outside their region change; see misalignment_images"),
+    "corruptions": MetricGroup("accuracy under noise, blur and other corruptions; see corruption_images"),
+    "funnybirds": MetricGroup("whether explanations name the parts on which an answer depends", needs="interventions"),
 }
 
 if TYPE_CHECKING:

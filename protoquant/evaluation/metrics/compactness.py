@@ -7,6 +7,11 @@ from jaxtyping import Float, Int
 
 from protoquant.core.errors import ShapeError
 
+PRESENT = 0.1
+"""PIP-Net drops a smaller presence when it answers; ProtoQuant counts weights above it."""
+NONZERO = 1e-3
+"""PIP-Net counts weights, contributions and presence above it."""
+
 
 @dataclass(frozen=True)
 class HeadSize:
@@ -81,3 +86,114 @@ def cover_size(contributions: Float[np.ndarray, " k"], cover: float) -> int:
     shares = np.cumsum(np.sort(contributions.astype(np.float64))[::-1]) / total
     # The last share is 1 up to rounding, and cover may be exactly 1.
     return int(min(np.searchsorted(shares, cover - 1e-12) + 1, (contributions > 0).sum()))
+
+
+@dataclass(frozen=True)
+class WeightSizes:
+    """Sizes of a head by the thresholds of public code.
+
+    Attributes:
+        pq_local: ProtoQuant's local size: weights of a class above ``PRESENT``, mean over classes.
+        pq_local_min: The same of the smallest class.
+        pq_local_max: The same of the largest class.
+        pq_global: Prototypes with a weight above ``PRESENT`` (ProtoQuant's summary).
+        pq_global_any: Prototypes with a positive weight (ProtoQuant's row of the whole model).
+        pq_importance_mean: ProtoQuant's importance, mean over the prototypes.
+        pq_importance_max: The same of the most important prototype.
+        pip_global: Prototypes with a weight above ``NONZERO`` (PIP-Net).
+        pip_sparsity: Share of weights of at most ``NONZERO`` (PIP-Net's sparsity ratio).
+    """
+
+    pq_local: float
+    pq_local_min: int
+    pq_local_max: int
+    pq_global: int
+    pq_global_any: int
+    pq_importance_mean: float
+    pq_importance_max: float
+    pip_global: int
+    pip_sparsity: float
+
+
+def weight_sizes(head: Float[np.ndarray, "c k"]) -> WeightSizes:
+    """Count a head's weights as ProtoQuant and PIP-Net count them; negative weights count as 0."""
+    per_class = (head > PRESENT).sum(axis=1)
+    used = importance(head)[(head > 0).any(axis=0)]
+    return WeightSizes(
+        pq_local=float(per_class.mean()),
+        pq_local_min=int(per_class.min()),
+        pq_local_max=int(per_class.max()),
+        pq_global=int((head > PRESENT).any(axis=0).sum()),
+        pq_global_any=len(used),
+        pq_importance_mean=float(used.mean()) if len(used) else 0.0,
+        pq_importance_max=float(used.max(initial=0.0)),
+        pip_global=int((head > NONZERO).any(axis=0).sum()),
+        pip_sparsity=float(1.0 - (head > NONZERO).mean()),
+    )
+
+
+def importance(head: Float[np.ndarray, "c k"]) -> Float[np.ndarray, " k"]:
+    """ProtoQuant's importance of every prototype: its mean weight over all classes."""
+    found: Float[np.ndarray, " k"] = np.maximum(head, 0.0).mean(axis=0)
+    return found
+
+
+@dataclass(frozen=True)
+class ClampedAnswers:
+    """Answers and sizes of images where a presence below ``PRESENT`` counts as 0, as in PIP-Net.
+
+    Attributes:
+        predicted: The class of the largest clamped score; the lower index on a tie.
+        local: Prototypes whose contribution to that class exceeds ``NONZERO``.
+        anywhere: Prototypes whose contribution to any class does. PIP-Net's code adds up over a batch what it means
+            to count per image; here every image is counted by itself.
+        active: Prototypes, that is codes with a weight, whose presence exceeds ``NONZERO``.
+    """
+
+    predicted: Int[np.ndarray, " n"]
+    local: Int[np.ndarray, " n"]
+    anywhere: Int[np.ndarray, " n"]
+    active: Int[np.ndarray, " n"]
+
+
+def clamped_answers(scores: Float[np.ndarray, "n k"], head: Float[np.ndarray, "c k"]) -> ClampedAnswers:
+    """Answer with clamped presence and count prototypes by PIP-Net's thresholds; nothing is changed.
+
+    Args:
+        scores: Presence of every code, in [0, 1].
+        head: Non-negative weights.
+
+    Source:
+        Nauta et al., CVPR 2023 (PIP-Net), its evaluation.
+    """
+    largest, used, rows = head.max(axis=0), (head > 0).any(axis=0), []
+    for seen in scores:
+        clamped = np.where(seen < PRESENT, 0.0, seen.astype(np.float64))
+        label = int((head @ clamped).argmax())
+        sizes = [local_size(parts, NONZERO) for parts in (clamped * head[label], clamped * largest, clamped * used)]
+        rows.append([label, *sizes])
+    return ClampedAnswers(*np.array(rows, dtype=np.int64).T)
+
+
+def public_sizes(
+    scores: Float[np.ndarray, "n k"], head: Float[np.ndarray, "c k"], labels: Int[np.ndarray, " n"]
+) -> tuple[WeightSizes, dict[str, Float[np.ndarray, " n"]]]:
+    """Sizes in all definitions of public code, to hold a model against published tables.
+
+    Args:
+        scores: Presence of every code, in [0, 1].
+        head: Non-negative weights.
+        labels: True classes.
+
+    Returns:
+        The sizes of the head, and for each image: pip_local, pip_local_all, pip_active as in
+        :class:`ClampedAnswers`, and clamped_top1, 1.0 where the clamped answer is right.
+    """
+    found = clamped_answers(scores, head)
+    per_image = {
+        "pip_local": found.local,
+        "pip_local_all": found.anywhere,
+        "pip_active": found.active,
+        "clamped_top1": found.predicted == labels,
+    }
+    return weight_sizes(head), {name: values.astype(np.float64) for name, values in per_image.items()}

@@ -30,6 +30,7 @@ class Metric:
         row: Its name in the report's table of numbers; empty where the report shows it elsewhere.
         digits: Decimal places of a number.
         source: Where the definition comes from; empty where the meaning says it all.
+        chance: Place of the number that chance would give, such as that of random cells; empty where none is measured.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Metric:
     row: str = ""
     digits: int = 2
     source: str = ""
+    chance: str = ""
 
     def measured(self, numbers: Mapping[str, Any]) -> bool:
         """Whether nested numbers contain the metric."""
@@ -138,6 +140,191 @@ METRICS: tuple[Metric, ...] = (
         "codebook.quantization_error", "number", "lower", "mean of 1 - cosine with the nearest code",
         row="quantization_error", digits=4,
     ),
+    Metric(
+        "sizes.pq_local", "number", "lower", "weights of a class above 0.1",
+        row="local size (ProtoQuant)", source="ProtoQuant",
+    ),
+    Metric(
+        "sizes.pq_global", "count", "lower", "prototypes with a weight above 0.1",
+        row="global size (ProtoQuant)", source="ProtoQuant",
+    ),
+    Metric(
+        "sizes.pip_local", "number", "lower",
+        "prototypes that add over 0.001 to the predicted class, presence under 0.1 dropped",
+        row="local size (PIP-Net)", source="PIP-Net",
+    ),
+    Metric(
+        "sizes.pip_local_all", "number", "lower",
+        "prototypes that add over 0.001 to any class, presence under 0.1 dropped",
+        row="local size, all classes (PIP-Net)", source="PIP-Net, per image",
+    ),
+    Metric(
+        "sizes.pip_active", "number", "lower", "prototypes with a presence of at least 0.1 in an image",
+        row="active prototypes (PIP-Net)", source="PIP-Net",
+    ),
+    Metric(
+        "sizes.pip_global", "count", "lower", "prototypes with a weight above 0.001",
+        row="global size (PIP-Net)", source="PIP-Net",
+    ),
+    Metric(
+        "sizes.pip_sparsity", "number", "higher", "share of weights of at most 0.001",
+        row="sparsity ratio (PIP-Net)", digits=4, source="PIP-Net",
+    ),
+    Metric(
+        "sizes.clamped_top1", "share", "higher", "accuracy where presence under 0.1 counts as 0",
+        row="clamped accuracy (PIP-Net)", source="PIP-Net",
+    ),
+    Metric(
+        "deletion.deletion", "share", "lower",
+        "probability of the answer, mean while its prototypes are removed, largest contribution first",
+        row="deletion", source="Petsiuk et al. 2018, over prototypes",
+    ),
+    Metric(
+        "deletion.deletion_gain", "points", "higher", "how much faster it falls than in a random order",
+        row="deletion against random",
+    ),
+    Metric(
+        "deletion.insertion", "share", "higher",
+        "probability of the answer, mean while its prototypes are put back, largest contribution first",
+        row="insertion", source="Petsiuk et al. 2018, over prototypes",
+    ),
+    Metric(
+        "deletion.insertion_gain", "points", "higher", "how much faster it rises than in a random order",
+        row="insertion against random",
+    ),
+    Metric(
+        "topk.mask.area", "share", "higher",
+        "accuracy with the k largest weights of each class, mean over ln k from 1 to 50", row="top-k",
+    ),
+    Metric(
+        "topk.compact.area", "share", "higher", "the same where removed prototypes leave the softmax",
+        row="top-k, compact",
+    ),
+    Metric(
+        "misalignment.pgd.plc", "share", "lower",
+        "how far a prototype's most active pixels move under an attack outside the region",
+        row="PLC, pgd", source="Sacha et al. 2024",
+    ),
+    Metric(
+        "misalignment.pgd.prc", "number", "lower",
+        "prototypes of other classes that overtake it under an attack outside the region",
+        row="PRC, pgd", source="Sacha et al. 2024",
+    ),
+    Metric(
+        "misalignment.pgd.pac", "share", "lower",
+        "share of its activation lost under an attack outside the region",
+        row="PAC, pgd", source="Sacha et al. 2024",
+    ),
+    Metric(
+        "misalignment.pgd.accuracy_change", "points", "lower",
+        "accuracy lost under an attack outside the region",
+        row="AC, pgd", source="Sacha et al. 2024",
+    ),
+    Metric(
+        "misalignment.noise.plc", "share", "lower",
+        "how far a prototype's most active pixels move under noise outside the region",
+        row="PLC, noise", source="Sacha et al. 2024",
+    ),
+    Metric(
+        "misalignment.noise.prc", "number", "lower",
+        "prototypes of other classes that overtake it under noise outside the region",
+        row="PRC, noise", source="Sacha et al. 2024",
+    ),
+    Metric(
+        "misalignment.noise.pac", "share", "lower",
+        "share of its activation lost under noise outside the region",
+        row="PAC, noise", source="Sacha et al. 2024",
+    ),
+    Metric(
+        "misalignment.noise.accuracy_change", "points", "lower",
+        "accuracy lost under noise outside the region",
+        row="AC, noise", source="Sacha et al. 2024",
+    ),
+    Metric(
+        "corruptions.top1", "share", "higher", "accuracy, mean over seven corruptions in five severities",
+        row="corrupted top-1", source="Hendrycks and Dietterich 2019",
+    ),
+    Metric(
+        "corruptions.kept", "share", "higher", "corrupted images whose answer stays", row="answer under corruption",
+    ),
+    Metric(
+        "purity.fixed.mean", "share", "higher",
+        "of the ten test images where a prototype is most present, those whose box of a seventh of the view holds the "
+        "same part",
+        row="purity", source="PIP-Net", chance="purity.fixed.random_cells",
+    ),
+    Metric(
+        "purity.fixed.min_count.mean", "share", "higher", "the same by parts visible in at least five of these images",
+        row="purity, part in 5 images", source="PIP-Net, with a minimum count",
+        chance="purity.fixed.min_count.random_cells",
+    ),
+    Metric(
+        "purity.fixed.all.mean", "share", "higher", "the same on all images with a presence above a half",
+        row="purity, all images", source="PIP-Net", chance="purity.fixed.all.random_cells",
+    ),
+    Metric(
+        "purity.cell.mean", "share", "higher", "purity with the cell, which pictures show, as the box",
+        row="purity, cell", chance="purity.cell.random_cells",
+    ),
+    Metric(
+        "purity.whole.mean", "share", "higher", "purity in PIP-Net's own view, the whole image squashed",
+        row="purity, whole image", source="PIP-Net", chance="purity.whole.random_cells",
+    ),
+    Metric(
+        "purity.fixed.related", "count", "higher", "prototypes with a purity above a half",
+        row="part-related prototypes", source="PIP-Net",
+    ),
+    Metric(
+        "purity.fixed.filled", "share", "higher", "of the box, what the purest part fills (masks)", row="box filled",
+    ),
+    Metric(
+        "purity.fixed.holding", "share", "higher",
+        "of the ten boxes of a prototype, those that hold any annotated part",
+        row="boxes with a part", chance="purity.fixed.holding_random",
+    ),
+    Metric(
+        "evidence.cell.off", "share", "lower",
+        "of all contributions to predicted classes, those from cells of which the object fills less than a tenth",
+        row="evidence off the object", chance="evidence.cell.random_off",
+    ),
+    Metric(
+        "evidence.fixed.off", "share", "lower", "the same with the box of a seventh of the view",
+        row="evidence off the object, fixed box", chance="evidence.fixed.random_off",
+    ),
+    Metric(
+        "evidence.cell.patches_off", "share", "lower",
+        "named training patches of prototypes of which the object fills less than a tenth",
+        row="patches off the object",
+    ),
+    Metric(
+        "evidence.cell.prototypes_off", "share", "lower",
+        "prototypes whose named patches the object fills by less than a tenth on average",
+        row="prototypes off the object",
+    ),
+    Metric(
+        "evidence.cell.same_part", "share", "higher", "purity of the named training patches, cell as box",
+        row="same part in the patches",
+    ),
+    Metric(
+        "consistency.consistent", "share", "higher",
+        "pairs of class and prototype whose region holds the same part in at least 80 % of the images",
+        row="consistency", source="Huang et al. 2023", chance="consistency.random_cells",
+    ),
+    Metric(
+        "consistency.stable", "share", "higher", "images in which noise leaves the parts of a prototype's region",
+        row="stability of parts", source="Huang et al. 2023",
+    ),
+    Metric(
+        "distinctness.alike", "share", "lower", "prototypes with another at a cosine above 0.9", row="near-duplicates",
+    ),
+    Metric(
+        "distinctness.nearest_other", "number", "lower", "mean cosine of a prototype with the nearest other one",
+        row="nearest other",
+    ),
+    Metric(
+        "distinctness.sharing", "share", "lower", "prototypes that share more than half of their patches with another",
+        row="shared patches",
+    ),
 )  # fmt: skip
 """All metrics, in the order of the report. A new metric needs a line here, and a number at its path in evaluate."""
 
@@ -161,3 +348,24 @@ def headline(numbers: Mapping[str, Any]) -> dict[str, float]:
 def by_headline(name: str) -> Metric | None:
     """The metric that has a name in ``artifacts/metrics.json``."""
     return next((metric for metric in METRICS if metric.headline == name), None)
+
+
+def by_path(path: str) -> Metric | None:
+    """The metric at a place."""
+    return next((metric for metric in METRICS if metric.path == path), None)
+
+
+def of_tracked(tracked: Mapping[str, float], split: str = "test") -> dict[str, float]:
+    """Pick the metrics of a split out of the numbers of an MLflow run.
+
+    Args:
+        tracked: Numbers by their name in MLflow.
+        split: The split; what is measured on test alone has no other.
+
+    Returns:
+        Values by the metric's path, in the order of the list; only those that were measured.
+    """
+    above = STAGE if split == "test" else f"{STAGE}.{split}"
+    names = {metric.path: f"{above}.{metric.path}" for metric in METRICS}
+    found = {path: tracked.get(f"{name}.value", tracked.get(name)) for path, name in names.items()}
+    return {path: value for path, value in found.items() if value is not None}

@@ -70,7 +70,7 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
         stability_note=words.stability_note(sources),
         grounding=histogram(sources.prototypes["nearest"].tolist(), "prototypes", 380.0, 220.0),
         grounding_note=words.grounding_note(sources),
-        sizes=words.sizes(sources),
+        numbers=words.number_groups(sources),
         lineage=words.lineage(sources),
         pictures=album.pictures,
         images=len(sources.predictions),

@@ -179,6 +179,33 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class NumberRow:
+    """A metric in the table of all numbers.
+
+    Attributes:
+        name: Its name.
+        value: The value in words.
+        interval: Its interval in words; empty without one.
+        chance: What chance would give; empty where that is not measured.
+        meaning: Its meaning, as a phrase.
+    """
+
+    name: str
+    value: str
+    interval: str
+    chance: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class NumberGroup:
+    """Metrics of one kind, under a heading."""
+
+    heading: str
+    rows: tuple[NumberRow, ...]
+
+
+@dataclass(frozen=True)
 class Page:
     """The whole report."""
 
@@ -201,7 +228,7 @@ class Page:
     stability_note: str
     grounding: Histogram
     grounding_note: str
-    sizes: tuple[tuple[str, str, str], ...]
+    numbers: tuple[NumberGroup, ...]
     lineage: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]
     images: int

@@ -1,14 +1,17 @@
 """The sentences and labels of the report, from its numbers."""
 
 from collections.abc import Mapping
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
+from protoquant.evaluation.groups.registry import GROUPS
 from protoquant.evaluation.metrics.registry import METRICS, Metric
 from protoquant.explain.gallery import Gallery
-from protoquant.explain.report.page import HeadlineNumber
+from protoquant.explain.report.page import HeadlineNumber, NumberGroup, NumberRow
 from protoquant.explain.sources import Sources
 from protoquant.pages import formatters
-from protoquant.pages.formatters import number, percent
+from protoquant.pages.formatters import MISSING, number, percent
 
 Number = Mapping[str, Any]
 
@@ -24,6 +27,7 @@ STABILITY_MEASURES = {
     "top_prototype": "same first prototype",
     "cell": "found in the same cell",
 }
+_HEADINGS = {"test": "Accuracy", "size": "Sizes", "codebook": "Codebook", "grounding": "Grounding"}
 _GROUNDED = {
     "centroid": "Prototypes are means of many training patches",
     "medoid": "Every prototype is a training patch",
@@ -182,22 +186,41 @@ def grounding_note(sources: Sources) -> str:
     )
 
 
-def sizes(sources: Sources) -> tuple[tuple[str, str, str], ...]:
-    """Name, value and meaning of the numbers that are not headlines."""
+def number_groups(sources: Sources) -> tuple[NumberGroup, ...]:
+    """All numbers that are not headlines, as the registry groups them."""
     listed = [metric for metric in METRICS if metric.row and metric.measured(sources.metrics)]
-    return tuple((metric.row, _shown(metric, metric.of(sources.metrics)), metric.meaning) for metric in listed)
+    return tuple(
+        NumberGroup(_HEADINGS.get(name) or _sentence(GROUPS[name].meaning), tuple(_row(sources, row) for row in rows))
+        for name, rows in groupby(sorted(listed, key=_order), key=attrgetter("group"))
+    )
 
 
-def _shown(metric: Metric, found: Any) -> str:
-    """Write a value, or a difference with its interval."""
-    value = found["value"] if isinstance(found, Mapping) else found
+def _order(metric: Metric) -> int:
+    """Place of a metric's group; metrics of a group stay in the order of the registry."""
+    return list(dict.fromkeys(each.group for each in METRICS)).index(metric.group)
+
+
+def _row(sources: Sources, metric: Metric) -> NumberRow:
+    found, bounds = metric.of(sources.metrics), ""
+    if isinstance(found, Mapping) and "low" in found:
+        low, high = (_shown(metric, found[end]) for end in ("low", "high"))
+        bounds = f"{low.removesuffix(' %')} to {high}"
+    known = metric.chance and Metric(metric.chance, metric.unit, None, "").value(sources.metrics)
+    chance = _shown(metric, known) if metric.chance and known is not None else ""
+    return NumberRow(metric.row, _shown(metric, metric.value(sources.metrics)), bounds, chance, metric.meaning)
+
+
+def _shown(metric: Metric, value: float | None) -> str:
+    """Write a value; a dash where it is undefined."""
+    if value is None:
+        return MISSING
     match metric.unit:
         case "share":
             return percent(value)
         case "count":
             return f"{value:,}"
         case "points":
-            return f"{100 * value:+.1f} ({100 * found['low']:+.1f} to {100 * found['high']:+.1f})"
+            return f"{100 * value:+.1f}"
         case _:
             return number(value, metric.digits)
 
@@ -213,3 +236,8 @@ def lineage(sources: Sources) -> tuple[tuple[str, str], ...]:
         ("feature_norm", sources.bundle.codebook.feature_norm),
         ("grid", " x ".join(map(str, sources.store.grid)) + " cells"),
     )
+
+
+def _sentence(phrase: str) -> str:
+    """The phrase with a capital letter, the other letters as they are."""
+    return phrase[:1].upper() + phrase[1:]

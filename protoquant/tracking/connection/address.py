@@ -70,15 +70,24 @@ def without_password(uri: str) -> str:
     return re.sub(r"//[^/\s]*@", "//", uri)
 
 
-def pages(uri: str) -> str | None:
-    """The address under which the pages of a server lie; None where the store has no pages."""
-    return f"{without_password(uri).rstrip('/')}/#" if is_http(uri) else None
-
-
 def run_page(uri: str, experiment: str, run_id: str) -> str | None:
-    """The page of a run; None where the store has no pages."""
-    base = pages(uri)
-    return f"{base}/experiments/{experiment}/runs/{run_id}" if base else None
+    """The page of a run; None, here and below, where the store has no pages."""
+    return _page(uri, f"experiments/{experiment}/runs/{run_id}")
+
+
+def report_page(uri: str, experiment: str, run_id: str) -> str | None:
+    """The page that shows the report among the files of a run."""
+    return _page(uri, f"experiments/{experiment}/runs/{run_id}/artifacts/report/index.html")
+
+
+def version_page(uri: str, name: str, version: int | str) -> str | None:
+    """The page of a registered version."""
+    return _page(uri, f"models/{name}/versions/{version}")
+
+
+def _page(uri: str, path: str) -> str | None:
+    """A page in MLflow's view for model training; without the query a new visitor sees the one for agents."""
+    return f"{without_password(uri).rstrip('/')}/#/{path}?workflowType=machine_learning" if is_http(uri) else None
 
 
 def place(workspace: Workspace) -> str:

@@ -29,7 +29,16 @@ for _variable, _value in _DEFAULTS.items():
 # isort: split
 import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import FileInfo, Metric, Param, Run  # noqa: E402
+from mlflow.entities import (  # noqa: E402
+    Dataset,
+    DatasetInput,
+    Experiment,
+    FileInfo,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+)
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models import ModelSignature  # noqa: E402
@@ -40,7 +49,11 @@ __all__ = [
     "Array",
     "ColSpec",
     "DataType",
+    "Dataset",
+    "DatasetInput",
+    "Experiment",
     "FileInfo",
+    "InputTag",
     "Metric",
     "MlflowClient",
     "MlflowException",

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import chain, count
 from pathlib import Path
 
 from filelock import FileLock
@@ -26,7 +25,7 @@ from protoquant.tracking.connection.address import (
     tracking_uri,
     without_password,
 )
-from protoquant.tracking.connection.mlflow_api import MlflowClient, MlflowException, mlflow
+from protoquant.tracking.connection.mlflow_api import MlflowClient, mlflow
 from protoquant.tracking.connection.outage import denied, is_foreign, outage
 
 ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
@@ -78,49 +77,6 @@ def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
             yield Store(client, str(database), database.parent / ARTIFACTS)
         else:
             yield Store(MlflowClient(), without_password(uri), None)
-
-
-def experiment_id(store: Store, name: str) -> str:
-    """Find or create the experiment that holds the runs.
-
-    MLflow's own variables take precedence. If the workspace was copied or moved, an experiment of that name in a
-    database file may point to the artifacts of another folder; the next free ``NAME-2``, ``NAME-3``, ... is used then.
-
-    Args:
-        store: An open store.
-        name: Name of the experiment.
-    """
-    if named := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return str(store.client.get_experiment(named).experiment_id)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
-    location = store.artifacts.as_uri() if store.artifacts else None
-    for candidate in chain([name], (f"{name}-{number}" for number in count(2))):
-        found = store.client.get_experiment_by_name(candidate)
-        if found is None:
-            return _make_experiment(store.client, candidate, location)
-        if found.lifecycle_stage == "deleted":
-            message = (
-                f"the MLflow experiment {candidate!r} is deleted in {store.place}; "
-                f"restore it (mlflow experiments restore -x {found.experiment_id}) or change register.name"
-            )
-            raise ProtoQuantError(message)
-        if location is None or found.artifact_location == location or _is_remote(found.artifact_location):
-            break
-    return str(found.experiment_id)
-
-
-def _make_experiment(client: MlflowClient, name: str, location: str | None) -> str:
-    try:
-        return str(client.create_experiment(name, artifact_location=location))
-    except MlflowException as error:
-        # Another process created it first, or the response to the first try was lost.
-        if error.error_code not in ALREADY or not (found := client.get_experiment_by_name(name)):
-            raise
-        return str(found.experiment_id)
-
-
-def _is_remote(location: str) -> bool:
-    return "://" in location and not location.startswith("file:")
 
 
 @contextmanager

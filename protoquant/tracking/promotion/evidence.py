@@ -16,7 +16,7 @@ from protoquant.core.events import OnEvent, track
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.data.table import ImageTable
-from protoquant.evaluation.metrics.registry import PREDICTION, STAGE
+from protoquant.evaluation.metrics.registry import PREDICTION, of_tracked
 from protoquant.export.export import check_parity
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.backbone.spec import BackboneSpec
@@ -30,7 +30,6 @@ from protoquant.tracking.promotion.gates import OFF, Gate, GateEvidence
 from protoquant.tracking.registry.mlflow_fetch import fetch_from
 from protoquant.tracking.registry.source import DIGEST_TAG
 
-STABILITY = f"{STAGE}.validation.{PREDICTION.path}.value"
 _VALIDATION = "images/validation"
 
 
@@ -83,13 +82,15 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
     if bundle.backbone.weights.source == "file":
         _check_weights(uri, bundle.backbone, fetched.weights)
     nearest = bundle.provenance[bundle.provenance["rank"] == 0]
+    measured = of_tracked(run_metrics(store, version), "validation")
     evidence = GateEvidence(
         version=int(version.version),
         class_size=int((bundle.head > 0).sum()) / len(bundle.classes),
         grounding=float(nearest["cosine"].mean()),
         dead_share=None if bundle.reference is None else bundle.reference.codebook.get("dead_share"),
-        stability=run_metrics(store, version).get(STABILITY),
+        stability=measured.get(PREDICTION.path),
         test_accuracy=version.tags.get("test_accuracy"),
+        metrics=measured,
     )
     images = open_artifact(fetched.bundle, KIND, verify=False).inputs.get(_VALIDATION)
     return CandidateVersion(fetched.bundle, bundle, fetched.weights, images, evidence)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+from protoquant.evaluation.metrics.registry import by_path
 from protoquant.tracking.promotion.config import GatesConfig
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class GateEvidence:
         dead_share: Share of codes that are nearest to no validation patch; None in older versions, which lack it.
         stability: Share of changed validation images whose answer stays; None in older versions, which lack it.
         test_accuracy: The tag of the version; it is shown, but no gate uses it.
+        metrics: Metrics of validation by their path, as far as they were measured.
     """
 
     version: int
@@ -53,6 +55,7 @@ class GateEvidence:
     dead_share: float | None
     stability: float | None
     test_accuracy: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,10 @@ def judge(
         _ask("codebook", config.dead_rise, champion, partial(_codebook, challenger)),
         _ask("grounding", config.grounding_drop, champion, partial(_grounding, challenger)),
         _ask("stability", config.stability_drop, champion, partial(_stability, challenger)),
+        *(
+            _ask(name, limit, champion, partial(_metric, name, challenger))
+            for name, limit in (config.metrics or {}).items()
+        ),
         export,
     )
     known = champion if isinstance(champion, GateEvidence) else None
@@ -192,6 +199,15 @@ def _grounding(challenger: GateEvidence, limit: float, champion: GateEvidence) -
 def _stability(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
     before, after = champion.stability, challenger.stability
     return _share("share of changed validation images with the same answer", before, after, "lost", limit)
+
+
+def _metric(path: str, challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
+    """Compare a metric of validation; one that either version lacks, because its data has no parts say, passes."""
+    before, after = champion.metrics.get(path), challenger.metrics.get(path)
+    metric = by_path(path)
+    if before is None or after is None or metric is None:
+        return True, f"{path} was not measured for {'this version' if after is None else 'the champion'}"
+    return _share(metric.meaning, before, after, "lost" if metric.better == "higher" else "added", limit)
 
 
 def _share(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import tempfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.mlflow_api import ModelVersion
 from protoquant.tracking.connection.store import Store
+from protoquant.tracking.connection.user import who
 from protoquant.tracking.promotion.config import GatesConfig
 from protoquant.tracking.promotion.evidence import CandidateVersion, compare, export_gate, gather
 from protoquant.tracking.promotion.gates import Gate, GateVerdict, judge
@@ -169,14 +169,6 @@ class _Court:
             raise
         except ProtoQuantError as error:
             return f"the champion, version {number}, cannot be compared with: {error}"
-
-
-def who() -> str:
-    """The user who promotes or rolls back."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def earlier(version: ModelVersion) -> list[int]:

@@ -11,8 +11,9 @@ from protoquant.core.errors import ProtoQuantError, UnavailableError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.tracking.connection.mlflow_api import ModelVersion
 from protoquant.tracking.connection.store import Store
+from protoquant.tracking.connection.user import who
 from protoquant.tracking.promotion.evidence import gather
-from protoquant.tracking.promotion.promotion import earlier, who
+from protoquant.tracking.promotion.promotion import earlier
 from protoquant.tracking.promotion.registry_lock import Clock, promoting
 from protoquant.tracking.registry.registry import find_named, point_alias, versions_of
 from protoquant.tracking.registry.versions import (

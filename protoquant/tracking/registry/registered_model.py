@@ -8,7 +8,7 @@ from pathlib import Path
 from protoquant.core.artifacts import artifact_digest
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.config import RegisterConfig
-from protoquant.tracking.connection.address import database_file, pages, run_page, tracking_uri
+from protoquant.tracking.connection.address import database_file, report_page, run_page, tracking_uri, version_page
 from protoquant.tracking.connection.store import open_store
 from protoquant.tracking.registry.registry import find_version
 
@@ -62,14 +62,13 @@ def find_registered(config: RegisterConfig, *, workspace: Workspace, bundle: Pat
         aliases = store.client.get_registered_model(config.name).aliases
         run = store.client.get_run(version.run_id)
     number, run_id, experiment = int(version.version), str(version.run_id), str(run.info.experiment_id)
-    base, page = pages(uri), run_page(uri, experiment, run_id)
     return Registered(
         name=config.name,
         version=number,
         aliases=tuple(sorted(alias for alias, held in aliases.items() if int(held) == number)),
         run_id=run_id,
         experiment_id=experiment,
-        run_url=page,
-        version_url=f"{base}/models/{config.name}/versions/{number}" if base else None,
-        report_url=f"{page}/artifacts/report/index.html" if page else None,
+        run_url=run_page(uri, experiment, run_id),
+        version_url=version_page(uri, config.name, number),
+        report_url=report_page(uri, experiment, run_id),
     )

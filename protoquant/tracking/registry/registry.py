@@ -11,8 +11,9 @@ from protoquant.core.errors import UsageError, suggest
 from protoquant.tracking.connection.mlflow_api import FileInfo, MlflowClient, MlflowException, ModelVersion, mlflow
 from protoquant.tracking.connection.outage import unanswered
 from protoquant.tracking.connection.store import ALREADY, Store
-from protoquant.tracking.registry.source import BUNDLE
+from protoquant.tracking.registry.source import BUNDLE, MODELS
 
+_LOGGED = f"{MODELS}m-"
 LOCK_TAG = "promotion_lock"
 """Tag of the registered models that serve only as locks for promotions."""
 
@@ -64,12 +65,17 @@ def create_version(
     except MlflowException as error:
         if error.error_code not in ALREADY:
             raise
-    source = f"models:/{model_id}"
     made = client.create_model_version(
-        name, source, run_id=run_id, tags=dict(tags), description=description, model_id=model_id
+        name, f"{MODELS}{model_id}", run_id=run_id, tags=dict(tags), description=description, model_id=model_id
     )
     query = f"name = '{name}' and tags.bundle_digest = '{tags['bundle_digest']}'"
     return _first_twin(client, made, list(client.search_model_versions(query)))
+
+
+def model_of(version: ModelVersion) -> str | None:
+    """The id of the logged model that a version was made from; None where it was registered by other means."""
+    source = str(version.source)
+    return source.removeprefix(MODELS) if source.startswith(_LOGGED) else None
 
 
 def _first_twin(client: MlflowClient, version: ModelVersion, others: Iterable[ModelVersion]) -> ModelVersion:

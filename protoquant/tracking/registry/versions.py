@@ -11,7 +11,7 @@ from typing import Any
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
 from protoquant.evaluation.metrics.registry import CLASS_SIZE, TOP1
-from protoquant.tracking.connection.address import pages, run_page, tracking_uri
+from protoquant.tracking.connection.address import report_page, run_page, tracking_uri, version_page
 from protoquant.tracking.connection.mlflow_api import MlflowException, ModelVersion, Run
 from protoquant.tracking.connection.outage import unanswered
 from protoquant.tracking.connection.store import Store
@@ -207,12 +207,11 @@ def champion_of(store: Store, name: str) -> int | None:
 
 
 def _links(uri: str, version: ModelVersion, run: Run | None) -> Links:
-    base = pages(uri)
-    page = run_page(uri, str(run.info.experiment_id), str(version.run_id)) if run else None
+    of_run = (uri, str(run.info.experiment_id), str(version.run_id)) if run else None
     return Links(
-        run=page,
-        version=f"{base}/models/{version.name}/versions/{version.version}" if base else None,
-        report=f"{page}/artifacts/report/index.html" if page else None,
+        run=run_page(*of_run) if of_run else None,
+        version=version_page(uri, version.name, version.version),
+        report=report_page(*of_run) if of_run else None,
     )
 
 

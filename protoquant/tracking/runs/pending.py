@@ -16,6 +16,7 @@ from filelock import FileLock
 from protoquant.core.artifacts import MANIFEST, artifact_digest, open_artifact, read_json, writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
+from protoquant.data.table import SUMMARY
 from protoquant.tracking.connection.address import place
 from protoquant.tracking.runs.lineage import Lineage
 from protoquant.tracking.runs.trained_model import TrainedModel, own_variables
@@ -77,7 +78,8 @@ def keep(trained: TrainedModel) -> Path:
         ):
             shutil.copytree(source, target, copy_function=_link)
         there.images.mkdir(parents=True)
-        _link(workspace.images / MANIFEST, there.images / MANIFEST)
+        for name in (MANIFEST, SUMMARY):
+            _link(workspace.images / name, there.images / name)
         for file in (workspace.params, workspace.lock, workspace.metrics):
             # These three are edited in place, and a hard link would change with them.
             if file.is_file():

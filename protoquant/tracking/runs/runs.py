@@ -14,6 +14,7 @@ from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.mlflow_api import Metric, MlflowClient, MlflowException, Param, Run, hurried
 from protoquant.tracking.connection.outage import outage, unanswered
+from protoquant.tracking.connection.user import source_tags
 from protoquant.tracking.runs.lineage import Lineage
 from protoquant.tracking.runs.measurements import MetricHistory, curve_files, curves, metric_files, metrics
 
@@ -54,7 +55,8 @@ def choose_run(client: MlflowClient, experiment: str, *, origin: Lineage, params
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
     name = f"model-{origin.bundle_digest[:8]}"
-    run = client.create_run(experiment, run_name=name, tags={**_tags(origin), _CALL: uuid4().hex})
+    tags = {**origin.tags(), **own_tags(origin), _CALL: uuid4().hex}
+    run = client.create_run(experiment, run_name=name, tags=tags)
     _drop_twins(client, experiment, run)
     return str(run.info.run_id)
 
@@ -92,7 +94,9 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> 
         client.log_batch(run_id, params=new[start : start + _PARAMS_PER_CALL])
 
 
-def log_measurements(client: MlflowClient, run_id: str, *, workspace: Workspace, origin: Lineage) -> None:
+def log_measurements(
+    client: MlflowClient, run_id: str, *, workspace: Workspace, origin: Lineage, model_id: str | None = None
+) -> None:
     """Write metrics, curves, files and lineage; a second call leaves the run as it is.
 
     Args:
@@ -100,12 +104,14 @@ def log_measurements(client: MlflowClient, run_id: str, *, workspace: Workspace,
         run_id: The run; running or finished.
         workspace: Holds the artifacts.
         origin: Lineage, for the tags.
+        model_id: The logged model whose numbers change too; None while the run has none, as MLflow gives a new model
+            the numbers of its run.
 
     Raises:
         ArtifactError: A file is missing or damaged.
     """
     run = client.get_run(run_id)
-    points = [*_changed(metrics(workspace), run), *_points(curves(workspace), run.info.start_time)]
+    points = [*_changed(metrics(workspace), run, model_id), *_points(curves(workspace), run.info.start_time)]
     for start in range(0, len(points), _METRICS_PER_CALL):
         client.log_batch(run_id, metrics=points[start : start + _METRICS_PER_CALL])
     for name, value in _tags(origin).items():
@@ -139,18 +145,25 @@ def _conflicts(run: Run, params: Mapping[str, str]) -> list[str]:
     return [name for name, value in params.items() if run.data.params.get(name, value) != value[:_LONGEST_PARAM]]
 
 
+def own_tags(origin: Lineage) -> dict[str, str]:
+    """MLflow's own tags of a new run or logged model; else MLflow would name the path of the running program."""
+    return source_tags("protoquant register") | _commit(origin)
+
+
 def _tags(origin: Lineage) -> dict[str, str]:
-    tags = origin.tags()
-    if origin.git_commit != "none":
-        tags["mlflow.source.git.commit"] = origin.git_commit
-    return tags
+    return origin.tags() | _commit(origin)
 
 
-def _changed(numbers: Mapping[str, float], run: Run) -> list[Metric]:
+def _commit(origin: Lineage) -> dict[str, str]:
+    return {} if origin.git_commit == "none" else {"mlflow.source.git.commit": origin.git_commit}
+
+
+def _changed(numbers: Mapping[str, float], run: Run, model_id: str | None) -> list[Metric]:
     """The numbers that the run does not hold yet; writing one again would draw a second point."""
     now = int(time.time() * 1000)
     named = {_FORBIDDEN.sub("_", name): value for name, value in numbers.items()}
-    return [Metric(name, value, now, 0) for name, value in named.items() if run.data.metrics.get(name) != value]
+    new = {name: value for name, value in named.items() if run.data.metrics.get(name) != value}
+    return [Metric(name, value, now, 0, model_id=model_id) for name, value in new.items()]
 
 
 def _points(found: Iterable[MetricHistory], start_time: int) -> list[Metric]:

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from protoquant.tracking.connection.experiments import experiment_id
 from protoquant.tracking.connection.mlflow_api import Metric, MlflowClient, Param, Run
-from protoquant.tracking.connection.store import Store, experiment_id
+from protoquant.tracking.connection.store import Store
+from protoquant.tracking.connection.user import source_tags
 
 _SWEEP, _TRIAL, _PARENT = "sweep_digest", "sweep_trial", "mlflow.parentRunId"
 _STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 _PER_CALL = 100
+_SOURCE = "protoquant sweep"
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def _parent(client: MlflowClient, experiment: str, sweep: SweepRun) -> Run:
         if run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
     else:
-        tags = {_SWEEP: sweep.digest, _TRIAL: "parent"}
+        tags = {**source_tags(_SOURCE), _SWEEP: sweep.digest, _TRIAL: "parent"}
         run = client.create_run(experiment, run_name=f"sweep-{sweep.name}", tags=tags)
     _log_params(client, run, sweep.params)
     return run
@@ -126,6 +129,7 @@ def _children(client: MlflowClient, experiment: str, parent: str) -> list[Run]:
 
 def _log(client: MlflowClient, experiment: str, parent: Run, trial: TrialRun) -> None:
     tags = {
+        **source_tags(_SOURCE),
         _PARENT: parent.info.run_id,
         _SWEEP: parent.data.tags[_SWEEP],
         _TRIAL: trial.trial,

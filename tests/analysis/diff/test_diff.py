@@ -208,7 +208,7 @@ def test_an_accuracy_that_mcnemar_does_not_tell_apart_is_not_called_clear() -> N
 
 def test_json_holds_everything_and_comes_back_the_same() -> None:
     after = answering(turned(90, 0, 290), HEAD, (0, 1, 1, 1, 2, 1))
-    diff = compare(first(), after, names=("a", "b"), test=({"top1": 0.9}, {"top1": 0.8, "depth": 2.0}))
+    diff = compare(first(), after, names=("a", "b"), test=({"test.top1": 0.9}, {"test.top1": 0.8, "test.ties": 2.0}))
     plain = diff.to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain | {
         name: [list(each) if isinstance(each, tuple) else each for each in plain[name]]
@@ -217,8 +217,8 @@ def test_json_holds_everything_and_comes_back_the_same() -> None:
     assert plain["verdicts"] == {"kept": 2, "moved": 0, "new": 1, "lost": 1}
     assert plain["numbers"][0]["change"] == 0.0
     assert {each["name"]: (each["before"], each["after"]) for each in plain["test_numbers"]} == {
-        "top1": (0.9, 0.8),
-        "depth": (None, 2.0),
+        "test.top1": (0.9, 0.8),
+        "test.ties": (None, 2.0),
     }
     assert len(plain["prototypes"]) == 4
     assert plain["images"][0]["kind"] == "lost"

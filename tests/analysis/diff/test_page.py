@@ -71,7 +71,7 @@ def pair(**changed):
 def test_every_number_stands_on_the_page(tmp_path) -> None:
     before, after = pair(params={"train": {"crop_context": 1.0, "budget": {"sizes": [1, 3]}}})
     before, after = written(tmp_path / "a", before, 3), written(tmp_path / "b", after, 3)
-    diff = compare(before, after, names=("shop/1", "shop/2"), test=({"top1": 0.875}, {"top1": 0.625}))
+    diff = compare(before, after, names=("shop/1", "shop/2"), test=({"test.top1": 0.875}, {"test.top1": 0.625}))
     folder = tmp_path / "images"
     (folder / "validation").mkdir(parents=True)
     Image.new("RGB", (80, 60), "red").save(folder / "validation" / "3.png")

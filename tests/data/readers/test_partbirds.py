@@ -6,15 +6,20 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from protoquant.core.artifacts import artifact_digest, open_artifact
 from protoquant.core.errors import ConfigError, ProtoQuantError, UsageError
 from protoquant.core.events import Event, ProgressEvent, ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.partbirds.render import render
 from protoquant.data.partbirds.scene import sample_scene
-from protoquant.data.partbirds.spec import PartBirdsSpec, bird_classes
+from protoquant.data.partbirds.spec import PARTS, PartBirdsSpec, bird_classes
+from protoquant.data.parts.labels import unpack_labels
+from protoquant.data.parts.table import PartTable
+from protoquant.data.prepare import prepare
 from protoquant.data.readers import partbirds
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.partbirds import read
@@ -61,6 +66,45 @@ def test_a_file_holds_the_pixels_of_its_scene(once):
     with Image.open(once.listing.image_root / "train" / name / "0002.png") as image:
         assert image.mode == "RGB"
         assert image.tobytes() == render(sample_scene(SPEC, 1, "train", 2)).image.tobytes()
+
+
+def test_masks_number_the_parts_and_the_body(once):
+    parts, name = once.listing.parts, bird_classes(SPEC)[1].name
+    assert (parts.schema.form, parts.schema.parts, parts.schema.body) == ("masks", PARTS, "body")
+    bird = bird_classes(SPEC)[1]
+    assert parts.schema.variants[name]["wing"] == f"{bird.wing.shape} {bird.wing.colour} {bird.wing.accent}"
+    assert list(parts.annotated) == list(once.listing.frame["path"])
+    assert parts.interventions is None
+    labels = unpack_labels(parts.labels(f"train/{name}/0002.png"))
+    masks = render(sample_scene(SPEC, 1, "train", 2)).part_masks
+    for number, part in enumerate((*PARTS, "body"), start=1):
+        assert np.array_equal(labels == number, masks[part])
+
+
+def test_interventions_are_drawn_on_demand_and_kept_beside_the_parts(once, tmp_path):
+    small = SPEC.model_copy(update={"train": 1})
+    (tmp_path / "birds.yaml").write_text("".join(f"{key}: {value}\n" for key, value in small.model_dump().items()))
+    images, parts = tmp_path / "images", tmp_path / "parts"
+    config = PrepareConfig(interventions=True)
+    prepare(config, root=tmp_path / "birds.yaml", out=images, parts=parts, seed=0, on_event=ignore)
+    test = PartTable.open(parts, tmp_path / "absent").split("test")
+    name, scene = bird_classes(SPEC)[1].name, sample_scene(SPEC, 1, "test", 0)
+    own = test.interventions.query("image_id == @image", local_dict={"image": f"test/{name}/0000.png"})
+    assert len(own) == 31 + len(scene.objects)
+    changes = [("parts", "eye+tail", {"without_parts": frozenset({"eye", "tail"})})]
+    changes += [("object", str(n), {"without_objects": frozenset({n})}) for n in range(len(scene.objects))]
+    for kind, removed, options in changes:
+        (path,) = own[(own["kind"] == kind) & (own["removed"] == removed)]["path"]
+        assert test.intervention(path).tobytes() == render(scene, **options).image.tobytes()
+    assert sorted(path.name for path in (images / "test").iterdir() if path.is_dir()) == sorted(
+        bird.name for bird in bird_classes(SPEC)
+    )
+    plain = tmp_path / "plain"
+    spec = tmp_path / "birds.yaml"
+    prepare(PrepareConfig(), root=spec, out=plain, parts=tmp_path / "other", seed=0, on_event=ignore)
+    assert artifact_digest(plain) == artifact_digest(images), "else features are computed again"
+    assert not (images / "drawn").exists()
+    assert open_artifact(parts / "test", "parts").extra["drawn"]
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(once, tmp_path):

@@ -1,12 +1,16 @@
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from protoquant.core.errors import DataError
 from protoquant.data.config import PrepareConfig, TableConfig
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.table import read
+
+SHARED = Path(__file__).parents[4] / "shared/data"
 
 
 def listed(root: Path, **table: str) -> Listing:
@@ -105,3 +109,34 @@ def test_a_missing_folder_or_table_says_what_is_there(tmp_path: Path) -> None:
         listed(tmp_path / "birds.csv")
     with pytest.raises(DataError, match="does not exist; correct it"):
         listed(tmp_path / "absent")
+
+
+def test_points_of_a_second_table_come_with_the_images(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("path,label\na/1.jpg,a\nb/2.jpg,b\n")
+    (tmp_path / "points.csv").write_text("path,part,x,y\nb/2.jpg,beak,3,4\na/1.jpg,beak,1,2\n")
+    parts = listed(tmp_path, parts="points.csv").parts
+    assert parts is not None
+    assert parts.points is not None
+    assert parts.points["image_id"].tolist() == ["b/2.jpg", "a/1.jpg"]
+    assert listed(tmp_path).parts is None
+
+
+@pytest.mark.skipif(not (SHARED / "birds50-parts.csv").is_file(), reason="the photos of birds50 are not here")
+def test_real_photos_with_their_points(tmp_path: Path) -> None:
+    """As a user would: a table of the photos is written, and the points are copied beside it."""
+    for split in ("train", "test"):
+        (tmp_path / split).symlink_to(SHARED / "birds50" / split)
+    paths = sorted(path.relative_to(SHARED / "birds50").as_posix() for path in SHARED.glob("birds50/*/*/*.jpg"))
+    lines = [f"{path},{path.split('/')[1]},{path.split('/')[0]}" for path in paths]
+    (tmp_path / "images.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    shutil.copy(SHARED / "birds50-parts.csv", tmp_path)
+    listing = listed(tmp_path, parts="birds50-parts.csv")
+    assert listing.parts is not None
+    assert listing.parts.points is not None
+    assert (len(listing.class_names()), len(listing.parts.points)) == (50, 35359)
+    assert set(listing.parts.annotated) <= set(listing.frame["path"])
+    assert listing.parts.schema.mirrored == {f"left {name}": f"right {name}" for name in ("eye", "leg", "wing")}
+    first = listing.parts.annotated[0]
+    with Image.open(tmp_path / first) as photo:
+        own = listing.parts.points.query("image_id == @first")
+        assert own[["x", "y"]].max().max() <= max(photo.size)

@@ -192,7 +192,15 @@ def test_prepare_gives_the_images_that_folders_give(tmp_path):
     tables = {}
     for reader, root in (("image_folder", "folders"), ("webdataset", "tars")):
         config = PrepareConfig(reader=reader, root=root, min_side=8)
-        prepare(config, root=tmp_path / root, out=tmp_path / reader, seed=0, on_event=ignore, workers=2)
+        prepare(
+            config,
+            root=tmp_path / root,
+            out=tmp_path / reader,
+            parts=tmp_path / f"{reader}-parts",
+            seed=0,
+            on_event=ignore,
+            workers=2,
+        )
         tables[reader] = ImageTable.open(tmp_path / reader, tmp_path / root)
     one, other = (table.frame.groupby("class_name")["digest"].apply(sorted) for table in tables.values())
     assert one.equals(other)

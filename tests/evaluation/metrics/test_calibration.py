@@ -30,6 +30,25 @@ def test_edges_and_empty_bins() -> None:
     assert found.error == 0.5
 
 
+def test_a_confidence_of_one_belongs_to_the_last_bin_unlike_in_torchmetrics() -> None:
+    """Two bins, both images in the upper one: mean confidence 0.8, accuracy 0.5, error 0.3.
+
+    torchmetrics gives the confidence of exactly 1.0 a bin of its own: 0.5 * |0 - 1.0| + 0.5 * |1 - 0.6| = 0.7. Just
+    below 1.0 both agree, so it is only the edge that differs.
+    """
+    labels, correct = torch.tensor([1, 0]), np.array([0.0, 1.0])
+
+    def both(confidence: list[float]) -> tuple[float, float]:
+        shares = torch.tensor([[sure, 1 - sure] for sure in confidence], dtype=torch.float64)
+        theirs = multiclass_calibration_error(shares, labels, num_classes=2, n_bins=2, norm="l1")
+        ours = reliability(np.array(confidence), correct, 2).error
+        assert error_of(np.array(confidence), correct, 2)(np.arange(2)[None])[0] == pytest.approx(ours)
+        return ours, float(theirs)
+
+    assert both([1.0, 0.6]) == pytest.approx((0.3, 0.7))
+    assert both([1.0 - 1e-6, 0.6]) == pytest.approx((0.3, 0.3), abs=1e-5)
+
+
 def test_logits_are_refused() -> None:
     with pytest.raises(DataError, match=r"confidence must lie in \[0, 1\]"):
         bin_of(np.array([0.2, 3.0]), 4)

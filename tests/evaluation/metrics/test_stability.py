@@ -82,7 +82,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Backbone, I
     backbone = load_backbone(folder, "test_resnet", input_size=(64, 96))
     write_classes(folder / "photos", {"train": 1, "validation": 1, "test": 2}, ("class0", "class1"), picture)
     prepare(
-        PrepareConfig(reader="image_folder"), root=folder / "photos", out=folder / "images", seed=0, on_event=ignore
+        PrepareConfig(reader="image_folder"),
+        root=folder / "photos",
+        out=folder / "images",
+        parts=folder / "parts",
+        seed=0,
+        on_event=ignore,
     )
     table = ImageTable.open(folder / "images", folder / "photos").split("test")
     tokens = backbone.features(backbone.batch([table.image(table.frame["image_id"][0])])).tokens[0]

@@ -108,6 +108,7 @@ def assert_once(birds: Birds, into: Path) -> None:
     fetched = fetch_bundle(f"models:/{birds.name}@challenger", workspace=birds.workspace, into=into)
     assert artifact_digest(fetched.bundle) == artifact_digest(birds.workspace.bundle)
     assert run.data.metrics["evaluate.test.top1.value"] == 0.9
+    assert len(run.inputs.dataset_inputs) == 3
     assert len(MlflowClient().get_metric_history(run.info.run_id, "quantize.history.perplexity")) == 2
 
 
@@ -345,9 +346,10 @@ def test_the_registered_model_is_found_with_its_links(birds: Birds, link: Link, 
     assert found is not None
     run = f"{link.url}/#/experiments/{found.experiment_id}/runs/{result.run_id}"
     assert (found.version, found.aliases, found.run_id) == (1, ("challenger",), result.run_id)
-    assert found.run_url == run
-    assert found.version_url == f"{link.url}/#/models/{birds.name}/versions/1"
-    assert found.report_url == f"{run}/artifacts/report/index.html"
+    view = "?workflowType=machine_learning"
+    assert found.run_url == f"{run}{view}"
+    assert found.version_url == f"{link.url}/#/models/{birds.name}/versions/1{view}"
+    assert found.report_url == f"{run}/artifacts/report/index.html{view}"
     with open_store(workspace, create=False) as store:
         assert "report/index.html" in [file.path for file in store.client.list_artifacts(result.run_id, "report")]
     link.lose_from("")

@@ -11,8 +11,9 @@ from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection import mlflow_api
 from protoquant.tracking.connection import store as store_module
 from protoquant.tracking.connection.address import TrackingUnavailableError
+from protoquant.tracking.connection.experiments import experiment_id
 from protoquant.tracking.connection.mlflow_api import MlflowClient, mlflow
-from protoquant.tracking.connection.store import experiment_id, open_store
+from protoquant.tracking.connection.store import open_store
 
 pytestmark = pytest.mark.server
 
@@ -72,33 +73,6 @@ def test_a_refusal_of_mlflow_is_one_line(with_store: Workspace):
     assert "\n" not in str(caught.value)
 
 
-def test_an_experiment_of_a_copied_workspace_is_left_alone(with_store: Workspace):
-    with open_store(with_store, create=False) as store:
-        foreign = store.client.create_experiment("birds", artifact_location="file:///elsewhere/mlruns")
-        made = experiment_id(store, "birds")
-        assert made != foreign
-        assert store.client.get_experiment(made).name == "birds-2"
-        assert experiment_id(store, "birds") == made
-
-
-def test_an_experiment_whose_files_are_on_a_server_is_used(with_store: Workspace):
-    with open_store(with_store, create=False) as store:
-        made = store.client.create_experiment("birds", artifact_location="s3://bucket/birds")
-        assert experiment_id(store, "birds") == made
-
-
-def test_an_experiment_that_another_process_makes_meanwhile_is_used(
-    with_store: Workspace, monkeypatch: pytest.MonkeyPatch
-):
-    with open_store(with_store, create=False) as store:
-        made = experiment_id(store, "birds")
-        look, answers = store.client.get_experiment_by_name, [None]
-        monkeypatch.setattr(
-            store.client, "get_experiment_by_name", lambda name: answers.pop() if answers else look(name)
-        )
-        assert experiment_id(store, "birds") == made
-
-
 def test_a_named_database_that_is_damaged_or_missing_is_told(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -126,22 +100,6 @@ def test_a_process_killed_while_it_makes_the_database_leaves_none(
     with open_store(workspace, create=True) as store:
         assert store.client.search_registered_models() == []
     assert not (workspace.root / "mlruns" / ".mlflow.db").exists()
-
-
-def test_a_deleted_experiment_says_how_to_restore_it(with_store: Workspace):
-    with open_store(with_store, create=False) as store:
-        store.client.delete_experiment(gone := experiment_id(store, "birds"))
-        with pytest.raises(ProtoQuantError, match=rf"'birds' is deleted .*mlflow experiments restore -x {gone}"):
-            experiment_id(store, "birds")
-
-
-def test_mlflows_own_variables_name_the_experiment(with_store: Workspace, monkeypatch: pytest.MonkeyPatch):
-    with open_store(with_store, create=False) as store:
-        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
-        made = experiment_id(store, "birds")
-        assert store.client.get_experiment(made).name == "mine"
-        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-        assert experiment_id(store, "birds") == "0"
 
 
 def test_loggers_get_their_levels_back(with_store: Workspace):

@@ -62,6 +62,37 @@ def test_each_gate_refuses_what_is_worse_by_more_than_allowed_and_names_itself(g
     assert verdict(just).passed
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "passed", "said"),
+    [
+        (0.7, 0.65, True, "changed images whose first prototype stays 0.7000 -> 0.6500; at most 0.0500 may be lost"),
+        (0.7, 0.649, False, "changed images whose first prototype stays 0.7000 -> 0.6490; at most 0.0500 may be lost"),
+        (0.7, None, True, "stability.top_prototype was not measured for this version"),
+        (None, 0.7, True, "stability.top_prototype was not measured for the champion"),
+    ],
+)
+def test_a_gate_may_be_set_on_any_metric_of_validation(before, after, passed, said) -> None:
+    name = "stability.top_prototype"
+    old, new = ({} if value is None else {name: value} for value in (before, after))
+    limits = GatesConfig(metrics={name: 0.05})
+    verdict = ask(replace(NEW, metrics=new), replace(OLD, metrics=old), limits=limits)
+    assert verdict.failed == (() if passed else (name,))
+    assert {gate.name: gate.said for gate in verdict.gates}[name] == said
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"stability.top_prototyp": 0.05}, "did you mean 'stability.top_prototype'"),
+        ({"test.top1": 0.05}, "'test.top1' is no metric with a direction that validation has"),
+        ({"stability.top3": -0.1}, "stability.top3 may be worse by 0 or more, got -0.1"),
+    ],
+)
+def test_a_limit_on_what_is_no_metric_of_validation_is_refused(metrics, said) -> None:
+    with pytest.raises(ConfigError, match=said):
+        GatesConfig.parse({"metrics": metrics}, "gates")
+
+
 def test_a_better_version_passes_however_much_better() -> None:
     better = replace(NEW, class_size=1.0, grounding=1.0, dead_share=0.0, stability=1.0)
     assert ask(better, alike=compared(0.08, -0.05)).passed

@@ -6,7 +6,8 @@ from mlflow.entities import LoggedModelOutput
 
 from protoquant.core.artifacts import write_json
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.connection.store import Store, experiment_id, open_store
+from protoquant.tracking.connection.experiments import experiment_id
+from protoquant.tracking.connection.store import Store, open_store
 from protoquant.tracking.registry.registry import create_version, find_version, point_alias
 
 pytestmark = pytest.mark.server

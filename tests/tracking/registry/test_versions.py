@@ -101,14 +101,15 @@ def test_a_run_that_is_gone_and_a_verdict_that_cannot_be_read_leave_the_rest(
 def test_a_server_has_pages_and_a_file_has_none() -> None:
     version = SimpleNamespace(name="birds", version="3", run_id="ab")
     run = SimpleNamespace(info=SimpleNamespace(experiment_id="1"))
+    view = "?workflowType=machine_learning"
     found = _links("https://me:secret@host:5000/", version, run)
     assert vars(found) == {
-        "run": "https://host:5000/#/experiments/1/runs/ab",
-        "version": "https://host:5000/#/models/birds/versions/3",
-        "report": "https://host:5000/#/experiments/1/runs/ab/artifacts/report/index.html",
+        "run": f"https://host:5000/#/experiments/1/runs/ab{view}",
+        "version": f"https://host:5000/#/models/birds/versions/3{view}",
+        "report": f"https://host:5000/#/experiments/1/runs/ab/artifacts/report/index.html{view}",
     }
     gone = _links("http://host:5000", version, None)
-    assert (gone.run, gone.version, gone.report) == (None, "http://host:5000/#/models/birds/versions/3", None)
+    assert (gone.run, gone.version, gone.report) == (None, f"http://host:5000/#/models/birds/versions/3{view}", None)
     assert set(vars(_links("sqlite:///mlflow.db", version, run)).values()) == {None}
 
 

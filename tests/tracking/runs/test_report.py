@@ -5,7 +5,8 @@ import pytest
 
 from protoquant.core.errors import UsageError
 from protoquant.core.workspace import Workspace
-from protoquant.tracking.connection.store import Store, experiment_id, open_store
+from protoquant.tracking.connection.experiments import experiment_id
+from protoquant.tracking.connection.store import Store, open_store
 from protoquant.tracking.registry.registry import point_alias
 from protoquant.tracking.runs.report import fetch_report
 

@@ -5,8 +5,9 @@ import pytest
 
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.workspace import Workspace
+from protoquant.tracking.connection.experiments import experiment_id
 from protoquant.tracking.connection.mlflow_api import MlflowClient
-from protoquant.tracking.connection.store import experiment_id, open_store
+from protoquant.tracking.connection.store import open_store
 from protoquant.tracking.runs.lineage import Lineage
 from protoquant.tracking.runs.runs import choose_run, log_measurements, log_params, running
 
@@ -42,6 +43,7 @@ def test_a_new_run_carries_the_lineage(client: MlflowClient, experiment: str):
 def test_outside_git_mlflow_is_told_no_commit(client: MlflowClient, experiment: str):
     run = client.get_run(choose(client, experiment, replace(ORIGIN, git_commit="none")))
     assert "mlflow.source.git.commit" not in run.data.tags
+    assert run.data.tags["mlflow.source.name"] == "protoquant register"
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "FAILED", "KILLED", "FINISHED"])

@@ -37,6 +37,7 @@ def test_written_twice_all_is_there_once(tmp_path: Path) -> None:
         history = client.get_metric_history(first.info.run_id, "path/validation_top1")
         assert [(point.step, point.value) for point in history] == [(0, 0.5), (1, 0.75)]
         assert client.get_run(parent).info.status == "FINISHED"
+        assert {run.data.tags["mlflow.source.name"] for run in [*children, first]} == {"protoquant sweep"}
         assert client.get_run(parent).data.metrics == {"chosen_k": 8.0}
         assert other != parent
 

@@ -1,0 +1,149 @@
+"""Consistency of the parts that prototypes look at, and their stability under noise (Huang et al.)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from protoquant.core.events import track
+from protoquant.core.seeding import numpy_generator
+from protoquant.evaluation.metrics.consistency import (
+    CONSISTENT,
+    Looks,
+    Pairs,
+    class_pairs,
+    consistency,
+    first_maximum,
+    noise_of,
+    stability,
+)
+from protoquant.evaluation.places.box import cell_boxes, region_around
+from protoquant.evaluation.places.part_view import PartView
+from protoquant.evaluation.subject import Measured, Subject
+from protoquant.model.presence import look
+
+TABLE = "consistency.csv"
+BATCH = 8
+"""Images of a forward pass; fixed, since it decides the rounding."""
+
+
+def measure(subject: Subject, split: str) -> Measured:
+    """Find the parts around each prototype's maximum in every image of its classes, without noise and with it."""
+    pairs = class_pairs(subject.head)
+    looks = look_around(subject, split, pairs)
+    shares, part = consistency(looks, looks.hits)
+    by_chance, _ = consistency(looks, looks.random)
+    stable = stability(looks)
+    numbers = {
+        "consistent": subject.estimate(f"consistency-{split}-consistent", _consistent(shares)),
+        "random_cells": subject.estimate(f"consistency-{split}-random", _consistent(by_chance)),
+        "stable": subject.estimate(f"consistency-{split}-stable", stable),
+        "share": subject.estimate(f"consistency-{split}-share", shares),
+    }
+    names = np.array([*subject.parts.schema.parts, ""], dtype=object)
+    table = pd.DataFrame(
+        {
+            "class": np.array(subject.bundle.classes, dtype=object)[pairs.label],
+            "code": pairs.code,
+            "weight": subject.head[pairs.label, pairs.code],
+            "images": looks.images,
+            "part": names[part],
+            "share": shares,
+            "random_cells": by_chance,
+            "stable": stable,
+        }
+    )
+    return Measured(numbers, {TABLE: table})
+
+
+def look_around(subject: Subject, split: str, pairs: Pairs, batch: int = BATCH) -> Looks:
+    """Find the parts around each prototype's maximum, in every annotated image of the class.
+
+    Maps without noise come from stored tokens; images with noise take a forward pass of their own.
+
+    Args:
+        subject: The model and its images.
+        split: The split.
+        pairs: Classes with their prototypes.
+        batch: Images of a forward pass.
+
+    Raises:
+        DataError: An image is missing, has changed, or cannot be decoded.
+    """
+    around, m = _Around(subject, split, pairs, subject.part_view(split)), len(subject.parts.schema.parts)
+    found = list(around.images(batch))
+    pair = np.concatenate([np.zeros(0, dtype=np.int64), *(one[0] for one in found)])
+    none = np.zeros((0, m), dtype=bool)
+    columns = (np.concatenate([none, *(one[number] for one in found)]) for number in range(1, 5))
+    return Looks(pair, *columns, q=len(pairs))
+
+
+@dataclass(frozen=True)
+class _Around:
+    """One pass over the images of a split."""
+
+    subject: Subject
+    split: str
+    pairs: Pairs
+    view: PartView
+
+    def images(self, batch: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """The columns of ``Looks`` for one image after the other."""
+        subject, store = self.subject, self.subject.store(self.split)
+        annotated, labels = set(self.view.parts.image_ids), store.labels.tolist()
+        wanted = [
+            position
+            for position, image_id in enumerate(store.image_ids)
+            if image_id in annotated and len(self.pairs.of(labels[position]))
+        ]
+        label = f"consistency, {self.split}"
+        noisy = self._noisy_tokens([store.image_ids[position] for position in wanted], batch)
+        rows = track(zip(wanted, noisy, strict=True), label, len(wanted), "images", subject.on_event)
+        for position, with_noise in rows:
+            pair, image_id = self.pairs.of(labels[position]), store.image_ids[position]
+            seen, codes = self.view.of(image_id), self.pairs.code[pair]
+            stored = store.tokens([position]).to(subject.device)
+            visible = np.broadcast_to(seen.visible, (len(pair), len(seen.visible)))
+            regions = (self._regions(stored, codes), self._regions(with_noise, codes), self._random(image_id, codes))
+            hits, shaken, by_chance = (seen.hits(boxes) & visible for boxes in regions)
+            yield pair, hits, visible, shaken, by_chance
+
+    def _noisy_tokens(self, image_ids: list[str], batch: int) -> Iterator[Float[Tensor, "1 t d"]]:
+        backbone, table = self.subject.backbone, self.subject.images.split(self.split)
+        least = backbone.spec.preprocessing.at_least
+        for start in range(0, len(image_ids), batch):
+            chunk = image_ids[start : start + batch]
+            images = backbone.batch([table.image(image_id, at_least=least) for image_id in chunk])
+            noise = [noise_of(tuple(images.shape[1:]), self._stream("noise", image_id)) for image_id in chunk]
+            tokens = backbone.features(images + torch.stack(noise).to(images.device)).tokens
+            yield from (tokens[place : place + 1] for place in range(len(chunk)))
+
+    def _regions(self, tokens: Float[Tensor, "1 t d"], codes: Int[np.ndarray, " r"]) -> Float[np.ndarray, "r 4"]:
+        """The regions around the maxima of some codes' maps in one image."""
+        bundle = self.subject.bundle
+        with torch.inference_mode():
+            shares = look(tokens, bundle.codebook.to(tokens.device), bundle.temperature).shares
+            maps = shares[0].cpu().numpy()[:, codes].T.reshape(len(codes), *bundle.grid)
+        places = first_maximum(maps, self.view.size)
+        return np.array([region_around(row, col, self.view.size) for row, col in places.tolist()])
+
+    def _random(self, image_id: str, codes: Int[np.ndarray, " r"]) -> Float[np.ndarray, "r 4"]:
+        """Regions around the middle of cells drawn at random."""
+        boxes = cell_boxes(self.subject.bundle.grid, self.view.size)
+        left, top, right, bottom = boxes[self._stream("random", image_id).integers(len(boxes), size=len(codes))].T
+        middles = np.stack([top + bottom, left + right], axis=1) // 2
+        return np.array([region_around(int(row), int(col), self.view.size) for row, col in middles])
+
+    def _stream(self, name: str, image_id: str) -> np.random.Generator:
+        return numpy_generator(self.subject.seed, "evaluate", "consistency", name, image_id)
+
+
+def _consistent(shares: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
+    """1.0 for a pair that is consistent, else 0.0; NaN without images."""
+    return np.where(np.isnan(shares), np.nan, shares >= CONSISTENT)
