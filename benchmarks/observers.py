@@ -91,12 +91,15 @@ class Observer:
         """Return the mean patch token of each crop, as it is."""
         found: list[np.ndarray] = []
         held: list[torch.Tensor] = []
+        began = time.perf_counter()
         for crop in crops:
             held.append(self.backbone.transform(crop))
             if len(held) == BATCH:
                 found.append(self._means(held))
                 held = []
-        return np.concatenate([*found, self._means(held)] if held else found)
+        made = np.concatenate([*found, self._means(held)] if held else found)
+        print(f"  {len(made):,} crops, {len(made) / (time.perf_counter() - began):.1f} crops/s", flush=True)
+        return made
 
     def units(self, vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         """Return the directions of vectors after the mean has been taken away."""

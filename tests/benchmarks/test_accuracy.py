@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.accuracy import LOOKS, TABLE, draw, minutes_left, summarise, table, together
+from benchmarks.accuracy import STYLES, TABLE, draw, minutes_left, summarise, table, together
 from benchmarks.recipes import RECIPES, Measured
 
 
@@ -78,6 +78,6 @@ def test_rows_that_are_not_measured_again_stay_in_the_table(tmp_path):
     assert [row.recipe for row in together(new, tmp_path / "empty")] == ["probe", "mean", "fast"]
 
 
-def test_every_recipe_has_a_look_of_its_own():
-    assert set(LOOKS) == set(RECIPES)
-    assert len({(look.colour, look.marker, look.line) for look in LOOKS.values()}) == len(LOOKS)
+def test_every_recipe_has_a_style_of_its_own():
+    assert set(STYLES) == set(RECIPES)
+    assert len({(style.colour, style.marker, style.line) for style in STYLES.values()}) == len(STYLES)
