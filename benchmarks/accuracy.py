@@ -1,16 +1,15 @@
 """Compare our models with others on the same stored features: accuracy on test against prototypes per class.
 
-Recipes: probe (linear), mean (nearest class mean), neighbours (k-NN) show no prototypes; protopnet and pipnet train a
-1 x 1 linear map on the frozen tokens with a head in the style of these methods (benchmarks/protopnet.py, pipnet.py), with
-10 prototypes per class at the start; random (codes drawn without a look at the data), kmeans (k-means over all train
-tokens) and convex (the default's class-aware k-means) fit our head on codes as they are; fast is the default and paper
-is presets/paper.yaml (codes and head by gradient, 60 epochs each, then the largest weights of each class, fine-tuned).
+Recipes: probe (linear), mean (nearest class mean), neighbours (k-NN): no prototypes. protopnet and pipnet: heads in the
+style of these methods, a trained 1 x 1 linear map on the frozen tokens, 10 prototypes per class at the start. random
+(codes drawn without a look at the data), kmeans (k-means over all train tokens) and convex (the default's class-aware
+k-means): our head on codes as they are. fast: the default. paper: presets/paper.yaml (codes and head by gradient, 60
+epochs each, then the largest weights of each class, fine-tuned).
 
 Selection uses validation alone; every finished model is measured on test once. Intervals are 95 % bootstrap intervals
-over the test images, of all seeds; where seeds share their test images (photos), an image counts once, with its mean
-over the seeds. The gap to the probe is paired by image. The lowest and highest accuracy of the seeds are shown beside
-it. Times are CPU seconds of all threads from features to model; codebook and dense head, which budgets share, count in
-full for each.
+over the test images of all seeds; where seeds share their test images, an image counts once, with its mean over the
+seeds. The gap to the probe is paired by image. Times are CPU seconds of all threads from features to model; codebook
+and dense head, which budgets share, count in full for each.
 
 A stopped run resumes where it was: results are kept by the digest of values and features (not of the code). Rows of the
 table in --out that a run does not measure again stay in it.
@@ -36,12 +35,15 @@ from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import RECIPES, Measured, measure
 
 TABLE = "accuracy.csv"
+COLUMNS = {"data": 15, "recipe": 10, "asked": 6, "per class": 10, "n": 7, "test top-1": 25, "seeds": 20}
+COLUMNS |= {"points above probe": 23, "CPU s": 8, "of codes": 8, "ratio": 6}
+"""Titles of the printed table, with widths."""
 KNOWN = 1.0
 """Longest time, in seconds, of a job whose results are there already."""
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Style:
     """How a recipe is named and drawn; those without a marker have no prototypes and are lines across."""
 
     name: str
@@ -52,17 +54,17 @@ class _Look:
     """Factor that keeps intervals at one budget from overlapping."""
 
 
-LOOKS: Mapping[str, _Look] = {
-    "fast": _Look("ours (default)", "#0072b2", "o"),
-    "convex": _Look("ours, codes not trained", "#56b4e9", "^", aside=1.03),
-    "kmeans": _Look("k-means codes, not trained", "#009e73", "v", aside=0.97),
-    "paper": _Look("paper's recipe", "#d55e00", "s", aside=0.94),
-    "random": _Look("random codes", "#999999", "X", aside=1.06),
-    "protopnet": _Look("ProtoPNet-style", "#cc79a7", "D", aside=1.12),
-    "pipnet": _Look("PIP-Net-style", "#b08900", "P"),
-    "probe": _Look("linear probe", "0.25", line="--"),
-    "neighbours": _Look("k-NN", "0.25", line="-."),
-    "mean": _Look("nearest class mean", "0.25", line=":"),
+STYLES: Mapping[str, _Style] = {
+    "fast": _Style("ours (default)", "#0072b2", "o"),
+    "convex": _Style("ours, codes not trained", "#56b4e9", "^", aside=1.03),
+    "kmeans": _Style("k-means codes, not trained", "#009e73", "v", aside=0.97),
+    "paper": _Style("paper's recipe", "#d55e00", "s", aside=0.94),
+    "random": _Style("random codes", "#999999", "X", aside=1.06),
+    "protopnet": _Style("ProtoPNet-style", "#cc79a7", "D", aside=1.12),
+    "pipnet": _Style("PIP-Net-style", "#b08900", "P"),
+    "probe": _Style("linear probe", "0.25", line="--"),
+    "neighbours": _Style("k-NN", "0.25", line="-."),
+    "mean": _Style("nearest class mean", "0.25", line=":"),
 }
 """Colours of Okabe and Ito, safe for colour-blind readers."""
 
@@ -146,22 +148,8 @@ def summarise(found: Sequence[Measured]) -> list[Summary]:
 
 def table(rows: Sequence[Summary]) -> str:
     """Return the numbers as text."""
-    widths = (15, 10, 6, 10, 7, 25, 20, 23, 8, 8, 6)
-    titles = (
-        "data",
-        "recipe",
-        "asked",
-        "per class",
-        "n",
-        "test top-1",
-        "seeds",
-        "points above probe",
-        "CPU s",
-        "of codes",
-        "ratio",
-    )
     ours = {(row.data, row.budget): row.cpu for row in rows if row.recipe == "fast"}
-    lines = [titles]
+    lines = [tuple(COLUMNS)]
     for row in rows:
         key = (row.data, row.budget)
         lines.append(
@@ -179,7 +167,7 @@ def table(rows: Sequence[Summary]) -> str:
                 f"{row.cpu / ours[key]:.1f}" if key in ours else "",
             )
         )
-    rule = "  ".join(f"{{:>{width}}}" for width in widths)
+    rule = "  ".join(f"{{:>{width}}}" for width in COLUMNS.values())
     return "\n".join(rule.format(*line) for line in lines)
 
 
@@ -195,10 +183,10 @@ def draw(rows: Sequence[Summary], path: Path) -> None:
     shown = {}
     for panel, name in zip(panels[0], names, strict=True):
         own = [row for row in rows if row.data == name]
-        for recipe, look in LOOKS.items():
+        for recipe, style in STYLES.items():
             line = sorted((row for row in own if row.recipe == recipe), key=lambda row: row.class_size)
             if line:
-                shown[look.name] = _draw_recipe(panel, line, look)
+                shown[style.name] = _draw_recipe(panel, line, style)
         panel.set_xscale("log")
         ticks = sorted({row.budget for row in own if row.budget})
         panel.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -214,14 +202,14 @@ def draw(rows: Sequence[Summary], path: Path) -> None:
     plt.close(figure)
 
 
-def _draw_recipe(panel: Any, line: Sequence[Summary], look: _Look) -> Any:
+def _draw_recipe(panel: Any, line: Sequence[Summary], style: _Style) -> Any:
     """Draw one recipe of one data set, and return what stands for it in the legend."""
-    if not look.marker:
-        return panel.axhline(100 * line[0].top1, color=look.colour, ls=look.line, lw=1.2)
+    if not style.marker:
+        return panel.axhline(100 * line[0].top1, color=style.colour, ls=style.line, lw=1.2)
     middle = [100 * row.top1 for row in line]
     ends = [[100 * (row.top1 - row.low) for row in line], [100 * (row.high - row.top1) for row in line]]
-    sizes = [look.aside * row.class_size for row in line]
-    return panel.errorbar(sizes, middle, yerr=ends, color=look.colour, marker=look.marker, capsize=3, lw=1.6)
+    sizes = [style.aside * row.class_size for row in line]
+    return panel.errorbar(sizes, middle, yerr=ends, color=style.colour, marker=style.marker, capsize=3, lw=1.6)
 
 
 def _bits(text: str) -> np.ndarray:

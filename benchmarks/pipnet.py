@@ -21,7 +21,7 @@ from protoquant.core.seeding import torch_generator
 from protoquant.features.store.store import FeatureStore
 
 BATCH, SHRINK, CLAMP, TINY = 64, 1e-3, 0.1, 1e-8
-LR_MAP, LR_HEAD = 2e-3, 5e-2
+LR_MAP, LR_HEAD = 1e-2, 5e-2
 HEAD_ALONE = 3
 """Epochs at the start of the second stage in which the map stands still."""
 

@@ -1,8 +1,8 @@
 """Trains a ProtoPNet-style head on stored features: prototypes moved by gradient, and their projection onto patches.
 
 Prototypes are vectors from random patches of their class, moved with the head by Adam under cross-entropy, cluster and
-separation losses, and compared by log((d^2 + 1) / (d^2 + 1e-4)) of the distance between unit vectors. A trainable 1 x 1
-linear map may come before them, in place of the layers that ProtoPNet adds to its backbone; the backbone is not trained.
+separation losses, and compared by log((d^2 + 1) / (d^2 + 1e-4)) of the distance between unit vectors. A trainable
+1 x 1 linear map may come before them, in place of the layers that ProtoPNet adds to its backbone, which stays frozen.
 
 Source: Chen et al. 2019 (ProtoPNet), section 2.
 """

@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks.accuracy import draw, minutes_left, summarise, table
-from benchmarks.recipes import Measured
+from benchmarks.accuracy import STYLES, TABLE, draw, minutes_left, summarise, table, together
+from benchmarks.recipes import RECIPES, Measured
 
 
 def measured(recipe, budget, right, *, seed=0, images="a", cpu=10.0):
@@ -61,3 +62,22 @@ def test_the_figure_is_drawn_where_recipes_are_missing(tmp_path):
     ]
     draw(summarise(found), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5_000
+
+
+def test_rows_that_are_not_measured_again_stay_in_the_table(tmp_path):
+    old = summarise([measured("probe", 0, "1110"), measured("fast", 5, "1100"), measured("fast", 10, "1110")])
+    pd.DataFrame([vars(row) for row in old]).to_csv(tmp_path / TABLE, index=False)
+    new = summarise([measured("probe", 0, "1110"), measured("mean", 0, "1000"), measured("fast", 5, "1111")])
+    kept = together(new, tmp_path)
+    assert [(row.recipe, row.budget, row.top1) for row in kept] == [
+        ("probe", 0, 0.75),
+        ("mean", 0, 0.25),
+        ("fast", 5, 1.0),
+        ("fast", 10, 0.75),
+    ]
+    assert [row.recipe for row in together(new, tmp_path / "empty")] == ["probe", "mean", "fast"]
+
+
+def test_every_recipe_has_a_style_of_its_own():
+    assert set(STYLES) == set(RECIPES)
+    assert len({(style.colour, style.marker, style.line) for style in STYLES.values()}) == len(STYLES)
