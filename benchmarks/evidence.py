@@ -80,7 +80,7 @@ def agreements(data: Sequence[DataSet], work: Path, *, quick: bool) -> Iterator[
     for (one, first), (other, second) in combinations(bundles.items(), 2):
         if found := agreement(first, second):
             yield (
-                f"{data[0].name}, seeds {one} and {other}: mean cosine of prototypes matched one to one {found.mean:.3f} "
+                f"{data[0].name}, seeds {one} and {other}: mean cosine of prototypes, matched, {found.mean:.3f} "
                 f"(random codes {found.chance:.3f}), above 0.9 for {100 * found.alike:.1f} %"
             )
 

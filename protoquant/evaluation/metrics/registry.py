@@ -326,6 +326,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "distinctness.sharing", "share", "lower", "prototypes that share more than half of their patches with another",
         row="shared patches",
+    ),
+    Metric(
         "funnybirds.background_independence", "share", "higher",
         "objects of the background that can be removed without lowering the true class by 5 %",
         row="background independence", source="Hesse et al. 2023",
