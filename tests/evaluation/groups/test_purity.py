@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.groups.purity import TABLE, measure
+from protoquant.evaluation.groups.purity import measure
+from protoquant.evaluation.metrics.purity import PURITY
 from protoquant.evaluation.places.whole_images import whole_view
 from protoquant.evaluation.subject import Subject
 from tests.builders.backbones import RESNET, load_backbone
@@ -55,7 +56,7 @@ def test_purity_by_hand(tmp_path: Path) -> None:
     assert fixed["min_count"]["mean"]["value"] == 0.25
     assert fixed["holding"]["value"] == pytest.approx((3 / 6 + 1 / 6) / 2)
     assert fixed["all"]["mean"]["value"] == 0.75
-    table = found.tables[TABLE].set_index(["box", "code"])
+    table = found.tables[PURITY].set_index(["box", "code"])
     assert list(table.index) == [("fixed", 0), ("fixed", 1), ("cell", 0), ("cell", 1)]  # code 2 has too small a weight
     assert table.loc[("fixed", 0), ["part", "purity", "n", "hits"]].tolist() == ["beak", 0.5, 6, 3]
     assert table.loc[("fixed", 1), ["part", "purity", "n", "hits"]].tolist() == ["right eye", 1.0, 1, 1]
@@ -72,7 +73,7 @@ def test_random_cells_are_the_same_for_both_boxes_and_worse_than_the_prototypes(
 
 def test_images_without_annotations_are_left_out(tmp_path: Path) -> None:
     few = {name: points for name, points in POINTS.items() if name in {"test/001.png", "test/004.png"}}
-    found = measure(world(tmp_path, few), "test").tables[TABLE].set_index(["box", "code"])
+    found = measure(world(tmp_path, few), "test").tables[PURITY].set_index(["box", "code"])
     assert found.loc[("fixed", 0), ["purity", "n", "all_patches"]].tolist() == [0.5, 2, 2]
 
 
@@ -81,14 +82,14 @@ def test_points_of_no_image_leave_no_purity(tmp_path: Path) -> None:
     assert found.numbers["fixed"]["mean"] is None
     assert (found.numbers["fixed"]["std"], found.numbers["fixed"]["prototypes"]) == (None, 0)
     assert found.numbers["fixed"]["holding"]["value"] == 0.0
-    assert found.tables[TABLE]["part"].tolist() == [""] * 4
+    assert found.tables[PURITY]["part"].tolist() == [""] * 4
 
 
 def test_twice_gives_the_same(tmp_path: Path) -> None:
     subject = world(tmp_path, POINTS)
     one, other = measure(subject, "test"), measure(subject, "test")
     assert one.numbers == other.numbers
-    pd.testing.assert_frame_equal(one.tables[TABLE], other.tables[TABLE])
+    pd.testing.assert_frame_equal(one.tables[PURITY], other.tables[PURITY])
 
 
 @pytest.mark.model
@@ -112,4 +113,4 @@ def test_the_whole_view_of_a_model_that_sees_whole_images_is_its_own(tmp_path: P
     for name in ("std", "prototypes", "related"):
         assert fixed[name] == whole[name], name
     assert fixed["mean"]["value"] == whole["mean"]["value"] > 0
-    assert set(found.tables[TABLE]["view"]) == {"64x96 squash", "64x96 whole squash"}
+    assert set(found.tables[PURITY]["view"]) == {"64x96 squash", "64x96 whole squash"}
