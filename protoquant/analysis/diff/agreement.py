@@ -31,12 +31,12 @@ class Agreement:
 
 
 def agreement(before: Bundle, after: Bundle) -> Agreement | None:
-    """Compare the prototypes of two models; None where their codes lie in different feature spaces.
+    """Compare the prototypes of two models; None where one has none, or their codes lie in different feature spaces.
 
     Source:
         Kuhn 1955 (the Hungarian method); ``scipy.optimize.linear_sum_assignment``.
     """
-    if other_space(before, after):
+    if other_space(before, after) or not (len(before.prototypes) and len(after.prototypes)):
         return None
     first, second = (_units(bundle.codebook.codes[bundle.prototypes]) for bundle in (before, after))
     cosines = matched_cosines(first, second)
