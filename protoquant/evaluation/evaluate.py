@@ -20,7 +20,7 @@ from protoquant.evaluation.metrics.grounding import PROTOTYPES, grounding_number
 from protoquant.evaluation.metrics.measure import METRICS, Numbers, judge, measure, measure_abstention
 from protoquant.evaluation.metrics.registry import headline
 from protoquant.evaluation.score import LogitScorer, score
-from protoquant.evaluation.subject import TEST, Subject
+from protoquant.evaluation.subject import TEST, LackingDataError, Subject
 from protoquant.evaluation.tables import write_csv, write_tables
 from protoquant.model.bundle import Bundle
 
@@ -130,12 +130,16 @@ def _measure_groups(subject: Subject, numbers: Numbers) -> dict[str, pd.DataFram
     A promotion compares numbers of validation, because no test number may decide.
     """
     curves: dict[str, pd.DataFrame] = {}
-    for name in subject.config.metrics:
+    for name in dict.fromkeys(subject.config.metrics):
         if lack := lacking(name, subject.parts):
             subject.on_event(MessageEvent(f"evaluate.metrics: {name} is not measured, the data has no {lack}"))
             continue
-        for split in GROUPS[name].splits:
-            found = group(name)(subject, split)
+        try:
+            results = {split: group(name)(subject, split) for split in GROUPS[name].splits}
+        except LackingDataError as error:
+            subject.on_event(MessageEvent(f"evaluate.metrics: {name} is not measured, {error}", "warning"))
+            continue
+        for split, found in results.items():
             place = numbers if split == TEST else numbers.setdefault(split, {})
             place[name] = rounded(found.numbers, subject.config.decimals)
             curves |= found.tables if split == TEST else {}

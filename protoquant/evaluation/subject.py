@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 
 from protoquant.core.artifacts import artifact_digest
-from protoquant.core.errors import ArtifactError
+from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import OnEvent
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.parts.table import PartTable
@@ -30,6 +30,10 @@ from protoquant.features.store.store import FeatureStore
 from protoquant.model.bundle import Bundle
 
 TEST = "test"
+
+
+class LackingDataError(DataError):
+    """The data lacks what a group needs: the group is passed over, and the others are measured."""
 
 
 @dataclass(frozen=True)

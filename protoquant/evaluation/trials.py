@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, track
 from protoquant.evaluation.interventions import Removals, answer, removals
 from protoquant.evaluation.metrics.funnybirds.regions import (
@@ -22,7 +21,7 @@ from protoquant.evaluation.metrics.funnybirds.regions import (
 from protoquant.evaluation.metrics.funnybirds.trial import Importance, Trial
 from protoquant.evaluation.places.box import fixed_boxes
 from protoquant.evaluation.places.part_view import labels_in_view
-from protoquant.evaluation.subject import Subject
+from protoquant.evaluation.subject import LackingDataError, Subject
 from protoquant.model.presence import look
 
 EXPLAINERS = ("map", "box")
@@ -49,7 +48,8 @@ def try_images(subject: Subject, split: str) -> Tried:
     """Answer and explain the images of a split, one by one; says how many lack interventions and are left out.
 
     Raises:
-        DataError: No image has all interventions, or one of them is missing, has changed, or cannot be decoded.
+        LackingDataError: No image has all interventions.
+        DataError: One of them is missing, has changed, or cannot be decoded.
     """
     complete = _complete(subject, split)
     trials, edges, explained = [], [], {name: list[Importance]() for name in EXPLAINERS}
@@ -90,8 +90,8 @@ def _complete(subject: Subject, split: str) -> dict[str, Removals]:
     found = removals(subject.parts.split(split).interventions, parts)
     complete = {name: of_image for name, of_image in found.items() if of_image is not None}
     if not complete:
-        raise DataError(
-            f"evaluate.metrics: funnybirds needs images without each of the {2 ** len(parts) - 1} sets of "
+        raise LackingDataError(
+            f"it needs images without each of the {2 ** len(parts) - 1} sets of "
             f"{', '.join(parts)}; none of the {len(every):,} images of {split} has them all"
         )
     if left := [name for name in every if name not in complete]:

@@ -14,12 +14,13 @@ import torch
 
 from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact, read_table
-from protoquant.core.errors import ArtifactError
-from protoquant.core.events import ProgressEvent, ignore
+from protoquant.core.errors import ArtifactError, ConfigError
+from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import EvaluateResult, evaluate
 from protoquant.evaluation.metrics.measure import measure_abstention
 from protoquant.evaluation.score import LogitScorer, score
+from protoquant.evaluation.subject import GroupResult, LackingDataError, Subject
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.model.bundle import Bundle
 
@@ -290,3 +291,34 @@ def test_abstention_is_counted_by_hand(make: Make) -> None:
     assert measure_abstention(scores, judged, None, CONFIG, 0)["share"]["value"] == 0.0
     whole = run(make()).numbers["test"]["abstention"]
     assert (whole["below"], whole["share"]["value"]) == (None, 0.0)  # this bundle keeps no reference
+
+
+def test_what_the_data_has_nothing_for_is_passed_over_with_a_line_and_the_rest_is_measured(make: Make) -> None:
+    seen: list[object] = []
+    config = EvaluateConfig(resamples=100, metrics=("purity", "evidence", "funnybirds", "deletion"))
+    numbers = run(make(), config, on_event=seen.append).numbers
+    assert [event.text for event in seen if isinstance(event, MessageEvent)][:3] == [
+        "evaluate.metrics: purity is not measured, the data has no parts",
+        "evaluate.metrics: evidence is not measured, the data has no part masks",
+        "evaluate.metrics: funnybirds is not measured, the data has no interventions",
+    ]
+    assert numbers["deletion"]["deletion"]["n"] == 33
+    assert not {"purity", "evidence", "funnybirds"} & numbers.keys()
+
+
+def test_a_group_that_finds_its_data_lacking_is_passed_over_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(subject: Subject, split: str) -> GroupResult:
+        raise LackingDataError("it needs another moon")
+
+    monkeypatch.setattr("protoquant.evaluation.groups.topk.measure", lacking)
+    seen: list[object] = []
+    numbers = run(make(), EvaluateConfig(resamples=100, metrics=("topk", "sizes")), on_event=seen.append).numbers
+    [warning] = [event for event in seen if isinstance(event, MessageEvent) and event.level == "warning"]
+    assert warning.text == "evaluate.metrics: topk is not measured, it needs another moon"
+    assert "topk" not in numbers
+    assert numbers["sizes"]["pq_global"] == 5
+
+
+def test_an_unknown_group_is_named_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"evaluate\.metrics.*'purety'.*did you mean 'purity'"):
+        EvaluateConfig.parse({"metrics": ["purety"]}, "evaluate")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from protoquant.core.errors import DataError
 from protoquant.core.seeding import numpy_generator
 from protoquant.evaluation.metrics.funnybirds.classes import ClassParts
 from protoquant.evaluation.metrics.funnybirds.scores import Score
@@ -22,7 +21,7 @@ from protoquant.evaluation.metrics.funnybirds.summary import (
     summarise,
 )
 from protoquant.evaluation.metrics.intervals import Statistic, estimate
-from protoquant.evaluation.subject import GroupResult, Subject
+from protoquant.evaluation.subject import GroupResult, LackingDataError, Subject
 from protoquant.evaluation.trials import Tried, try_images
 
 TABLE = "funnybirds.csv"
@@ -38,7 +37,7 @@ def measure(subject: Subject, split: str) -> GroupResult:
         A table of images and one of thresholds.
 
     Raises:
-        DataError: No image has all interventions, or the data does not say which parts its classes have.
+        LackingDataError: No image has all interventions, or the data does not say which parts its classes have.
     """
     classes = class_parts(subject)
     tried = try_images(subject, split)
@@ -59,15 +58,14 @@ def class_parts(subject: Subject) -> ClassParts:
     """The variant of every part in every class of the model, numbered.
 
     Raises:
-        DataError: The schema does not name the variants of every class.
+        LackingDataError: The schema does not name the variants of every class.
     """
     schema = subject.parts.schema
     variants = schema.variants or {}
     for name in subject.bundle.classes:
         if name not in variants:
-            raise DataError(
-                f"evaluate.metrics: funnybirds needs the variants of the parts of every class, but "
-                f"{subject.parts.parts} names none of {name}; take funnybirds from the list"
+            raise LackingDataError(
+                f"it needs the variants of the parts of every class, and {subject.parts.parts} names none of {name}"
             )
     of_parts = [[variants[name][part] for name in subject.bundle.classes] for part in schema.parts]
     return ClassParts(np.column_stack([np.unique(column, return_inverse=True)[1] for column in of_parts]))

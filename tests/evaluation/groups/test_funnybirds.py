@@ -222,7 +222,7 @@ def test_classes_are_numbered_by_variant(subject: Subject) -> None:
 
 def test_classes_without_variants_are_one_line(subject: Subject) -> None:
     strange = replace(subject, bundle=replace(subject.bundle, classes=("x", *subject.bundle.classes[1:])))
-    with pytest.raises(DataError, match=r"needs the variants of the parts of every class, but .* names none of x"):
+    with pytest.raises(DataError, match=r"needs the variants of the parts of every class, and .* names none of x"):
         class_parts(strange)
 
 
