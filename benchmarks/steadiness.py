@@ -11,8 +11,8 @@ from torch import Tensor
 from benchmarks.datasets import DataSet
 from protoquant.core.seeding import numpy_generator, torch_generator
 from protoquant.data.table import ImageTable
+from protoquant.evaluation.changes.perturb import PERTURBATIONS
 from protoquant.evaluation.metrics.stability import Seen, compare
-from protoquant.evaluation.perturb import PERTURBATIONS
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.store.store import FeatureStore
 

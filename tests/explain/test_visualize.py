@@ -17,8 +17,8 @@ from PIL import Image
 from protoquant.core.artifacts import artifact_digest, open_artifact, read_json, read_table, write_json, writing
 from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import ignore
+from protoquant.evaluation.changes.perturb import PERTURBATIONS
 from protoquant.evaluation.metrics.stability import MEASURES
-from protoquant.evaluation.perturb import PERTURBATIONS
 from protoquant.explain.config import VisualizeConfig
 from protoquant.explain.visualize import visualize
 

@@ -11,7 +11,7 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.core.events import MessageEvent, track
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
-from protoquant.evaluation.corruptions import CORRUPTIONS, SEVERITIES
+from protoquant.evaluation.changes.corruptions import CORRUPTIONS, SEVERITIES
 from protoquant.evaluation.subject import GroupResult, Subject
 from protoquant.model.head import head_logits
 from protoquant.model.presence import presence

@@ -16,7 +16,7 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, track
 from protoquant.core.seeding import torch_generator
-from protoquant.evaluation.attack import Target, descend, uniform_noise
+from protoquant.evaluation.changes.attack import Target, descend, uniform_noise
 from protoquant.evaluation.finished import FinishedImages, Rows
 from protoquant.evaluation.metrics.misalignment import SILENT, activation, misalignment, of_class, protected_region
 from protoquant.evaluation.subject import GroupResult, Subject

@@ -13,7 +13,7 @@ from torch import Tensor
 from protoquant.core.events import OnEvent, track
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
-from protoquant.evaluation.perturb import PERTURBATIONS
+from protoquant.evaluation.changes.perturb import PERTURBATIONS
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.model.bundle import Bundle
 from protoquant.model.head import head_logits

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from protoquant.core.events import Event
+from protoquant.evaluation.changes.corruptions import CORRUPTIONS
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.corruptions import CORRUPTIONS
 from protoquant.evaluation.groups.corruptions import KINDS, TABLE, measure, measured
 from protoquant.evaluation.subject import Subject
 from tests.builders.backbones import load_backbone

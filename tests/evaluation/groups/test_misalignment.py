@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from protoquant.core.seeding import torch_generator
-from protoquant.evaluation.attack import ITERATIONS, RADIUS, Target, descend, uniform_noise
+from protoquant.evaluation.changes.attack import ITERATIONS, RADIUS, Target, descend, uniform_noise
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.finished import Rows
 from protoquant.evaluation.groups.misalignment import COLUMNS, MODES, TABLE, Attacker, measure

@@ -8,9 +8,9 @@ from protoquant.core.events import ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
+from protoquant.evaluation.changes.perturb import PERTURBATIONS
 from protoquant.evaluation.metrics import stability
 from protoquant.evaluation.metrics.stability import MEASURES, Seen, Stability, compare, measure_stability
-from protoquant.evaluation.perturb import PERTURBATIONS
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.model.bundle import Bundle
 from tests.builders.backbones import load_backbone

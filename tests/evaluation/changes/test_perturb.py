@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from protoquant.evaluation.perturb import PERTURBATIONS, blur, jpeg, noise, shift
+from protoquant.evaluation.changes.perturb import PERTURBATIONS, blur, jpeg, noise, shift
 from tests.builders.specs import preprocessing
 
 WHOLE = preprocessing((56, 56))

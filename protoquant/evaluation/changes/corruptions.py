@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from protoquant.evaluation.perturb import blur, jpeg, noise
+from protoquant.evaluation.changes.perturb import blur, jpeg, noise
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _SIDE = 224

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from protoquant.evaluation.corruptions import CORRUPTIONS, SEVERITIES, brighter, flatter, pixelated, shot_noise
+from protoquant.evaluation.changes.corruptions import CORRUPTIONS, SEVERITIES, brighter, flatter, pixelated, shot_noise
 from tests.builders.pictures import picture
 
 VIEW = picture(0, 224, 224)

@@ -1,0 +1,1 @@
+"""Changes of images under which a model is measured: small ones, common corruptions, and attacks outside a box."""
