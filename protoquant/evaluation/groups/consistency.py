@@ -25,6 +25,7 @@ from protoquant.evaluation.metrics.consistency import (
 )
 from protoquant.evaluation.places.box import cell_boxes, region_around
 from protoquant.evaluation.places.part_view import PartView
+from protoquant.evaluation.sightings import as_stored
 from protoquant.evaluation.subject import GroupResult, Subject
 from protoquant.model.presence import look
 
@@ -65,7 +66,7 @@ def measure(subject: Subject, split: str) -> GroupResult:
 def look_around(subject: Subject, split: str, pairs: Pairs, batch: int = BATCH) -> Looks:
     """Find the parts around each prototype's maximum, in every annotated image of the class.
 
-    Maps without noise come from stored tokens; images with noise take a forward pass of their own.
+    Maps without noise come from stored tokens; images with noise take a forward pass of their own, rounded alike.
 
     Args:
         subject: The model and its images.
@@ -115,13 +116,14 @@ class _Around:
             yield pair, hits, visible, shaken, by_chance
 
     def _noisy_tokens(self, image_ids: list[str], batch: int) -> Iterator[Float[Tensor, "1 t d"]]:
-        backbone, table = self.subject.backbone, self.subject.images.split(self.split)
+        backbone, table = self.subject.backbone, self.subject.images_of(self.split)
         least = backbone.spec.preprocessing.at_least
         for start in range(0, len(image_ids), batch):
             chunk = image_ids[start : start + batch]
             images = backbone.batch([table.image(image_id, at_least=least) for image_id in chunk])
             noise = [noise_of(tuple(images.shape[1:]), self._stream("noise", image_id)) for image_id in chunk]
             tokens = backbone.features(images + torch.stack(noise).to(images.device)).tokens
+            tokens = as_stored(tokens, self.subject.store(self.split))
             yield from (tokens[place : place + 1] for place in range(len(chunk)))
 
     def _regions(self, tokens: Float[Tensor, "1 t d"], codes: Int[np.ndarray, " r"]) -> Float[np.ndarray, "r 4"]:

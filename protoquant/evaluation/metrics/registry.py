@@ -251,7 +251,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "purity.fixed.mean", "share", "higher",
-        "of the ten test images where a prototype is most present, those whose box of a seventh of the view holds the "
+        "of the ten images where a prototype is most present, those whose box of a seventh of the view holds the "
         "same part",
         row="purity", source="PIP-Net", chance="purity.fixed.random_cells",
     ),
