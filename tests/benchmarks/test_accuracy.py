@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.accuracy import STYLES, TABLE, draw, minutes_left, summarise, table, together
+from benchmarks.accuracy import TABLE, minutes_left, summarise, table, together
+from benchmarks.accuracy_chart import STYLES, draw
 from benchmarks.recipes import RECIPES, Measured
 
 
