@@ -80,7 +80,8 @@ class Subject:
         Raises:
             UsageError: Its weights cannot be obtained.
         """
-        return Backbone.load(self.bundle.backbone, self.device)
+        with torch.inference_mode(mode=False):  # whoever asks first: an attack differentiates through its weights
+            return Backbone.load(self.bundle.backbone, self.device)
 
     @cached_property
     def head(self) -> Float[np.ndarray, "c k"]:
