@@ -6,7 +6,8 @@ interventions, which have one split and are measured with the first seed. There 
 too, and the last lines say how far the prototypes of two seeds agree. The groups that take seconds an image are
 measured on 64 images of the defaults alone. Models are chosen on validation; the test split is measured once.
 
-A stopped run resumes: a model that is there is not trained again, and one that was measured is not measured again.
+A stopped run resumes: a model that is there is not trained again, and one that was measured is not measured again. It
+does not see that code or values have changed since: remove WORK/evidence, or WORK/models too, after such a change.
 
 Run: python -m benchmarks.evidence [--photos FOLDER --photo-parts points.csv] [--funnybirds FOLDER] [--seeds 0 1 2]
      python -m benchmarks.evidence --quick       # a few small images: shows that all runs
@@ -27,7 +28,7 @@ import torch
 from benchmarks.datasets import DataSet, Places, add_arguments, demo, funnybirds, photos, quick, tell
 from benchmarks.recipes import CPU, codebook_of, sections_of
 from protoquant.analysis.diff.agreement import agreement
-from protoquant.core.artifacts import open_artifact, read_json
+from protoquant.core.artifacts import artifact_digest, open_artifact, read_json
 from protoquant.core.errors import ArtifactError
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import evaluate
@@ -62,7 +63,7 @@ def measured(data: DataSet, recipe: str, work: Path, *, quick: bool) -> Mapping[
     out, images = work / "evidence" / bundle.name, 2 if quick else 64
     groups = tuple(name for name in GROUPS if recipe == "fast" or name not in SLOW)
     counts = {"stability_images": images, "misalignment_images": images, "corruption_images": images}
-    if not _whole(out, "evaluation"):
+    if not (_whole(out, "evaluation") and open_artifact(out, "evaluation").inputs["bundle"] == artifact_digest(bundle)):
         space, began = data.workspace, time.perf_counter()
         evaluate(
             EvaluateConfig(metrics=groups, **counts), images=space.images, root=data.root, parts=space.parts,

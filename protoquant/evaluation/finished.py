@@ -36,7 +36,7 @@ class FinishedImages:
             key: Everything that decides a result but the image and our own code, which is part of it anyway.
         """
         code = {str(path.relative_to(_PACKAGE)): digest_file(path) for path in sorted(_PACKAGE.rglob("*.py"))}
-        folder = artifact.parent / f".{name}" / digest_json({**key, "code": code})
+        folder = artifact.parent / f".{artifact.name}-{name}" / digest_json({**key, "code": code})
         for other in folder.parent.glob("*"):
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from protoquant.evaluation.metrics.funnybirds.trial import Trial, set_number
 from protoquant.evaluation.places.part_view import labels_in_view
-from protoquant.features.store.dtypes import DTYPES, pack, unpack
+from protoquant.evaluation.sightings import as_stored
 from protoquant.model.head import head_logits
 from protoquant.model.presence import presence
 
@@ -82,8 +82,8 @@ def answer(subject: Subject, split: str, image_id: str, of_image: Removals) -> A
         DataError: An image is missing, has changed, or cannot be decoded.
     """
     known, position = subject.sightings(split), subject.store(split).image_ids.index(image_id)
-    image = subject.images.split(split).image(image_id)
-    parts, preprocessing = subject.parts.split(split), subject.bundle.backbone.preprocessing
+    image = subject.images_of(split).image(image_id)
+    parts, preprocessing = subject.parts_of(split), subject.bundle.backbone.preprocessing
     given = [None if path is None else parts.intervention(path) for path in of_image.kept]
     without = [parts.intervention(path) for path in of_image.objects]
     views = [np.asarray(preprocessing.apply(image if one is None else one)) for one in (None, *given, *without)]
@@ -127,12 +127,10 @@ def _computed(
     subject: Subject, split: str, views: list[UInt8[np.ndarray, "h w 3"]]
 ) -> Iterator[Float[np.ndarray, "b c"]]:
     bundle, head = subject.bundle, subject.bundle.head.cpu().double()
-    stored = subject.store(split).dtype
-    dtype = next(name for name, held in DTYPES.items() if held == stored)
     codebook = bundle.codebook.to(subject.device)
     for start in range(0, len(views), BATCH):
         pixels = torch.from_numpy(np.stack(views[start : start + BATCH]))
         with torch.inference_mode():
-            tokens = subject.backbone.features(subject.backbone.normalise(pixels)).tokens.cpu()
-            tokens = unpack(pack(tokens, dtype))[:].to(subject.device)
+            tokens = subject.backbone.features(subject.backbone.normalise(pixels)).tokens
+            tokens = as_stored(tokens, subject.store(split))
             yield head_logits(presence(tokens, codebook, bundle.temperature).scores.cpu().double(), head).numpy()

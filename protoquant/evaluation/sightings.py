@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from protoquant.core.events import OnEvent
+from protoquant.features.store.dtypes import DTYPES, pack, unpack
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.stream import stream_tokens
 from protoquant.model.bundle import Bundle
@@ -39,6 +40,12 @@ class Sightings:
         """The class of the largest score; the lower index on a tie."""
         best: Int[np.ndarray, " n"] = self.logits.argmax(axis=1)
         return best
+
+
+def as_stored(tokens: Float[Tensor, "n t d"], store: FeatureStore) -> Float[Tensor, "n t d"]:
+    """Round fresh tokens as a store rounds its own, so that what differs between the two is the image."""
+    dtype = next(name for name, held in DTYPES.items() if held == store.dtype)
+    return unpack(pack(tokens.cpu(), dtype))[:].to(tokens.device)
 
 
 def look_for_prototypes(store: FeatureStore, bundle: Bundle, device: torch.device, on_event: OnEvent) -> Sightings:

@@ -17,7 +17,7 @@ from protoquant.core.artifacts import artifact_digest
 from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import OnEvent
 from protoquant.core.seeding import numpy_generator
-from protoquant.data.parts.table import PartTable
+from protoquant.data.parts.table import PartTable, SplitParts
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.intervals import estimate, mean_of
@@ -80,7 +80,8 @@ class Subject:
         Raises:
             UsageError: Its weights cannot be obtained.
         """
-        return Backbone.load(self.bundle.backbone, self.device)
+        with torch.inference_mode(mode=False):  # whoever asks first: an attack differentiates through its weights
+            return Backbone.load(self.bundle.backbone, self.device)
 
     @cached_property
     def head(self) -> Float[np.ndarray, "c k"]:
@@ -96,6 +97,16 @@ class Subject:
             ArtifactError: The features are missing, damaged, or not of this model and these images.
         """
         return cache(self._store)
+
+    @cached_property
+    def images_of(self) -> Callable[[str], ImageTable]:
+        """The images of a split, whose table is read and checked once: ``subject.images_of("test")``."""
+        return cache(self.images.split)
+
+    @cached_property
+    def parts_of(self) -> Callable[[str], SplitParts]:
+        """The part annotations of a split, which are read and checked once: ``subject.parts_of("test")``."""
+        return cache(self.parts.split)
 
     @cached_property
     def sightings(self) -> Callable[[str], Sightings]:
@@ -115,7 +126,7 @@ class Subject:
             preprocessing: Another view than the backbone's.
         """
         view = preprocessing or self.bundle.backbone.preprocessing
-        return PartView.open(self.parts.split(split), self.images.split(split), view)
+        return PartView.open(self.parts_of(split), self.images_of(split), view)
 
     def estimate(self, name: str, values: Float[np.ndarray, " n"]) -> dict[str, Any] | None:
         """The mean of one value per item with its bootstrap interval.
@@ -144,7 +155,7 @@ class Subject:
         Returns:
             Image ids in order.
         """
-        image_ids = sorted(self.images.split(split).frame["image_id"])
+        image_ids = sorted(self.images_of(split).frame["image_id"])
         order = numpy_generator(self.seed, "evaluate", name).permutation(len(image_ids))[:count]
         return [image_ids[position] for position in sorted(order.tolist())]
 

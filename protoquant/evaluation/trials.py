@@ -56,7 +56,7 @@ def try_images(subject: Subject, split: str) -> Tried:
     preprocessing = subject.bundle.backbone.preprocessing
     for image_id in track(complete, "funnybirds", len(complete), "images", subject.on_event):
         answered = answer(subject, split, image_id, complete[image_id])
-        labels = labels_in_view(subject.parts.split(split).labels(image_id), preprocessing)
+        labels = labels_in_view(subject.parts_of(split).labels(image_id), preprocessing)
         parts = labels == np.arange(1, answered.trial.parts + 1)[:, None, None]
         for name, found in explain(subject, split, image_id, with_whole(parts, answered.objects)).items():
             explained[name].append(as_importance(found, len(parts)))
@@ -87,7 +87,7 @@ def explain(
 def _complete(subject: Subject, split: str) -> dict[str, Removals]:
     """The interventions of each image that has them for all sets of parts."""
     parts, every = subject.parts.schema.parts, subject.store(split).image_ids
-    found = removals(subject.parts.split(split).interventions, parts)
+    found = removals(subject.parts_of(split).interventions, parts)
     complete = {name: of_image for name, of_image in found.items() if of_image is not None}
     if not complete:
         raise LackingDataError(

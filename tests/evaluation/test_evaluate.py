@@ -300,7 +300,7 @@ def test_what_the_data_has_nothing_for_is_passed_over_with_a_line_and_the_rest_i
     assert [event.text for event in seen if isinstance(event, MessageEvent)][:3] == [
         "evaluate.metrics: purity is not measured, the data has no parts",
         "evaluate.metrics: evidence is not measured, the data has no part masks",
-        "evaluate.metrics: funnybirds is not measured, the data has no interventions",
+        "evaluate.metrics: funnybirds is not measured, the data has no interventions (prepare.interventions)",
     ]
     assert numbers["deletion"]["deletion"]["n"] == 33
     assert not {"purity", "evidence", "funnybirds"} & numbers.keys()

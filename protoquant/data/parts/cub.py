@@ -5,6 +5,7 @@ Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011, and the REA
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 
@@ -112,8 +113,14 @@ def _flag(text: str) -> bool:
     return text == "1"
 
 
+def _number(text: str) -> float:
+    if not isfinite(value := float(text)):
+        raise ValueError("not finite")
+    return value
+
+
 def _box(text: str) -> Box:
-    left, top, width, height = map(float, text.split())
+    left, top, width, height = map(_number, text.split())
     if not (width >= 1 and height >= 1):
         raise ValueError("the box is empty")
     return left, top, width, height
@@ -138,7 +145,7 @@ def _points(file: Path, images: Collection[int], parts: list[int]) -> pd.DataFra
     for line, where in _lines(file):
         try:
             image, part, x, y, visible = line.split()
-            rows.append((int(image), parts.index(int(part)), float(x), float(y), _flag(visible)))
+            rows.append((int(image), parts.index(int(part)), _number(x), _number(y), _flag(visible)))
         except ValueError as error:
             raise DataError(f"{where}: expected image, part, x, y and 0 or 1, got {line!r}; {_MEND}") from error
     frame = pd.DataFrame(rows, columns=["image", "part", "x", "y", "visible"])

@@ -1,4 +1,7 @@
-"""Masks of parts as one small picture: each pixel holds the number of what is there."""
+"""Masks of parts as one small picture: each pixel holds the number of what is there.
+
+0 is the background; parts count from 1, in the order of the schema, then the body.
+"""
 
 import io
 from collections.abc import Iterable
@@ -6,9 +9,6 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
-
-BACKGROUND = 0
-"""The number of everything that is not the object; parts count from 1, in the order of the schema, then the body."""
 
 
 def label_masks(masks: Iterable[Bool[np.ndarray, "h w"]]) -> UInt8[np.ndarray, "h w"]:

@@ -26,8 +26,8 @@ def read_points(source: Path, images: Sequence[str], on_event: OnEvent) -> PartL
         on_event: Receives a message if some images have no point at all; they are not annotated.
 
     Raises:
-        DataError: The file or a column is missing, a cell is empty, x or y is no number, a point has an image that is
-            not in the table, or a part of an image stands there twice.
+        DataError: The file or a column is missing, a cell is empty, there is no row, x or y is no number, a point has
+            an image that is not in the table, or a part of an image stands there twice.
     """
     require_table(source, "prepare.table.parts")
     columns = load_columns(source, _COLUMNS)
@@ -41,6 +41,8 @@ def read_points(source: Path, images: Sequence[str], on_event: OnEvent) -> PartL
             raise DataError(f"{at}: {name!r} of {path} stands in {first[path, name].split(', ')[-1]} already; keep one")
         first[path, name] = at
     parts = tuple(sorted(set(names)))
+    if not parts:
+        raise DataError(f"{source} has no point; add a row for each visible part, or take prepare.table.parts away")
     points = pd.DataFrame(
         {
             "image_id": paths,

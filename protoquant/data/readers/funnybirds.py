@@ -17,13 +17,14 @@ import pandas as pd
 from protoquant.core.errors import DataError
 from protoquant.data.complete import few, require_files
 from protoquant.data.config import PrepareConfig
-from protoquant.data.parts.funnybirds import fitting, interventions, read_part_map, schema_of
+from protoquant.data.parts.funnybirds import PARTS, fitting, interventions, read_part_map, schema_of
 from protoquant.data.parts.listing import Interventions, PartListing
 from protoquant.data.parts.schema import PartSchema
 from protoquant.data.quarantine import Reason, Rejected
 from protoquant.data.readers.listing import Listing
 
 _SPLITS = ("train", "test")
+_FIELDS = ("class_idx", "bg_objects", *(f"{part}_model" for part in PARTS))
 
 
 def read(root: Path, *, config: PrepareConfig, **_: object) -> Listing:
@@ -87,6 +88,8 @@ class _Birds:
         file = self.root / f"dataset_{split}.json"
         found = {}
         for number, record in enumerate(_load(file)):
+            if lost := [name for name in _FIELDS if not isinstance(record, dict) or name not in record]:
+                raise DataError(f"{file}: record {number} lacks {', '.join(lost)}; copy it again")
             if str(record.get("class_idx")) not in (self.schema.variants or {}):
                 raise DataError(
                     f"{file}: record {number} is of class {record.get('class_idx')}, which is not in classes.json"

@@ -25,12 +25,11 @@ from protoquant.evaluation.metrics.consistency import (
 )
 from protoquant.evaluation.places.box import cell_boxes, region_around
 from protoquant.evaluation.places.part_view import PartView
+from protoquant.evaluation.sightings import as_stored
 from protoquant.evaluation.subject import GroupResult, Subject
 from protoquant.model.presence import look
 
 TABLE = "consistency.csv"
-BATCH = 8
-"""Images of a forward pass; fixed, since it decides the rounding."""
 
 
 def measure(subject: Subject, split: str) -> GroupResult:
@@ -46,9 +45,13 @@ def measure(subject: Subject, split: str) -> GroupResult:
         "stable": subject.estimate(f"consistency-{split}-stable", stable),
         "share": subject.estimate(f"consistency-{split}-share", shares),
     }
+    (rows, cols), (height, width) = subject.bundle.grid, subject.bundle.backbone.preprocessing.crop
     names = np.array([*subject.parts.schema.parts, ""], dtype=object)
     table = pd.DataFrame(
         {
+            "region": "73/224",
+            "grid": f"{rows}x{cols}",
+            "view": f"{height}x{width} {subject.bundle.backbone.preprocessing.mode}",
             "class": np.array(subject.bundle.classes, dtype=object)[pairs.label],
             "code": pairs.code,
             "weight": subject.head[pairs.label, pairs.code],
@@ -62,22 +65,21 @@ def measure(subject: Subject, split: str) -> GroupResult:
     return GroupResult(numbers, {TABLE: table})
 
 
-def look_around(subject: Subject, split: str, pairs: Pairs, batch: int = BATCH) -> Looks:
+def look_around(subject: Subject, split: str, pairs: Pairs) -> Looks:
     """Find the parts around each prototype's maximum, in every annotated image of the class.
 
-    Maps without noise come from stored tokens; images with noise take a forward pass of their own.
+    Maps without noise come from stored tokens; images with noise take a forward pass of their own, rounded alike.
 
     Args:
         subject: The model and its images.
         split: The split.
         pairs: Classes with their prototypes.
-        batch: Images of a forward pass.
 
     Raises:
         DataError: An image is missing, has changed, or cannot be decoded.
     """
     around, m = _Around(subject, split, pairs, subject.part_view(split)), len(subject.parts.schema.parts)
-    found = list(around.images(batch))
+    found = list(around.images())
     pair = np.concatenate([np.zeros(0, dtype=np.int64), *(one[0] for one in found)])
     none = np.zeros((0, m), dtype=bool)
     hits, visible, shaken, random = (np.concatenate([none, *(one[number] for one in found)]) for number in range(1, 5))
@@ -93,7 +95,7 @@ class _Around:
     pairs: Pairs
     view: PartView
 
-    def images(self, batch: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def images(self) -> Iterator[tuple[np.ndarray, ...]]:
         """The columns of ``Looks`` for one image after the other."""
         subject, store = self.subject, self.subject.store(self.split)
         annotated, labels = set(self.view.parts.image_ids), store.labels.tolist()
@@ -102,27 +104,23 @@ class _Around:
             for position, image_id in enumerate(store.image_ids)
             if image_id in annotated and len(self.pairs.of(labels[position]))
         ]
-        label = f"consistency, {self.split}"
-        noisy = self._noisy_tokens([store.image_ids[position] for position in wanted], batch)
-        rows = track(zip(wanted, noisy, strict=True), label, len(wanted), "images", subject.on_event)
-        for position, with_noise in rows:
+        for position in track(wanted, f"consistency, {self.split}", len(wanted), "images", subject.on_event):
             pair, image_id = self.pairs.of(labels[position]), store.image_ids[position]
             seen, codes = self.view.of(image_id), self.pairs.code[pair]
             stored = store.tokens([position]).to(subject.device)
             visible = np.broadcast_to(seen.visible, (len(pair), len(seen.visible)))
-            regions = (self._regions(stored, codes), self._regions(with_noise, codes), self._random(image_id, codes))
+            shaken_tokens = self._noisy_tokens(image_id)
+            regions = (self._regions(stored, codes), self._regions(shaken_tokens, codes), self._random(image_id, codes))
             hits, shaken, by_chance = (seen.hits(boxes) & visible for boxes in regions)
             yield pair, hits, visible, shaken, by_chance
 
-    def _noisy_tokens(self, image_ids: list[str], batch: int) -> Iterator[Float[Tensor, "1 t d"]]:
-        backbone, table = self.subject.backbone, self.subject.images.split(self.split)
-        least = backbone.spec.preprocessing.at_least
-        for start in range(0, len(image_ids), batch):
-            chunk = image_ids[start : start + batch]
-            images = backbone.batch([table.image(image_id, at_least=least) for image_id in chunk])
-            noise = [noise_of(tuple(images.shape[1:]), self._stream("noise", image_id)) for image_id in chunk]
-            tokens = backbone.features(images + torch.stack(noise).to(images.device)).tokens
-            yield from (tokens[place : place + 1] for place in range(len(chunk)))
+    def _noisy_tokens(self, image_id: str) -> Float[Tensor, "1 t d"]:
+        """Tokens of an image with noise; the image alone is a batch, so that no number depends on others."""
+        backbone, table = self.subject.backbone, self.subject.images_of(self.split)
+        image = backbone.batch([table.image(image_id, at_least=backbone.spec.preprocessing.at_least)])
+        noise = noise_of(tuple(image.shape[1:]), self._stream("noise", image_id))
+        tokens = backbone.features(image + noise.to(image.device)).tokens
+        return as_stored(tokens, self.subject.store(self.split))
 
     def _regions(self, tokens: Float[Tensor, "1 t d"], codes: Int[np.ndarray, " r"]) -> Float[np.ndarray, "r 4"]:
         """The regions around the maxima of some codes' maps in one image."""

@@ -26,7 +26,7 @@ def measure(subject: Subject, split: str) -> GroupResult:
     if count == 0:
         subject.on_event(MessageEvent("evaluate.corruption_images is 0: corruptions are not measured"))
         return GroupResult({})
-    drawn, images = subject.drawn(split, count, "corruptions"), subject.images.split(split)
+    drawn, images = subject.drawn(split, count, "corruptions"), subject.images_of(split)
     labels = images.frame.set_index("image_id")["label"]
     codebook = subject.bundle.codebook.to(subject.device)
     progress = track(drawn, f"corruptions, {split}", len(drawn), "images", subject.on_event)

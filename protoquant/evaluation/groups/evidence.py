@@ -11,7 +11,7 @@ import pandas as pd
 from protoquant.core.seeding import numpy_generator
 from protoquant.evaluation.metrics.evidence import evidence_off, mean_object_share, off, ratio_of
 from protoquant.evaluation.metrics.intervals import Statistic, estimate
-from protoquant.evaluation.metrics.purity import Purity, purity
+from protoquant.evaluation.metrics.purity import purity
 from protoquant.evaluation.places.patches import Patches
 from protoquant.evaluation.places.placed_parts import PlacedParts
 from protoquant.evaluation.subject import GroupResult, Subject
@@ -22,15 +22,17 @@ TRAIN = "train"
 
 def measure(subject: Subject, split: str) -> GroupResult:
     """Measure the patches that the bundle names for its prototypes, and the evidence for the predictions on a split."""
-    shown, numbers, tables = _shown(subject), {}, []
+    shown, name, numbers, tables = _shown(subject), f"evidence-{split}", {}, []
     train, own = subject.places(TRAIN), subject.places(split)
-    for box, placed in train.boxes.items():
-        found = purity(shown, placed.merged(subject.parts.schema.mirrored))
+    by_chance = shown.random_cells(train.boxes["cell"].hits.shape[1], numpy_generator(subject.seed, "evaluate", name))
+    for box, unmerged in train.boxes.items():
+        placed = unmerged.merged(subject.parts.schema.mirrored)
         numbers[box] = {
-            **_of_patches(subject, f"evidence-{split}", shown, placed, found),
-            **_of_explanations(subject, f"evidence-{split}", split, own.boxes[box]),
+            **_of_patches(subject, name, shown, placed),
+            "random": _of_patches(subject, f"{name}-by-chance", by_chance, placed),
+            **_of_explanations(subject, name, split, own.boxes[box]),
         }
-        tables.append(_table(subject, box, shown, placed, found))
+        tables.append(_table(subject, box, shown, placed))
     return GroupResult(numbers, {TABLE: pd.concat(tables, ignore_index=True)})
 
 
@@ -49,15 +51,15 @@ def _shown(subject: Subject) -> Patches:
     )
 
 
-def _of_patches(subject: Subject, name: str, shown: Patches, placed: PlacedParts, found: Purity) -> dict[str, Any]:
+def _of_patches(subject: Subject, name: str, patches: Patches, placed: PlacedParts) -> dict[str, Any]:
     share = _object_share(placed)
-    mean = mean_object_share(shown, share)
-    beside = np.bincount(shown.owner, off(share[shown.image, shown.cell]), minlength=shown.p)
+    mean = mean_object_share(patches, share)
+    beside = np.bincount(patches.owner, off(share[patches.image, patches.cell]), minlength=patches.p)
     return {
-        "patches_off": _ratio(subject, f"{name}-patches", ratio_of(beside, shown.counts), shown.p),
+        "patches_off": _ratio(subject, f"{name}-patches", ratio_of(beside, patches.counts), patches.p),
         "prototypes_off": subject.estimate(f"{name}-prototypes", np.where(np.isnan(mean), np.nan, off(mean))),
         "object_share": subject.estimate(f"{name}-object", mean),
-        "same_part": subject.estimate(f"{name}-same", found.purity),
+        "same_part": subject.estimate(f"{name}-same", purity(patches, placed).purity),
     }
 
 
@@ -83,11 +85,12 @@ def _object_share(placed: PlacedParts) -> np.ndarray:
     return placed.object_share
 
 
-def _table(subject: Subject, box: str, shown: Patches, placed: PlacedParts, found: Purity) -> pd.DataFrame:
+def _table(subject: Subject, box: str, shown: Patches, placed: PlacedParts) -> pd.DataFrame:
     """One row for each prototype."""
+    found = purity(shown, placed)
     share, (rows, cols) = _object_share(placed), subject.bundle.grid
     height, width = subject.bundle.backbone.preprocessing.crop
-    names = np.array([*placed.merged(subject.parts.schema.mirrored).names, ""], dtype=object)
+    names = np.array([*placed.names, ""], dtype=object)
     return pd.DataFrame(
         {
             "code": subject.bundle.prototypes.numpy(),

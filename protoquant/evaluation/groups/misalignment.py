@@ -37,7 +37,7 @@ def measure(subject: Subject, split: str) -> GroupResult:
     if count == 0:
         subject.on_event(MessageEvent("evaluate.misalignment_images is 0: misalignment is not measured"))
         return GroupResult({})
-    images, at_least = subject.images.split(split), subject.bundle.backbone.preprocessing.at_least
+    images, at_least = subject.images_of(split), subject.bundle.backbone.preprocessing.at_least
     labels = dict(zip(images.frame["image_id"], images.frame["label"], strict=True))
     attacker = Attacker.of(subject.bundle, subject.backbone, subject.seed)
     finished = _finished(subject, split)

@@ -77,7 +77,7 @@ def lacking(name: str, parts: PartTable) -> str | None:
         "part masks": parts.schema.form == "masks",
         "interventions": parts.schema.form is not None and not parts.split("test").interventions.empty,
     }
-    return None if has[need] else need
+    return None if has[need] else need if need != "interventions" else "interventions (prepare.interventions)"
 
 
 def meanings() -> str:

@@ -9,7 +9,7 @@ def measure(subject: Subject, split: str) -> GroupResult:
     found = measure_stability(
         subject.bundle,
         subject.backbone,
-        subject.images.split(split),
+        subject.images_of(split),
         subject.drawn(split, subject.config.stability_images, "stability"),
         epsilon=subject.config.epsilon,
         seed=subject.seed,

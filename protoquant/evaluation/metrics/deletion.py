@@ -120,7 +120,8 @@ def delete_and_insert(
         seed: The seed of params.yaml.
     """
     areas, probability, correct = [], [], []
-    for image_id, label, seen in zip(image_ids, labels.tolist(), scores.astype(np.float64), strict=True):
+    for image_id, label, presence in zip(image_ids, labels.tolist(), scores, strict=True):
+        seen = presence.astype(np.float64)
         ranked = account(seen * head[int((head @ seen).argmax())])
         shuffled = numpy_generator(seed, "evaluate", "deletion", image_id).permutation(ranked)
         curves = [

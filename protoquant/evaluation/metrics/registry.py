@@ -251,7 +251,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "purity.fixed.mean", "share", "higher",
-        "of the ten test images where a prototype is most present, those whose box of a seventh of the view holds the "
+        "of the ten images where a prototype is most present, those whose box of a seventh of the view holds the "
         "same part",
         row="purity", source="PIP-Net", chance="purity.fixed.random_cells",
     ),
@@ -296,16 +296,16 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "evidence.cell.patches_off", "share", "lower",
         "named training patches of prototypes of which the object fills less than a tenth",
-        row="patches off the object",
+        row="patches off the object", chance="evidence.cell.random.patches_off",
     ),
     Metric(
         "evidence.cell.prototypes_off", "share", "lower",
         "prototypes whose named patches the object fills by less than a tenth on average",
-        row="prototypes off the object",
+        row="prototypes off the object", chance="evidence.cell.random.prototypes_off",
     ),
     Metric(
         "evidence.cell.same_part", "share", "higher", "purity of the named training patches, cell as box",
-        row="same part in the patches",
+        row="same part in the patches", chance="evidence.cell.random.same_part",
     ),
     Metric(
         "consistency.consistent", "share", "higher",

@@ -59,7 +59,7 @@ def region_around(row: int, col: int, size: tuple[int, int]) -> tuple[float, flo
         size: (height, width) of the view, in pixels.
 
     Returns:
-        (left, top, right, bottom) of the outermost pixels.
+        (left, top, right, bottom), the edges of the outermost pixels: 73 pixels from left to right.
 
     Source:
         Huang et al., ICCV 2023: 36 pixels to each side.
@@ -68,8 +68,8 @@ def region_around(row: int, col: int, size: tuple[int, int]) -> tuple[float, flo
     return (
         float(max(0, col - across)),
         float(max(0, row - down)),
-        float(min(width, col + across)),
-        float(min(height, row + down)),
+        float(min(width, col + across + 1)),
+        float(min(height, row + down + 1)),
     )
 
 

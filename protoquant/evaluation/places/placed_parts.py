@@ -42,6 +42,8 @@ class PlacedParts:
         Source:
             PIP-Net (Nauta et al., CVPR 2023): the larger hit where both sides are visible, else that of the one side.
         """
+        if not mirrored:
+            return self
         hits, visible = self.hits.copy(), self.visible.copy()
         shares = None if self.shares is None else self.shares.copy()
         for left, right in mirrored.items():

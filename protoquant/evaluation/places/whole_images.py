@@ -40,7 +40,7 @@ def look_at_whole_images(subject: Subject, split: str) -> Sightings:
 
 
 def _tokens(subject: Subject, split: str, image_ids: tuple[str, ...]) -> Iterator[Float[Tensor, "1 t d"]]:
-    table, backbone = subject.images.split(split), subject.backbone
+    table, backbone = subject.images_of(split), subject.backbone
     view = whole_view(backbone.spec.preprocessing)
     for image_id in track(image_ids, f"whole images, {split}", len(image_ids), "images", subject.on_event):
         pixels = np.array(view.apply(table.image(image_id, at_least=view.at_least)))

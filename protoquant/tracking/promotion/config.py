@@ -46,7 +46,7 @@ class GatesConfig(Section):
             if name not in known:
                 near = suggest(name, known) or f"; such as {known[0]} (docs/glossary.md)"
                 raise ValueError(f"metrics: {name!r} is no metric with a direction that validation has{near}")
-            if limit < 0:
+            if not limit >= 0:
                 raise ValueError(f"metrics: {name} may be worse by 0 or more, got {limit:g}")
         return self
 

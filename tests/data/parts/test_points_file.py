@@ -39,6 +39,7 @@ def test_a_parquet_with_numbers(tmp_path) -> None:
     ("text", "message"),
     [
         ("path,part,x\n", r"parts\.csv has no column 'y'; its columns: path, part, x"),
+        (HEAD, r"parts\.csv has no point; add a row for each visible part, or take prepare\.table\.parts away"),
         (HEAD + "a/1.png,beak,1,2\na/1.png,,1,2\n", r"column 'part' is empty in row 3; fill it"),
         (HEAD + "a/1.png,beak,1,north\n", r"row 2: y must be a number of pixels, got 'north'; correct it"),
         (HEAD + "a/1.png,beak,nan,1\n", r"row 2: x must be a number of pixels, got 'nan'; correct it"),

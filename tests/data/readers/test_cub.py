@@ -108,6 +108,8 @@ def rewrite(file: Path, old: str, new: str) -> None:
         ),
         ("train_test_split.txt", "1 1", "1 2", r"split\.txt, line 1: expected a number and its value, got '1 2'; copy"),
         ("bounding_boxes.txt", "2 10.0 8.0 40.0 32.0", "2 10.0 8.0 40.0", r"boxes\.txt, line 2: expected a number and"),
+        ("bounding_boxes.txt", "2 10.0 8.0 40.0 32.0", "2 nan 8.0 40.0 32.0", r"boxes\.txt, line 2: expected a number"),
+        ("parts/part_locs.txt", "1 2 12.0 9.0 1", "1 2 inf 9.0 1", r"locs\.txt, line 2: expected image, part, x, y"),
         ("bounding_boxes.txt", "2 10.0 8.0 40.0 32.0", "2 10.0 8.0 0.0 32.0", r"boxes\.txt, line 2: expected a number"),
         (
             "classes.txt",

@@ -97,6 +97,13 @@ def test_records_that_do_not_fit_the_files_are_one_line(root) -> None:
     file.write_text(json.dumps([*records[:-1], {**records[-1], "class_idx": 9}]))
     with pytest.raises(DataError, match=r"dataset_test\.json: record 3 is of class 9, which is not in classes\.json"):
         listed(root)
+    file.write_text(json.dumps([*records[:-1], 7]))
+    with pytest.raises(DataError, match=r"dataset_test\.json: record 3 lacks class_idx, bg_objects, beak_model, eye_"):
+        listed(root)
+    lacking = {key: value for key, value in records[0].items() if key != "tail_model"}
+    file.write_text(json.dumps([lacking, *records[1:]]))
+    with pytest.raises(DataError, match=r"dataset_test\.json: record 0 lacks tail_model; copy it again"):
+        listed(root)
     file.write_text("[{")
     with pytest.raises(DataError, match=r"dataset_test\.json is not JSON \(.*\); copy it again"):
         listed(root)

@@ -1,6 +1,8 @@
 """The whole way: birds drawn without their parts, a small backbone, both explanations, every number."""
 
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,9 @@ import torch
 
 from protoquant.core.errors import DataError
 from protoquant.core.events import Event, MessageEvent, ignore
+from protoquant.data import table as image_table
 from protoquant.data.config import PrepareConfig
+from protoquant.data.parts import table as part_table
 from protoquant.data.parts.table import PartTable
 from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
@@ -193,6 +197,24 @@ def test_an_image_without_all_interventions_is_left_out_and_counted(subject: Sub
     (message,) = [event for event in events if isinstance(event, MessageEvent)]
     assert message.level == "warning"
     assert message.text == f"funnybirds leaves out 1 of 8 images, which lack removals of parts, as {first}"
+
+
+def test_tables_of_a_split_are_checked_once_however_many_images(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Counter[str]()
+    for module in (part_table, image_table):
+
+        def counting(path: Path, *given: Any, known: Any = module.open_artifact, **named: Any) -> Any:
+            opened[str(path)] += 1
+            return known(path, *given, **named)
+
+        monkeypatch.setattr(module, "open_artifact", counting)
+    fresh = replace(subject)
+    fresh.__dict__["backbone"] = subject.backbone
+    assert len(try_images(fresh, "test").trials) == 8
+    # The images' manifest is read with their table and once more for their folder.
+    assert opened == {str(subject.parts.parts / "test"): 1, str(subject.images.images / "test"): 2}
 
 
 def test_no_image_with_all_interventions_is_one_line(subject: Subject) -> None:

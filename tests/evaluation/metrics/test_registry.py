@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.groups.registry import GROUPS
+from protoquant.evaluation.groups.registry import GROUPS, group
 from protoquant.evaluation.metrics.registry import METRICS, TOP1, Metric, by_headline, headline, is_tracked
 from tests.evaluation.test_evaluate import run
 
@@ -58,6 +59,22 @@ def test_every_metric_but_those_of_groups_stands_in_what_evaluate_writes(
     for metric in METRICS:
         if metric.path not in missing and isinstance(found := metric.of(numbers), Mapping):
             assert {"value", "n"} <= found.keys()
+
+
+def test_a_group_is_listed_wherever_one_looks_for_it() -> None:
+    assert {metric.group for metric in METRICS} - set(GROUPS) == {"test", "size", "codebook", "grounding"}
+    assert all(callable(group(name)) for name in GROUPS), "a group is a module of its name"
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    assert tuple(params["evaluate"]["metrics"]) == EvaluateConfig().metrics
+    rows = [line.strip("|").split("|") for line in (ROOT / "docs/measurements.md").read_text().splitlines()]
+    splits = {row[0].strip("` "): set(row[3].strip().split(", ")) for row in rows if len(row) == 5 and "`" in row[0]}
+    assert splits == {name: set(GROUPS[name].splits) for name in GROUPS}
+
+
+def test_every_metric_is_shown() -> None:
+    shown_elsewhere = {"test.top1", "test.top5", "test.macro", "test.ece", "test.probe.top1"}
+    in_words = {metric.path for metric in METRICS if metric.row or metric.headline}
+    assert {metric.path for metric in METRICS} == in_words | shown_elsewhere
 
 
 def test_names_are_unique_and_known() -> None:

@@ -75,6 +75,6 @@ def test_every_box_has_the_same_size_lies_in_the_view_and_they_go_in_order(
 
 
 def test_the_region_of_huang() -> None:
-    assert region_around(100, 110, (224, 224)) == (74, 64, 146, 136)
-    assert region_around(0, 223, (224, 224)) == (187, 0, 224, 36)
-    assert region_around(224, 112, (448, 224)) == (76, 152, 148, 296)
+    assert region_around(100, 110, (224, 224)) == (74, 64, 147, 137)
+    assert region_around(0, 223, (224, 224)) == (187, 0, 224, 37)
+    assert region_around(224, 112, (448, 224)) == (76, 152, 149, 297)
