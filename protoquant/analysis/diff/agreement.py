@@ -13,6 +13,10 @@ from protoquant.evaluation.metrics.distinctness import ALIKE
 from protoquant.model.bundle import Bundle
 
 
+MOST = 4096
+"""Prototypes of a model up to which they are matched; the table of all pairs would take gigabytes beyond."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """Prototypes of two models matched one to one, so that the sum of their cosines is the largest possible.
@@ -31,12 +35,16 @@ class Agreement:
 
 
 def agreement(before: Bundle, after: Bundle) -> Agreement | None:
-    """Compare the prototypes of two models; None where one has none, or their codes lie in different feature spaces.
+    """Compare the prototypes of two models.
+
+    Returns:
+        None where a model has no prototype or more than ``MOST``, or where the codes lie in different feature spaces.
 
     Source:
         Kuhn 1955 (the Hungarian method); ``scipy.optimize.linear_sum_assignment``.
     """
-    if other_space(before, after) or not (len(before.prototypes) and len(after.prototypes)):
+    counts = len(before.prototypes), len(after.prototypes)
+    if other_space(before, after) or not all(0 < count <= MOST for count in counts):
         return None
     first, second = (_units(bundle.codebook.codes[bundle.prototypes]) for bundle in (before, after))
     cosines = matched_cosines(first, second)
