@@ -12,7 +12,6 @@ from protoquant.core.seeding import numpy_generator
 from protoquant.evaluation.metrics.distinctness import ALIKE
 from protoquant.model.bundle import Bundle
 
-
 MOST = 4096
 """Prototypes of a model up to which they are matched; the table of all pairs would take gigabytes beyond."""
 
