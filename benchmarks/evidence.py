@@ -11,7 +11,7 @@ does not see that code or values have changed since: remove WORK/evidence, or WO
 
 Run: python -m benchmarks.evidence [--photos FOLDER --photo-parts points.csv] [--funnybirds FOLDER] [--seeds 0 1 2]
      python -m benchmarks.evidence --quick       # a few small images: shows that all runs
-Prints the tables and writes evidence.csv to docs; with --quick to the work folder.
+Prints the tables and writes evidence.csv and evidence.png to docs; with --quick to the work folder.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 
 from benchmarks.datasets import DataSet, Places, add_arguments, demo, funnybirds, photos, quick, tell
+from benchmarks.evidence_chart import draw
 from benchmarks.recipes import CPU, codebook_of, sections_of
 from protoquant.analysis.diff.agreement import agreement
 from protoquant.core.artifacts import artifact_digest, open_artifact, read_json
@@ -162,6 +163,7 @@ def main() -> None:
     frame = pd.DataFrame(rows)
     out = given.work if given.quick else Path(__file__).parents[1] / "docs"
     frame.to_csv(out / "evidence.csv", index=False, float_format="%.4f", lineterminator="\n")
+    draw(frame, SHOWN, out / "evidence.png")
     print(table(frame))
     for line in (line for seeds in read for line in agreements(seeds, given.work, quick=given.quick)):
         print(line)
