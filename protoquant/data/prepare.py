@@ -14,6 +14,7 @@ from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.data.checks import Checked, ImageEntry, check_images, set_apart
 from protoquant.data.config import PrepareConfig
 from protoquant.data.parts.listing import PartListing
+from protoquant.data.parts.schema import PartSchema
 from protoquant.data.parts.table import KIND as PARTS
 from protoquant.data.parts.writer import write_parts
 from protoquant.data.quarantine import Rejected, count_reasons, in_words
@@ -79,6 +80,8 @@ def prepare(
         write_parts(parted, given, frame, beside=folder, workers=workers, on_event=on_event)
         shutil.rmtree(drawn, ignore_errors=True)
     on_event(MessageEvent(_sentence(result)))
+    if given.schema.form is not None:
+        on_event(MessageEvent(_parts(given.schema, len(set(given.annotated) & set(frame["image_id"])))))
     return result
 
 
@@ -199,3 +202,10 @@ def _sentence(result: PrepareResult) -> str:
     images = ", ".join(f"{count:,} {name}" for name, count in result.images.items())
     out = f"; left out {in_words(dict(result.quarantined))} (quarantine.parquet)" if result.quarantined else ""
     return f"{sum(result.images.values()):,} images of {result.classes} classes: {images}{out}"
+
+
+def _parts(schema: PartSchema, images: int) -> str:
+    """Which parts were found, and which of them count as twins."""
+    twins = "; twins: " + ", ".join(f"{left} and {right}" for left, right in schema.mirrored.items())
+    named = ", ".join(schema.parts)
+    return f"{schema.form} of {len(schema.parts)} parts in {images:,} image{'s' * (images != 1)}: {named}{twins if schema.mirrored else ''}"

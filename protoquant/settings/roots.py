@@ -96,6 +96,17 @@ def check_root(prepare: PrepareConfig, workspace: Workspace) -> None:
     wanted = READERS[prepare.reader].root
     if wanted is not None and not (root.is_dir() if wanted == "a folder" else root.is_file()):
         raise UsageError(_unfit(prepare, wanted))
+    if prepare.reader == "table" and root.is_dir():
+        _check_tables(prepare, root)
+
+
+def _check_tables(prepare: PrepareConfig, root: Path) -> None:
+    from protoquant.data.config import TableConfig
+
+    names = prepare.table or TableConfig()
+    for key, name in (("file", names.file), ("parts", names.parts)):
+        if name is not None and not (root / name).is_file():
+            raise UsageError(f"prepare.table.{key}: there is no {name} in {prepare.root} (params.yaml); correct it")
 
 
 def _location(prepare: PrepareConfig) -> Location:

@@ -231,3 +231,16 @@ def test_an_older_artifact_survives_a_failed_run(root: Path) -> None:
     with pytest.raises(DataError, match="no training image of class 'dog'"):
         run(root)
     assert artifact_digest(out) == before
+
+
+def test_the_parts_that_were_found_are_named_with_their_twins(root: Path) -> None:
+    names = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.png"))]
+    rows = [f"{name},{name.split('/')[0]}" for name in names]
+    (root / "images.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    points = [f"{names[0]},{part},1,1" for part in ("left eye", "right eye", "tail")]
+    (root / "parts.csv").write_text("\n".join(["path,part,x,y", *points]) + "\n")
+    config = PrepareConfig.parse({"reader": "table", "root": "data", "table": {"parts": "parts.csv"}})
+    said: list[Event] = []
+    prepare(config, root=root, out=root.parent / "i", parts=root.parent / "p", seed=0, on_event=said.append)
+    last = [event.text for event in said if isinstance(event, MessageEvent)][-1]
+    assert last == "points of 3 parts in 1 image: left eye, right eye, tail; twins: left eye and right eye"

@@ -45,7 +45,9 @@ class GatesConfig(Section):
         for name, limit in (self.metrics or {}).items():
             if name not in known:
                 near = suggest(name, known) or f"; such as {known[0]} (docs/glossary.md)"
-                raise ValueError(f"metrics: {name!r} is no metric with a direction that validation has{near}")
+                raise ValueError(
+                    f"metrics: {name!r} is no metric that is better one way and measured on validation{near}"
+                )
             if not limit >= 0:
                 raise ValueError(f"metrics: {name} may be worse by 0 or more, got {limit:g}")
         return self

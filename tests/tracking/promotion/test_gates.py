@@ -84,7 +84,7 @@ def test_a_gate_may_be_set_on_any_metric_of_validation(before, after, passed, sa
     ("metrics", "said"),
     [
         ({"stability.top_prototyp": 0.05}, "did you mean 'stability.top_prototype'"),
-        ({"test.top1": 0.05}, "'test.top1' is no metric with a direction that validation has"),
+        ({"test.top1": 0.05}, "'test.top1' is no metric that is better one way and measured on validation"),
         ({"stability.top3": -0.1}, "stability.top3 may be worse by 0 or more, got -0.1"),
     ],
 )
