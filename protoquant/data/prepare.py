@@ -206,6 +206,7 @@ def _sentence(result: PrepareResult) -> str:
 
 def _parts(schema: PartSchema, images: int) -> str:
     """Which parts were found, and which of them count as twins."""
-    twins = "; twins: " + ", ".join(f"{left} and {right}" for left, right in schema.mirrored.items())
     named = ", ".join(schema.parts)
-    return f"{schema.form} of {len(schema.parts)} parts in {images:,} image{'s' * (images != 1)}: {named}{twins if schema.mirrored else ''}"
+    if schema.mirrored:
+        named += "; twins: " + ", ".join(f"{left} and {right}" for left, right in schema.mirrored.items())
+    return f"{schema.form} of {len(schema.parts)} parts in {images:,} image{'s' * (images != 1)}: {named}"
