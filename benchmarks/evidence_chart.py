@@ -24,7 +24,7 @@ def draw(rows: pd.DataFrame, names: Mapping[str, str], out: Path) -> None:
         out: The picture.
     """
     cases = list(dict.fromkeys(zip(rows["data"], rows["recipe"], strict=True)))
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 1.2 + 0.34 * len(cases)), sharey=True)
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 1.4 + 0.4 * len(cases)), sharey=True)
     for panel, (path, title) in zip(axes, PANELS.items(), strict=True):
         for place, (data, recipe) in enumerate(cases):
             own = rows[(rows["metric"] == path) & (rows["data"] == data) & (rows["recipe"] == recipe)]
@@ -34,7 +34,7 @@ def draw(rows: pd.DataFrame, names: Mapping[str, str], out: Path) -> None:
             value, spread = 100 * own["value"].mean(), 100 * own["value"]
             panel.plot([spread.min(), spread.max()], [place, place], color=COLOURS[recipe], linewidth=2)
             panel.plot(value, place, "o", color=COLOURS[recipe], markersize=7)
-            panel.text(value + 3, place, f"{value:.0f}", va="center", fontsize=8, color=COLOURS[recipe])
+            panel.text(value, place - 0.22, f"{value:.0f}", ha="center", va="bottom", fontsize=8, color=COLOURS[recipe])
             if own["chance"].notna().any():
                 panel.plot(100 * own["chance"].mean(), place, "|", color="black", markersize=12, markeredgewidth=2)
         panel.set_title(title, fontsize=10)
@@ -43,7 +43,7 @@ def draw(rows: pd.DataFrame, names: Mapping[str, str], out: Path) -> None:
         panel.grid(axis="x", color="#e5e5e5")
         panel.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(cases)), [f"{data}: {names[recipe]}" for data, recipe in cases], fontsize=9)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(cases) - 0.5, -0.9)
     figure.text(0.995, 0.01, "black bar: the same for cells drawn at random", ha="right", fontsize=8, color="#555555")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(out, dpi=110)
