@@ -113,7 +113,7 @@ def rows_of(data: DataSet, recipe: str, numbers: Mapping[str, Any]) -> Iterator[
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Return the numbers as Markdown, one table for each data set: means over seeds, chance in brackets."""
+    """Return the numbers as Markdown, one table for each data set: means and spread of seeds, chance in brackets."""
     text = []
     for data, own in rows.groupby("data", sort=False):
         recipes, seeds = list(dict.fromkeys(own["recipe"])), own["seed"].nunique()
@@ -133,9 +133,10 @@ _ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 def _cell(metric: Metric, rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
-    spread = f" ± {rows['value'].std(ddof=0):.{metric.digits}f}" if len(rows) > 1 else ""
-    chance = f" ({rows['chance'].mean():.{metric.digits}f})" if rows["chance"].notna().any() else ""
-    return f"{rows['value'].mean():.{metric.digits}f}{spread}{chance}"
+    digits = 0 if metric.unit == "count" else metric.digits
+    spread = f" ± {rows['value'].std(ddof=0):.{digits}f}" if len(rows) > 1 else ""
+    chance = f" ({rows['chance'].mean():.{digits}f})" if rows["chance"].notna().any() else ""
+    return f"{rows['value'].mean():.{digits}f}{spread}{chance}"
 
 
 def main() -> None:
