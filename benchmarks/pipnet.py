@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from benchmarks.protopnet import unit_tokens
+from benchmarks.protopnet import accuracy, unit_tokens
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.core.seeding import torch_generator
 from protoquant.features.store.store import FeatureStore
@@ -47,11 +47,7 @@ class SoftHead:
 
     def top1(self, store: FeatureStore) -> float:
         """Return the accuracy on a split, in [0, 1]."""
-        right = 0
-        for images in torch.split(torch.arange(store.n), BATCH):
-            logits = self.look(store.tokens(images))[0] @ self.head.T
-            right += int((logits.argmax(dim=1) == store.labels[images]).sum())
-        return right / store.n
+        return accuracy(self.look, self.head, store)
 
 
 def train_soft_head(
@@ -99,8 +95,8 @@ def train_soft_head(
                 raw.data.sub_(SHRINK).clamp_min_(0.0)
         if late >= alone:
             found = SoftHead(mapping.detach().clone(), raw.detach().clone(), norm)
-            accuracy = found.top1(validation)
-            best = (accuracy, found) if accuracy >= best[0] else best
+            reached = found.top1(validation)
+            best = (reached, found) if reached >= best[0] else best
     return best[1]
 
 

@@ -14,8 +14,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
+from benchmarks.steadiness import Look
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
+from protoquant.codebook.probe import top1
 from protoquant.core.seeding import torch_generator
 from protoquant.features.store.store import FeatureStore
 
@@ -59,11 +61,7 @@ class FreeHead:
 
     def top1(self, store: FeatureStore) -> float:
         """Return the accuracy on a split, in [0, 1]."""
-        right = 0
-        for images in torch.split(torch.arange(store.n), BATCH):
-            logits = self.look(store.tokens(images))[0] @ self.head.T
-            right += int((logits.argmax(dim=1) == store.labels[images]).sum())
-        return right / store.n
+        return accuracy(self.look, self.head, store)
 
 
 def train_free_head(
@@ -134,6 +132,13 @@ def fit_last_layer(head: FreeHead, train: FeatureStore) -> FreeHead:
             torch.autograd.backward(loss)
             optimizer.step()
     return replace(head, head=weights.detach())
+
+
+def accuracy(look: Look, head: Float[Tensor, "c k"], store: FeatureStore) -> float:
+    """Return the accuracy on a split, in [0, 1], of a head on what each image's tokens activate."""
+    batches = torch.split(torch.arange(store.n), BATCH)
+    logits = [look(store.tokens(images))[0] @ head.T for images in batches]
+    return top1(torch.cat(logits), store.labels)
 
 
 def unit_tokens(store: FeatureStore, norm: FeatureNorm) -> Float[Tensor, "n t d"]:

@@ -119,6 +119,17 @@ def test_it_ends_near_the_optimum_where_rounding_hides_whether_the_loss_falls(
     assert found.gap < 1e-4
 
 
+def test_it_ends_by_itself_where_rounding_hides_whether_the_loss_falls() -> None:
+    """After how many steps depends on the processor's rounding."""
+    generator = torch.Generator().manual_seed(7)
+    scores, labels = torch.rand(6, 10, generator=generator), torch.randint(0, 5, (6,), generator=generator)
+    scores[torch.arange(6), labels % 10] = 1.0
+    problem = Problem(scores, labels, 5)
+    found = solve(problem, 1e-4, Limits(1e-6, 20_000), start=problem.zeros())
+    assert found.iterations < 20_000
+    assert found.residual > 1e-6 * 1e-4, "else it ended at the tolerance"
+
+
 def test_a_loss_that_is_no_number_is_refused() -> None:
     problem = random_problem(0, 30, 7)
     with pytest.raises(DataError, match="the head's loss is nan: check the features"):
