@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from protoquant.core.errors import ArtifactError
 from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.config import LAST
 
 WeightSource = Literal["packaged", "hub", "file"]
 
@@ -32,11 +33,13 @@ class BackboneSpec:
         name: timm's name of the model.
         weights: Source and digest.
         preprocessing: Resize, crop and normalisation.
+        layers: Names of the layers whose tokens are the features, in the order of the network.
     """
 
     name: str
     weights: WeightsSpec
     preprocessing: Preprocessing
+    layers: tuple[str, ...] = (LAST,)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -47,13 +50,15 @@ class BackboneSpec:
         """
         try:
             weights = WeightsSpec(**values["weights"])
-            return cls(values["name"], weights, Preprocessing.from_dict(values["preprocessing"]))
+            layers = tuple(values.get("layers", (LAST,)))
+            return cls(values["name"], weights, Preprocessing.from_dict(values["preprocessing"]), layers)
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"backbone holds other keys than this version knows: {sorted(values)}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; those of the last layer alone name no layer, as in versions that knew no other."""
         weights = {"source": self.weights.source, "digest": self.weights.digest}
         if self.weights.file is not None:
             weights["file"] = self.weights.file
-        return {"name": self.name, "weights": weights, "preprocessing": self.preprocessing.to_dict()}
+        layers = {} if self.layers == (LAST,) else {"layers": list(self.layers)}
+        return {"name": self.name, "weights": weights, "preprocessing": self.preprocessing.to_dict(), **layers}

@@ -14,7 +14,7 @@ from protoquant.core.artifacts import digest_json
 from protoquant.core.syntax import syntax_digest
 from protoquant.features.augment import View
 from protoquant.features.backbone.backbone import Backbone
-from protoquant.features.config import ExtractConfig
+from protoquant.features.config import LAST, ExtractConfig
 from protoquant.features.store.shared_cache import SCHEMA
 
 _DECIDING_PACKAGES = ("pillow", "timm", "torch")
@@ -32,6 +32,8 @@ _DECIDING_SOURCES = {
 """Our own code that decides a token, under names that do not change when a file moves."""
 _AUGMENT = "augment"
 _VIEW_SOURCES = {_AUGMENT: "features/augment.py"}
+_LAYERS = "layers"
+_LAYER_SOURCES = {_LAYERS: "features/backbone/layers.py"}
 
 
 class _Former(NamedTuple):
@@ -67,7 +69,7 @@ _FORMER = {
         "features/backbone.py",
         "49497e8eed5c644c05024190600cf469ccf4d552c54bd120c4a93a8f29f4154c",
         "4035052d94472dcb0669a72d40b09a8001428782aab4d1c0abae251a189a20c3",
-        "e8cc36bfdfe33bdf17c4fadcac1cc900d7fcf46a8a302829a630360534b66697",
+        "7c1436a663f8bb7e86264f1e99ad6825db750d9554cf942b257c93c70638f640",
     ),
     "build": _Former(
         "features/build.py",
@@ -116,7 +118,7 @@ _FORMER = {
 
 
 def shard_keys(
-    config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None
+    config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None, layer: str = LAST
 ) -> tuple[str, ...]:
     """Digest everything that decides the content of a shard; paths and labels do not.
 
@@ -125,6 +127,7 @@ def shard_keys(
         backbone: Its name, weights, preprocessing and device are part of the key.
         digests: Digests of the image files, in order.
         view: Its number, seed and augmentation are part of the key; keys of plain images do not contain them.
+        layer: Its name is part of the key; keys of the last layer do not contain it. The other layers of a run are not.
 
     Returns:
         The key, followed by the earlier keys if our code still computes the same as it did then.
@@ -140,6 +143,7 @@ def shard_keys(
         "threads": torch.get_num_threads(),
         "packages": {name: version(name) for name in _DECIDING_PACKAGES},
         "images": list(digests),
+        **({} if layer == LAST else {"layer": {"name": layer, "source": _syntax()[_LAYERS]}}),
     }
 
     def named(sources: dict[str, str], augment: str) -> str:
@@ -148,6 +152,8 @@ def shard_keys(
 
     now = _syntax()
     key = named({name: now[name] for name in _DECIDING_SOURCES}, now[_AUGMENT])
+    if layer != LAST:
+        return (key,)  # earlier versions stored the last layer alone
     deciding = [*_DECIDING_SOURCES] if view is None else [*_DECIDING_SOURCES, _AUGMENT]
     if any(now[name] != _FORMER[name].syntax for name in deciding):
         return (key,)
@@ -159,5 +165,5 @@ def shard_keys(
 @cache
 def _syntax() -> dict[str, str]:
     """Digest of each source, so that no old shard in the cache matches after a change."""
-    root, sources = Path(__file__).parents[2], _DECIDING_SOURCES | _VIEW_SOURCES
+    root, sources = Path(__file__).parents[2], _DECIDING_SOURCES | _VIEW_SOURCES | _LAYER_SOURCES
     return {name: syntax_digest((root / path).read_text(encoding="utf-8")) for name, path in sources.items()}
