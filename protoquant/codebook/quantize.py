@@ -96,7 +96,9 @@ def quantize(
     if rank() > 0:
         return result
     inputs = {"features/train": train.digest, "features/validation": validation.digest}
-    with writing(out, KIND, inputs, params=config.model_dump(mode="json")) as folder:
+    # Weights of layers decide nothing about one, whose artifact keeps the bytes of versions that knew no other.
+    params = config.model_dump(mode="json", exclude={"layer_weights"} if len(train.layers) == 1 else None)
+    with writing(out, KIND, inputs, params=params) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)
         write_table(folder / "grounding.parquet", _grounding_table(train, codebook, grounding))
