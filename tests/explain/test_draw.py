@@ -11,6 +11,8 @@ from protoquant.core.errors import DataError
 from protoquant.explain.draw import explanation_figure, sheet
 from protoquant.model.explanation import Contribution, Explanation, TrainPatch
 
+SEEN = (20.0, 0.0, 100.0, 80.0)
+
 
 @pytest.fixture
 def explanation(tmp_path: Path) -> Explanation:
@@ -25,7 +27,7 @@ def explanation(tmp_path: Path) -> Explanation:
         )
         for code, weight, patches in ((7, 4.0, (patch,)), (3, 2.0, ()), (5, 1.0, (replace(patch, crop=None),)))
     )
-    return Explanation(1, "wren $5", 1, 0.875, 3.5, parts, 120, 80, (20.0, 0.0, 100.0, 80.0), (2, 2))
+    return Explanation(1, "wren $5", 1, 0.875, 3.5, parts, 120, 80, SEEN, (2, 2), SEEN)
 
 
 def test_sheet_by_hand(explanation: Explanation) -> None:

@@ -168,7 +168,7 @@ def test_the_code_of_augmentation_is_in_the_key_of_a_view_alone(monkeypatch):
         return [shard_key.shard_keys(ExtractConfig(), backbone, ["a"], look) for look in looks]
 
     before = keys()
-    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 3 * len(looks)
+    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 4 * len(looks)
     changed = shard_key._syntax() | {"augment": "changed"}
     monkeypatch.setattr(shard_key, "_syntax", lambda: changed)
     after = keys()

@@ -26,17 +26,21 @@ class WeightsSpec:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone by name, weights and preprocessing.
+    """A backbone by name, weights, preprocessing and strides.
 
     Attributes:
         name: timm's name of the model.
         weights: Source and digest.
         preprocessing: Resize, crop and normalisation.
+        output_stride: Pixels of a cell, kept by dilation; None for the model's own.
+        patch_stride: Pixels from one patch to the next; None for patches side by side.
     """
 
     name: str
     weights: WeightsSpec
     preprocessing: Preprocessing
+    output_stride: int | None = None
+    patch_stride: int | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -47,7 +51,8 @@ class BackboneSpec:
         """
         try:
             weights = WeightsSpec(**values["weights"])
-            return cls(values["name"], weights, Preprocessing.from_dict(values["preprocessing"]))
+            preprocessing = Preprocessing.from_dict(values["preprocessing"])
+            return cls(**(values | {"weights": weights, "preprocessing": preprocessing}))
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"backbone holds other keys than this version knows: {sorted(values)}") from error
 
@@ -56,4 +61,10 @@ class BackboneSpec:
         weights = {"source": self.weights.source, "digest": self.weights.digest}
         if self.weights.file is not None:
             weights["file"] = self.weights.file
-        return {"name": self.name, "weights": weights, "preprocessing": self.preprocessing.to_dict()}
+        return {"name": self.name, "weights": weights, "preprocessing": self.preprocessing.to_dict(), **self.strides}
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """The strides that are not the model's own, by key; an artifact without them names none."""
+        given = {"output_stride": self.output_stride, "patch_stride": self.patch_stride}
+        return {key: value for key, value in given.items() if value is not None}
