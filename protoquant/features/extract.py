@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from statistics import median_high
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -105,9 +105,10 @@ def extract(
         ProtoQuantError: The disk has no room for the features.
     """
     table = ImageTable.open(images, root)
-    splits = {name: sources_of(table.split(name)) for name in SPLITS}
+    tables = {name: table.split(name) for name in SPLITS}
+    splits = {name: sources_of(part) for name, part in tables.items()}
     backbone = Backbone.load(config, device)
-    sizes = [pair for name in SPLITS for pair in table.split(name).frame[["width", "height"]].itertuples(index=False)]
+    sizes = [size for part in tables.values() for size in zip(part.frame["width"], part.frame["height"], strict=True)]
     if warning := enlarged(sizes, backbone.spec.preprocessing):
         on_event(MessageEvent(warning, "warning"))
     views = _views(config, seed)
@@ -171,11 +172,11 @@ def enlarged(sizes: Sequence[tuple[int, int]], preprocessing: Preprocessing) -> 
     if 2 * sum(preprocessing.enlarges(width, height) for width, height in sizes) < len(sizes):
         return None
     side, of_image = ("longer", max) if preprocessing.mode == "border" else ("shorter", min)
-    half = int(median_high(of_image(size) for size in sizes))
+    half = int(median_low(of_image(size) for size in sizes))
     return (
-        f"extract: half of the images or more are enlarged: their {side} side has {half} pixels in the median, the resize "
-        f"asks for {preprocessing.at_least}; a finer grid then shows no more of them, only larger; take a smaller "
-        "extract.input_size or extract.grid, or larger images"
+        f"extract: images are enlarged: in the median their {side} side has {half} pixels, the backbone's resize asks "
+        f"for {preprocessing.at_least}; that adds no detail; take a smaller extract.input_size or extract.grid, or "
+        "larger images"
     )
 
 

@@ -308,13 +308,16 @@ def imported(file):
 
 
 def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
-    """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves."""
+    """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves.
+
+    So are the size of the input and the digest of the weights with their positions; overlap.py is, with a patch_stride.
+    """
     beside = {"data/archive.py", "data/quarantine.py", "data/splits.py", "data/table.py"}
     beside |= {"features/augment.py", "features/config.py", "features/backbone/spec.py"}
     beside |= {
         "features/backbone/input_size.py",
         "features/backbone/overlap.py",
-    }  # the latter in keys with patch_stride
+    }
     files = ("decode.py", "backbone/backbone.py", "store/dtypes.py")
     on_the_way, new = set(), {SOURCE / "features" / file for file in files}
     while new:

@@ -10,6 +10,7 @@ import timm
 from torch import nn
 
 from protoquant.core.errors import ConfigError, UsageError, suggest
+from protoquant.features.backbone.overlap import positions_fitted
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.backbone.spec import WeightSource
 from protoquant.features.backbone.weights import load_strictly, packaged_state, read_checkpoint
@@ -70,7 +71,8 @@ def build_model(
     elif source == "file":
         if file is None:
             raise ConfigError("weights from a file need the path of the checkpoint; set extract.weights_file")
-        load_strictly(model, read_checkpoint(file), str(file))
+        state = read_checkpoint(file)
+        load_strictly(model, state if input_size is None else positions_fitted(state, model), str(file))
     return freeze(model), preprocessing_of(model, source, input_size)
 
 

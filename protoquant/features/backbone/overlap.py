@@ -1,13 +1,15 @@
-"""Overlapping patches of a plain vision transformer: a stride below the side of a patch, and so a finer grid."""
+"""Positions of a plain vision transformer on another grid: for an input of another size, or overlapping patches."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any
 
 import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
 
 from protoquant.core.errors import ConfigError
 
@@ -23,7 +25,7 @@ def check_overlap(model: nn.Module, stride: int, name: str) -> None:
     Raises:
         ConfigError: The model is no vision transformer with learned positions, or the stride does not divide its patch.
     """
-    embed = getattr(model, "patch_embed", None)
+    embed: Any = getattr(model, "patch_embed", None)
     if not isinstance(model, VisionTransformer) or type(embed) is not PatchEmbed or model.pos_embed is None:
         raise ConfigError(
             f"extract.patch_stride: {name} is no plain vision transformer with learned positions; leave it empty (null)"
@@ -37,7 +39,7 @@ def check_overlap(model: nn.Module, stride: int, name: str) -> None:
         )
 
 
-def overlap(model: nn.Module, stride: int, size: tuple[int, int]) -> None:
+def overlap(model: Any, stride: int, size: tuple[int, int]) -> None:
     """Let patches overlap; the patches at the former places keep their positions, those between lie between.
 
     Args:
@@ -49,7 +51,6 @@ def overlap(model: nn.Module, stride: int, size: tuple[int, int]) -> None:
         Amir et al., "Deep ViT features as dense visual descriptors" (2021): stride and positions of a trained model
         changed without training.
     """
-    model = cast("VisionTransformer", model)
     embed = model.patch_embed
 
     def cells(sides: tuple[int, int]) -> tuple[int, int]:
@@ -60,8 +61,28 @@ def overlap(model: nn.Module, stride: int, size: tuple[int, int]) -> None:
     front = 0 if model.no_embed_class else model.num_prefix_tokens
     # Corners are aligned since the first and the last patch stay where they are.
     with torch.no_grad():
-        places = resample_abs_pos_embed(model.pos_embed, list(grid), list(embed.grid_size), front, align_corners=True)
+        places = resample_abs_pos_embed(
+            model.pos_embed, list(grid), list(embed.grid_size), front, antialias=False, align_corners=True
+        )
     model.pos_embed = nn.Parameter(places, requires_grad=False)
     embed.proj.stride = (stride, stride)
     embed.grid_size, embed.num_patches = grid, grid[0] * grid[1]
     embed.dynamic_feat_size = cells
+
+
+def positions_fitted(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """Resample the positions in a state to the grid of the model, as timm does with weights of its hub.
+
+    Args:
+        state: Tensors by name, of a model with a square grid.
+        model: The model, created at another input size; only a plain vision transformer changes anything.
+    """
+    held, own = state.get("pos_embed"), getattr(model, "pos_embed", None)
+    if not isinstance(model, VisionTransformer) or held is None or own is None or held.shape == own.shape:
+        return state
+    front = 0 if model.no_embed_class else model.num_prefix_tokens
+    cells = held.shape[1] - front if held.ndim == 3 else 0
+    if cells < 1 or isqrt(cells) ** 2 != cells or held.shape[2] != own.shape[2]:
+        return state
+    embed: Any = model.patch_embed
+    return {**state, "pos_embed": resample_abs_pos_embed(held, list(embed.grid_size), None, front)}
