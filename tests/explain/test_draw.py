@@ -74,3 +74,16 @@ def test_figure_shows_the_crop_and_is_the_same_twice(explanation: Explanation) -
 def test_an_explanation_without_contributions_is_drawn(explanation: Explanation) -> None:
     empty = replace(explanation, contributions=(), logit=0.0)
     assert explanation_figure(empty, Image.new("RGB", (120, 80))).width > 500
+
+
+def test_a_padded_view_is_drawn_with_its_padding(explanation: Explanation) -> None:
+    """The image of 120 x 80 in a square of 120: a cell is 60 pixels, the first row begins 20 above the image."""
+    padded = replace(explanation, view=(0.0, 0.0, 120.0, 80.0), frame=(0.0, -20.0, 120.0, 100.0))
+    found = sheet(padded, Image.new("RGB", (120, 80), (0, 0, 255)), 1)
+    assert found.view.size == (480, 480)
+    assert found.rows[0].box == (240.0, 0.0, 480.0, 240.0)
+    pixels = np.asarray(found.view)
+    assert (pixels[80:400] == [0, 0, 255]).all()
+    assert (
+        len({*map(tuple, pixels[:80].reshape(-1, 3).tolist()), *map(tuple, pixels[400:].reshape(-1, 3).tolist())}) == 1
+    )

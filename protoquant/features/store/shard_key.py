@@ -81,7 +81,7 @@ _FORMER = {
         "3a9162cd64222786aa715212363e97f82caded020dd36aa9375c5ad238139007",
         "bd5daad29e5292f144e38ba511583f06a4f79a83cdbea5cd32f6270b88c2f004",
         "c828aef49683c0542c97578026b176ac7101470c4dbec2d5131908550f87a1b3",
-        "4cf1da57bbaeb34fe4f9b05198a67009e674e10f757877d7d6f02b9f3252b1f2",
+        "1d2743e2169c14d2adad24c168fef86cca2d2b77e8481b28fbc187ab073911ac",
     ),
     "decode": _Former(
         "features/decode.py",
