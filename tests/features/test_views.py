@@ -109,7 +109,7 @@ def test_progress_and_message_count_the_views(photos, tmp_path):
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.done for event in progress] == [0, 4, 8, 10, 14, 18, 20, 24, 28, 30, 34, 38, 40]
     assert {event.total for event in progress} == {40}
-    text = next(event.text for event in events if isinstance(event, MessageEvent))
+    text = next(event.text for event in reversed(events) if isinstance(event, MessageEvent))
     assert text.startswith("extract: 20 images and 2 views of 10, 2 x 3 tokens of 96; 12 shards computed, 0 linked")
 
 
