@@ -42,6 +42,9 @@ def check_overlap(model: nn.Module, stride: int, name: str) -> None:
 def overlap(model: Any, stride: int, size: tuple[int, int]) -> None:
     """Let patches overlap; the patches at the former places keep their positions, those between lie between.
 
+    Boxes and pictures tile the input with the cells of the grid. Patches overlap and do not: the middle of a cell is
+    that of its patch in the middle of the input, and towards an edge up to half of (patch - stride) pixels beyond it.
+
     Args:
         model: A frozen model that :func:`check_overlap` accepts; it is changed in place.
         stride: Pixels from one patch to the next.

@@ -113,6 +113,15 @@ def test_patches_at_the_former_places_keep_their_positions(tmp_path):
     torch.testing.assert_close(new[:, 1:].reshape(19, 19, -1)[::2, ::2], old[:, 1:].reshape(10, 10, -1))
 
 
+def test_boxes_of_overlapping_patches_are_off_by_less_than_half_of_what_they_overlap(tmp_path):
+    backbone = load_backbone(tmp_path, "test_vit", patch_stride=8)
+    view, (_, cols) = backbone.spec.preprocessing.whole("squash"), backbone.grid
+    boxes = [view.cell_box(0, col, backbone.grid, *reversed(view.crop)) for col in range(cols)]
+    off = [(left + right) / 2 - (8 * col + 8) for col, (left, _, right, _) in enumerate(boxes)]
+    assert max(map(abs, off)) < (16 - 8) / 2
+    assert off[cols // 2] == pytest.approx(0.0)
+
+
 def test_a_spec_with_a_patch_stride_builds_the_same_tokens_again(tmp_path):
     backbone = load_backbone(tmp_path, "tiny_reg_vit", patch_stride=4, grid=(3, 6))
     assert (backbone.grid, backbone.spec.preprocessing.crop) == ((3, 6), (24, 36))
