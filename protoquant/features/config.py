@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
 
+LAST = "last"
+"""Name of the layer before the backbone's own pooling."""
 PACKAGED = ("tf_efficientnet_lite0",)
 Count = Annotated[int, Field(ge=1)]
 
@@ -47,6 +49,13 @@ class ExtractConfig(Section):
         None,
         description="safetensors or torch checkpoint of the whole model; with weights: file only; "
         "DVC does not watch it, so after a change of the file: dvc repro --force extract",
+    )
+    layers: tuple[str, ...] = Field(
+        (LAST,),
+        min_length=1,
+        max_length=20,
+        description="layers of the backbone whose patch tokens are the features, in its order; last is that before its "
+        "own pooling, the others bear the names that protoquant backbones shows and lie on finer grids",
     )
     view: Literal["center", "squash", "pad"] = Field(
         "center",
@@ -108,6 +117,12 @@ class ExtractConfig(Section):
                 raise ValueError(f"{key} must be two sides of at least 1 {unit}, got {list(value)}")
         if self.grid is not None and self.input_size is not None:
             raise ValueError("grid and input_size are two ways to say one thing; remove one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Self:
+        if self.layers[-1] != LAST or len(set(self.layers)) != len(self.layers):
+            raise ValueError(f"layers must each be named once and end with {LAST}, got {list(self.layers)}")
         return self
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
 from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
@@ -58,12 +59,8 @@ def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_
 def test_any_model_passes_through_the_store(case, photos, tmp_path):
     config = case.config(tmp_path, batch=4, shard=8)
     result = run(config, photos)
-    assert (result.n, result.t, result.d, result.grid) == (
-        {"train": 10, "validation": 4, "test": 6},
-        case.grid[0] * case.grid[1],
-        case.d,
-        case.grid,
-    )
+    assert result.n == {"train": 10, "validation": 4, "test": 6}
+    assert result.layers == (LayerShape("last", case.grid, case.d),)
     store = FeatureStore.open(result.out / "train")
     backbone = Backbone.load(config, "cpu")
     table = ImageTable.open(*photos).split("train")
@@ -119,22 +116,22 @@ def test_an_image_does_not_depend_on_how_many_follow_it(photos, tmp_path):
     images, root = photos
     sources = sources_of(ImageTable.open(images, root).split("train"))
     worker = ShardWorker(config, Watched(), tmp_path, 2)
-    all_of_them = worker._compute(ShardJob(sources))
-    fewer = worker._compute(ShardJob(sources[:9]))
+    all_of_them = worker._compute(ShardJob(sources), worker.layers)
+    fewer = worker._compute(ShardJob(sources[:9]), worker.layers)
     worker.close()
     assert set(shapes) == {(8, 3, 64, 96)}
-    assert torch.equal(all_of_them["tokens"][:9], fewer["tokens"])
+    assert torch.equal(all_of_them["last"]["tokens"][:9], fewer["last"]["tokens"])
 
 
 def test_a_value_that_does_not_fit_names_its_image_in_whichever_batch_it_is(photos, tmp_path):
     config = RESNET.config(tmp_path, batch=2)
     loud = iter([1.0, 1e9])
-    spec = SimpleNamespace(preprocessing=SimpleNamespace(at_least=8))
+    spec = SimpleNamespace(preprocessing=SimpleNamespace(at_least=8), layers=("last",))
     backbone = SimpleNamespace(spec=spec, transform=lambda image: torch.ones(2, 2, 3), normalise=lambda pixels: pixels)
     backbone.features = lambda pixels: SimpleNamespace(tokens=torch.ones(len(pixels), 6, 4) * next(loud))
     worker = ShardWorker(config, backbone, tmp_path, 2)
     with pytest.raises(DataError, match=r"^train/finch/2\.png: the backbone gives 1e\+09, which float16 cannot hold"):
-        worker._compute(ShardJob(sources_of(ImageTable.open(*photos).split("train"))))
+        worker._compute(ShardJob(sources_of(ImageTable.open(*photos).split("train"))), worker.layers)
     worker.close()
 
 
@@ -314,25 +311,23 @@ def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
     So are the size of the input and the digest of the weights with their positions; overlap.py is, with a patch_stride.
     """
     beside = {"data/archive.py", "data/quarantine.py", "data/splits.py", "data/table.py"}
-    beside |= {"features/augment.py", "features/config.py", "features/backbone/spec.py"}
-    beside |= {
-        "features/backbone/input_size.py",
-        "features/backbone/overlap.py",
-    }
+    beside |= {"features/augment.py", "features/config.py", "features/tokens.py", "features/backbone/spec.py"}
+    beside |= {"features/backbone/input_size.py", "features/backbone/overlap.py"}
     files = ("decode.py", "backbone/backbone.py", "store/dtypes.py")
     on_the_way, new = set(), {SOURCE / "features" / file for file in files}
     while new:
         on_the_way |= new
         new = {found for file in new for found in imported(file)} - on_the_way
     names = {file.relative_to(SOURCE).as_posix() for file in on_the_way}
-    assert {name for name in names if not name.startswith("core/")} - beside == set(
-        shard_key._DECIDING_SOURCES.values()
-    )
+    assert {name for name in names if not name.startswith("core/")} - beside == {
+        *shard_key._DECIDING_SOURCES.values(),
+        *shard_key._LAYER_SOURCES.values(),
+    }
 
 
 def test_room_is_asked_for_what_is_not_in_the_cache_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "free_bytes", lambda _: 0)
-    backbone, cache = SimpleNamespace(layout=SimpleNamespace(t=6), d=96), SimpleNamespace(root=tmp_path)
+    backbone, cache = SimpleNamespace(shapes=[LayerShape("last", (2, 3), 96)]), SimpleNamespace(root=tmp_path)
     worker = SimpleNamespace(config=ExtractConfig(), backbone=backbone, cache=cache, is_cached=lambda _: True)
     jobs = [ShardJob(range(4)), ShardJob(range(2))]
     module._check_room(worker, jobs)

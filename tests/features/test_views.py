@@ -141,7 +141,7 @@ def test_a_view_that_float16_cannot_hold_names_its_image(photos, tmp_path):
     sources = sources_of(ImageTable.open(*photos).split("train"))
     worker = ShardWorker(config, Loud(), tmp_path, 2)
     with pytest.raises(DataError, match=r"^train/finch/0\.png: the backbone gives [\d.e+]+, which float16 cannot"):
-        worker._compute(ShardJob(sources, View(1, 0, MILD)))
+        worker._compute(ShardJob(sources, View(1, 0, MILD)), worker.layers)
     worker.close()
 
 

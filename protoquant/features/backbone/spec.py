@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from protoquant.core.errors import ArtifactError
 from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.config import LAST
 
 WeightSource = Literal["packaged", "hub", "file"]
 
@@ -32,6 +33,7 @@ class BackboneSpec:
         name: timm's name of the model.
         weights: Source and digest.
         preprocessing: Resize, crop and normalisation.
+        layers: Names of the layers whose tokens are the features, in the order of the network.
         output_stride: Pixels of a cell, kept by dilation; None for the model's own.
         patch_stride: Pixels from one patch to the next; None for patches side by side.
     """
@@ -39,6 +41,7 @@ class BackboneSpec:
     name: str
     weights: WeightsSpec
     preprocessing: Preprocessing
+    layers: tuple[str, ...] = (LAST,)
     output_stride: int | None = None
     patch_stride: int | None = None
 
@@ -52,16 +55,19 @@ class BackboneSpec:
         try:
             weights = WeightsSpec(**values["weights"])
             preprocessing = Preprocessing.from_dict(values["preprocessing"])
-            return cls(**(values | {"weights": weights, "preprocessing": preprocessing}))
+            layers = tuple(values.get("layers", (LAST,)))
+            return cls(**(values | {"weights": weights, "preprocessing": preprocessing, "layers": layers}))
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"backbone holds other keys than this version knows: {sorted(values)}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; those of the last layer alone name no layer, as in versions that knew no other."""
         weights = {"source": self.weights.source, "digest": self.weights.digest}
         if self.weights.file is not None:
             weights["file"] = self.weights.file
-        return {"name": self.name, "weights": weights, "preprocessing": self.preprocessing.to_dict(), **self.strides}
+        layers = {} if self.layers == (LAST,) else {"layers": list(self.layers)}
+        preprocessing = self.preprocessing.to_dict()
+        return {"name": self.name, "weights": weights, "preprocessing": preprocessing, **layers, **self.strides}
 
     @property
     def strides(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ from protoquant.core.artifacts import digest_json
 from protoquant.core.syntax import syntax_digest
 from protoquant.features.augment import View
 from protoquant.features.backbone.backbone import Backbone
-from protoquant.features.config import ExtractConfig
+from protoquant.features.config import LAST, ExtractConfig
 from protoquant.features.store.shared_cache import SCHEMA
 
 _DECIDING_PACKAGES = ("pillow", "timm", "torch")
@@ -34,6 +34,8 @@ _AUGMENT = "augment"
 _VIEW_SOURCES = {_AUGMENT: "features/augment.py"}
 _OVERLAP = "overlap"
 _OVERLAP_SOURCES = {_OVERLAP: "features/backbone/overlap.py"}
+_LAYERS = "layers"
+_LAYER_SOURCES = {_LAYERS: "features/backbone/layers.py"}
 
 
 class _Former(NamedTuple):
@@ -74,7 +76,7 @@ _FORMER = {
         "49497e8eed5c644c05024190600cf469ccf4d552c54bd120c4a93a8f29f4154c",
         "4035052d94472dcb0669a72d40b09a8001428782aab4d1c0abae251a189a20c3",
         "e8cc36bfdfe33bdf17c4fadcac1cc900d7fcf46a8a302829a630360534b66697",
-        "2b6195b0af4b3e84ca54a5edaed495a055d7074fad20341caa18009157fcbb20",
+        "98884c67286c14330fedcc039ce48d2a87f23acd990e8c49c3d37170c94be684",
     ),
     "build": _Former(
         "features/build.py",
@@ -130,7 +132,7 @@ _FORMER = {
 
 
 def shard_keys(
-    config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None
+    config: ExtractConfig, backbone: Backbone, digests: Sequence[str], view: View | None = None, layer: str = LAST
 ) -> tuple[str, ...]:
     """Digest everything that decides the content of a shard; paths and labels do not.
 
@@ -139,6 +141,7 @@ def shard_keys(
         backbone: Its name, weights, preprocessing and device are part of the key; strides where they are set.
         digests: Digests of the image files, in order.
         view: Its number, seed and augmentation are part of the key; keys of plain images do not contain them.
+        layer: Its name is part of the key; keys of the last layer do not contain it. The other layers of a run are not.
 
     Returns:
         The key, followed by the earlier keys if our code still computes the same as it did then.
@@ -154,6 +157,7 @@ def shard_keys(
         "threads": torch.get_num_threads(),
         "packages": {name: version(name) for name in _DECIDING_PACKAGES},
         "images": list(digests),
+        **({} if layer == LAST else {"layer": {"name": layer, "source": _syntax()[_LAYERS]}}),
     }
 
     strides = backbone.spec.strides
@@ -168,6 +172,8 @@ def shard_keys(
 
     now = _syntax()
     key = named({name: now[name] for name in _DECIDING_SOURCES}, now[_AUGMENT])
+    if layer != LAST:
+        return (key,)  # earlier versions stored the last layer alone
     deciding = [*_DECIDING_SOURCES] if view is None else [*_DECIDING_SOURCES, _AUGMENT]
     if any(now[name] != _FORMER[name].syntax for name in deciding):
         return (key,)
@@ -180,5 +186,6 @@ def shard_keys(
 @cache
 def _syntax() -> dict[str, str]:
     """Digest of each source, so that no old shard in the cache matches after a change."""
-    root, sources = Path(__file__).parents[2], _DECIDING_SOURCES | _VIEW_SOURCES | _OVERLAP_SOURCES
+    root = Path(__file__).parents[2]
+    sources = _DECIDING_SOURCES | _VIEW_SOURCES | _OVERLAP_SOURCES | _LAYER_SOURCES
     return {name: syntax_digest((root / path).read_text(encoding="utf-8")) for name, path in sources.items()}

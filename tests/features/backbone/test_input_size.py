@@ -1,5 +1,7 @@
 """The size of the input by number, by grid and by stride; what no model can do is refused before weights are read."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -156,7 +158,7 @@ def test_a_spec_names_strides_only_where_they_are_set_and_no_other_keys():
     plain = spec()
     assert list(plain.to_dict()) == ["name", "weights", "preprocessing"]
     assert BackboneSpec.from_dict(plain.to_dict()) == plain
-    strided = BackboneSpec(plain.name, plain.weights, plain.preprocessing, 16, None)
+    strided = replace(plain, output_stride=16)
     assert strided.to_dict() == plain.to_dict() | {"output_stride": 16}
     assert BackboneSpec.from_dict(strided.to_dict()) == strided
     with pytest.raises(ArtifactError, match=r"backbone holds other keys than this version knows: .*'zoom'"):

@@ -87,12 +87,12 @@ def test_another_version_of_a_package_that_makes_tokens_gives_another_key(monkey
 
 def test_the_sources_are_named_by_the_digests_of_their_syntax():
     root = Path(protoquant.__file__).parent
-    paths = shard_key._DECIDING_SOURCES | shard_key._VIEW_SOURCES
-    every = paths | shard_key._OVERLAP_SOURCES
+    former = shard_key._DECIDING_SOURCES | shard_key._VIEW_SOURCES
+    every = former | shard_key._OVERLAP_SOURCES | shard_key._LAYER_SOURCES
     assert shard_key._syntax() == {
         name: shard_key.syntax_digest((root / path).read_text()) for name, path in every.items()
     }
-    assert shard_key._FORMER.keys() == paths.keys()
+    assert shard_key._FORMER.keys() == former.keys()
 
 
 @pytest.mark.parametrize("view", [None, View(1, 0, AugmentConfig())], ids=["plain", "view"])
