@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from protoquant.core.errors import ShapeError
+
 Grid = tuple[int, int]
 
 
@@ -59,6 +61,17 @@ PatchTokens = Float[Tensor, "n t d"] | LayeredTokens
 def maps_of(tokens: PatchTokens) -> tuple[Float[Tensor, "n _t _d"], ...]:
     """The tokens of each layer."""
     return tokens.maps if isinstance(tokens, LayeredTokens) else (tokens,)
+
+
+def single(tokens: PatchTokens) -> Float[Tensor, "n t d"]:
+    """The tokens, which must be of one layer.
+
+    Raises:
+        ShapeError: They are of several.
+    """
+    if isinstance(tokens, LayeredTokens):
+        raise ShapeError(f"tokens of one layer are needed, got those of {len(tokens.maps)}; run quantize again")
+    return tokens
 
 
 def pooled(tokens: PatchTokens) -> Float[Tensor, "n d"]:

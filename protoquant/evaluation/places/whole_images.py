@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from protoquant.core.events import track
 from protoquant.evaluation.sightings import Sightings, sightings_of
 from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.tokens import PatchTokens
 
 if TYPE_CHECKING:
     from protoquant.evaluation.subject import Subject
@@ -38,7 +37,7 @@ def look_at_whole_images(subject: Subject, split: str) -> Sightings:
     return sightings_of(tokens, store.image_ids, store.labels.numpy(), subject.bundle, subject.device)
 
 
-def _tokens(subject: Subject, split: str, image_ids: tuple[str, ...]) -> Iterator[Float[Tensor, "1 t d"]]:
+def _tokens(subject: Subject, split: str, image_ids: tuple[str, ...]) -> Iterator[PatchTokens]:
     table, backbone = subject.images_of(split), subject.backbone
     view = whole_view(backbone.spec.preprocessing)
     for image_id in track(image_ids, f"whole images, {split}", len(image_ids), "images", subject.on_event):
