@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from protoquant.data.table import ImageTable
 from protoquant.features.augment import View
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.backbone.layers import LayerShape
+from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, sources_of
 from protoquant.features.store.cache import link
@@ -101,8 +103,12 @@ def extract(
         ProtoQuantError: The disk has no room for the features.
     """
     table = ImageTable.open(images, root)
-    splits = {name: sources_of(table.split(name)) for name in SPLITS}
+    tables = {name: table.split(name) for name in SPLITS}
+    splits = {name: sources_of(part) for name, part in tables.items()}
     backbone = Backbone.load(config, device)
+    sizes = [size for part in tables.values() for size in zip(part.frame["width"], part.frame["height"], strict=True)]
+    if warning := enlarged(sizes, backbone.spec.preprocessing):
+        on_event(MessageEvent(warning, "warning"))
     views = _views(config, seed)
     parts = [*((name, None) for name in SPLITS), *(("train", view) for view in views)]
     jobs = {(name, view): _jobs(splits[name], config.shard, view) for name, view in parts}
@@ -151,6 +157,24 @@ class _Progress:
         """Report some more images as done."""
         self._done += images
         self._on_event(ProgressEvent("extract", self._done, self._total, "images"))
+
+
+def enlarged(sizes: Sequence[tuple[int, int]], preprocessing: Preprocessing) -> str | None:
+    """Say in one line that the backbone sees at least half of the images above their own pixels; None if it does not.
+
+    Args:
+        sizes: (width, height) of each upright image, in pixels.
+        preprocessing: The backbone's preprocessing.
+    """
+    if 2 * sum(preprocessing.enlarges(width, height) for width, height in sizes) < len(sizes):
+        return None
+    side, of_image = ("longer", max) if preprocessing.mode == "border" else ("shorter", min)
+    half = int(median_low(of_image(size) for size in sizes))
+    return (
+        f"extract: images are enlarged: in the median their {side} side has {half} pixels, the backbone's resize asks "
+        f"for {preprocessing.at_least}; that adds no detail; take a smaller extract.input_size or extract.grid, or "
+        "larger images"
+    )
 
 
 def _check_room(worker: ShardWorker, jobs: Sequence[ShardJob]) -> None:

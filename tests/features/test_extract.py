@@ -21,7 +21,7 @@ from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.backbone.layers import LayerShape
-from protoquant.features.config import ExtractConfig
+from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.store import shard_key, shards
@@ -30,6 +30,7 @@ from protoquant.features.store.shards import ShardJob, ShardWorker
 from protoquant.features.store.store import FeatureStore
 from tests.builders.backbones import CASES, NAMES, RESNET
 from tests.builders.pictures import save, small
+from tests.builders.specs import preprocessing
 
 pytestmark = pytest.mark.model
 
@@ -156,7 +157,7 @@ def test_progress_counts_every_image_once(photos, tmp_path):
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.done for event in progress] == [0, 4, 8, 10, 14, 18, 20]
     assert {(event.label, event.total, event.unit) for event in progress} == {("extract", 20, "images")}
-    text = next(event.text for event in events if isinstance(event, MessageEvent))
+    text = next(event.text for event in reversed(events) if isinstance(event, MessageEvent))
     assert text.startswith("extract: 20 images, 2 x 3 tokens of 96; 6 shards computed, 0 linked from the cache; ")
 
 
@@ -256,7 +257,7 @@ def test_a_damaged_shard_in_the_cache_is_computed_again(photos, tmp_path):
     events = []
     again = run(config, photos, on_event=events.append)
     assert (again.computed, again.linked) == (1, 5)
-    assert "is damaged; dropped, computing it again" in next(e.text for e in events if isinstance(e, MessageEvent))
+    assert "is damaged; dropped, computing it again" in [e.text for e in events if isinstance(e, MessageEvent)][1]
     assert artifact_digest(again.out) == digest
 
 
@@ -305,9 +306,13 @@ def imported(file):
 
 
 def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
-    """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves."""
+    """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves.
+
+    So are the size of the input and the digest of the weights with their positions; overlap.py is, with a patch_stride.
+    """
     beside = {"data/archive.py", "data/quarantine.py", "data/splits.py", "data/table.py"}
     beside |= {"features/augment.py", "features/config.py", "features/tokens.py", "features/backbone/spec.py"}
+    beside |= {"features/backbone/input_size.py", "features/backbone/overlap.py"}
     files = ("decode.py", "backbone/backbone.py", "store/dtypes.py")
     on_the_way, new = set(), {SOURCE / "features" / file for file in files}
     while new:
@@ -329,3 +334,40 @@ def test_room_is_asked_for_what_is_not_in_the_cache_alone(tmp_path, monkeypatch)
     worker.is_cached = lambda job: len(job.sources) == 4
     with pytest.raises(ProtoQuantError, match=r"^the features of 2 images need 2 kB of disk at "):
         module._check_room(worker, jobs)
+
+
+def warnings(config, photos, **options):
+    events = []
+    run(config, photos, on_event=events.append, **options)
+    return [event.text for event in events if isinstance(event, MessageEvent) and event.level == "warning"]
+
+
+def test_images_above_their_own_pixels_are_one_warning_with_both_numbers(photos, tmp_path):
+    """The photos are 64 x 56."""
+    (text,) = warnings(RESNET.config(tmp_path, input_size=64), photos)
+    assert "in the median their shorter side has 56 pixels, the backbone's resize asks for 67;" in text
+    assert "\n" not in text
+    assert warnings(RESNET.config(tmp_path, input_size=32), photos, out="small") == []
+    (text,) = warnings(RESNET.config(tmp_path, input_size=96, view="pad"), photos, out="padded")
+    assert "their longer side has 64 pixels, the backbone's resize asks for 96;" in text
+    assert warnings(RESNET.config(tmp_path, input_size=64, view="pad"), photos, out="whole") == []
+
+
+def test_half_of_the_images_decide_on_the_warning():
+    view = preprocessing((64, 64))
+    assert module.enlarged([(64, 64)] * 3 + [(60, 60)] * 2, view) is None
+    assert "has 60 pixels" in module.enlarged([(64, 64)] * 2 + [(60, 60)] * 2, view)
+
+
+@pytest.mark.parametrize("view", ["center", "squash", "pad"])
+def test_the_stored_tokens_are_those_of_the_view(view, photos, tmp_path):
+    config = RESNET.config(tmp_path, input_size=64, view=view, dtype="float32", views=1, augment=AugmentConfig())
+    run(config, photos)
+    store = FeatureStore.open(tmp_path / "features" / "train")
+    backbone = Backbone.load(config, "cpu")
+    assert store.backbone == backbone.spec
+    assert backbone.spec.preprocessing.mode == {"center": "center", "squash": "squash", "pad": "border"}[view]
+    image = ImageTable.open(*photos).split("train").image(store.image_ids[0])
+    torch.testing.assert_close(
+        store.tokens([0]), backbone.features(backbone.batch([image])).tokens, atol=1e-4, rtol=1e-4
+    )

@@ -109,7 +109,7 @@ def test_progress_and_message_count_the_views(photos, tmp_path):
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.done for event in progress] == [0, 4, 8, 10, 14, 18, 20, 24, 28, 30, 34, 38, 40]
     assert {event.total for event in progress} == {40}
-    text = next(event.text for event in events if isinstance(event, MessageEvent))
+    text = next(event.text for event in reversed(events) if isinstance(event, MessageEvent))
     assert text.startswith("extract: 20 images and 2 views of 10, 2 x 3 tokens of 96; 12 shards computed, 0 linked")
 
 
@@ -168,7 +168,7 @@ def test_the_code_of_augmentation_is_in_the_key_of_a_view_alone(monkeypatch):
         return [shard_key.shard_keys(ExtractConfig(), backbone, ["a"], look) for look in looks]
 
     before = keys()
-    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 3 * len(looks)
+    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 4 * len(looks)
     changed = shard_key._syntax() | {"augment": "changed"}
     monkeypatch.setattr(shard_key, "_syntax", lambda: changed)
     after = keys()

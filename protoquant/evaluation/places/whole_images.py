@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def whole_view(preprocessing: Preprocessing) -> Preprocessing:
     """The view of the whole image without its aspect: resized to the size of the crop, with nothing cut away."""
-    return replace(preprocessing, resize=preprocessing.crop, mode="squash")
+    return preprocessing.whole("squash")
 
 
 def look_at_whole_images(subject: Subject, split: str) -> Sightings:

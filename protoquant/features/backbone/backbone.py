@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from protoquant.core.errors import ArtifactError, ConfigError, ShapeError
 from protoquant.core.seeding import torch_generator
-from protoquant.features.backbone.build import build_model, check_name, create, freeze, preprocessing_of
+from protoquant.features.backbone.build import build_model, check_name, create, freeze, preprocessing_of, viewed
+from protoquant.features.backbone.input_size import asked_size, check_grid
 from protoquant.features.backbone.layers import LayerShape, intermediate_maps, layer_positions, layer_shapes
 from protoquant.features.backbone.layout import Layout, read_layout
+from protoquant.features.backbone.overlap import overlap
 from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
 from protoquant.features.backbone.weights import state_digest
 from protoquant.features.config import ExtractConfig
@@ -93,13 +95,14 @@ class Backbone:
         """
         place = torch.device(device)
         if isinstance(source, ExtractConfig):
-            name, origin, given, size = source.backbone, source.weights, source.weights_file, source.input_size
+            name, origin, given, size = source.backbone, source.weights, source.weights_file, asked_size(source)
             layers = source.layers
         else:
             name, size, layers = source.name, source.preprocessing.crop, source.layers
             origin, given = source.weights.source, source.weights.file
         file = Path(given) if given is not None else None
-        model, preprocessing = build_model(name, "file" if weights_file else origin, weights_file or file, size)
+        read = "file" if weights_file else origin
+        model, preprocessing = build_model(name, read, weights_file or file, size, source.output_stride)
         digest = state_digest(model.state_dict().items())
         if isinstance(source, BackboneSpec):
             if digest != source.weights.digest:
@@ -108,35 +111,47 @@ class Backbone:
                     f"{source.weights.digest[:12]}, got {digest[:12]}; give the weights of that time"
                 )
             preprocessing = source.preprocessing
-        spec = BackboneSpec(name, WeightsSpec(origin, digest, given), preprocessing, layers)
-        model = model.to(place).to(memory_format=torch.channels_last)
-        return cls._proven(spec, model, place)
+        else:
+            preprocessing = viewed(preprocessing, source.view)
+        weights = WeightsSpec(origin, digest, given)
+        spec = BackboneSpec(name, weights, preprocessing, layers, source.output_stride, source.patch_stride)
+        backbone = cls._proven(spec, model, place)
+        if isinstance(source, ExtractConfig):
+            check_grid(source, backbone.grid)
+        return backbone
 
     @classmethod
     def untrained(cls, config: ExtractConfig, device: torch.device | str) -> Backbone:
         """Build the backbone with random weights, for plans: same shapes and speed, and no download.
 
         Args:
-            config: Gives the name and the input size.
+            config: Gives name, input size, view and strides.
             device: Device to compute on.
 
         Raises:
             ConfigError: As for ``load``.
         """
         check_name(config.backbone)
-        model = freeze(create(config.backbone, pretrained=False, input_size=config.input_size))
+        size = asked_size(config)
+        model = freeze(create(config.backbone, pretrained=False, input_size=size, output_stride=config.output_stride))
         spec = BackboneSpec(
             config.backbone,
             WeightsSpec("file", "0" * 64, None),
-            preprocessing_of(model, config.weights, config.input_size),
+            viewed(preprocessing_of(model, config.weights, size), config.view),
             config.layers,
+            config.output_stride,
+            config.patch_stride,
         )
-        model = model.to(torch.device(device)).to(memory_format=torch.channels_last)
-        return cls._proven(spec, model, torch.device(device))
+        backbone = cls._proven(spec, model, torch.device(device))
+        check_grid(config, backbone.grid)
+        return backbone
 
     @classmethod
     def _proven(cls, spec: BackboneSpec, model: nn.Module, device: torch.device) -> Backbone:
-        """Read the layout from a probe batch and check that the tokens lead back to the logits."""
+        """Let patches overlap, read the layout from a probe batch, check that tokens lead back to the logits."""
+        if spec.patch_stride is not None:
+            overlap(model, spec.patch_stride, spec.preprocessing.crop)
+        model = model.to(device).to(memory_format=torch.channels_last)
         positions = layer_positions(model, spec.name, spec.layers)
         generator = torch_generator(0, "backbone probe")
         images = torch.randn((_PROBE_IMAGES, 3, *spec.preprocessing.crop), generator=generator)

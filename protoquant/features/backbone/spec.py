@@ -27,19 +27,23 @@ class WeightsSpec:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone by name, weights and preprocessing.
+    """A backbone by name, weights, preprocessing and strides.
 
     Attributes:
         name: timm's name of the model.
         weights: Source and digest.
         preprocessing: Resize, crop and normalisation.
         layers: Names of the layers whose tokens are the features, in the order of the network.
+        output_stride: Pixels of a cell, kept by dilation; None for the model's own.
+        patch_stride: Pixels from one patch to the next; None for patches side by side.
     """
 
     name: str
     weights: WeightsSpec
     preprocessing: Preprocessing
     layers: tuple[str, ...] = (LAST,)
+    output_stride: int | None = None
+    patch_stride: int | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -50,8 +54,9 @@ class BackboneSpec:
         """
         try:
             weights = WeightsSpec(**values["weights"])
+            preprocessing = Preprocessing.from_dict(values["preprocessing"])
             layers = tuple(values.get("layers", (LAST,)))
-            return cls(values["name"], weights, Preprocessing.from_dict(values["preprocessing"]), layers)
+            return cls(**(values | {"weights": weights, "preprocessing": preprocessing, "layers": layers}))
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"backbone holds other keys than this version knows: {sorted(values)}") from error
 
@@ -61,4 +66,11 @@ class BackboneSpec:
         if self.weights.file is not None:
             weights["file"] = self.weights.file
         layers = {} if self.layers == (LAST,) else {"layers": list(self.layers)}
-        return {"name": self.name, "weights": weights, "preprocessing": self.preprocessing.to_dict(), **layers}
+        preprocessing = self.preprocessing.to_dict()
+        return {"name": self.name, "weights": weights, "preprocessing": preprocessing, **layers, **self.strides}
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """The strides that are not the model's own, by key; an artifact without them names none."""
+        given = {"output_stride": self.output_stride, "patch_stride": self.patch_stride}
+        return {key: value for key, value in given.items() if value is not None}
