@@ -175,7 +175,7 @@ class FeatureStore:
         Raises:
             ArtifactError: A view is missing, damaged, or of other images.
         """
-        names = {name.rpartition("/")[0] for name in self._files if name.startswith(f"{VIEWS}/")}
+        names = {"/".join(name.split("/")[:2]) for name in self._files if name.startswith(f"{VIEWS}/")}
         return tuple(self._view(name) for name in sorted(names))
 
     def shards(self, images: slice | None = None) -> Iterator[tuple[slice, Shard | LayeredShard]]:
