@@ -115,6 +115,6 @@ def test_a_plan_for_prepared_images_measures_and_writes_nothing(job):
     assert files(job.root) == before
     assert done.stderr.count("warning: threads is 2 (params.yaml), and this process may use 1 core: ") == 1
     assert "memory; 1 core " in done.stdout
-    assert done.stdout.startswith("16 train, 8 validation, 8 test images of 4 classes; 7 x 7 cells of")
+    assert done.stdout.startswith("16 train, 8 validation, 8 test images of 4 classes; 14 x 14 cells of 112 numbers")
     for word in ("extract", "quantize", "train", "2 x 4", "Measured on 16 prepared images"):
         assert word in done.stdout
