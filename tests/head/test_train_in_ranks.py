@@ -9,7 +9,7 @@ import torch
 from protoquant.core.events import ignore
 from protoquant.distributed.ranks import rank
 from protoquant.head import inputs as inputs_module
-from protoquant.head.config import BudgetConfig, GradientHeadConfig, JointConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, ChoiceConfig, GradientHeadConfig, JointConfig, TrainConfig
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.solvers import problem as problem_module
 from protoquant.head.train import train
@@ -20,7 +20,12 @@ from tests.distributed.ranks import in_ranks
 pytestmark = pytest.mark.process
 
 BUDGET = TrainConfig(
-    temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1, solver_tolerance=1e-3
+    temperature=(0.1, 0.3),
+    budget=BudgetConfig(sizes=(1, 2, 4)),
+    choice=None,
+    joint=None,
+    crops=1,
+    solver_tolerance=1e-3,
 )
 JOINT = JointConfig(epochs=3, batch=7, lr_codes=0.02, lr_head=0.05)  # 24 images: the last batch has 3
 GRADIENT = GradientHeadConfig(penalties=(0.02,), epochs=3, batch=5, warmup_epochs=1, mixup=0.4)
@@ -28,6 +33,7 @@ VARIANTS = {
     "budgets": {},
     "path": {"solver": "proximal", "budget": None, "points": 4, "ratio": 0.02},
     "joint": {"joint": JOINT},
+    "choice": {"choice": ChoiceConfig(folds=3, repeats=2), "joint": JOINT},
     "by gradient": {"solver": "gradient", "budget": None, "gradient": GRADIENT},
     "joint, medoids": {"joint": JOINT, "grounding": "medoid"},
     "chosen patches": {"grounding": "chosen", "grounding_patches": 3},
