@@ -66,7 +66,7 @@ class JoinedSource:
                 f"image positions must lie in [0, {self.n}), got {int(indices.min())} to {int(indices.max())}"
             )
         which = torch.searchsorted(self._starts, indices, right=True) - 1
-        needed = which.unique().tolist()
+        needed = torch.unique(which).tolist()
         if len(needed) <= 1:
             part = needed[0] if needed else 0
             return self.parts[part].tokens(indices - self._starts[part])

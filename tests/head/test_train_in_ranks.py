@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.quantize import quantize
 from protoquant.core.events import ignore
 from protoquant.distributed.ranks import rank
 from protoquant.head import inputs as inputs_module
@@ -33,7 +35,6 @@ VARIANTS = {
     "budgets": {},
     "path": {"solver": "proximal", "budget": None, "points": 4, "ratio": 0.02},
     "joint": {"joint": JOINT},
-    "choice": {"choice": ChoiceConfig(folds=3, repeats=2), "joint": JOINT},
     "by gradient": {"solver": "gradient", "budget": None, "gradient": GRADIENT},
     "joint, medoids": {"joint": JOINT, "grounding": "medoid"},
     "chosen patches": {"grounding": "chosen", "grounding_patches": 3},
@@ -77,3 +78,22 @@ def test_several_processes_give_what_one_gives(inputs, tmp_path, monkeypatch, va
     for part in ("train", "validation", "probe"):
         assert several.metrics[part] == alone.metrics[part]
         pd.testing.assert_frame_equal(several.provenance, alone.provenance, atol=1e-3)
+
+
+def test_folds_that_processes_share_choose_what_one_process_chooses(inputs, tmp_path):
+    config = QuantizeConfig(size=4, seeding_share=1.0, batch=24)
+    quantize(
+        config,
+        features=inputs["features"],
+        out=inputs["codebook"],
+        device=torch.device("cpu"),
+        seed=0,
+        on_event=ignore,
+    )
+    values = {"choice": ChoiceConfig(folds=3, repeats=2), "joint": JOINT}
+    run(inputs, tmp_path / "one", values)
+    in_ranks(2, lambda: str(run(inputs, tmp_path / f"2-{rank()}", values).out))
+    one, several = (pd.read_csv(tmp_path / name / "choice.csv") for name in ("one", "2-0"))
+    pd.testing.assert_frame_equal(several, one, atol=1e-4)
+    one, several = (pd.read_csv(tmp_path / name / "joint.csv") for name in ("one", "2-0"))
+    pd.testing.assert_frame_equal(several, one, atol=1e-3)

@@ -106,8 +106,10 @@ def cross_fit(task: CrossFitTask, choice: ChoiceConfig, on_event: OnEvent) -> Cr
     labels, folds = task.labels, stratified_folds(task.labels, choice.folds, choice.repeats, task.seed)
     with alone():
         pooled = pooled_tokens(task.images, task.quantize.batch, task.device)
-    losses, right, sizes = [], [], []
-    start = None
+    losses: list[Tensor] = []
+    right: list[Tensor] = []
+    sizes: list[Tensor] = []
+    start: HeldOut | None = None
     for repeat in range(choice.repeats):
         some = [fold for fold in folds if fold.repeat == repeat]
         answers = _answers(task, some, pooled, f"cross-fitting, repeat {repeat + 1} of {choice.repeats}", on_event)
@@ -167,7 +169,7 @@ def _asked_sizes(config: TrainConfig, found: Float[Tensor, " m"]) -> Float[Tenso
 
 
 def _check_memory(task: CrossFitTask) -> None:
-    heads = len(cast("BudgetConfig", task.train.budget).sizes) if task.train.budget else task.train.points
+    heads = len(task.train.budget.sizes) if task.train.budget else task.train.points
     needed = 4 * task.images.n * task.classes * heads * len(task.train.temperatures)
     if needed > MOST:
         raise ConfigError(

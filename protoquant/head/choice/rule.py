@@ -68,7 +68,7 @@ def calibrated_losses(
         fold_of: The fold that held each image out; at least two folds.
     """
     losses = torch.empty(logits.shape[:2], dtype=logits.dtype)
-    for fold in fold_of.unique().tolist():
+    for fold in torch.unique(fold_of).tolist():
         here = fold_of == fold
         scales = fitted_scales(logits[:, ~here], labels[~here])
         losses[:, here] = log_losses(logits[:, here] * scales[:, None, None], labels[here])
