@@ -164,3 +164,11 @@ def test_a_held_out_loss_that_is_not_finite_stops_training(inputs, tmp_path, mon
     monkeypatch.setattr("protoquant.head.choice.joint_epoch._loss", lambda *_: float("nan"))
     with pytest.raises(DataError, match=r"joint loss on a held-out fold is nan after epoch 1; lower train\.joint\.lr"):
         fit(inputs, tmp_path / "bundle", JOINT)
+
+
+def test_scores_of_folds_on_disk_choose_the_same_and_are_gone_afterwards(inputs, tmp_path, monkeypatch) -> None:
+    fit(inputs, tmp_path / "memory")
+    monkeypatch.setattr("protoquant.head.inputs.MAPPED", 0)
+    fit(inputs, tmp_path / "disk")
+    assert everything(tmp_path / "disk") == everything(tmp_path / "memory")
+    assert not list(tmp_path.glob(".*-scores-*"))

@@ -1,8 +1,11 @@
 """Refits probe, codes and heads on one fold's training part, and lets the heads answer for the images held out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from jaxtyping import Float, Int64
@@ -107,18 +110,14 @@ def answer_fold(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], *,
         on_event=ignore,
     )
     codebook = learned.codebook.to(task.device)
-    split = (part, task.part(fold.held))
-    fitting, held = (
-        score_source(source, codebook, task.train.temperatures, task.train.batch, _folder(task, fold, name))
-        for name, source in zip(("fitting", "held"), split, strict=True)
-    )
     logits, heads = [], []
-    for temperature, scores, held_out in zip(task.train.temperatures, fitting, held, strict=True):
-        problem = Problem(scores, labels.to(task.device), task.classes)
-        fits = SOLVERS[task.train.solver](FitTask(task.train, problem, problem, temperature, task.seed, ignore))
-        for fit in fits:
-            heads.append(fit.last.weights.cpu())
-            logits.append((held_out @ fit.last.weights.T).cpu())
+    with _scores(task, fold, codebook) as (fitting, held):
+        for temperature, scores, held_out in zip(task.train.temperatures, fitting, held, strict=True):
+            problem = Problem(scores, labels.to(task.device), task.classes)
+            fits = SOLVERS[task.train.solver](FitTask(task.train, problem, problem, temperature, task.seed, ignore))
+            for fit in fits:
+                heads.append(fit.last.weights.cpu())
+                logits.append((held_out @ fit.last.weights.T).cpu())
     sizes = torch.stack([(head > 0).sum() / task.classes for head in heads])
     if not keep:
         return HeldOut(torch.stack(logits), sizes)
@@ -139,9 +138,20 @@ def _probe(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "m d"], labels:
     return fit_probe(*whole, penalties=penalties, iterations=config.probe_iterations).probe
 
 
-def _folder(task: CrossFitTask, fold: Fold, name: str) -> Path | None:
+@contextmanager
+def _scores(
+    task: CrossFitTask, fold: Fold, codebook: Codebook
+) -> Iterator[tuple[tuple[Float[Tensor, "m k"], ...], tuple[Float[Tensor, "h k"], ...]]]:
+    """Presence scores of the training part and of the images held out, in memory or in files that go afterwards."""
+    temperatures, batch = task.train.temperatures, task.train.batch
+    parts = {"fitting": task.part(fold.fitting), "held": task.part(fold.held)}
     if task.room is None:
-        return None
-    folder = task.room / f"fold-{fold.repeat}-{fold.number}-{name}"
-    folder.mkdir()
-    return folder
+        fitting, held = (score_source(part, codebook, temperatures, batch) for part in parts.values())
+        yield fitting, held
+        return
+    with TemporaryDirectory(dir=task.room, prefix="fold-") as place:
+        rooms = {name: Path(place) / name for name in parts}
+        for room in rooms.values():
+            room.mkdir()
+        fitting, held = (score_source(part, codebook, temperatures, batch, rooms[name]) for name, part in parts.items())
+        yield fitting, held

@@ -99,7 +99,7 @@ def curve_files(workspace: Workspace) -> dict[str, Path]:
         PATH: workspace.bundle / "path.csv",
     }
     # A curve of the name of a final number would hide it, so these end in history as quantize's does.
-    perhaps = {f"train.{name}.history": workspace.bundle / f"{name}.csv" for name in ("joint", "pruning")}
+    perhaps = {f"train.{name}.history": workspace.bundle / f"{name}.csv" for name in ("joint", "choice", "pruning")}
     return always | {name: path for name, path in perhaps.items() if path.is_file()}
 
 
