@@ -18,6 +18,7 @@ from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.grounding import Price
 from protoquant.head.inputs import PresenceScores, TrainInputs
 from protoquant.head.select import HeadCandidate
+from protoquant.model.answers_made import CROSS_FITTED, HELD_OUT, IN_SAMPLE
 from protoquant.model.bundle import Bundle
 from protoquant.model.provenance import provenance_table
 from protoquant.model.reference import measure_reference
@@ -198,7 +199,7 @@ def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
     )
     if trained.choice is not None:
         numbers["choice"] = rounded(trained.choice.numbers)
-        numbers["answers"] = {"train": "in_sample", "validation": "held_out", "choice": "cross_fitted"}
+        numbers["answers"] = {"train": IN_SAMPLE, "validation": HELD_OUT, "choice": CROSS_FITTED}
     if trained.joint:
         numbers["joint"] = rounded({"epoch": trained.epoch, "drift": trained.joint[trained.epoch - 1].drift})
     return numbers
