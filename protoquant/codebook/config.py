@@ -73,6 +73,13 @@ class QuantizeConfig(Section):
         "token; center_l2: direction after taking the train mean away; whiten: train tokens vary alike in all "
         "directions",
     )
+    layer_weights: Annotated[float, Field(gt=0.0, le=100.0)] | tuple[Annotated[float, Field(gt=0.0, le=100.0)], ...] = (
+        Field(
+            1.0,
+            description="weights of the layers that extract names, by which they enter the direction of a cell; one "
+            "number: of each layer before the last, which has 1; a list: one for each layer",
+        )
+    )
     metric: Metric = Field(
         "cosine",
         description="how the learner compares: cosine: codes are mean directions; euclidean: codes are means. What "

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import Drawn, QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
+from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.learn import learn
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.seeding.class_aware import class_aware_codes
 from protoquant.codebook.seeding.draw import drawn_codes
 from protoquant.codebook.seeding.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
 from protoquant.codebook.seeding.size import CodebookSize
+from protoquant.codebook.space import fit_space
 from protoquant.codebook.task.task_head import TaskHead
-from protoquant.codebook.tokens import Sampled, TokenSource, own_part, sample_tokens, token_batches
+from protoquant.codebook.tokens import FlatSource, Sampled, TokenSource, in_space, sample_tokens
 from protoquant.core.errors import ConfigError, DataError
 from protoquant.core.events import EpochEvent, OnEvent
 from protoquant.core.seeding import torch_generator
@@ -69,7 +70,8 @@ def learn_codebook(
         DataError: A token holds NaN or infinity, or a code is zero.
     """
     device = probe.mean.device
-    norm = fit_feature_norm(config.feature_norm, token_batches(own_part(train), config.batch), device)
+    space = fit_space(config, train, device)
+    vectors, norm = in_space(train, space)
     history: list[dict[str, float | str]] = []
 
     def note(phase: str, numbers: Mapping[str, float]) -> None:
@@ -77,21 +79,22 @@ def learn_codebook(
         on_event(EpochEvent("quantize", len(history), {name: numbers[name] for name in _TOLD if name in numbers}))
 
     if size.of_class is None:
-        codes = from_first_rank(_seed(config, train, norm, size.k, device=device, seed=seed))
+        codes = from_first_rank(_seed(config, vectors, norm, size.k, device=device, seed=seed))
     else:
         of_classes = class_aware_codes(
-            config, train, norm, probe, size.of_class, device=device, seed=seed, on_event=on_event
+            config, train, space, probe, size.of_class, device=device, seed=seed, on_event=on_event
         )
         codes = of_classes.codes
         for health in of_classes.history:
             note("seeding", health.numbers() | {"revived": 0})
-    for epoch in learn(config, _looked_at(config, seen, seed), codes, norm, TaskHead(probe), seed=seed):
+    passes = _looked_at(config, in_space(seen, space)[0], seed)
+    for epoch in learn(config, passes, codes, norm, TaskHead(probe), seed=seed):
         codes = epoch.codes
         note("all", epoch.usage.health().numbers() | {"revived": epoch.revived} | dict(epoch.values))
-    return LearnedCodebook(codes, Codebook(_directions(codes), norm, size.class_of_code), history)
+    return LearnedCodebook(codes, Codebook(_directions(codes), space, size.class_of_code), history)
 
 
-def _looked_at(config: QuantizeConfig, source: TokenSource, seed: int) -> TokenSource:
+def _looked_at(config: QuantizeConfig, source: FlatSource, seed: int) -> FlatSource:
     """The tokens for the learner: all those of each image, or a sample."""
     count = config.tokens_per_image
     if count is None or count == source.t:
@@ -104,7 +107,7 @@ def _looked_at(config: QuantizeConfig, source: TokenSource, seed: int) -> TokenS
 
 
 def _seed(
-    config: QuantizeConfig, train: TokenSource, norm: FeatureNorm, k: int, *, device: torch.device, seed: int
+    config: QuantizeConfig, train: FlatSource, norm: FeatureNorm, k: int, *, device: torch.device, seed: int
 ) -> Float[Tensor, "k d"]:
     """Choose the initial codes from a bounded sample of all train tokens, or draw them independently of the data."""
     generator = torch_generator(seed, "quantize", "seeding")

@@ -11,12 +11,14 @@ from torch import Tensor
 from protoquant.codebook.codebook import KIND, Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
+from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.learning import learn_codebook
-from protoquant.codebook.probe import FittedProbe, fit_probe, pooled_tokens
+from protoquant.codebook.probe import FittedProbe, best_probe, pooled_tokens
 from protoquant.codebook.seeding.size import resolve_size
+from protoquant.codebook.space import check_layers
 from protoquant.codebook.task.quantisation_gap import quantised_top1
 from protoquant.codebook.task.task_head import TaskHead
-from protoquant.codebook.tokens import TokenSource, all_views, own_part, token_batches
+from protoquant.codebook.tokens import TokenSource, all_views, image_batches, in_space, own_part, token_batches
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
 from protoquant.core.errors import DataError
@@ -80,6 +82,7 @@ def quantize(
     """
     train, validation = FeatureStore.open(features / "train"), FeatureStore.open(features / "validation")
     size = resolve_size(config, train.labels, train.t)
+    check_layers(config, len(train.layers))
     _check_validation(train, validation)
     fitted = probe or features_probe(config, train, validation, device)
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
@@ -93,7 +96,9 @@ def quantize(
     if rank() > 0:
         return result
     inputs = {"features/train": train.digest, "features/validation": validation.digest}
-    with writing(out, KIND, inputs, params=config.model_dump(mode="json")) as folder:
+    # Weights of layers decide nothing about one, whose artifact keeps the bytes of versions that knew no other.
+    params = config.model_dump(mode="json", exclude={"layer_weights"} if len(train.layers) == 1 else None)
+    with writing(out, KIND, inputs, params=params) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)
         write_table(folder / "grounding.parquet", _grounding_table(train, codebook, grounding))
@@ -109,7 +114,7 @@ def quantize(
                     "train": train_health.numbers(),
                     "validation": validation_health.numbers(),
                     "probe": _probe_numbers(fitted, train.n, validation.n),
-                    "quantised": quantised,
+                    **({} if quantised is None else {"quantised": quantised}),
                 }
             ),
         )
@@ -130,11 +135,12 @@ def features_probe(
     Raises:
         DataError: A token holds NaN or infinity.
     """
-    return fit_probe(
+    return best_probe(
         pooled_tokens(train, config.batch, device),
         own_part(train).labels.to(device),
         pooled_tokens(validation, config.batch, device),
         own_part(validation).labels.to(device),
+        last=train.layers[-1].d,
         penalties=config.probe_penalties,
         iterations=config.probe_iterations,
     )
@@ -149,8 +155,9 @@ def measure(source: TokenSource, codebook: Codebook, batch: int) -> CodebookHeal
         batch: Tokens per step, rounded down to whole images.
     """
     usage = UsageCounter(codebook.k)
-    for tokens in token_batches(own_part(source), batch):
-        assignment = codebook.assign(tokens[None].to(codebook.codes.device))
+    part = own_part(source)
+    for images in image_batches(part, batch):
+        assignment = codebook.assign(part.tokens(images).to(codebook.codes.device))
         usage.add(assignment.indices, assignment.similarities)
     return usage.over_ranks().health()
 
@@ -165,14 +172,15 @@ def _check_validation(train: FeatureStore, validation: FeatureStore) -> None:
 def _measure_and_ground(train: FeatureStore, codebook: Codebook, batch: int) -> tuple[CodebookHealth, Grounding]:
     """Measure the codes and find their patches in one pass."""
     usage = UsageCounter(codebook.k)
+    source, norm = in_space(train, codebook.norm)
     patches = NearestPatches(codebook.codes, first=own(train.n).start * train.t)
-    for tokens in token_batches(own_part(train), batch):
-        units = codebook.norm.units(tokens.to(codebook.codes.device))
+    for tokens in token_batches(in_space(own_part(train), codebook.norm)[0], batch):
+        units = norm.units(tokens.to(codebook.codes.device))
         similarities = (units @ codebook.codes.T).clamp_(-1.0, 1.0)
         best, indices = similarities.max(dim=1)
         usage.add(indices, best)
         patches.add(units, similarities)
-    return usage.over_ranks().health(), ground(train, codebook.codes, codebook.norm, patches.over_ranks(), batch)
+    return usage.over_ranks().health(), ground(source, norm, codebook.codes, patches.over_ranks(), batch)
 
 
 def _grounding_table(train: FeatureStore, codebook: Codebook, grounding: Grounding) -> pd.DataFrame:
@@ -206,14 +214,20 @@ def _quantised_numbers(
     learned: Float[Tensor, "k d"],
     codebook: Codebook,
     fitted: FittedProbe,
-) -> dict[str, float]:
-    """Accuracy of the probe on quantised validation maps, with unit codes and with codes of the learned lengths."""
+) -> dict[str, float] | None:
+    """Accuracy of the probe on quantised validation maps, with unit codes and with codes of the learned lengths.
+
+    None for several layers: no token of theirs can be put in the place of a cell of the joint space.
+    """
     norm, head = codebook.norm, TaskHead(fitted.probe)
-    top1 = quantised_top1(validation, codebook.codes, norm, head, batch=config.batch)
+    if isinstance(norm, LayerSpace):
+        return None
+    flat, _ = in_space(validation, norm)
+    top1 = quantised_top1(flat, codebook.codes, norm, head, batch=config.batch)
     numbers = {"validation_top1": top1, "validation_gap": top1 - fitted.validation_top1}
     if config.learner != "gradient":
         return numbers
-    own = quantised_top1(validation, learned, norm, head, batch=config.batch, metric=config.metric, scaled=False)
+    own = quantised_top1(flat, learned, norm, head, batch=config.batch, metric=config.metric, scaled=False)
     return numbers | {"learned_validation_top1": own, "learned_validation_gap": own - fitted.validation_top1}
 
 

@@ -8,10 +8,13 @@ import timm
 import torch
 
 from protoquant.core.errors import UsageError, suggest
-from protoquant.features.backbone.build import check_name, create, freeze, preprocessing_of
+from protoquant.features.backbone.build import check_name, create, freeze, preprocessing_of, stride_of
+from protoquant.features.backbone.input_size import asked_size, check_grid
 from protoquant.features.backbone.layout import read_layout
+from protoquant.features.backbone.overlap import overlap
 from protoquant.features.backbone.preprocessing import Preprocessing
-from protoquant.features.config import PACKAGED
+from protoquant.features.backbone.spec import WeightSource
+from protoquant.features.config import PACKAGED, ExtractConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class BackboneCard:
         weights: Possible sources of the weights: file, and packaged or hub where they have them.
         parameters: Number of parameters of the model.
         grid: (h, w), in cells.
+        stride: Pixels of the input from one cell to the next; None where timm does not state them.
         patch_tokens: h * w.
         width: Dimension of a patch token.
         prefix_tokens: Number of class and register tokens, which are not patch tokens.
@@ -35,6 +39,7 @@ class BackboneCard:
     weights: tuple[str, ...]
     parameters: int
     grid: tuple[int, int]
+    stride: int | None
     patch_tokens: int
     width: int
     prefix_tokens: int
@@ -59,26 +64,34 @@ def backbone_names(pattern: str) -> list[str]:
 
 
 @torch.inference_mode()
-def describe(name: str) -> BackboneCard:
+def describe(name: str, **size: int | None) -> BackboneCard:
     """Build a model with random weights and describe it.
 
     Args:
         name: timm's name, with or without a tag.
+        size: input_size, grid, output_stride or patch_stride, as in section ``extract``.
 
     Raises:
-        ConfigError: The name is unknown, or its features are not a grid of patch tokens.
+        ConfigError: The name is unknown, its features are not a grid of patch tokens, or it refuses the size.
     """
     check_name(name)
-    model = freeze(create(name, pretrained=False, input_size=None))
     packaged = name.partition(".")[0] in PACKAGED
-    preprocessing = preprocessing_of(model, "packaged" if packaged else "hub", None)
+    source: WeightSource = "packaged" if packaged else "hub"
+    config = ExtractConfig.parse({"backbone": name, "weights": source, **size}, "extract", "options")
+    asked = asked_size(config)
+    model = freeze(create(name, pretrained=False, input_size=asked, output_stride=config.output_stride))
+    preprocessing = preprocessing_of(model, source, asked)
+    if config.patch_stride is not None:
+        overlap(model, config.patch_stride, preprocessing.crop)
     layout = read_layout(model, torch.zeros(1, 3, *preprocessing.crop), name)
+    check_grid(config, layout.grid)
     hub = timm.models.is_model_pretrained(name)
     return BackboneCard(
         name=name,
         weights=(*(["packaged"] if packaged else []), *(["hub"] if hub else []), "file"),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         grid=layout.grid,
+        stride=config.patch_stride or stride_of(model),
         patch_tokens=layout.t,
         width=layout.d,
         prefix_tokens=layout.prefix,

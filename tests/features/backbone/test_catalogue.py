@@ -30,3 +30,12 @@ def test_the_default_backbone_has_packaged_weights_and_their_preprocessing() -> 
 def test_an_unknown_name_has_its_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'test_vit'"):
         describe("test_vitt")
+
+
+def test_the_grid_of_another_size_or_stride_is_shown() -> None:
+    assert (describe("test_resnet", output_stride=8).grid, describe("test_resnet", grid=3).grid) == ((20, 20), (3, 3))
+    card = describe("test_vit", patch_stride=8, input_size=64)
+    assert (card.grid, card.stride, card.preprocessing.crop) == ((7, 7), 8, (64, 64))
+    assert describe("test_vit").stride == 16
+    with pytest.raises(ConfigError, match=r"extract.output_stride must be one of 8, 16 .* \(options\)"):
+        describe("test_resnet", output_stride=4)
