@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from protoquant.codebook.tokens import TokenSource
 from protoquant.core.errors import ShapeError
+from protoquant.features.tokens import PatchTokens, joined
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class JoinedSource:
         counts = torch.tensor([part.n for part in self.parts])
         return counts.cumsum(0) - counts
 
-    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+    def tokens(self, indices: Int64[Tensor, " m"]) -> PatchTokens:
         """Read the tokens of some images, each from the source that holds it.
 
         Args:
@@ -72,4 +73,4 @@ class JoinedSource:
             return self.parts[part].tokens(indices - self._starts[part])
         order = torch.sort(which, stable=True).indices
         found = [self.parts[part].tokens(indices[which == part] - self._starts[part]) for part in needed]
-        return torch.cat(found)[order.argsort()]
+        return joined(found)[order.argsort()]

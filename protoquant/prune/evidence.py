@@ -12,8 +12,8 @@ from protoquant.codebook.competition import competition, pooled
 from protoquant.codebook.rest_codes import Rest
 from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
-from protoquant.features.tokens import PatchTokens
 from protoquant.features.store.stream import stream_tokens
+from protoquant.features.tokens import PatchTokens
 
 
 @dataclass(frozen=True)
