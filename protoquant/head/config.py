@@ -67,9 +67,9 @@ class BudgetConfig(Section):
 
 
 class JointConfig(Section):
-    """Codes and head trained together, from the head that validation chose."""
+    """Codes and head trained together, from the chosen head."""
 
-    epochs: int = Field(40, ge=1, le=1_000, description="passes over the train images; validation chooses one of them")
+    epochs: int = Field(40, ge=1, le=1_000, description="passes over the train images; choice takes one of them")
     batch: int = Field(64, ge=1, le=100_000, description="images of a step")
     lr_codes: float = Field(
         0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors"
@@ -104,7 +104,7 @@ class TrainConfig(Section):
 
     temperature: Temperature | Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=20)] = Field(
         (0.03, 0.05),
-        description="of the softmax over codes; low lets one code win a cell alone; from a list, validation chooses",
+        description="of the softmax over codes; low lets one code win a cell alone; from a list, choice takes one",
     )
     solver: SolverName = Field(
         "budget",
