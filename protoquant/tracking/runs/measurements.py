@@ -180,7 +180,8 @@ class HeadlineMetrics:
         return (
             f"{self.prototypes} prototypes, {self.class_size:.1f} per class. "
             f"Top-1 accuracy on test {self.test_top1:.4f} [{self.test_low:.4f}, {self.test_high:.4f}] "
-            f"(n = {self.test_n}), linear probe {self.probe_top1:.4f}; on validation {self.validation_top1:.4f}{self._how()}."
+            f"(n = {self.test_n}), linear probe {self.probe_top1:.4f}; "
+            f"on validation {self.validation_top1:.4f}{self._how()}."
         )
 
     def _how(self) -> str:
