@@ -137,9 +137,21 @@ def sizes_of(
             "extract": PROCESS + 2 * min(extract.shard, counts.images) * image,
             "quantize": PROCESS
             + 4 * (2 * scored * d + quantize.seeding_tokens * d + quantize.batch * (d + k) + 4 * k * d),
-            "train": PROCESS + (0 if mapped else once * times) + 4 * scored * c + _training(train, t, k, d, c),
+            "train": PROCESS
+            + (0 if mapped else once * times)
+            + 4 * scored * c
+            + _training(train, t, k, d, c)
+            + _cross_fitting(train, scored, c, d, 0 if mapped else once),
         },
     )
+
+
+def _cross_fitting(train: TrainConfig, scored: int, c: int, d: int, scores: int) -> int:
+    """Return the bytes that cross-fitting holds: mean tokens, the scores of a fold, logits of all heads of a repeat."""
+    if train.choice is None:
+        return 0
+    heads = len(train.temperatures) * (len(train.budget.sizes) if train.budget is not None else train.points)
+    return 4 * scored * (d + 2 * heads * c) + scores
 
 
 def _training(train: TrainConfig, t: int, k: int, d: int, c: int) -> int:
