@@ -15,6 +15,7 @@ from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.rest_codes import Rest
 from protoquant.core.artifacts import load_tensors, open_artifact, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError, ShapeError
+from protoquant.features.config import LAST
 from protoquant.features.tokens import PatchTokens
 
 Space = FeatureNorm | LayerSpace
@@ -149,8 +150,13 @@ class Codebook:
 
     @property
     def layers(self) -> list[dict[str, Any]] | None:
-        """Grid, dimension and weight of each layer of the feature space, as plain values; None for one layer."""
+        """Name, grid, dimension and weight of each layer, as plain values; None for the last layer alone."""
         return self.norm.description() if isinstance(self.norm, LayerSpace) else None
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers of the backbone whose tokens the codes are compared with."""
+        return self.norm.names if isinstance(self.norm, LayerSpace) else (LAST,)
 
     @classmethod
     def from_tensors(

@@ -28,12 +28,14 @@ class LayerSpace:
     stays zero.
 
     Attributes:
+        names: Name of each layer.
         norms: ``center_l2`` of each layer.
         grids: (h, w) of each layer, in cells.
         weights: Weight of each layer, > 0.
         center: Mean of the weighted layers over the train tokens (d).
     """
 
+    names: tuple[str, ...]
     norms: tuple[FeatureNorm, ...]
     grids: tuple[Grid, ...]
     weights: tuple[float, ...]
@@ -104,7 +106,7 @@ class LayerSpace:
         parts = zip(maps, self.grids, self.weights, slices(self.sizes), strict=True)
         for part, grid, weight, place in parts:
             t, d = part.shape[1:]
-            of_layer = multiply(part.reshape(-1, d), columns[:, place]).reshape(-1, t, len(columns))
+            of_layer = multiply(part.reshape(-1, d), columns[:, place].contiguous()).reshape(-1, t, len(columns))
             total = total + weight * upsampled(of_layer, grid, fine)
             energy = energy + weight**2 * _energy(part, grid, fine)
         inner, along = total[..., :-1], total[..., -1]
@@ -125,16 +127,16 @@ class LayerSpace:
     def to(self, target: torch.device | Tensor) -> Self:
         """Copy to a device, or to the device and dtype of a tensor."""
         norms = tuple(norm.to(target) for norm in self.norms)
-        return type(self)(norms, self.grids, self.weights, self.center.to(target))
+        return type(self)(self.names, norms, self.grids, self.weights, self.center.to(target))
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save: the layers' means side by side, and the mean of the whole."""
         return {_MEAN: torch.cat([norm.tensors()[_MEAN] for norm in self.norms]), _CENTER: self.center}
 
     def description(self) -> list[dict[str, Any]]:
-        """Grid, dimension and weight of each layer, as plain values."""
-        parts = zip(self.grids, self.sizes, self.weights, strict=True)
-        return [{"grid": list(grid), "d": size, "weight": weight} for grid, size, weight in parts]
+        """Name, grid, dimension and weight of each layer, as plain values."""
+        parts = zip(self.names, self.grids, self.sizes, self.weights, strict=True)
+        return [{"name": name, "grid": list(grid), "d": size, "weight": weight} for name, grid, size, weight in parts]
 
     @classmethod
     def from_tensors(cls, layers: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor], where: str) -> Self:
@@ -144,11 +146,12 @@ class LayerSpace:
             ArtifactError: A value or tensor is missing, left over, or of a wrong shape or type.
         """
         try:
+            names = tuple(str(layer["name"]) for layer in layers)
             sizes = [int(layer["d"]) for layer in layers]
             grids = tuple((int(layer["grid"][0]), int(layer["grid"][1])) for layer in layers)
             weights = tuple(float(layer["weight"]) for layer in layers)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ArtifactError(f"{where}: layers must each have grid, d and weight; run quantize again") from error
+            raise ArtifactError(f"{where}: each layer must have name, grid, d, weight; run quantize again") from error
         shapes = {name: (tuple(one.shape), one.dtype) for name, one in tensors.items()}
         if shapes != dict.fromkeys((_MEAN, _CENTER), ((sum(sizes),), torch.float32)) or not all(
             bool(one.isfinite().all()) for one in tensors.values()
@@ -158,7 +161,7 @@ class LayerSpace:
                 f"{sorted(tensors)}; run quantize again"
             )
         norms = tuple(FeatureNorm("center_l2", tensors[_MEAN][place]) for place in slices(sizes))
-        return cls(norms, grids, weights, tensors[_CENTER])
+        return cls(names, norms, grids, weights, tensors[_CENTER])
 
 
 def fit_layer_space(
@@ -177,10 +180,12 @@ def fit_layer_space(
     plain, sums, images = FeatureNorm("l2"), torch.zeros((), dtype=torch.float64, device=device), 0
     sizes: list[int] = []
     grids: tuple[Grid, ...] = ()
+    names: tuple[str, ...] = ()
     for batch in batches():
         directions = [plain.units(part.to(device)).mean(dim=1).sum(dim=0) for part in batch.maps]
         sums = sums + torch.cat(directions).double()
-        images, grids, sizes = images + len(batch), batch.grids, [part.shape[-1] for part in batch.maps]
+        images, grids, names = images + len(batch), batch.grids, batch.names
+        sizes = [part.shape[-1] for part in batch.maps]
     (n,) = totals_over_ranks(images)
     means = (sum_over_ranks(sums) / n).to(torch.float32)
     norms = tuple(FeatureNorm("center_l2", means[place]) for place in slices(sizes))
@@ -192,7 +197,7 @@ def fit_layer_space(
             for norm, part, grid, weight in zip(norms, batch.maps, grids, weights, strict=True)
         ]
         total = total + torch.cat(of_cells).double()
-    return LayerSpace(norms, grids, tuple(weights), (sum_over_ranks(total) / n).to(torch.float32))
+    return LayerSpace(names, norms, grids, tuple(weights), (sum_over_ranks(total) / n).to(torch.float32))
 
 
 def _energy(part: Float[Tensor, "n t d"], grid: Grid, fine: Grid) -> Float[Tensor, "n f"]:

@@ -80,7 +80,7 @@ def quantize(
         DataError: A class has no train image, validation is empty, or a token holds NaN or infinity.
         ArtifactError: The features are missing or damaged.
     """
-    train, validation = FeatureStore.open(features / "train"), FeatureStore.open(features / "validation")
+    train, validation = (FeatureStore.open(features / name, config.layers) for name in ("train", "validation"))
     size = resolve_size(config, train.labels, train.t)
     check_layers(config, len(train.layers))
     _check_validation(train, validation)
@@ -96,8 +96,8 @@ def quantize(
     if rank() > 0:
         return result
     inputs = {"features/train": train.digest, "features/validation": validation.digest}
-    # Weights of layers decide nothing about one, whose artifact keeps the bytes of versions that knew no other.
-    params = config.model_dump(mode="json", exclude={"layer_weights"} if len(train.layers) == 1 else None)
+    # What is made of the last layer alone keeps the bytes that it had when there was no other.
+    params = config.model_dump(mode="json", exclude={"layers", "layer_weights"} if len(train.layers) == 1 else None)
     with writing(out, KIND, inputs, params=params) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)

@@ -47,7 +47,7 @@ def as_stored(tokens: PatchTokens, store: FeatureStore) -> PatchTokens:
     """Round fresh tokens as a store rounds its own, so that what differs between the two is the image."""
     dtype = next(name for name, held in DTYPES.items() if held == store.dtype)
     if isinstance(tokens, LayeredTokens):
-        return LayeredTokens(tuple(_rounded(part, dtype) for part in tokens.maps), tokens.grids)
+        return tokens.mapped(lambda part: _rounded(part, dtype))
     return _rounded(tokens, dtype)
 
 

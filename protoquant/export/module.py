@@ -71,9 +71,8 @@ class Exportable(nn.Module):
             return self._last(self.backbone.forward_features(images))  # type: ignore[operator]
         raw, maps = intermediate_maps(self.backbone, images, self.positions)
         tokens = [*(of_layer.flatten(2).mT for of_layer in maps), self._last(raw)]
-        return LayeredTokens(
-            tuple(part.to(torch.float32) for part in tokens), tuple(shape.grid for shape in self.shapes)
-        )
+        names, grids = zip(*((shape.name, shape.grid) for shape in self.shapes), strict=True)
+        return LayeredTokens(tuple(part.to(torch.float32) for part in tokens), grids, names)
 
     def _last(self, raw: Tensor) -> Float[Tensor, "n t d"]:
         if self.layout.axes == "NCHW":

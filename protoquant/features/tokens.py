@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any
@@ -27,17 +27,23 @@ class LayeredTokens:
     Attributes:
         maps: Tokens of each layer, row by row (n, t, d), each with its own t and d.
         grids: (h, w) of each layer, in cells; each divides the finest one.
+        names: Name of each layer.
     """
 
     maps: tuple[Float[Tensor, "n _t _d"], ...]
     grids: tuple[Grid, ...]
+    names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.maps[0])
 
     def __getitem__(self, images: slice | Int64[Tensor, " m"] | Bool[Tensor, " n"]) -> LayeredTokens:
         """The tokens of some images."""
-        return LayeredTokens(tuple(part[images] for part in self.maps), self.grids)
+        return self.mapped(lambda part: part[images])
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> LayeredTokens:
+        """The same layers with other tokens, each changed alone."""
+        return replace(self, maps=tuple(map(change, self.maps)))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -47,7 +53,7 @@ class LayeredTokens:
 
     def to(self, *target: Any) -> LayeredTokens:
         """Copy to a device, a dtype, or both, as :meth:`torch.Tensor.to`."""
-        return LayeredTokens(tuple(part.to(*target) for part in self.maps), self.grids)
+        return self.mapped(lambda part: part.to(*target))
 
     def cpu(self) -> LayeredTokens:
         """Copy to the CPU."""
@@ -85,7 +91,7 @@ def joined(parts: Sequence[PatchTokens]) -> PatchTokens:
     first = parts[0]
     if isinstance(first, LayeredTokens):
         every = zip(*map(maps_of, parts), strict=True)
-        return LayeredTokens(tuple(torch.cat(of_layer) for of_layer in every), first.grids)
+        return replace(first, maps=tuple(torch.cat(of_layer) for of_layer in every))
     return torch.cat([part for part in parts if isinstance(part, Tensor)])
 
 

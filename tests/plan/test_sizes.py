@@ -4,13 +4,14 @@ import pytest
 
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.errors import ConfigError
+from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.head.config import BudgetConfig, ChoiceConfig, TrainConfig
 from protoquant.plan import sizes
 from protoquant.plan.sizes import DatasetCounts, Shape, sizes_of
 
 SMALL = DatasetCounts(train=100, validation=20, test=30, classes=5)
-SHAPE = Shape((2, 3), 8)
+SHAPE = Shape((LayerShape("last", (2, 3), 8),))
 TRAIN = TrainConfig(temperature=(0.03, 0.05), choice=None, joint=None, budget=BudgetConfig())
 
 
@@ -47,7 +48,9 @@ def test_scores_are_mapped_where_those_of_one_time_are_too_many(monkeypatch):
 )
 def test_imagenet(dtype, size):
     counts = DatasetCounts(train=1_231_167, validation=50_000, test=0, classes=1_000)
-    found = sizes_of(ExtractConfig(dtype=dtype), QuantizeConfig(), TRAIN, counts, Shape((7, 7), 768))
+    found = sizes_of(
+        ExtractConfig(dtype=dtype), QuantizeConfig(), TRAIN, counts, Shape((LayerShape("last", (7, 7), 768),))
+    )
     assert found.store == pytest.approx(size, rel=0.001)
     assert found.k == 10_000
     assert found.mapped

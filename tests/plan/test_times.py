@@ -3,13 +3,14 @@
 import pytest
 
 from protoquant.codebook.config import QuantizeConfig
+from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.head.config import BudgetConfig, ChoiceConfig, JointConfig, TrainConfig
 from protoquant.plan.calibration import Rates, Sections
 from protoquant.plan.sizes import DatasetCounts, Shape
 from protoquant.plan.times import START, StageTime, times_of
 
-COUNTS, SHAPE = DatasetCounts(train=100, validation=20, test=30, classes=5), Shape((2, 3), 8)
+COUNTS, SHAPE = DatasetCounts(train=100, validation=20, test=30, classes=5), Shape((LayerShape("last", (2, 3), 8),))
 NONE = dict.fromkeys(("extract", "pooled", "seeding", "match", "score", "solve", "joint"), 0.0)
 TRAIN = TrainConfig(
     temperature=(0.03, 0.05), budget=BudgetConfig(sizes=(1, 2)), choice=None, joint=JointConfig(epochs=10)

@@ -47,5 +47,6 @@ def inspect(
         return
     table = Table("", name)
     for key, value in told.items():
-        table.add_row(key.replace("_", " "), str(value))
+        text = "\n".join(f"{name}: {of}" for name, of in value.items()) if key == "layers" else str(value)
+        table.add_row(key.replace("_", " "), text)
     Console().print(table, highlight=False, markup=False)

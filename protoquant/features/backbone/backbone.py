@@ -194,7 +194,8 @@ class Backbone:
         if not maps:
             return FeatureMap(last, prefix, self.grid)
         tokens = (*(of_layer.permute(0, 2, 3, 1).flatten(1, 2) for of_layer in maps), last)
-        return FeatureMap(LayeredTokens(tokens, tuple(shape.grid for shape in self.shapes)), prefix, self.grid)
+        grids = tuple(shape.grid for shape in self.shapes)
+        return FeatureMap(LayeredTokens(tokens, grids, self.spec.layers), prefix, self.grid)
 
     def _split(self, raw: Tensor) -> tuple[Float[Tensor, "n t d"], Float[Tensor, "n p d"] | None]:
         """Patch tokens and prefix tokens of the last layer."""

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import timm
 import torch
+from torch import Tensor, nn
 
 from protoquant.core.errors import UsageError, suggest
 from protoquant.features.backbone.build import check_name, create, freeze, preprocessing_of, stride_of
 from protoquant.features.backbone.input_size import asked_size, check_grid
-from protoquant.features.backbone.layout import read_layout
+from protoquant.features.backbone.layers import intermediate_maps, known_layers
+from protoquant.features.backbone.layout import Layout, read_layout
 from protoquant.features.backbone.overlap import overlap
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.backbone.spec import WeightSource
-from protoquant.features.config import PACKAGED, ExtractConfig
+from protoquant.features.config import LAST, PACKAGED, ExtractConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class BackboneCard:
         prefix_tokens: Number of class and register tokens, which are not patch tokens.
         classes: Number of outputs of its own classifier.
         mib_per_1000_images: MiB that the float16 tokens of 1000 images take.
+        layers: Name of each layer that extract.layers may name, with its grid and dimension.
         preprocessing: Resize, crop and normalisation.
     """
 
@@ -45,6 +48,7 @@ class BackboneCard:
     prefix_tokens: int
     classes: int
     mib_per_1000_images: float
+    layers: dict[str, str]
     preprocessing: Preprocessing
 
 
@@ -83,7 +87,8 @@ def describe(name: str, **size: int | None) -> BackboneCard:
     preprocessing = preprocessing_of(model, source, asked)
     if config.patch_stride is not None:
         overlap(model, config.patch_stride, preprocessing.crop)
-    layout = read_layout(model, torch.zeros(1, 3, *preprocessing.crop), name)
+    image = torch.zeros(1, 3, *preprocessing.crop)
+    layout = read_layout(model, image, name)
     check_grid(config, layout.grid)
     hub = timm.models.is_model_pretrained(name)
     return BackboneCard(
@@ -97,5 +102,15 @@ def describe(name: str, **size: int | None) -> BackboneCard:
         prefix_tokens=layout.prefix,
         classes=int(model.num_classes),  # type: ignore[arg-type]
         mib_per_1000_images=round(1000 * layout.t * layout.d * 2 / 2**20, 1),
+        layers=_layers(model, image, layout),
         preprocessing=preprocessing,
     )
+
+
+def _layers(model: nn.Module, image: Tensor, layout: Layout) -> dict[str, str]:
+    """What each layer gives, in words."""
+    names = list(known_layers(model))
+    maps = intermediate_maps(model, image, range(len(names)))[1] if names else []
+    grids = {name: tuple(of_layer.shape[1:]) for name, of_layer in zip(names, maps, strict=True)}
+    grids[LAST] = (layout.d, *layout.grid)
+    return {name: f"{rows} x {cols} of {d}" for name, (d, rows, cols) in grids.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.core.artifacts import digest_file, load_tensors
+from protoquant.core.artifacts import (
+    MANIFEST,
+    digest_bytes,
+    digest_file,
+    digest_json,
+    json_text,
+    load_tensors,
+    read_json,
+)
 from protoquant.core.errors import ArtifactError
 from protoquant.features.config import LAST
 from protoquant.features.store.dtypes import SCALES, TOKENS, Shard, copy_rows, unpack
@@ -24,6 +32,41 @@ def shard_name(number: int, layer: str = LAST) -> str:
     """File name of a shard, counted from 0; those of the last layer lie in the store's own folder."""
     file = f"shard-{number:05d}.safetensors"
     return file if layer == LAST else f"{_LAYERS}/{layer}/{file}"
+
+
+def digest_of_layers(path: Path, layers: Sequence[str]) -> str:
+    """The digest that a store would have, if it held some of its layers and no other.
+
+    What is made of the last layer alone is thus the same, to the byte, whatever else is stored beside it.
+
+    Args:
+        path: The folder of the store.
+        layers: Names of the layers, the last one among them.
+    """
+    return digest_bytes(_manifest_of(path, layers))
+
+
+def _manifest_of(path: Path, layers: Sequence[str]) -> bytes:
+    """The manifest of a store of some layers; those of its views are in it by their digests."""
+    manifest = read_json(path / MANIFEST)
+    del manifest["sha256"]
+    others = [shape["name"] for shape in manifest["extra"]["layers"] if shape["name"] not in layers]
+    folders = {f"{_LAYERS}/{name}" for name in others}
+    files = {
+        name: entry
+        for name, entry in manifest["files"].items()
+        if not any(f"/{folder}/" in f"/{name}" for folder in folders)
+    }
+    for name in [name for name in files if name.endswith(f"/{MANIFEST}")]:
+        text = _manifest_of((path / name).parent, layers)
+        files[name] = {"bytes": len(text), "sha256": digest_bytes(text)}
+    extra = manifest["extra"]
+    kept = [shape for shape in extra.pop("layers") if shape["name"] in layers]
+    named = extra["backbone"].pop("layers")
+    if kept:
+        extra["layers"], extra["backbone"]["layers"] = kept, [name for name in named if name in layers]
+    manifest["files"] = files
+    return json_text({**manifest, "sha256": digest_json(manifest)}).encode()
 
 
 @dataclass(frozen=True)

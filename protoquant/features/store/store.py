@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.backbone.spec import BackboneSpec
 from protoquant.features.config import LAST
 from protoquant.features.store.dtypes import DTYPES, Shard, pack
-from protoquant.features.store.layer_files import LayerFiles, shard_name
+from protoquant.features.store.layer_files import LayerFiles, digest_of_layers, shard_name
 from protoquant.features.tokens import Grid, LayeredTokens, PatchTokens, finest, maps_of
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ class LayeredShard:
 
     parts: tuple[Shard, ...]
     grids: tuple[Grid, ...]
+    names: tuple[str, ...]
 
     def __getitem__(self, images: slice) -> LayeredTokens:
-        return LayeredTokens(tuple(part[images] for part in self.parts), self.grids)
+        return LayeredTokens(tuple(part[images] for part in self.parts), self.grids, self.names)
 
 
 @dataclass(frozen=True)
@@ -81,24 +82,41 @@ class FeatureStore:
     backbone: BackboneSpec
     inputs: Mapping[str, str]
     _files: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    _stored: int = field(repr=False)
 
     @classmethod
-    def open(cls, path: Path) -> FeatureStore:
+    def open(cls, path: Path, layers: Sequence[str] | None = None) -> FeatureStore:
         """Open a store.
 
         Args:
             path: Folder of one split.
+            layers: Names of the layers to read, in the order of the network; None for all that it holds.
 
         Raises:
-            ArtifactError: The store is missing, of another kind, incomplete or inconsistent.
+            ArtifactError: The store is missing, of another kind, incomplete or inconsistent, or lacks a layer.
         """
         manifest = open_artifact(path, KIND, verify=False)
         try:
             if digest_file(path / INDEX) != manifest.files[INDEX]["sha256"]:
                 raise ArtifactError(f"{path / INDEX} is damaged: its digest differs from the manifest's; run extract")
-            return cls._from_manifest(path, manifest, read_table(path / INDEX))
+            whole = cls._from_manifest(path, manifest, read_table(path / INDEX))
         except KeyError as error:
             raise ArtifactError(f"{path / MANIFEST} is damaged: {error} is missing; run extract") from error
+        return whole if layers is None or tuple(layers) == whole.backbone.layers else whole.only(layers)
+
+    def only(self, layers: Sequence[str]) -> FeatureStore:
+        """The store with some of its layers; raises ArtifactError if it lacks one."""
+        held = {layer.name: layer for layer in self.layers}
+        missing = [name for name in layers if name not in held]
+        if missing:
+            raise ArtifactError(
+                f"{self.path} holds the layers {', '.join(held)}, not {', '.join(missing)}; name it in extract.layers "
+                "and run extract"
+            )
+        chosen = tuple(held[name] for name in held if name in layers)
+        return replace(
+            self, layers=chosen, backbone=replace(self.backbone, layers=tuple(layer.name for layer in chosen))
+        )
 
     @classmethod
     def _from_manifest(cls, path: Path, manifest: Manifest, index: pd.DataFrame) -> FeatureStore:
@@ -122,6 +140,7 @@ class FeatureStore:
             backbone=BackboneSpec.from_dict(extra["backbone"]),
             inputs=manifest.inputs,
             _files=manifest.files,
+            _stored=1 + len(shapes),
         )
 
     def __len__(self) -> int:
@@ -145,8 +164,9 @@ class FeatureStore:
 
     @property
     def digest(self) -> str:
-        """Digest of the store's content."""
-        return artifact_digest(self.path)
+        """Digest of the store's content; that of some layers is the digest of a store that holds no other."""
+        names = self.backbone.layers
+        return artifact_digest(self.path) if len(names) == self._stored else digest_of_layers(self.path, names)
 
     @cached_property
     def views(self) -> tuple[FeatureStore, ...]:
@@ -155,7 +175,7 @@ class FeatureStore:
         Raises:
             ArtifactError: A view is missing, damaged, or of other images.
         """
-        names = {name.rpartition("/")[0] for name in self._files if name.startswith(f"{VIEWS}/")}
+        names = {"/".join(name.split("/")[:2]) for name in self._files if name.startswith(f"{VIEWS}/")}
         return tuple(self._view(name) for name in sorted(names))
 
     def shards(self, images: slice | None = None) -> Iterator[tuple[slice, Shard | LayeredShard]]:
@@ -173,7 +193,7 @@ class FeatureStore:
         first, after = (0, self.n) if images is None else (images.start, images.stop)
         for start in range(first - first % self.shard, after, self.shard):
             parts = tuple(layer.read(start // self.shard) for layer in self.layers)
-            whole = parts[0] if len(parts) == 1 else LayeredShard(parts, self._grids)
+            whole = parts[0] if len(parts) == 1 else LayeredShard(parts, self._grids, self.backbone.layers)
             yield slice(start, min(start + self.shard, self.n)), whole
 
     def tokens(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> PatchTokens:
@@ -195,7 +215,7 @@ class FeatureStore:
                 f"image positions must lie in [0, {self.n}), got {int(wanted.min())} to {int(wanted.max())}"
             )
         parts = tuple(layer.tokens(wanted) for layer in self.layers)
-        return parts[0] if len(parts) == 1 else LayeredTokens(parts, self._grids)
+        return parts[0] if len(parts) == 1 else LayeredTokens(parts, self._grids, self.backbone.layers)
 
     @property
     def shapes(self) -> tuple[LayerShape, ...]:
@@ -211,7 +231,7 @@ class FeatureStore:
         manifest = f"{name}/{MANIFEST}"
         if manifest not in self._files or digest_file(path / MANIFEST) != self._files[manifest]["sha256"]:
             raise ArtifactError(f"{path / MANIFEST} is damaged: it is not the one that its store names; run extract")
-        view = FeatureStore.open(path)
+        view = FeatureStore.open(path, self.backbone.layers)
         for what in ("image_ids", "shapes", "dtype", "backbone"):
             if getattr(view, what) != getattr(self, what):
                 raise ArtifactError(f"{path} must have the {what} of {self.path}, it has others; run extract")

@@ -27,6 +27,16 @@ def test_the_default_backbone_has_packaged_weights_and_their_preprocessing() -> 
     assert card.preprocessing.mean == (0.5, 0.5, 0.5)
 
 
+def test_the_layers_beside_the_last_are_named_with_their_grids() -> None:
+    layers = describe("tf_efficientnet_lite0").layers
+    assert list(layers.items())[-3:] == [
+        ("blocks.4", "14 x 14 of 112"),
+        ("blocks.6", "7 x 7 of 320"),
+        ("last", "7 x 7 of 1280"),
+    ]
+    assert set(describe("test_vit").layers.values()) == {"10 x 10 of 64"}
+
+
 def test_an_unknown_name_has_its_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'test_vit'"):
         describe("test_vitt")
