@@ -22,6 +22,7 @@ from protoquant.evaluation.metrics.registry import headline
 from protoquant.evaluation.score import LogitScorer, score
 from protoquant.evaluation.subject import TEST, LackingDataError, Subject
 from protoquant.evaluation.tables import write_csv, write_tables
+from protoquant.model.answers_made import IN_SAMPLE, presence_made
 from protoquant.model.bundle import Bundle
 
 KIND = "evaluation"
@@ -130,12 +131,16 @@ def _measure_groups(subject: Subject, numbers: Numbers) -> dict[str, pd.DataFram
     A promotion compares numbers of validation, because no test number may decide.
     """
     curves: dict[str, pd.DataFrame] = {}
+    inside = presence_made(subject.bundle.metrics) == IN_SAMPLE
+    if inside:
+        subject.on_event(MessageEvent("evaluate.metrics: validation is not measured, the model was fitted on it too"))
     for name in dict.fromkeys(subject.config.metrics):
         if lack := lacking(name, subject.parts):
             subject.on_event(MessageEvent(f"evaluate.metrics: {name} is not measured, the data has no {lack}"))
             continue
         try:
-            results = {split: group(name)(subject, split) for split in GROUPS[name].splits}
+            splits = [split for split in GROUPS[name].splits if not (inside and split == "validation")]
+            results = {split: group(name)(subject, split) for split in splits}
         except LackingDataError as error:
             subject.on_event(MessageEvent(f"evaluate.metrics: {name} is not measured, {error}", "warning"))
             continue

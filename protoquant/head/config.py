@@ -145,6 +145,11 @@ class TrainConfig(Section):
     joint: JointConfig | None = Field(
         JointConfig(), description="how codes and head are then trained together; null: codes stay as learned"
     )
+    fit_on: Literal["train", "all"] = Field(
+        "train",
+        description="images of the last fit; all: those of validation too (needs choice, no prune, grounding "
+        "centroid): its twin of train alone answers validation",
+    )
     grounding: Grounding = Field(
         "centroid",
         description="what codes become before the last fit of the head; centroid: they stay as learned; medoid: each "
@@ -205,6 +210,21 @@ class TrainConfig(Section):
                 "choice must be null with solver gradient, whose epochs validation chooses, got a section; "
                 "set train.choice to null"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fitted_on(self) -> "TrainConfig":
+        if self.fit_on == "all":
+            for name, wanted, possible in (
+                ("choice", "a section", self.choice is not None),
+                ("prune", "null", self.prune is None),
+                ("grounding", "centroid", self.grounding == "centroid"),
+            ):
+                if not possible:
+                    raise ValueError(
+                        f"{name} must be {wanted} with fit_on all, which leaves no image to choose or to measure on; "
+                        f"set train.{name} to {wanted}, or train.fit_on to train"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -77,12 +77,19 @@ def train_jointly(
     with torch.inference_mode():
         codebook = best[1].codebook.to(torch.device("cpu"))
         scores = room.scores(codebook)
-        moved = _measured(trained, best[1].weights, scores, room.temperatures.index(taken.temperature))
+        moved = measured(trained, best[1].weights, scores, room.temperatures.index(taken.temperature))
     return replace(trained, codebook=codebook, scores=scores, moved=moved, joint=tuple(rows), epoch=best[1].number)
 
 
-def _measured(trained: TrainingOutcome, weights: torch.Tensor, scores: PresenceScores, place: int) -> Fitted:
-    """The chosen head after joint training, with new measurements; the solver's numbers are those before it."""
+def measured(trained: TrainingOutcome, weights: torch.Tensor, scores: PresenceScores, place: int) -> Fitted:
+    """A later form of the chosen head with new measurements; the solver's numbers are those of its convex fit.
+
+    Args:
+        trained: The path with the chosen head.
+        weights: The head (c, k).
+        scores: Presence of its codes.
+        place: Position of its temperature among those of the scores.
+    """
     used = weights > 0
     candidate = replace(
         trained.taken.candidate,

@@ -68,6 +68,7 @@ class TrainingOutcome:
         price: Cost of grounding; None if codes stay as learned.
         choice: How cross-fitting chose the head; None if validation chose it.
         tried: How a held-out fold chose the epoch; None if validation chose it, or without joint training.
+        twin: The same recipe fitted on train alone, where the model was fitted on validation too; else None.
     """
 
     codebook: Codebook
@@ -80,6 +81,7 @@ class TrainingOutcome:
     price: Price | None = None
     choice: HeadChoice | None = None
     tried: HeldOutEpochs | None = None
+    twin: "TrainingOutcome | None" = None
 
     @property
     def candidates(self) -> tuple[HeadCandidate, ...]:
@@ -115,8 +117,9 @@ class TrainingOutcome:
 def bundle_of(config: TrainConfig, given: TrainInputs, trained: TrainingOutcome) -> Bundle:
     """Combine the taken head with everything that its explanations need; nothing is written."""
     chosen = trained.taken.candidate
-    # Without a choice the section reads as before there was one, so that such a bundle keeps its bytes.
-    section = config.model_dump(mode="json", exclude={"choice"} if config.choice is None else None)
+    # Without a choice and a last fit the section reads as before there were any, so that such a bundle keeps its bytes.
+    absent = {name for name, value in (("choice", None), ("fit_on", "train")) if getattr(config, name) == value}
+    section = config.model_dump(mode="json", exclude=absent)
     params: dict[str, Any] = {"train": section}
     if given.quantize_params is not None:
         params["quantize"] = given.quantize_params
@@ -169,6 +172,28 @@ def referred(
     return replace(bundle, reference=reference)
 
 
+def answered_by(bundle: Bundle, twin: Bundle) -> Bundle:
+    """The bundle of a model that was fitted on validation too, with what only held-out images tell taken from its twin.
+
+    These are the answers for validation, the threshold of abstention and the health of the codes. The histograms of
+    presence are the model's own: those of validation are in-sample.
+
+    Args:
+        bundle: The model, with its reference.
+        twin: The model of the same recipe that was fitted on train alone, with its own.
+    """
+    if bundle.reference is None or twin.reference is None:
+        raise ValueError("both models must have their reference")
+    held_out = twin.reference
+    reference = replace(
+        bundle.reference,
+        answers=held_out.answers,
+        abstain_below=held_out.abstain_below,
+        codebook=held_out.codebook,
+    )
+    return replace(bundle, reference=reference)
+
+
 def head_sentence(trained: TrainingOutcome, probe_top1: float) -> str:
     """The taken head in one line."""
     chosen, n = trained.taken.candidate, trained.scores.validation.images
@@ -199,7 +224,12 @@ def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
     )
     if trained.choice is not None:
         numbers["choice"] = rounded(trained.choice.numbers)
-        numbers["answers"] = {"train": IN_SAMPLE, "validation": HELD_OUT, "choice": CROSS_FITTED}
+        numbers["answers"] = {
+            "train": IN_SAMPLE,
+            "validation": HELD_OUT if trained.twin is None else CROSS_FITTED,
+            "choice": CROSS_FITTED,
+            "presence": HELD_OUT if trained.twin is None else IN_SAMPLE,
+        }
     if trained.joint:
         numbers["joint"] = rounded({"epoch": trained.epoch, "drift": trained.joint[trained.epoch - 1].drift})
     return numbers

@@ -25,8 +25,9 @@ from protoquant.head.grounding.grounding import Price, ground_codes, price_of
 from protoquant.head.grounding.patch_choice import Judge, halves
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
 from protoquant.head.joint_stage import train_jointly
+from protoquant.head.last_fit import fit_on_all
 from protoquant.head.prune_plan import PrunePlan
-from protoquant.head.record import TrainingOutcome, bundle_of, head_sentence, referred
+from protoquant.head.record import TrainingOutcome, answered_by, bundle_of, head_sentence, referred
 from protoquant.head.select import HeadCandidate, select
 from protoquant.model.bundle import CROPS, KIND, Bundle
 from protoquant.model.provenance import write_crops
@@ -135,6 +136,9 @@ def _write(
     if config.prune is not None and prune is not None:
         bundle, pruning, sentence = prune(config.prune, bundle, stores, device=device, on_event=on_event)
     bundle = referred(bundle, config, **stores, device=device, on_event=on_event)
+    if trained.twin is not None:
+        twin = referred(bundle_of(config, given, trained.twin), config, **stores, device=device, on_event=on_event)
+        bundle = answered_by(bundle, twin)
     with writing(out, KIND, given.digests) as folder:
         bundle.save(
             folder, trained.table(), pruning=pruning, joint=trained.joint_table(), choice=trained.choice_table()
@@ -179,6 +183,8 @@ def fit(
         trained = _chosen(config, config.choice, task, trained, on_event)
     if config.joint is not None:
         trained = train_jointly(config.joint, given, trained, room, device=device, seed=seed, on_event=on_event)
+    if config.fit_on == "all" and task is not None:
+        trained = fit_on_all(task, trained, room, on_event)
     if config.grounding != "centroid":
         with torch.inference_mode():
             trained = _ground(config, given, trained, room, device=device, seed=seed, on_event=on_event)

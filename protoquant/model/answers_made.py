@@ -7,6 +7,16 @@ HELD_OUT, CROSS_FITTED, IN_SAMPLE = "held_out", "cross_fitted", "in_sample"
 """By the model, not fitted on the image; by models of the same recipe that were not; by the model, fitted on it."""
 
 
+def presence_made(metrics: Mapping[str, Any]) -> str:
+    """How the presence of the model's prototypes in validation images was measured; as for :func:`answers_made`.
+
+    Args:
+        metrics: The metrics of the bundle.
+    """
+    made: Mapping[str, str] = metrics.get("answers", {})
+    return made.get("presence", HELD_OUT)
+
+
 def answers_made(metrics: Mapping[str, Any]) -> str:
     """How the validation answers of a bundle were made; bundles that do not say held validation out.
 

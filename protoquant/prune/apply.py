@@ -19,6 +19,7 @@ from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.solvers.duality_gap import penalised
 from protoquant.head.solvers.problem import Limits
+from protoquant.model.answers_made import IN_SAMPLE, presence_made
 from protoquant.model.bundle import Bundle
 from protoquant.prune.engine import Pruned, PruneStep, Start, prune
 from protoquant.prune.evidence import PresenceScorer, Rescore, Scored
@@ -118,6 +119,11 @@ def starting_point(
     """
     if bundle.codebook.rest is not None:
         raise DataError("this bundle has rest codes: it was pruned to a sink already; prune the bundle it came from")
+    if presence_made(bundle.metrics) == IN_SAMPLE:
+        raise DataError(
+            "this model was fitted on its validation images (train.fit_on all), which pruning measures on; prune one "
+            "that was trained with train.fit_on train"
+        )
     fitted = fitted_with(bundle)
     penalty, ridge = (plan.penalty, 0.0) if plan.penalty is not None else _penalties(plan, bundle, fitted)
     codebook = bundle.codebook.to(device)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from protoquant.evaluation.score import LogitScorer, score
 from protoquant.evaluation.subject import GroupResult, LackingDataError, Subject
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.model.bundle import Bundle
+from tests.builders.bundles import write_bundle
 
 CONFIG = EvaluateConfig(resamples=200, metrics=())
 Paths = dict[str, Path]
@@ -317,6 +319,30 @@ def test_a_group_that_finds_its_data_lacking_is_passed_over_too(make: Make, monk
     assert warning.text == "evaluate.metrics: topk is not measured, it needs another moon"
     assert "topk" not in numbers
     assert numbers["sizes"]["pq_global"] == 5
+
+
+@pytest.mark.parametrize("made", ["held_out", "in_sample"])
+def test_validation_is_not_measured_where_the_model_was_fitted_on_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    asked: list[str] = []
+
+    def measured(subject: Subject, split: str) -> GroupResult:
+        asked.append(split)
+        return GroupResult({"share": 0.5}, {})
+
+    monkeypatch.setattr("protoquant.evaluation.groups.stability.measure", measured)
+    paths = make()
+    opened = Bundle.open(paths["bundle"])
+    write_bundle(paths["bundle"], replace(opened, metrics={"answers": {"presence": made}}))
+    seen: list[object] = []
+    numbers = run(paths, EvaluateConfig(resamples=100, metrics=("stability",)), on_event=seen.append).numbers
+    said = [event.text for event in seen if isinstance(event, MessageEvent) and "is not measured" in event.text]
+    if made == "in_sample":
+        assert (asked, "validation" in numbers) == (["test"], False)
+        assert said == ["evaluate.metrics: validation is not measured, the model was fitted on it too"]
+    else:
+        assert (asked, "validation" in numbers, said) == (["test", "validation"], True, [])
 
 
 def test_an_unknown_group_is_named_with_the_nearest() -> None:

@@ -19,4 +19,6 @@ def test_the_note_says_which_rule_chose_the_head() -> None:
     assert "(5 folds, 2 times): 89.1 % right, and 2.1 points more on validation, then trained further" in said
     other = note({"choice": choice | {"rule": "tolerance", "optimism": -0.004}})
     assert "the smallest head within the stated tolerance of the best accuracy, where" in other
+    last = note({"choice": choice, "answers": {"presence": "in_sample"}})
+    assert "; the same recipe was at last fitted on training and validation images together, and its point" in last
     assert "0.4 points less on validation. Heads" in other

@@ -48,6 +48,13 @@ def test_one_temperature_or_a_list() -> None:
             {"solver": "gradient", "budget": None, "gradient": {}},
             r"choice must be null with solver gradient, whose epochs validation chooses.*set train\.choice to null",
         ),
+        ({"fit_on": "every"}, r"train\.fit_on must be one of train, all"),
+        (
+            {"fit_on": "all", "choice": None},
+            r"choice must be a section with fit_on all, which leaves no",
+        ),
+        ({"fit_on": "all", "prune": {"end": 0.3}}, r"prune must be null with fit_on all.*or train\.fit_on to train"),
+        ({"fit_on": "all", "grounding": "medoid"}, r"grounding must be centroid with fit_on all"),
         ({"budget": {"sizes": [5, 3]}}, r"sizes must rise, got \[5, 3\]"),
         ({"budget": {"sizes": [3, 3]}}, r"sizes must rise, got \[3, 3\]"),
         ({"budget": {"sizes": [0]}}, r"train\.budget\.sizes"),

@@ -16,9 +16,10 @@ from protoquant.core.events import EpochEvent, MessageEvent, ignore
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.choice.rule import smoothed
 from protoquant.head.config import BudgetConfig, ChoiceConfig, JointConfig, TrainConfig
+from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.train import train
 from protoquant.model.bundle import Bundle
-from protoquant.prune.apply import fitted_with
+from protoquant.prune.apply import fitted_with, prune_bundle
 from tests.builders.tokens import clustered, write_split
 
 pytestmark = pytest.mark.model
@@ -63,7 +64,12 @@ def test_the_bundle_says_how_its_head_was_chosen(inputs, tmp_path) -> None:
     assert taken["size"] == near["size"].min()
     assert table["log_loss"].to_numpy() - best["log_loss"] == pytest.approx(table["difference"].to_numpy(), abs=1e-7)
     metrics = Bundle.open(tmp_path / "bundle").metrics
-    assert metrics["answers"] == {"train": "in_sample", "validation": "held_out", "choice": "cross_fitted"}
+    assert metrics["answers"] == {
+        "train": "in_sample",
+        "validation": "held_out",
+        "choice": "cross_fitted",
+        "presence": "held_out",
+    }
     chosen = metrics["choice"]
     assert (chosen["rule"], chosen["folds"], chosen["repeats"], chosen["n"]) == ("one_se", 3, 2, 36)
     assert chosen["top1"] == pytest.approx(taken["top1"], abs=1e-6)
@@ -172,3 +178,44 @@ def test_scores_of_folds_on_disk_choose_the_same_and_are_gone_afterwards(inputs,
     fit(inputs, tmp_path / "disk")
     assert everything(tmp_path / "disk") == everything(tmp_path / "memory")
     assert not list(tmp_path.glob(".*-scores-*"))
+
+
+def test_a_last_fit_on_all_images_keeps_what_its_twin_says_of_validation(inputs, tmp_path) -> None:
+    heard = []
+    fit(inputs, tmp_path / "train", JOINT)
+    fit(inputs, tmp_path / "all", JOINT.model_copy(update={"fit_on": "all"}), heard.append)
+    twin, model = (Bundle.open(tmp_path / name) for name in ("train", "all"))
+    assert "fit_on" not in twin.params["train"]
+    assert model.params["train"]["fit_on"] == "all"
+    assert any(isinstance(one, MessageEvent) and "all 36 images of train and validation" in one.text for one in heard)
+    # Another model, of the same recipe ...
+    assert not torch.equal(model.codebook.codes, twin.codebook.codes)
+    assert model.temperature == twin.temperature
+    assert int((model.head > 0).sum(dim=1).max()) <= int(twin.metrics["class_size"] + 0.5)
+    for name in ("choice.csv", "path.csv", "joint.csv"):
+        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "train" / name).read_bytes()
+    # ... which says nothing of its own about images that it was fitted on.
+    assert model.metrics["answers"] == {
+        "train": "in_sample",
+        "validation": "cross_fitted",
+        "choice": "cross_fitted",
+        "presence": "in_sample",
+    }
+    assert model.metrics["validation"] == twin.metrics["validation"]
+    assert model.reference.answers.equals(twin.reference.answers)
+    assert model.reference.abstain_below == twin.reference.abstain_below
+    assert model.reference.codebook == twin.reference.codebook
+    assert model.reference.prototypes == tuple(model.prototypes.tolist())
+    # Patches are named of train images alone.
+    assert set(model.provenance["image_id"]) <= set(FeatureStore.open(inputs["features"] / "train").image_ids)
+    stores = {name: FeatureStore.open(inputs["features"] / name) for name in ("train", "validation")}
+    with pytest.raises(DataError, match=r"fitted on its validation images \(train\.fit_on all\), which pruning"):
+        prune_bundle(PrunePlan(end=0.3), model, stores, device=CPU, on_event=ignore)
+
+
+def test_a_convex_head_is_fitted_on_all_images_too(inputs, tmp_path) -> None:
+    fit(inputs, tmp_path / "all", CHOICE.model_copy(update={"fit_on": "all"}))
+    model = Bundle.open(tmp_path / "all")
+    used = (model.head > 0).sum(dim=1)
+    assert 1 <= int(used.min()) <= int(used.max()) <= 4
+    assert model.metrics["train"]["top1"] == 1.0

@@ -90,10 +90,13 @@ def test_folds_that_processes_share_choose_what_one_process_chooses(inputs, tmp_
         seed=0,
         on_event=ignore,
     )
-    values = {"choice": ChoiceConfig(folds=3, repeats=2), "joint": JOINT}
+    values = {"choice": ChoiceConfig(folds=3, repeats=2), "joint": JOINT, "fit_on": "all"}
     run(inputs, tmp_path / "one", values)
     in_ranks(2, lambda: str(run(inputs, tmp_path / f"2-{rank()}", values).out))
     one, several = (pd.read_csv(tmp_path / name / "choice.csv") for name in ("one", "2-0"))
     pd.testing.assert_frame_equal(several, one, atol=1e-4)
     one, several = (pd.read_csv(tmp_path / name / "joint.csv") for name in ("one", "2-0"))
     pd.testing.assert_frame_equal(several, one, atol=1e-3)
+    one, several = (Bundle.open(tmp_path / name) for name in ("one", "2-0"))
+    assert torch.allclose(several.codebook.codes, one.codebook.codes, rtol=0.0, atol=1e-3)
+    assert several.metrics["validation"] == one.metrics["validation"]

@@ -1,7 +1,12 @@
-from protoquant.model.answers_made import HELD_OUT, answers_made
+from protoquant.model.answers_made import HELD_OUT, answers_made, presence_made
 
 
 def test_a_bundle_that_does_not_say_held_its_validation_images_out() -> None:
     assert answers_made({}) == HELD_OUT
     assert answers_made({"answers": {"train": "in_sample"}}) == HELD_OUT
     assert answers_made({"answers": {"validation": "in_sample"}}) == "in_sample"
+
+
+def test_presence_is_told_by_itself() -> None:
+    assert presence_made({}) == HELD_OUT
+    assert presence_made({"answers": {"validation": "cross_fitted", "presence": "in_sample"}}) == "in_sample"

@@ -14,6 +14,7 @@ from protoquant.analysis.drift.measure import Measured
 from protoquant.analysis.drift.numbers import FEW, LEVEL, DriftVerdict, PrototypeDrift, compare, share_test
 from protoquant.core.artifacts import rounded
 from protoquant.core.errors import ArtifactError
+from protoquant.model.answers_made import IN_SAMPLE, presence_made
 from protoquant.model.bundle import Bundle
 from protoquant.model.reference import Reference
 
@@ -54,6 +55,7 @@ class DriftAnalysis:
             p-value that the two mixes are the same.
         users: For each prototype the labels of the classes that use it, the largest weight first.
         names: Class names, index = label.
+        in_sample: Whether the model was fitted on the validation images, which then show less change than new ones.
     """
 
     measured: Measured
@@ -64,6 +66,7 @@ class DriftAnalysis:
     mix: tuple[float, float]
     users: Mapping[int, tuple[int, ...]]
     names: tuple[str, ...]
+    in_sample: bool = False
 
     @property
     def few(self) -> bool:
@@ -101,8 +104,9 @@ class DriftAnalysis:
             f"{100 * self.abstaining.now:.1f} % of them{beyond} (validation {100 * self.abstaining.validation:.1f} %)"
         )
         abstains = "" if self.abstaining.below is None else f"; no known part is seen in {shares}"
+        inside = "; the model was fitted on validation too, so small changes may be none" if self.in_sample else ""
         other = "; the mix of predicted classes is another, which moves parts by itself" if self.other_mix else ""
-        return f"In {self.measured.images:,} new images{few}: {parts}{classes}{abstains}{other}."
+        return f"In {self.measured.images:,} new images{few}: {parts}{classes}{abstains}{other}{inside}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rounded."""
@@ -177,6 +181,7 @@ def account(bundle: Bundle, measured: Measured) -> DriftAnalysis:
         mix=mix(predicted, measured.predicted),
         users=users,
         names=bundle.classes,
+        in_sample=presence_made(bundle.metrics) == IN_SAMPLE,
     )
 
 

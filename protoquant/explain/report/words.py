@@ -13,6 +13,7 @@ from protoquant.evaluation.metrics.registry import METRICS, Metric
 from protoquant.explain.gallery import Gallery
 from protoquant.explain.report.page import HeadlineNumber, NumberGroup, ReportNumber
 from protoquant.explain.sources import Sources
+from protoquant.model.answers_made import IN_SAMPLE, presence_made
 from protoquant.pages import formatters
 from protoquant.pages.formatters import MISSING, number, percent
 
@@ -142,7 +143,13 @@ def _refinement(metrics: Mapping[str, Any]) -> str:
         for key, text in (("joint", "trained further together with its codes"), ("prune", "pruned"))
         if key in metrics
     ]
-    return f", then {' and '.join(done)}" if done else ""
+    refined = f", then {' and '.join(done)}" if done else ""
+    if presence_made(metrics) != IN_SAMPLE:
+        return refined
+    return (
+        f"{refined}; the same recipe was at last fitted on training and validation images together, and its point "
+        "shows what it reaches on validation if fitted on training images alone"
+    )
 
 
 def selection(right: int, wrong: int) -> str:

@@ -98,18 +98,7 @@ def answer_fold(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], *,
     Raises:
         DataError: No code tells any class apart, or a token holds NaN or infinity.
     """
-    labels, part = task.labels[fold.fitting], task.part(fold.fitting)
-    probe = _probe(task, fold, pooled[fold.fitting], labels)
-    learned = learn_codebook(
-        task.quantize,
-        part,
-        resolve_size(task.quantize, labels, part.t),
-        probe,
-        seen=task.viewed(fold.fitting),
-        seed=derive_seed(task.seed, "choice", fold.repeat, fold.number),
-        on_event=ignore,
-    )
-    codebook = learned.codebook.to(task.device)
+    labels, codebook = task.labels[fold.fitting], learn_part(task, fold, pooled)
     logits, heads = [], []
     with _scores(task, fold, codebook) as (fitting, held):
         for temperature, scores, held_out in zip(task.train.temperatures, fitting, held, strict=True):
@@ -123,6 +112,22 @@ def answer_fold(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], *,
         return HeldOut(torch.stack(logits), sizes)
     cpu = torch.device("cpu")
     return HeldOut(torch.stack(logits), sizes, codebook.to(cpu), tuple(head.to_sparse() for head in heads))
+
+
+def learn_part(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"]) -> Codebook:
+    """Learn the codes of a fold's training part, by a probe of that part; they are on the device."""
+    labels, part = task.labels[fold.fitting], task.part(fold.fitting)
+    probe = _probe(task, fold, pooled[fold.fitting], labels)
+    learned = learn_codebook(
+        task.quantize,
+        part,
+        resolve_size(task.quantize, labels, part.t),
+        probe,
+        seen=task.viewed(fold.fitting),
+        seed=derive_seed(task.seed, "choice", fold.repeat, fold.number),
+        on_event=ignore,
+    )
+    return learned.codebook.to(task.device)
 
 
 def _probe(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "m d"], labels: Int64[Tensor, " m"]) -> LinearProbe:

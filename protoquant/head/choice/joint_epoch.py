@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
@@ -66,7 +66,7 @@ def held_out_epochs(
     if answers.start.codebook is None:
         raise ValueError("the first fold must keep its codes and heads")
     epochs = joint_epochs(
-        _views(task, answers.first.fitting),
+        views_of(task, answers.first.fitting),
         answers.start.codebook.to(task.device),
         answers.start.heads[place].to_dense(),
         temperature,
@@ -87,8 +87,8 @@ def held_out_epochs(
     return HeldOutEpochs(tuple(losses), tuple(means.tolist()), int(means.argmin()) + 1)
 
 
-def _views(task: CrossFitTask, images: Tensor) -> tuple[TokenSource, ...]:
-    """The fold's plain images, then each augmented view of them; an image of validation has its plain one alone."""
+def views_of(task: CrossFitTask, images: Int64[Tensor, " m"]) -> tuple[TokenSource, ...]:
+    """The plain images, then each augmented view of them; an image of validation has its plain one alone."""
     views: list[TokenSource] = [task.part(images)]
     for view in task.views:
         of_train, others = images[images < view.n], images[images >= view.n]

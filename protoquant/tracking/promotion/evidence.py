@@ -20,7 +20,7 @@ from protoquant.evaluation.metrics.registry import PREDICTION, of_tracked
 from protoquant.export.export import check_parity
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.backbone.spec import BackboneSpec
-from protoquant.model.answers_made import IN_SAMPLE, answers_made
+from protoquant.model.answers_made import IN_SAMPLE, answers_made, presence_made
 from protoquant.model.bundle import KIND, Bundle
 from protoquant.model.classifier import BATCH, Model
 from protoquant.model.reference import Reference
@@ -180,8 +180,10 @@ def export_gate(challenger: CandidateVersion, *, on: bool) -> Gate:
 
 
 def _fitted_on(before: Bundle, after: Bundle) -> bool:
-    """Whether a train image that a bundle names is among the other's validation images: both were cut from one set."""
+    """Whether an image that a bundle was fitted on, as far as it names them, is among the other's validation images."""
     named = set(before.provenance["image_id"].astype(str))
+    if before.reference is not None and presence_made(before.metrics) == IN_SAMPLE:
+        named |= set(before.reference.answers["image_id"].astype(str))
     return after.reference is not None and not named.isdisjoint(after.reference.answers["image_id"].astype(str))
 
 

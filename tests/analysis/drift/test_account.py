@@ -36,3 +36,8 @@ def test_where_the_model_abstains_more_the_mix_of_its_classes_says_nothing() -> 
 
 def test_the_class_that_weighs_a_part_most_comes_first() -> None:
     assert _users([0.5, 2.0, 0.0, 2.0]) == (1, 3, 0)
+
+
+def test_a_model_fitted_on_validation_says_so() -> None:
+    said = replace(ACCOUNT, in_sample=True).sentence()
+    assert said == f"{ACCOUNT.sentence()[:-1]}; the model was fitted on validation too, so small changes may be none."

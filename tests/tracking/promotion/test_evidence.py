@@ -83,6 +83,15 @@ def test_a_champion_that_was_fitted_on_the_challengers_images_is_not_asked(works
     assert str(found).startswith("version 1 was fitted on validation images of version 2, so its answers for them are")
 
 
+def test_a_champion_of_a_last_fit_was_fitted_on_its_own_validation_images_too(workspace) -> None:
+    """The challenger's validation images are some of them, beside others."""
+    one, two = candidate(1, "a", answers="cross_fitted"), candidate(2, "b")
+    one.bundle.metrics["answers"]["presence"] = "in_sample"
+    two.bundle.reference.answers["image_id"] = ["c/0.png", "a/3.png", "c/1.png", "c/2.png"]
+    found = compare(one, two, workspace=workspace, root=lambda: workspace.root, on_event=ignore)
+    assert str(found).startswith("version 1 was fitted on validation images of version 2")
+
+
 @pytest.mark.process
 @pytest.mark.usefixtures("small_package")
 def test_the_weights_of_a_version_are_its_own_and_whole(with_store: Workspace, tmp_path: Path) -> None:
