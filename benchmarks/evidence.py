@@ -41,7 +41,7 @@ from protoquant.model.bundle import Bundle
 from protoquant.prune.apply import prune_trained
 
 RECIPES = ("fast", "paper", "kmeans", "random")
-SHOWN = {"fast": "ours", "paper": "paper's recipe", "kmeans": "k-means codes", "random": "random codes"}
+SHOWN = {"fast": "ours", "paper": "paper, ImageNet values", "kmeans": "k-means codes", "random": "random codes"}
 SLOW = ("misalignment", "corruptions")
 """Groups that take seconds an image."""
 

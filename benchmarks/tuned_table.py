@@ -11,7 +11,7 @@ from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import Measured
 from benchmarks.search_spaces import SEARCHES
 
-TITLES = {"paper": "paper, values for ImageNet", "fast": "ours, default"}
+TITLES = {"paper": "paper, ImageNet values", "fast": "ours, default"}
 TITLES |= {name: search.title for name, search in SEARCHES.items()}
 METHODS = ("paper", "paper-frozen", "paper-trained", "fast", "ours")
 """Rows of the first table, in order."""
