@@ -3,20 +3,24 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from torch.nn.functional import cross_entropy
 
 from benchmarks.datasets import DataSet
 from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.probe import top1
 from protoquant.codebook.quantize import quantize
 from protoquant.core.events import ignore
+from protoquant.core.seeding import torch_generator
 from protoquant.features.store.store import FeatureStore
-from protoquant.head.config import BudgetConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.head.inputs import TrainInputs, scoring
+from protoquant.head.joint import joint_epochs
 from protoquant.head.record import bundle_of
 from protoquant.head.train import fit
 from protoquant.model.bundle import Bundle
@@ -87,7 +91,8 @@ def models(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path) ->
     Args:
         data: Images and features.
         plan: The sections. A plan that prunes trains one dense head and cuts it to each budget; a head that is within
-            a budget already stays as it is. Another plan fits a head for each budget.
+            a budget already stays as it is, and joint training follows the cut. Another plan fits a head for each
+            budget.
         budgets: Most prototypes per class.
         work: Where codebooks are kept.
 
@@ -103,13 +108,42 @@ def models(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path) ->
             bundle, took = train_bundle(data, config, codebook, work)
             yield Model(budget, bundle, spent + took, spent)
         return
-    dense, took = train_bundle(data, training.model_copy(update={"prune": None}), codebook, work)
+    dense, took = train_bundle(data, training.model_copy(update={"prune": None, "joint": None}), codebook, work)
     stores = {name: FeatureStore.open(data.workspace.features / name) for name in ("train", "validation")}
     for budget in budgets:
         began = time.process_time()
         pruning = training.prune.model_copy(update={"budget": budget})
         bundle = prune_trained(pruning, dense, stores, device=CPU, on_event=ignore)[0]
+        if training.joint is not None:
+            bundle = together(bundle, training.joint, stores, data.seed)
         yield Model(budget, bundle, spent + took + time.process_time() - began, spent)
+
+
+def together(bundle: Bundle, config: JointConfig, stores: Mapping[str, FeatureStore], seed: int) -> Bundle:
+    """Train codes and head of a pruned model together, as the paper's code does after it has limited the classes.
+
+    The product trains them together before it prunes; the rule that keeps an epoch is the same.
+    """
+    train, validation = stores["train"], stores["validation"]
+    epochs = joint_epochs(
+        (train, *train.views),
+        bundle.codebook,
+        bundle.head,
+        bundle.temperature,
+        config=config,
+        generator=torch_generator(seed, "head", "joint"),
+    )
+    best = None
+    for epoch in epochs:
+        moved = replace(bundle, codebook=epoch.codebook, head=epoch.weights)
+        logits = logits_of(moved, validation)
+        loss = float(cross_entropy(logits.double(), validation.labels))
+        merit = (top1(logits, validation.labels), -loss)
+        if best is None or merit > best[0]:
+            best = (merit, moved)
+    if best is None:
+        raise ValueError("joint training of no epoch gives no head")
+    return best[1]
 
 
 def logits_of(bundle: Bundle, store: FeatureStore) -> Float[torch.Tensor, "n c"]:

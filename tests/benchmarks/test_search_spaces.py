@@ -63,6 +63,7 @@ def test_the_methods_are_what_their_names_say() -> None:
     coding, training = plan("paper-trained")
     assert (coding.learner, coding.gradient.lr_scale, training.solver) == ("gradient", "tokens", "gradient")
     assert (training.joint.prototype_dropout, training.prune.unit) == (0.0, "class_budget")
-    assert training.gradient.lr == training.prune.gradient.lr
+    assert len(training.gradient.penalties) == 1
+    assert training.prune.gradient.lr != training.gradient.lr
     coding, training = plan("ours")
     assert (coding.seeding, coding.epochs, training.solver, training.prune) == ("class_aware", 0, "budget", None)

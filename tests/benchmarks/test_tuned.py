@@ -2,10 +2,13 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from benchmarks import tuned
 from benchmarks.datasets import DataSet
+from benchmarks.recipes import shorter
 from benchmarks.search_spaces import SEARCHES
+from benchmarks.training import models
 from benchmarks.tuned import Trial, choose, picked, search, tries
 from protoquant.core.errors import DataError
 from protoquant.core.workspace import Workspace
@@ -82,3 +85,16 @@ def test_a_trial_that_fails_keeps_the_models_before_it_and_its_seconds(data, tmp
     assert second.cpu > 0
     monkeypatch.setattr(tuned, "models", lambda *_: pytest.fail("a finished trial was made again"))
     assert tries(data, "convex", 0, [1, 2], tmp_path / "work", quick=True)[2] == second
+
+
+@pytest.mark.model
+def test_codes_of_the_papers_method_move_with_the_head_after_the_cut(data, tmp_path) -> None:
+    """The trained row is the frozen one, cut and fine-tuned alike, whose codes and weights then move."""
+    frozen, trained = (
+        shorter(*SEARCHES[name].sections(SEARCHES[name].setting(0, 0))) for name in ("paper-frozen", "paper-trained")
+    )
+    before, after = (next(iter(models(data, plan, [2], tmp_path / "work"))).bundle for plan in (frozen, trained))
+    assert before.codebook.codes.shape == after.codebook.codes.shape
+    assert not torch.equal(before.codebook.codes, after.codebook.codes)
+    assert not bool((after.head > 0)[before.head == 0].any())
+    assert int((after.head > 0).sum(dim=1).max()) <= 2
