@@ -28,7 +28,8 @@ def test_draws_lie_in_their_ranges_and_give_sections_that_may_be(name, seed, num
         known = RANGES[key]
         assert value in known.values if isinstance(known, OneOf) else known.low <= value <= known.high
     coding, training = search.sections(setting)
-    assert (coding.size, training.temperature) == (setting["codes per class"], setting["temperature"])
+    size = setting.get("codes per class", setting.get("codes per class, class-aware"))
+    assert (coding.size, training.temperature) == (size, setting["temperature"])
 
 
 def test_draws_repeat_and_differ_between_seeds_and_trials() -> None:
@@ -61,7 +62,7 @@ def test_every_step_changes_one_thing() -> None:
 
 def test_the_methods_are_what_their_names_say() -> None:
     coding, training = plan("paper-trained")
-    assert (coding.learner, coding.gradient.lr_scale, training.solver) == ("gradient", "tokens", "gradient")
+    assert (coding.learner, coding.gradient.lr_scale, training.solver) == ("gradient", "absolute", "gradient")
     assert (training.joint.prototype_dropout, training.prune.unit) == (0.0, "class_budget")
     assert len(training.gradient.penalties) == 1
     assert training.prune.gradient.lr != training.gradient.lr
