@@ -3,8 +3,8 @@
 The preset paper has values that were published for ImageNet; on a thousand images its codes are starved of steps. So
 the paper's method is searched here, with codes frozen after stage 1 and with codes that move with the head, and ours is
 searched as well: for each, --trials settings drawn at random from the ranges of benchmarks.search_spaces, other ones
-for each seed, all on the same stored features and by the product's own steps. One rule (choose) picks a
-setting by validation alone, for each number of prototypes per class. Only the model that was picked opens test.
+for each seed, all on the same stored features and by the product's own steps. One rule (choose) picks a setting by
+validation alone, for each number of prototypes per class. Only the model that was picked opens test.
 
 The second table walks from the paper's values to ours, each line a search of its own with as many trials: class-aware
 seeding in place of stage 1, then the convex head, then joint training.
