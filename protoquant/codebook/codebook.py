@@ -1,21 +1,25 @@
 """The codebook: unit codes, their feature space, and the assignment of tokens to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.competition import rest_total
-from protoquant.codebook.config import FeatureNormName
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.matching import products
+from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.rest_codes import Rest
 from protoquant.core.artifacts import load_tensors, open_artifact, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError, ShapeError
+from protoquant.features.config import LAST
+from protoquant.features.tokens import PatchTokens
 
+Space = FeatureNorm | LayerSpace
+"""What maps patch tokens to the vectors that are compared with codes."""
 KIND = "codebook"
 _TENSORS, _DESCRIPTION = "codebook.safetensors", "codebook.json"
 
@@ -45,12 +49,12 @@ class Codebook:
     """
 
     codes: Float[Tensor, "k d"]
-    norm: FeatureNorm
+    norm: Space
     class_of_code: tuple[int, ...] | None = None
     rest: Rest | None = None
 
     @property
-    def feature_norm(self) -> FeatureNormName:
+    def feature_norm(self) -> str:
         """Name of the feature space."""
         return self.norm.name
 
@@ -64,7 +68,7 @@ class Codebook:
         """Dimension of tokens and codes."""
         return int(self.codes.shape[1])
 
-    def similarity(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t k"]:
+    def similarity(self, tokens: PatchTokens) -> Float[Tensor, "n t k"]:
         """Cosine of every patch token with every code.
 
         Args:
@@ -79,7 +83,7 @@ class Codebook:
         """
         return self._cosines(tokens, self.codes)
 
-    def background(self, tokens: Float[Tensor, "n t d"], temperature: float) -> Float[Tensor, "n t"] | None:
+    def background(self, tokens: PatchTokens, temperature: float) -> Float[Tensor, "n t"] | None:
         """Log of the sum that the rest codes add to the softmax over codes at every cell.
 
         Args:
@@ -97,14 +101,13 @@ class Codebook:
             return None
         return rest_total(self._cosines(tokens, self.rest.codes), temperature, self.rest.weights)
 
-    def _cosines(self, tokens: Float[Tensor, "n t d"], units: Float[Tensor, "m d"]) -> Float[Tensor, "n t m"]:
-        n, t, d = tokens.shape
+    def _cosines(self, tokens: PatchTokens, units: Float[Tensor, "m d"]) -> Float[Tensor, "n t m"]:
+        d = tokens.shape[-1]
         if d != self.d:
             raise ShapeError(f"tokens have {d} dimensions, the codebook has {self.d}; quantize these features first")
-        vectors = self.norm.units(tokens.reshape(n * t, d))
-        return products(vectors, units).clamp_(-1.0, 1.0).reshape(n, t, len(units))
+        return self.norm.cosines(tokens, units).clamp_(-1.0, 1.0)
 
-    def assign(self, tokens: Float[Tensor, "n t d"]) -> Assignment:
+    def assign(self, tokens: PatchTokens) -> Assignment:
         """Match every patch token to its nearest code by cosine similarity.
 
         Ties go to the lower code index. A zero token has no direction and gets code 0 and similarity 0.
@@ -145,6 +148,16 @@ class Codebook:
         """The tensors to save: ``codes``, those of the feature space and those of the rest codes."""
         return {"codes": self.codes, **self.norm.tensors(), **({} if self.rest is None else self.rest.tensors())}
 
+    @property
+    def layers(self) -> list[dict[str, Any]] | None:
+        """Name, grid, dimension and weight of each layer, as plain values; None for the last layer alone."""
+        return self.norm.description() if isinstance(self.norm, LayerSpace) else None
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers of the backbone whose tokens the codes are compared with."""
+        return self.norm.names if isinstance(self.norm, LayerSpace) else (LAST,)
+
     @classmethod
     def from_tensors(
         cls,
@@ -152,6 +165,7 @@ class Codebook:
         feature_norm: str,
         class_of_code: tuple[int, ...] | None = None,
         where: str = "the codebook",
+        layers: Sequence[Mapping[str, Any]] | None = None,
     ) -> "Codebook":
         """Rebuild a codebook from the result of :meth:`tensors`.
 
@@ -161,6 +175,7 @@ class Codebook:
             feature_norm: Name of the feature space.
             class_of_code: Label of each code, or None.
             where: Name of the source in error messages.
+            layers: As in :attr:`layers`.
 
         Raises:
             ArtifactError: A tensor is missing, left over, of a wrong shape or type, or not of unit rows.
@@ -171,7 +186,11 @@ class Codebook:
         codes = tensors["codes"]
         _check_codes(codes, class_of_code, where)
         others = {name: tensor for name, tensor in tensors.items() if name != "codes"}
-        norm = FeatureNorm.from_tensors(feature_norm, others, int(codes.shape[1]), where)
+        norm: Space
+        if layers is None:
+            norm = FeatureNorm.from_tensors(feature_norm, others, int(codes.shape[1]), where)
+        else:
+            norm = LayerSpace.from_tensors(layers, others, where)
         return cls(codes, norm, class_of_code, rest)
 
     def save(self, folder: Path) -> None:
@@ -179,7 +198,7 @@ class Codebook:
         save_tensors(folder / _TENSORS, self.tensors())
         classes = None if self.class_of_code is None else list(self.class_of_code)
         description = {"class_of_code": classes, "d": self.d, "feature_norm": self.feature_norm, "k": self.k}
-        write_json(folder / _DESCRIPTION, description)
+        write_json(folder / _DESCRIPTION, description | ({} if self.layers is None else {"layers": self.layers}))
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = True) -> "Codebook":
@@ -200,6 +219,7 @@ class Codebook:
             described["feature_norm"],
             None if classes is None else tuple(classes),
             where=str(path / _TENSORS),
+            layers=described.get("layers"),
         )
         if (codebook.k, codebook.d) != (described["k"], described["d"]):
             raise ArtifactError(

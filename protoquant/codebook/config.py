@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from protoquant.codebook.learners.config import EmaConfig, GradientLearnerConfig
 from protoquant.core.section import Section
+from protoquant.features.config import LAST
 
 FeatureNormName = Literal["none", "l2", "layernorm", "center_l2", "whiten"]
 Metric = Literal["cosine", "euclidean"]
@@ -73,6 +74,20 @@ class QuantizeConfig(Section):
         "token; center_l2: direction after taking the train mean away; whiten: train tokens vary alike in all "
         "directions",
     )
+    layers: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=20,
+        description="layers, of those that extract names, whose tokens the codes are compared with, in the same order, "
+        "the last of them last; empty (null): all",
+    )
+    layer_weights: Annotated[float, Field(gt=0.0, le=100.0)] | tuple[Annotated[float, Field(gt=0.0, le=100.0)], ...] = (
+        Field(
+            2.0,
+            description="weights of the layers, by which they enter the direction of a cell; one "
+            "number: of each layer before the last, which has 1; a list: one for each layer",
+        )
+    )
     metric: Metric = Field(
         "cosine",
         description="how the learner compares: cosine: codes are mean directions; euclidean: codes are means. What "
@@ -88,6 +103,12 @@ class QuantizeConfig(Section):
         description="L2 penalties of the linear probe; the best on validation is kept, the largest where equal",
     )
     probe_iterations: int = Field(300, ge=1, le=100_000, description="most L-BFGS steps of the probe for one penalty")
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Self:
+        if self.layers is not None and (self.layers[-1] != LAST or len(set(self.layers)) != len(self.layers)):
+            raise ValueError(f"layers must each be named once and end with {LAST}, got {list(self.layers)}")
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:

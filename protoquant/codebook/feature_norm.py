@@ -9,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.config import FeatureNormName, Metric
+from protoquant.codebook.matching import products
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 from protoquant.distributed.ranks import from_first_rank, sum_over_ranks, totals_over_ranks
+from protoquant.features.tokens import LayeredTokens, PatchTokens, single
 
 _SMALL = 1e-12
 _VARIANCE = 1e-6
@@ -73,7 +75,7 @@ class FeatureNorm:
         norm = self.to(tokens)
         return norm.directions(tokens) if self.name in {"l2", "center_l2"} else _moved(norm, tokens)
 
-    def units(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    def units(self, tokens: Float[Tensor, "*any d"] | LayeredTokens) -> Float[Tensor, "*any d"]:
         """Map tokens to unit vectors: the directions of the result of :meth:`apply`.
 
         Args:
@@ -85,8 +87,8 @@ class FeatureNorm:
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        tokens = _finite(tokens)
-        return self.to(tokens).directions(tokens)
+        one = _finite(single(tokens))
+        return self.to(one).directions(one)
 
     def directions(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """As :meth:`units`, but without the check for NaN, so that it can be traced: no branch depends on a value.
@@ -99,9 +101,18 @@ class FeatureNorm:
         empty = (tokens == 0).all(dim=-1, keepdim=True)
         return torch.where(empty, 0.0, _unit(_moved(self, tokens)))
 
-    def vectors(self, tokens: Float[Tensor, "*any d"], metric: Metric) -> Float[Tensor, "*any d"]:
+    def vectors(self, tokens: Float[Tensor, "*any d"] | LayeredTokens, metric: Metric) -> Float[Tensor, "*any d"]:
         """The vectors that a metric compares: :meth:`units` for ``cosine``, :meth:`apply` for ``euclidean``."""
-        return self.units(tokens) if metric == "cosine" else self.apply(tokens)
+        return self.units(tokens) if metric == "cosine" else self.apply(single(tokens))
+
+    def cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
+        """Cosine of every token with unit vectors of the code space; differentiable by them."""
+        n, t, d = tokens.shape
+        return products(self.units(single(tokens).reshape(n * t, d)), units).reshape(n, t, len(units))
+
+    def traced_cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
+        """As :meth:`cosines`, but without the check for NaN, so that it can be traced."""
+        return self.directions(single(tokens)) @ units.T
 
     def undo(self, vectors: Float[Tensor, "*any d"], tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """Map vectors of the code space back to the space of the backbone, in place of given tokens.

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.tokens import TokenSource, image_batches
+from protoquant.codebook.tokens import FlatSource, TokenSource, image_batches
 from protoquant.core.errors import DataError
 from protoquant.distributed.ranks import gather_over_ranks
 
@@ -81,9 +81,9 @@ class NearestPatches:
 
 
 def ground(
-    source: TokenSource,
-    codes: Float[Tensor, "k d"],
+    source: FlatSource,
     norm: FeatureNorm,
+    codes: Float[Tensor, "k d"],
     first_pass: NearestPatches,
     batch: int,
     *,
@@ -96,8 +96,8 @@ def ground(
 
     Args:
         source: Train tokens.
-        codes: Unit codes.
         norm: Map from tokens to unit vectors.
+        codes: Unit codes.
         first_pass: The nearest patches of all codes, from a pass that is already made.
         batch: Tokens per step of the further passes, which are made only if 16 patches do not suffice.
         class_of_code: The class whose images a code's patch must come from; None for any image.
@@ -150,7 +150,7 @@ def foreign(
 class _Settlement:
     """The patches assigned so far."""
 
-    def __init__(self, source: TokenSource, norm: FeatureNorm, codes: Float[Tensor, "k d"]) -> None:
+    def __init__(self, source: FlatSource, norm: FeatureNorm, codes: Float[Tensor, "k d"]) -> None:
         self._source, self._norm = source, norm
         self.patches = torch.full((len(codes),), -1)
         self._cosines = torch.zeros(len(codes))

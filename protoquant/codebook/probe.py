@@ -12,6 +12,7 @@ from protoquant.codebook.tokens import TokenSource, image_batches, own_part
 from protoquant.core.artifacts import load_tensors, save_tensors
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 from protoquant.distributed.ranks import largest_over_ranks, mean_over_ranks, sum_over_ranks, totals_over_ranks, world
+from protoquant.features.tokens import LayeredTokens, PatchTokens, finest, maps_of, pooled, slices, upsampled
 
 _FILE = "probe.safetensors"
 _HISTORY = 10
@@ -50,6 +51,30 @@ class LinearProbe:
         if d != len(self.mean):
             raise ShapeError(f"pooled tokens have {d} dimensions, the probe has {len(self.mean)}; run quantize again")
         return torch.addmm(self.bias, (pooled - self.mean) / self.scale, self.weight.T)
+
+    def of_images(self, tokens: PatchTokens) -> Float[Tensor, "n c"]:
+        """Score every class for images; of several layers, a probe of the last one reads that alone."""
+        return self.logits(self._own(pooled(tokens), tokens))
+
+    def of_cells(self, tokens: PatchTokens) -> Float[Tensor, "n t c"]:
+        """Score every class for each cell of the finest grid; what coarser layers add is upsampled."""
+        if not isinstance(tokens, LayeredTokens):
+            n, t, d = tokens.shape
+            return self.logits(tokens.reshape(n * t, d).to(self.mean)).reshape(n, t, -1)
+        fine, sizes = finest(tokens.grids), [part.shape[-1] for part in tokens.maps]
+        first = sum(sizes) - len(self.mean)
+        total = self.bias
+        for part, grid, place in zip(tokens.maps, tokens.grids, slices(sizes), strict=True):
+            if place.start >= first:
+                own = slice(place.start - first, place.stop - first)
+                inputs = (part.to(self.mean) - self.mean[own]) / self.scale[own]
+                total = total + upsampled(inputs @ self.weight[:, own].T, grid, fine)
+        return total
+
+    def _own(self, means: Float[Tensor, "n d"], tokens: PatchTokens) -> Float[Tensor, "n _d"]:
+        """The part of an image's pooled tokens that the probe was fitted on: all layers, or the last one."""
+        last = maps_of(tokens)[-1].shape[-1]
+        return means[:, -last:] if len(self.mean) == last else means
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save."""
@@ -118,12 +143,46 @@ def pooled_tokens(source: TokenSource, batch: int, device: torch.device) -> Floa
         DataError: A token holds NaN or infinity.
     """
     part = own_part(source)
-    pooled = torch.cat(
-        [part.tokens(images).to(device, torch.float32).mean(dim=1) for images in image_batches(part, batch)]
-    )
-    if not bool(pooled.isfinite().all()):
+    means = torch.cat([pooled(part.tokens(images).to(device)) for images in image_batches(part, batch)])
+    if not bool(means.isfinite().all()):
         raise DataError("a patch token holds NaN or infinity; run extract again with dtype float32 or another backbone")
-    return pooled
+    return means
+
+
+def best_probe(
+    train: Float[Tensor, "n d"],
+    labels: Int64[Tensor, " n"],
+    validation: Float[Tensor, "m d"],
+    validation_labels: Int64[Tensor, " m"],
+    *,
+    last: int,
+    penalties: Sequence[float],
+    iterations: int,
+) -> FittedProbe:
+    """Fit a probe on the pooled tokens of the last layer, and one on those of all layers; the better one is the probe.
+
+    Args:
+        train: As for :func:`fit_probe`, layer beside layer.
+        labels: As for :func:`fit_probe`.
+        validation: As for :func:`fit_probe`.
+        validation_labels: As for :func:`fit_probe`.
+        last: Dimension of the last layer; of equally good probes, its own is taken.
+        penalties: As for :func:`fit_probe`.
+        iterations: As for :func:`fit_probe`.
+    """
+    widths = dict.fromkeys((last, train.shape[1]))
+    fitted = [
+        fit_probe(
+            train[:, -width:],
+            labels,
+            validation[:, -width:],
+            validation_labels,
+            penalties=penalties,
+            iterations=iterations,
+        )
+        for width in widths
+    ]
+    return max(fitted, key=lambda one: one.validation_top1)
 
 
 def fit_probe(

@@ -1,9 +1,7 @@
 """The quantize step, which turns train features into the codebook, its grounding and the linear probe."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
 
 import pandas as pd
 import torch
@@ -11,29 +9,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.codebook import KIND, Codebook
-from protoquant.codebook.config import Drawn, QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
+from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
-from protoquant.codebook.learners.learn import learn
-from protoquant.codebook.probe import FittedProbe, LinearProbe, fit_probe, pooled_tokens
-from protoquant.codebook.seeding.class_aware import class_aware_codes
-from protoquant.codebook.seeding.draw import drawn_codes
-from protoquant.codebook.seeding.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
-from protoquant.codebook.seeding.size import CodebookSize, resolve_size
+from protoquant.codebook.layer_space import LayerSpace
+from protoquant.codebook.learning import learn_codebook
+from protoquant.codebook.probe import FittedProbe, best_probe, pooled_tokens
+from protoquant.codebook.seeding.size import resolve_size
+from protoquant.codebook.space import check_layers
 from protoquant.codebook.task.quantisation_gap import quantised_top1
 from protoquant.codebook.task.task_head import TaskHead
-from protoquant.codebook.tokens import Sampled, TokenSource, all_views, own_part, sample_tokens, token_batches
+from protoquant.codebook.tokens import TokenSource, all_views, image_batches, in_space, own_part, token_batches
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
-from protoquant.core.errors import ConfigError, DataError
-from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
-from protoquant.core.seeding import torch_generator
-from protoquant.distributed.ranks import from_first_rank, own, rank
+from protoquant.core.errors import DataError
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.distributed.ranks import own, rank
 from protoquant.features.store.store import FeatureStore
-
-_LABEL = "quantize"
-# Numbers in an epoch's event; history.csv holds all of them.
-_TOLD = ("loss", "quantization_error", "perplexity", "dead_share", "revived")
 
 
 @dataclass(frozen=True)
@@ -89,25 +80,31 @@ def quantize(
         DataError: A class has no train image, validation is empty, or a token holds NaN or infinity.
         ArtifactError: The features are missing or damaged.
     """
-    train, validation = FeatureStore.open(features / "train"), FeatureStore.open(features / "validation")
+    train, validation = (FeatureStore.open(features / name, config.layers) for name in ("train", "validation"))
     size = resolve_size(config, train.labels, train.t)
+    check_layers(config, len(train.layers))
     _check_validation(train, validation)
     fitted = probe or features_probe(config, train, validation, device)
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
-    learned, codebook, history = _learn(config, train, size, fitted.probe, seed=seed, on_event=on_event)
+    learned = learn_codebook(config, train, size, fitted.probe, seen=all_views(train), seed=seed, on_event=on_event)
+    codebook = learned.codebook
     train_health, grounding = _measure_and_ground(train, codebook, config.batch)
     validation_health = measure(validation, codebook, config.batch)
-    quantised = _quantised_numbers(config, validation, learned, codebook, fitted)
+    quantised = _quantised_numbers(config, validation, learned.codes, codebook, fitted)
     on_event(MessageEvent(_sentence(size.k, train_health, validation_health)))
     result = QuantizeResult(out, size.k, train_health, validation_health, fitted.train_top1, fitted.validation_top1)
     if rank() > 0:
         return result
     inputs = {"features/train": train.digest, "features/validation": validation.digest}
-    with writing(out, KIND, inputs, params=config.model_dump(mode="json")) as folder:
+    # What is made of the last layer alone keeps the bytes that it had when there was no other.
+    params = config.model_dump(mode="json", exclude={"layers", "layer_weights"} if len(train.layers) == 1 else None)
+    with writing(out, KIND, inputs, params=params) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)
         write_table(folder / "grounding.parquet", _grounding_table(train, codebook, grounding))
-        pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6f", lineterminator="\n")
+        pd.DataFrame(learned.history).to_csv(
+            folder / "history.csv", index=False, float_format="%.6f", lineterminator="\n"
+        )
         write_json(
             folder / "metrics.json",
             rounded(
@@ -117,7 +114,7 @@ def quantize(
                     "train": train_health.numbers(),
                     "validation": validation_health.numbers(),
                     "probe": _probe_numbers(fitted, train.n, validation.n),
-                    "quantised": quantised,
+                    **({} if quantised is None else {"quantised": quantised}),
                 }
             ),
         )
@@ -138,11 +135,12 @@ def features_probe(
     Raises:
         DataError: A token holds NaN or infinity.
     """
-    return fit_probe(
+    return best_probe(
         pooled_tokens(train, config.batch, device),
         own_part(train).labels.to(device),
         pooled_tokens(validation, config.batch, device),
         own_part(validation).labels.to(device),
+        last=train.layers[-1].d,
         penalties=config.probe_penalties,
         iterations=config.probe_iterations,
     )
@@ -157,8 +155,9 @@ def measure(source: TokenSource, codebook: Codebook, batch: int) -> CodebookHeal
         batch: Tokens per step, rounded down to whole images.
     """
     usage = UsageCounter(codebook.k)
-    for tokens in token_batches(own_part(source), batch):
-        assignment = codebook.assign(tokens[None].to(codebook.codes.device))
+    part = own_part(source)
+    for images in image_batches(part, batch):
+        assignment = codebook.assign(part.tokens(images).to(codebook.codes.device))
         usage.add(assignment.indices, assignment.similarities)
     return usage.over_ranks().health()
 
@@ -170,80 +169,18 @@ def _check_validation(train: FeatureStore, validation: FeatureStore) -> None:
         raise DataError(f"validation tokens have {validation.d} dimensions, train tokens {train.d}; run extract")
 
 
-def _learn(
-    config: QuantizeConfig, train: FeatureStore, size: CodebookSize, probe: LinearProbe, *, seed: int, on_event: OnEvent
-) -> tuple[Tensor, Codebook, list[dict[str, float | str]]]:
-    """Seed the codes, then run the learner over all train tokens; return the learned codes of any length too."""
-    device = probe.mean.device
-    norm = fit_feature_norm(config.feature_norm, token_batches(own_part(train), config.batch), device)
-    history: list[dict[str, float | str]] = []
-
-    def note(phase: str, numbers: Mapping[str, float]) -> None:
-        history.append({"epoch": len(history) + 1, "phase": phase, **numbers})
-        on_event(EpochEvent(_LABEL, len(history), {name: numbers[name] for name in _TOLD if name in numbers}))
-
-    if size.of_class is None:
-        codes = from_first_rank(_seed(config, train, norm, size.k, device=device, seed=seed))
-    else:
-        of_classes = class_aware_codes(
-            config, train, norm, probe, size.of_class, device=device, seed=seed, on_event=on_event
-        )
-        codes = of_classes.codes
-        for health in of_classes.history:
-            note("seeding", health.numbers() | {"revived": 0})
-    for epoch in learn(config, _looked_at(config, train, seed), codes, norm, TaskHead(probe), seed=seed):
-        codes = epoch.codes
-        note("all", epoch.usage.health().numbers() | {"revived": epoch.revived} | dict(epoch.values))
-    return codes, Codebook(_directions(codes), norm, size.class_of_code), history
-
-
-def _looked_at(config: QuantizeConfig, train: FeatureStore, seed: int) -> TokenSource:
-    """The tokens for the learner: all images and views, with all of their tokens or a sample."""
-    source, count = all_views(train), config.tokens_per_image
-    if count is None or count == source.t:
-        return source
-    if count > source.t:
-        raise ConfigError(
-            f"quantize.tokens_per_image must be <= {source.t}, the patch tokens of an image, got {count} (params.yaml)"
-        )
-    return Sampled.draw(source, count, torch_generator(seed, "quantize", "cells"))
-
-
-def _seed(
-    config: QuantizeConfig, train: FeatureStore, norm: FeatureNorm, k: int, *, device: torch.device, seed: int
-) -> Float[Tensor, "k d"]:
-    """Choose the initial codes from a bounded sample of all train tokens, or draw them independently of the data."""
-    generator = torch_generator(seed, "quantize", "seeding")
-    if config.seeding in get_args(Drawn):
-        drawn = drawn_codes(cast("Drawn", config.seeding), k, train.d, generator).to(device)
-        return _directions(drawn) if config.metric == "cosine" else drawn
-    sample = sample_tokens(train, torch.arange(train.n), config.seeding_tokens, generator).to(device)
-    vectors = norm.vectors(sample, config.metric)
-    del sample  # it is as large as the vectors, or half as large
-    vectors = with_direction(vectors, k)
-    choose = {"random": random_patches, "kmeans++": kmeans_plus_plus, "farthest": farthest}[config.seeding]
-    return choose(vectors, k, generator)
-
-
-def _directions(codes: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
-    """The codes scaled to norm 1."""
-    norms: Tensor = torch.linalg.vector_norm(codes, dim=1, keepdim=True)
-    if float(norms.min()) == 0.0:
-        raise DataError("a code is zero and has no direction; choose another quantize.seeding, metric or seed")
-    return codes / norms
-
-
 def _measure_and_ground(train: FeatureStore, codebook: Codebook, batch: int) -> tuple[CodebookHealth, Grounding]:
     """Measure the codes and find their patches in one pass."""
     usage = UsageCounter(codebook.k)
+    source, norm = in_space(train, codebook.norm)
     patches = NearestPatches(codebook.codes, first=own(train.n).start * train.t)
-    for tokens in token_batches(own_part(train), batch):
-        units = codebook.norm.units(tokens.to(codebook.codes.device))
+    for tokens in token_batches(in_space(own_part(train), codebook.norm)[0], batch):
+        units = norm.units(tokens.to(codebook.codes.device))
         similarities = (units @ codebook.codes.T).clamp_(-1.0, 1.0)
         best, indices = similarities.max(dim=1)
         usage.add(indices, best)
         patches.add(units, similarities)
-    return usage.over_ranks().health(), ground(train, codebook.codes, codebook.norm, patches.over_ranks(), batch)
+    return usage.over_ranks().health(), ground(source, norm, codebook.codes, patches.over_ranks(), batch)
 
 
 def _grounding_table(train: FeatureStore, codebook: Codebook, grounding: Grounding) -> pd.DataFrame:
@@ -277,14 +214,20 @@ def _quantised_numbers(
     learned: Float[Tensor, "k d"],
     codebook: Codebook,
     fitted: FittedProbe,
-) -> dict[str, float]:
-    """Accuracy of the probe on quantised validation maps, with unit codes and with codes of the learned lengths."""
+) -> dict[str, float] | None:
+    """Accuracy of the probe on quantised validation maps, with unit codes and with codes of the learned lengths.
+
+    None for several layers: no token of theirs can be put in the place of a cell of the joint space.
+    """
     norm, head = codebook.norm, TaskHead(fitted.probe)
-    top1 = quantised_top1(validation, codebook.codes, norm, head, batch=config.batch)
+    if isinstance(norm, LayerSpace):
+        return None
+    flat, _ = in_space(validation, norm)
+    top1 = quantised_top1(flat, codebook.codes, norm, head, batch=config.batch)
     numbers = {"validation_top1": top1, "validation_gap": top1 - fitted.validation_top1}
     if config.learner != "gradient":
         return numbers
-    own = quantised_top1(validation, learned, norm, head, batch=config.batch, metric=config.metric, scaled=False)
+    own = quantised_top1(flat, learned, norm, head, batch=config.batch, metric=config.metric, scaled=False)
     return numbers | {"learned_validation_top1": own, "learned_validation_gap": own - fitted.validation_top1}
 
 

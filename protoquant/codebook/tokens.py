@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from jaxtyping import Float, Int16, Int64
 from torch import Tensor
 
+from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.layer_space import LayerSpace
 from protoquant.core.errors import ShapeError
 from protoquant.distributed.ranks import own, own_images, world
 from protoquant.features.store.store import FeatureStore
+from protoquant.features.tokens import PatchTokens, joined
 
 _DRAWN = 4_096  # images whose cells are drawn at once
 
@@ -34,6 +37,13 @@ class TokenSource(Protocol):
     @property
     def labels(self) -> Int64[Tensor, " n"]:
         """Label of every image."""
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> PatchTokens:
+        """Read the tokens of some images."""
+
+
+class FlatSource(TokenSource, Protocol):
+    """A source whose tokens are one tensor: those of one layer of the backbone, or vectors of the codes' space."""
 
     def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
         """Read the tokens of some images."""
@@ -117,7 +127,7 @@ class ViewedSource:
         """Label of every image, repeated for each of its views."""
         return self.plain.labels.repeat(1 + len(self.views))
 
-    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+    def tokens(self, indices: Int64[Tensor, " m"]) -> PatchTokens:
         """Read the tokens of some images, each from the store that holds it.
 
         Args:
@@ -132,13 +142,11 @@ class ViewedSource:
             )
         which, images = indices // self.plain.n, indices % self.plain.n
         parts = (self.plain, *self.views)
-        found = None
-        for number in torch.unique(which).tolist():
-            here = which == number
-            tokens = parts[number].tokens(images[here])
-            found = tokens.new_empty((len(indices), self.t, self.d)) if found is None else found
-            found[here] = tokens
-        return self.plain.tokens(images) if found is None else found
+        numbers = torch.unique(which).tolist()
+        if len(numbers) <= 1:
+            return parts[numbers[0] if numbers else 0].tokens(images)
+        found = joined([parts[number].tokens(images[which == number]) for number in numbers])
+        return found[torch.argsort(torch.argsort(which, stable=True))]
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,7 @@ class SubsetSource:
         """Label of every image."""
         return self.whole.labels[self.images]
 
-    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+    def tokens(self, indices: Int64[Tensor, " m"]) -> PatchTokens:
         """Read the tokens of some images."""
         return self.whole.tokens(self.images[indices])
 
@@ -187,11 +195,11 @@ class Sampled:
         cells: Sampled cells of each image, ascending (n, s).
     """
 
-    whole: TokenSource
+    whole: FlatSource
     cells: Int16[Tensor, "n s"]
 
     @classmethod
-    def draw(cls, whole: TokenSource, count: int, generator: torch.Generator) -> "Sampled":
+    def draw(cls, whole: FlatSource, count: int, generator: torch.Generator) -> "Sampled":
         """Draw cells of every image without replacement.
 
         Args:
@@ -240,6 +248,55 @@ def own_part(source: TokenSource) -> TokenSource:
     return source if world() == 1 else SubsetSource(source, torch.arange(source.n)[own_images(source.n)])
 
 
+@dataclass(frozen=True)
+class SpaceSource:
+    """The images of a source as vectors of a space that joins several layers; made batch by batch, never stored.
+
+    Attributes:
+        source: Tokens of several layers.
+        space: The space, on the device of the vectors.
+    """
+
+    source: TokenSource
+    space: LayerSpace
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return self.source.n
+
+    @property
+    def t(self) -> int:
+        """Number of cells of the finest grid."""
+        return self.source.t
+
+    @property
+    def d(self) -> int:
+        """Dimension of a vector."""
+        return self.source.d
+
+    @property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image."""
+        return self.source.labels
+
+    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
+        """The vectors of some images."""
+        return self.space.units(self.source.tokens(indices).to(self.space.center.device))
+
+
+def flat_part(source: FlatSource) -> FlatSource:
+    """As :func:`own_part`, for a source of single tensors."""
+    return cast("FlatSource", own_part(source))
+
+
+def in_space(source: TokenSource, space: FeatureNorm | LayerSpace) -> tuple[FlatSource, FeatureNorm]:
+    """A source of single vectors, and the map that is left from them to the space."""
+    if isinstance(space, LayerSpace):
+        return SpaceSource(source, space), FeatureNorm("l2")
+    return cast("FlatSource", source), space
+
+
 def all_views(store: FeatureStore) -> TokenSource:
     """The images of a store and all their augmented views as one source; the store itself if it has none."""
     return ViewedSource(store, store.views) if store.views else store
@@ -263,7 +320,7 @@ def image_batches(
 
 
 def token_batches(
-    source: TokenSource, batch: int, generator: torch.Generator | None = None
+    source: FlatSource, batch: int, generator: torch.Generator | None = None
 ) -> Iterator[Float[Tensor, "b d"]]:
     """Stream all tokens, flat.
 
@@ -280,7 +337,7 @@ def token_batches(
 
 
 def own_token_batches(
-    source: TokenSource, batch: int, generator: torch.Generator | None = None
+    source: FlatSource, batch: int, generator: torch.Generator | None = None
 ) -> Iterator[Float[Tensor, "b d"]]:
     """Stream this process's share of each batch of ``token_batches``; it may be empty if the batch is small."""
     for indices in image_batches(source, batch, generator):
@@ -288,7 +345,7 @@ def own_token_batches(
 
 
 def sample_tokens(
-    source: TokenSource, images: Int64[Tensor, " m"], count: int, generator: torch.Generator
+    source: FlatSource, images: Int64[Tensor, " m"], count: int, generator: torch.Generator
 ) -> Float[Tensor, "s d"]:
     """Draw tokens without replacement, reading only the images they lie in.
 

@@ -154,12 +154,17 @@ def write_json(path: Path, value: Any) -> None:
         ArtifactError: A number is NaN or infinite.
     """
     try:
-        text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json_text(value)
     except ValueError as error:
         raise ArtifactError(
             f"{path.name} would hold a number that is not finite; this is a defect, report it"
         ) from error
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """A plain value as :func:`write_json` writes it; a number that is not finite is a ValueError."""
+    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

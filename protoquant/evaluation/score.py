@@ -90,7 +90,7 @@ def score(store: FeatureStore, scorer: LogitScorer, on_event: OnEvent) -> Evalua
         cosines, nearest = seen.similarity.max(dim=-1)
         counter.add(nearest.cpu(), cosines.cpu())
         logits.append(own)
-        probe_logits.append(scorer.probe.logits(tokens.float().mean(dim=1)).cpu())
+        probe_logits.append(scorer.probe.of_images(tokens).cpu())
         # numpy's argmax takes the lower index on a tie, as rank() does.
         classes = dict.fromkeys([int(np.argmax(logits[-1].numpy())), int(store.labels[position])])
         rows += [_ledger(position, label, found, head, store.grid[1]) for label in classes]

@@ -12,6 +12,7 @@ from protoquant.core.events import OnEvent
 from protoquant.features.store.dtypes import DTYPES, pack, unpack
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.stream import stream_tokens
+from protoquant.features.tokens import LayeredTokens, PatchTokens
 from protoquant.model.bundle import Bundle
 from protoquant.model.head import head_logits
 from protoquant.model.presence import presence
@@ -42,9 +43,15 @@ class Sightings:
         return best
 
 
-def as_stored(tokens: Float[Tensor, "n t d"], store: FeatureStore) -> Float[Tensor, "n t d"]:
+def as_stored(tokens: PatchTokens, store: FeatureStore) -> PatchTokens:
     """Round fresh tokens as a store rounds its own, so that what differs between the two is the image."""
     dtype = next(name for name, held in DTYPES.items() if held == store.dtype)
+    if isinstance(tokens, LayeredTokens):
+        return tokens.mapped(lambda part: _rounded(part, dtype))
+    return _rounded(tokens, dtype)
+
+
+def _rounded(tokens: Float[Tensor, "n t d"], dtype: str) -> Float[Tensor, "n t d"]:
     return unpack(pack(tokens.cpu(), dtype))[:].to(tokens.device)
 
 
@@ -65,7 +72,7 @@ def look_for_prototypes(store: FeatureStore, bundle: Bundle, device: torch.devic
 
 
 def sightings_of(
-    images: Iterable[Float[Tensor, "1 t d"]],
+    images: Iterable[PatchTokens],
     image_ids: tuple[str, ...],
     labels: Int[np.ndarray, " n"],
     bundle: Bundle,

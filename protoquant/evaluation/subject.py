@@ -163,7 +163,7 @@ class Subject:
         return place_split(self.part_view(split), self.store(split).image_ids, self.bundle.grid, self.on_event)
 
     def _store(self, split: str) -> FeatureStore:
-        store, model = FeatureStore.open(self.features / split), self.bundle
+        store, model = FeatureStore.open(self.features / split, self.bundle.backbone.layers), self.bundle
         if model.backbone != store.backbone or tuple(model.grid) != store.grid:
             raise ArtifactError(
                 f"the bundle was trained on {model.backbone.name}, grid {tuple(model.grid)}; the {split} features are "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from protoquant.data.table import ImageTable
+from protoquant.explain.cut import cut
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.pages.pictures import webp_uri
 
@@ -87,8 +88,8 @@ class Album:
             ShapeError: The cell is not in the grid.
         """
         picture = self.picture(image_id)
-        left, top, right, bottom = self._preprocessing.view_box(*picture.original)
-        box = self._preprocessing.cell_box(row, col, self._grid, *picture.original)
+        left, top, right, bottom = self._preprocessing.frame(*picture.original)
+        box = self._preprocessing.cell_frame(row, col, self._grid, *picture.original)
         across, down = picture.width / (right - left), picture.height / (bottom - top)
         return Rect(
             round((box[0] - left) * across, 2),
@@ -115,9 +116,7 @@ def see(image: Image.Image, preprocessing: Preprocessing, size: int) -> Image.Im
         size: Longer side of the result, in pixels.
 
     Returns:
-        RGB; the aspect ratio is that of the cut, not of the backbone's input.
+        RGB, with the padding that the backbone sees; the aspect ratio is that of the cut, not of the backbone's input.
     """
-    left, top, right, bottom = preprocessing.view_box(*image.size)
-    scale = size / max(right - left, bottom - top)
-    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
-    return image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, right, bottom))
+    red, green, blue = (round(255 * value) for value in preprocessing.mean)
+    return cut(image, preprocessing.frame(*image.size), size, (red, green, blue))

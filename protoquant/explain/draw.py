@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from protoquant.core.errors import DataError
+from protoquant.explain.cut import cut
 from protoquant.explain.heat import overlay
 from protoquant.features.backbone.preprocessing import Box
 from protoquant.model.explanation import Contribution, Explanation
@@ -83,20 +84,15 @@ def sheet(explanation: Explanation, image: Image.Image, shown: int) -> Sheet:
             f"the image must be the one that was explained, {explanation.width} x {explanation.height} pixels or that "
             f"aspect, got {image.width} x {image.height}"
         )
-    left, top, right, bottom = explanation.view
-    size = _PIXELS / max(right - left, bottom - top)
-    view = image.convert("RGB").resize(
-        (max(1, round((right - left) * size)), max(1, round((bottom - top) * size))),
-        Image.Resampling.LANCZOS,
-        box=(left * scale, top * scale, min(right * scale, image.width), min(bottom * scale, image.height)),
-    )
+    left, top, right, bottom = (edge * scale for edge in explanation.frame)
+    view = cut(image.convert("RGB"), (left, top, right, bottom), _PIXELS, LINE)
     parts = explanation.contributions[:shown]
     rest = explanation.contributions[shown:]
     verdict = "predicted" if explanation.label == explanation.predicted else "not the predicted class"
     return Sheet(
         view=view,
         heading=f"{explanation.class_name}: {verdict}, probability {100 * explanation.probability:.1f} %",
-        rows=tuple(_row(part, explanation, size) for part in parts),
+        rows=tuple(_row(part, explanation) for part in parts),
         others=len(rest),
         rest=sum(part.contribution for part in rest),
         logit=explanation.logit,
@@ -132,9 +128,11 @@ def explanation_figure(explanation: Explanation, image: Image.Image, shown: int 
     return Image.open(held).convert("RGB")
 
 
-def _row(part: Contribution, explanation: Explanation, size: float) -> ContributionRow:
-    left, top = explanation.view[:2]
-    x0, y0, x1, y1 = part.box
+def _row(part: Contribution, explanation: Explanation) -> ContributionRow:
+    left, top, right, bottom = explanation.frame
+    size = _PIXELS / max(right - left, bottom - top)
+    (rows, cols), (row, col) = explanation.grid, part.cell
+    down, across = (bottom - top) * size / rows, (right - left) * size / cols
     pictures = []
     for patch in part.patches:
         if patch.crop is not None:
@@ -142,7 +140,7 @@ def _row(part: Contribution, explanation: Explanation, size: float) -> Contribut
                 pictures.append(crop.convert("RGB"))
     caption = part.patches[0].class_name if part.patches else "no training patch recorded"
     share = part.contribution / explanation.logit if explanation.logit > 0 else 0.0
-    box = ((x0 - left) * size, (y0 - top) * size, (x1 - left) * size, (y1 - top) * size)
+    box = (col * across, row * down, (col + 1) * across, (row + 1) * down)
     return ContributionRow(part, box, tuple(pictures[:3]), caption, share)
 
 

@@ -96,7 +96,8 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
         ArtifactError: An artifact is missing or damaged, or the evaluation is of another bundle or other features.
     """
     made = open_artifact(evaluation, "evaluation")
-    store = FeatureStore.open(features / "test")
+    opened = Bundle.open(bundle)
+    store = FeatureStore.open(features / "test", opened.backbone.layers)
     digests = {
         "images": artifact_digest(images),
         "test features": store.digest,
@@ -109,7 +110,7 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
     return Sources(
         table=ImageTable.open(images, root, verify=False),
         prepared=read_json(images / "summary.json"),
-        bundle=Bundle.open(bundle),
+        bundle=opened,
         store=store,
         path=pd.read_csv(bundle / "path.csv"),
         predictions=read_table(evaluation / tables.PREDICTIONS),

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from protoquant.codebook.competition import competition, pooled_with_cells, rest_total
 from protoquant.export.resize import resize_and_crop
+from protoquant.features.backbone.layers import intermediate_maps, layer_positions
+from protoquant.features.tokens import LayeredTokens, PatchTokens
 from protoquant.model.classifier import Model
 from protoquant.model.head import head_logits
 
@@ -30,7 +32,9 @@ class Exportable(nn.Module):
         bundle, backbone = model.bundle, model.backbone
         cpu = torch.device("cpu")
         self.backbone = backbone.model if backbone.device == cpu else copy.deepcopy(backbone.model).to(cpu)
-        self.layout = backbone.layout
+        self.layout, self.shapes = backbone.layout, backbone.shapes
+        self.positions = layer_positions(backbone.model, backbone.spec.name, backbone.spec.layers)
+        self.cols = backbone.grid[1]
         self.preprocessing = backbone.spec.preprocessing
         self.temperature = bundle.temperature
         codebook = bundle.codebook.to(cpu)
@@ -54,27 +58,31 @@ class Exportable(nn.Module):
         """
         shares = self._shares(self._tokens(self._normalised(images)))
         scores, cells = pooled_with_cells(shares.index_select(2, self.prototypes))
-        cols = self.layout.grid[1]
-        places = torch.stack([torch.div(cells, cols, rounding_mode="floor"), torch.remainder(cells, cols)], dim=-1)
+        rows = torch.div(cells, self.cols, rounding_mode="floor")
+        places = torch.stack([rows, torch.remainder(cells, self.cols)], dim=-1)
         return head_logits(scores, self.head), scores, places
 
     def _normalised(self, images: Tensor) -> Float[Tensor, "n 3 p q"]:
         mean, std = (255 * torch.tensor(part) for part in (self.preprocessing.mean, self.preprocessing.std))
         return ((resize_and_crop(images, self.preprocessing) - mean) / std).permute(0, 3, 1, 2)
 
-    def _tokens(self, images: Float[Tensor, "n 3 p q"]) -> Float[Tensor, "n t d"]:
-        raw: Tensor = self.backbone.forward_features(images)  # type: ignore[operator]
+    def _tokens(self, images: Float[Tensor, "n 3 p q"]) -> PatchTokens:
+        if not self.positions:
+            return self._last(self.backbone.forward_features(images))  # type: ignore[operator]
+        raw, maps = intermediate_maps(self.backbone, images, self.positions)
+        tokens = [*(of_layer.flatten(2).mT for of_layer in maps), self._last(raw)]
+        names, grids = zip(*((shape.name, shape.grid) for shape in self.shapes), strict=True)
+        return LayeredTokens(tuple(part.to(torch.float32) for part in tokens), grids, names)
+
+    def _last(self, raw: Tensor) -> Float[Tensor, "n t d"]:
         if self.layout.axes == "NCHW":
             raw = raw.permute(0, 2, 3, 1)
-        return raw.reshape(-1, self.layout.t + self.layout.prefix, self.layout.d)[:, self.layout.prefix :]
+        return raw.reshape(-1, self.layout.t + self.layout.prefix, self.layout.d)[:, self.layout.prefix :].float()
 
-    def _shares(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t k"]:
-        units = self.norm.directions(tokens.to(torch.float32))
+    def _shares(self, tokens: PatchTokens) -> Float[Tensor, "n t k"]:
         background = None
         if self.rest is not None:
-            background = rest_total(_cosines(units, self.rest.codes), self.temperature, self.rest.weights)
-        return competition(_cosines(units, self.codes), self.temperature, background)
-
-
-def _cosines(units: Float[Tensor, "n t d"], codes: Float[Tensor, "m d"]) -> Float[Tensor, "n t m"]:
-    return (units @ codes.T).clamp(-1.0, 1.0)
+            similarity = self.norm.traced_cosines(tokens, self.rest.codes).clamp(-1.0, 1.0)
+            background = rest_total(similarity, self.temperature, self.rest.weights)
+        similarity = self.norm.traced_cosines(tokens, self.codes).clamp(-1.0, 1.0)
+        return competition(similarity, self.temperature, background)

@@ -113,13 +113,15 @@ class View:
             image: RGB, any size.
             digest: Digest of its file.
             preprocessing: Gives the size, filter and aspect ratio of the plain view; where the plain view squashes
-                the image, the aspect ratio is the image's own.
+                the image, the aspect ratio is the image's own, and where it pads, the crop is of the padded image.
 
         Returns:
             An RGB image of the plain view's size.
         """
         drawn = self.draw(digest)
         height, width = preprocessing.crop
+        if preprocessing.mode == "border":
+            image = preprocessing.padded(image)
         shape = image.width / image.height if preprocessing.mode == "squash" else width / height
         resampling = Image.Resampling[preprocessing.interpolation.upper()]
         image = image.resize((width, height), resampling, box=drawn.box(*image.size, shape))

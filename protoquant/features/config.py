@@ -1,12 +1,15 @@
 """The ``extract`` section of params.yaml."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
 
+LAST = "last"
+"""Name of the layer before the backbone's own pooling."""
 PACKAGED = ("tf_efficientnet_lite0",)
+Count = Annotated[int, Field(ge=1)]
 
 
 class AugmentConfig(Section):
@@ -47,8 +50,38 @@ class ExtractConfig(Section):
         description="safetensors or torch checkpoint of the whole model; with weights: file only; "
         "DVC does not watch it, so after a change of the file: dvc repro --force extract",
     )
-    input_size: tuple[int, int] | None = Field(
-        None, description="height and width of the crop that the backbone sees, in pixels; none: the backbone's own"
+    layers: tuple[str, ...] = Field(
+        (LAST,),
+        min_length=1,
+        max_length=20,
+        description="layers of the backbone whose patch tokens are the features, in its order; last is that before its "
+        "own pooling, the others bear the names that protoquant backbones shows and lie on finer grids",
+    )
+    view: Literal["center", "squash", "pad"] = Field(
+        "center",
+        description="what of an image the backbone sees; center: as the weights were evaluated, which mostly cuts its "
+        "edges off; squash: all of it, stretched to the input; pad: all of it, in its shape, with margins of the mean "
+        "colour",
+    )
+    input_size: Count | tuple[int, int] | None = Field(
+        None,
+        description="side, or height and width, of the input that the backbone sees, in pixels; a multiple of its "
+        "stride; none: the backbone's own, or as grid says",
+    )
+    grid: Count | tuple[int, int] | None = Field(
+        None,
+        description="instead of input_size: cells of the backbone's last map, one number or rows and columns; none: as "
+        "input_size says",
+    )
+    output_stride: Literal[8, 16] | None = Field(
+        None,
+        description="with a convolutional backbone: pixels of a cell of the last map, kept by dilation, for a finer "
+        "grid of the same input; none: the backbone's own, mostly 32",
+    )
+    patch_stride: Count | None = Field(
+        None,
+        description="with a plain vision transformer: pixels from one patch to the next, a divisor of the patch's "
+        "side, for overlapping patches and a finer grid; none: patches side by side",
     )
     dtype: Literal["float16", "bfloat16", "float32", "int8"] = Field(
         "float16", description="number format of the stored tokens; int8 has a scale for each token"
@@ -75,8 +108,21 @@ class ExtractConfig(Section):
             raise ValueError(
                 f"weights_file has no effect with weights: {self.weights}; set weights to file or remove it"
             )
-        if self.input_size is not None and min(self.input_size) < 1:
-            raise ValueError(f"input_size must be two sides of at least 1 pixel, got {list(self.input_size)}")
+        return self
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Self:
+        for key, value, unit in (("input_size", self.input_size, "pixel"), ("grid", self.grid, "cell")):
+            if isinstance(value, tuple) and min(value) < 1:
+                raise ValueError(f"{key} must be two sides of at least 1 {unit}, got {list(value)}")
+        if self.grid is not None and self.input_size is not None:
+            raise ValueError("grid and input_size are two ways to say one thing; remove one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Self:
+        if self.layers[-1] != LAST or len(set(self.layers)) != len(self.layers):
+            raise ValueError(f"layers must each be named once and end with {LAST}, got {list(self.layers)}")
         return self
 
     @model_validator(mode="after")

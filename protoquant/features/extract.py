@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -18,14 +19,17 @@ from protoquant.data.splits import SPLITS
 from protoquant.data.table import ImageTable
 from protoquant.features.augment import View
 from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.backbone.layers import LayerShape
+from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source, sources_of
-from protoquant.features.store.cache import CachedShard, link
+from protoquant.features.store.cache import link
 from protoquant.features.store.dtypes import token_bytes
 from protoquant.features.store.gather import gather, publish_rest
-from protoquant.features.store.shards import ShardJob, ShardWorker
+from protoquant.features.store.layer_files import shard_name
+from protoquant.features.store.shards import Layers, ShardJob, ShardWorker
 from protoquant.features.store.shared_cache import OpenObjects
-from protoquant.features.store.store import INDEX, KIND, StoreHeader, index_table, shard_name, view_name
+from protoquant.features.store.store import INDEX, KIND, StoreHeader, index_table, view_name
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,7 @@ class ExtractResult:
         out: The artifact.
         n: Number of images in each split.
         views: Number of augmented views of each train image.
-        t: Number of patch tokens in an image.
-        d: Dimension of a token.
-        grid: (h, w), in cells.
+        layers: Name, grid and dimension of each layer.
         computed: Number of shards that the backbone computed.
         linked: Number of shards that were in a cache.
         fetched: Number of those that came from the shared cache.
@@ -48,9 +50,7 @@ class ExtractResult:
     out: Path
     n: Mapping[str, int]
     views: int
-    t: int
-    d: int
-    grid: tuple[int, int]
+    layers: tuple[LayerShape, ...]
     computed: int
     linked: int
     fetched: int
@@ -103,8 +103,12 @@ def extract(
         ProtoQuantError: The disk has no room for the features.
     """
     table = ImageTable.open(images, root)
-    splits = {name: sources_of(table.split(name)) for name in SPLITS}
+    tables = {name: table.split(name) for name in SPLITS}
+    splits = {name: sources_of(part) for name, part in tables.items()}
     backbone = Backbone.load(config, device)
+    sizes = [size for part in tables.values() for size in zip(part.frame["width"], part.frame["height"], strict=True)]
+    if warning := enlarged(sizes, backbone.spec.preprocessing):
+        on_event(MessageEvent(warning, "warning"))
     views = _views(config, seed)
     parts = [*((name, None) for name in SPLITS), *(("train", view) for view in views)]
     jobs = {(name, view): _jobs(splits[name], config.shard, view) for name, view in parts}
@@ -120,23 +124,22 @@ def extract(
     seconds = time.perf_counter() - started
     ended = iter(every)
     shards = {part: list(islice(ended, len(of_part))) for part, of_part in jobs.items()}
-    header = StoreHeader(backbone.grid, backbone.d, config.dtype, config.shard, backbone.spec)
+    header = StoreHeader(backbone.shapes, config.dtype, config.shard, backbone.spec)
     with writing(out, "features", {"images": artifact_digest(images)}) as folder:
         for name, sources in splits.items():
             part = _Split(sources, header, artifact_digest(images / name))
             viewed = {view: shards["train", view] for view in views if name == "train"}
             part.assemble(folder / name, shards[name, None], viewed)
     publish_rest(worker, flat, every, on_event)
+    files = list(chain(*every))
     result = ExtractResult(
         out=out,
         n={name: len(sources) for name, sources in splits.items()},
         views=len(views),
-        t=backbone.layout.t,
-        d=backbone.d,
-        grid=backbone.grid,
-        computed=sum(shard.computed for shard in every),
-        linked=sum(not shard.computed for shard in every),
-        fetched=sum(shard.fetched and not shard.computed for shard in every),
+        layers=backbone.shapes,
+        computed=sum(shard.computed for shard in files),
+        linked=sum(not shard.computed for shard in files),
+        fetched=sum(shard.fetched and not shard.computed for shard in files),
         seconds=seconds,
     )
     on_event(MessageEvent(_sentence(result)))
@@ -156,10 +159,28 @@ class _Progress:
         self._on_event(ProgressEvent("extract", self._done, self._total, "images"))
 
 
+def enlarged(sizes: Sequence[tuple[int, int]], preprocessing: Preprocessing) -> str | None:
+    """Say in one line that the backbone sees at least half of the images above their own pixels; None if it does not.
+
+    Args:
+        sizes: (width, height) of each upright image, in pixels.
+        preprocessing: The backbone's preprocessing.
+    """
+    if 2 * sum(preprocessing.enlarges(width, height) for width, height in sizes) < len(sizes):
+        return None
+    side, of_image = ("longer", max) if preprocessing.mode == "border" else ("shorter", min)
+    half = int(median_low(of_image(size) for size in sizes))
+    return (
+        f"extract: images are enlarged: in the median their {side} side has {half} pixels, the backbone's resize asks "
+        f"for {preprocessing.at_least}; that adds no detail; take a smaller extract.input_size or extract.grid, or "
+        "larger images"
+    )
+
+
 def _check_room(worker: ShardWorker, jobs: Sequence[ShardJob]) -> None:
     """Refuse at the start a run that would fill the disk hours later."""
     missing = sum(len(job.sources) for job in jobs if not worker.is_cached(job))
-    size = missing * worker.backbone.layout.t * token_bytes(worker.config.dtype, worker.backbone.d)
+    size = missing * sum(shape.t * token_bytes(worker.config.dtype, shape.d) for shape in worker.backbone.shapes)
     help_ = "take another disk, extract.dtype int8 or fewer extract.views, or protoquant cache prune"
     check_room(worker.cache.root, size, f"the features of {missing:,} images", help_)
 
@@ -173,14 +194,17 @@ class _Split:
     images: str
 
     def assemble(
-        self, out: Path, shards: Sequence[CachedShard], views: Mapping[View, Sequence[CachedShard]], **extra: Any
+        self, out: Path, shards: Sequence[Layers], views: Mapping[View, Sequence[Layers]], **extra: Any
     ) -> None:
         """Link finished shards into a store, and those of its views into stores inside it."""
         index = index_table([source.image_id for source in self.sources], [source.label for source in self.sources])
         header = self.header.to_dict() | extra
         with writing(out, KIND, {"images": self.images}, n=len(self.sources), **header) as folder:
-            for number, shard in enumerate(shards):
-                link(shard.path, folder / shard_name(number))
+            for number, layers in enumerate(shards):
+                for shape, shard in zip(self.header.shapes, layers, strict=True):
+                    file = folder / shard_name(number, shape.name)
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    link(shard.path, file)
             write_table(folder / INDEX, index)
             for view, found in views.items():
                 self.assemble(folder / view_name(view.number), found, {}, view=view.to_dict())
@@ -199,11 +223,11 @@ def _views(config: ExtractConfig, seed: int) -> list[View]:
 def _sentence(result: ExtractResult) -> str:
     n = sum(result.n.values())
     seen = n + result.views * result.n["train"]
-    rows, cols = result.grid
+    tokens = " and ".join(f"{shape.grid[0]} x {shape.grid[1]} tokens of {shape.d}" for shape in result.layers)
     rate = f", {seen / result.seconds:.1f} images/s" if result.computed and not result.linked else ""
     views = f" and {result.views} views of {result.n['train']:,}" if result.views else ""
     fetched = f", {result.fetched} of them fetched from the shared one" if result.fetched else ""
     return (
-        f"extract: {n:,} images{views}, {rows} x {cols} tokens of {result.d}; {result.computed} shards computed, "
+        f"extract: {n:,} images{views}, {tokens}; {result.computed} shards computed, "
         f"{result.linked} linked from the cache{fetched}; {result.seconds:.1f} s{rate}"
     )

@@ -61,8 +61,9 @@ class TrainInputs:
             ArtifactError: One is missing or damaged, or they were not made for each other.
         """
         table = ImageTable.open(images, root).split("train")
-        stores = {name: FeatureStore.open(features / name) for name in ("train", "validation")}
         manifest = open_artifact(codebook, "codebook")
+        codes = Codebook.open(codebook, verify=False)
+        stores = {name: FeatureStore.open(features / name, codes.layer_names) for name in ("train", "validation")}
         digests = {f"features/{name}": store.digest for name, store in stores.items()}
         for name, digest in digests.items():
             if manifest.inputs.get(name, digest) != digest:
@@ -81,7 +82,7 @@ class TrainInputs:
             table,
             train,
             validation,
-            Codebook.open(codebook, verify=False),
+            codes,
             LinearProbe.open(codebook),
             {
                 **digests,

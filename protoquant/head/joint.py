@@ -11,7 +11,6 @@ from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled
-from protoquant.codebook.matching import products
 from protoquant.codebook.task.targets import smooth
 from protoquant.codebook.tokens import TokenSource
 from protoquant.core.descent import Batch, Descent, Slope
@@ -84,9 +83,10 @@ def joint_epochs(
         size = len(batch.images)
         factors = _dropout((size, len(codes)), config.prototype_dropout, generator)[own(size)]
         mine = batch.images[own(size)]
-        units = codebook.norm.units(source.tokens(mine).to(device))
+        tokens = source.tokens(mine).to(device)
         targets = smooth(source.labels[mine].to(device), len(head), config.smoothing)
-        scores = _scores(units, codes, temperature) * factors.to(units)
+        cosines = codebook.norm.cosines(tokens, normalize(codes, dim=1))
+        scores = pooled(competition(cosines, temperature)) * factors.to(cosines)
         losses = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1)
         loss = losses.sum() / size
         (value,) = totals_over_ranks(float(loss.detach()))
@@ -107,13 +107,6 @@ def joint_epochs(
         moved = normalize(codes.detach(), dim=1)
         drift = float((moved * start).sum(dim=1).double().mean())
         yield JointEpoch(number, sums["loss"] / n, drift, replace(codebook, codes=moved), head.detach().relu())
-
-
-def _scores(units: Float[Tensor, "n t d"], codes: Float[Tensor, "k d"], temperature: float) -> Float[Tensor, "n k"]:
-    """Presence of codes that need not be unit vectors."""
-    n, t, d = units.shape
-    similarity = products(units.reshape(n * t, d), normalize(codes, dim=1)).reshape(n, t, len(codes))
-    return pooled(competition(similarity, temperature))
 
 
 def _dropout(shape: tuple[int, int], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:

@@ -58,6 +58,7 @@ class BundleCard(BaseModel):
     grid: tuple[int, int]
     backbone: dict[str, Any]
     params: dict[str, Any]
+    layers: tuple[dict[str, Any], ...] | None = None
 
 
 @may_come_later("provenance")
@@ -70,7 +71,7 @@ class Bundle:
         head: Weights (c, k), >= 0.
         temperature: Temperature of the softmax over codes.
         classes: Class names, index = label.
-        grid: (h, w) of the features, in cells.
+        grid: (h, w) of the finest layer of the features, in cells.
         backbone: Specification of the backbone that computed the features.
         params: The params sections that the model was made with, by stage, as plain values.
         provenance: Nearest training patches of every prototype: code, rank, image_id, label, row, col, cosine.
@@ -148,6 +149,7 @@ class Bundle:
                 "grid": list(self.grid),
                 "backbone": self.backbone.to_dict(),
                 "params": dict(self.params),
+                **({} if self.codebook.layers is None else {"layers": self.codebook.layers}),
             },
         )
         write_table(folder / PROVENANCE, self.provenance)
@@ -178,7 +180,7 @@ class Bundle:
         if "head" not in tensors:
             raise ArtifactError(f"{where} must hold head, got {', '.join(sorted(tensors))}; run train again")
         head = tensors.pop("head")
-        codebook = Codebook.from_tensors(tensors, card.feature_norm, card.class_of_code, where)
+        codebook = Codebook.from_tensors(tensors, card.feature_norm, card.class_of_code, where, card.layers)
         _check_head(head, (len(card.classes), codebook.k), where)
         prototypes = tuple(_used(head).tolist())
         provenance = partial(_read_provenance, path / PROVENANCE, prototypes)

@@ -229,6 +229,7 @@ class Model(nn.Module):
             height=seen.size[1],
             view=self.backbone.spec.preprocessing.view_box(*seen.size),
             grid=self.bundle.grid,
+            frame=self.backbone.spec.preprocessing.frame(*seen.size),
         )
 
     def _check_label(self, label: int | None) -> None:

@@ -82,7 +82,8 @@ class Explanation:
         width: Width of the image after EXIF rotation, in pixels.
         height: Its height after that rotation, in pixels.
         view: The region that the backbone sees, as (left, top, right, bottom) in pixels of the image.
-        grid: (h, w), in cells.
+        grid: (h, w), in cells; it lies on the frame.
+        frame: The view with the padding around it, which reaches beyond the image where ``extract.view`` pads.
     """
 
     label: int
@@ -95,6 +96,7 @@ class Explanation:
     height: int
     view: Box
     grid: tuple[int, int]
+    frame: Box
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: maps become lists of rows, paths become text."""

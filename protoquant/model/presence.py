@@ -7,6 +7,7 @@ from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled_with_cells
+from protoquant.features.tokens import PatchTokens
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Look:
         return Presence(*pooled_with_cells(self.shares))
 
 
-def look(tokens: Float[Tensor, "n t d"], codebook: Codebook, temperature: float) -> Look:
+def look(tokens: PatchTokens, codebook: Codebook, temperature: float) -> Look:
     """Similarities and shares of images.
 
     Args:
@@ -54,7 +55,7 @@ def look(tokens: Float[Tensor, "n t d"], codebook: Codebook, temperature: float)
     return Look(similarity, competition(similarity, temperature, codebook.background(tokens, temperature)))
 
 
-def presence(tokens: Float[Tensor, "n t d"], codebook: Codebook, temperature: float) -> Presence:
+def presence(tokens: PatchTokens, codebook: Codebook, temperature: float) -> Presence:
     """Presence scores of images.
 
     Args:

@@ -95,7 +95,7 @@ def cut_patch(
     Returns:
         RGB, at most ``size`` x ``size``; never enlarged.
     """
-    left, top, right, bottom = preprocessing.cell_box(*cell, grid, *image.size)
+    left, top, right, bottom = preprocessing.cell_frame(*cell, grid, *image.size)
     across, down = (right - left) * context, (bottom - top) * context
     box = (round(left - across), round(top - down), max(round(right + across), round(left - across) + 1), 0)
     box = (*box[:3], max(round(bottom + down), box[1] + 1))

@@ -97,7 +97,7 @@ def score_split(
         for kept, temperature in zip(scores, temperatures, strict=True):
             background = codebook.background(tokens, temperature)
             kept[done : done + len(tokens)] = pooled(competition(similarity, temperature, background))
-        logits.append(probe.logits(tokens.float().mean(dim=1)))
+        logits.append(probe.of_images(tokens))
         best = best.with_images(similarity, mine.start + done)
         done += len(tokens)
     return ScoredSplit(scores, torch.cat(logits), best.over_ranks(), store.labels[mine].to(device), mine.start)

@@ -13,6 +13,7 @@ from protoquant.codebook.rest_codes import Rest
 from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.stream import stream_tokens
+from protoquant.features.tokens import PatchTokens
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class PresenceScorer:
         for tokens in self.batches(name):
             yield codebook.similarity(tokens), codebook.background(tokens, self.temperature)
 
-    def batches(self, name: str) -> Iterator[Float[Tensor, "b t d"]]:
+    def batches(self, name: str) -> Iterator[PatchTokens]:
         """Stream the tokens of a split on the device."""
         return stream_tokens(
             self.stores[name], self.batch, self.device, label=f"presence, {name}", on_event=self.on_event

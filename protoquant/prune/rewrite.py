@@ -48,7 +48,7 @@ def open_for_pruning(bundle: Path, features: Path, names: Sequence[str]) -> tupl
         ArtifactError: Something is missing or damaged, or the features do not belong to the bundle.
     """
     opened = Bundle.open(bundle)
-    stores = {name: FeatureStore.open(features / name) for name in names}
+    stores = {name: FeatureStore.open(features / name, opened.backbone.layers) for name in names}
     inputs = open_artifact(bundle, KIND, verify=False).inputs
     for name, store in stores.items():
         if inputs.get(f"features/{name}", store.digest) != store.digest:

@@ -14,6 +14,7 @@ from protoquant.codebook.rest_codes import Rest
 from protoquant.codebook.seeding.initialise import kmeans_plus_plus
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.seeding import torch_generator
+from protoquant.features.tokens import PatchTokens
 
 _EPOCHS, _TOLERANCE = 50, 1e-4
 _LEAST = 1e-30
@@ -24,7 +25,7 @@ def distil(
     removed: Bool[Tensor, " k"],
     count: int,
     *,
-    tokens: Iterable[Float[Tensor, "n t d"]],
+    tokens: Iterable[PatchTokens],
     temperature: float,
     seed: int,
 ) -> Rest | None:
@@ -80,7 +81,7 @@ def _weights(
     codebook: Codebook,
     gone: Int64[Tensor, " r"],
     clusters: tuple[Float[Tensor, "m d"], Int64[Tensor, " r"]],
-    tokens: Iterable[Float[Tensor, "n t d"]],
+    tokens: Iterable[PatchTokens],
     temperature: float,
 ) -> Float[Tensor, " m"]:
     """Log of (share of the cluster / share of its centre), both summed over the tokens."""

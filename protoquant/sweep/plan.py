@@ -75,7 +75,10 @@ class SweepPlan:
     @property
     def shares_probe(self) -> bool:
         """Whether one linear probe serves all trials."""
-        return not any(key.startswith("quantize.probe_") or key == "quantize.batch" for key in self.config.space)
+        return not any(
+            key.startswith("quantize.probe_") or key in {"quantize.batch", "quantize.layers"}
+            for key in self.config.space
+        )
 
     @property
     def digest(self) -> str:

@@ -58,7 +58,8 @@ class Job:
         from protoquant.settings.settings import Settings
 
         settings = Settings.parse(plan.params)
-        train, validation = (FeatureStore.open(workspace.features / name) for name in ("train", "validation"))
+        folders = (workspace.features / name for name in ("train", "validation"))
+        train, validation = (FeatureStore.open(folder, settings.quantize.layers) for folder in folders)
         computed = Runtime.from_environment(device).torch_device(settings.threads)
         fitted = features_probe(settings.quantize, train, validation, computed)
         return cls(plan, workspace.root, device, _on(fitted, "cpu"))

@@ -1,7 +1,7 @@
 """What an artifact says of the backbone that made its features; no weights are behind it."""
 
 from protoquant.features.backbone.preprocessing import Mode, Preprocessing
-from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
+from protoquant.features.backbone.spec import BackboneSpec, WeightSource, WeightsSpec
 
 HALF = (0.5, 0.5, 0.5)
 DIGEST = "a" * 64
@@ -15,7 +15,13 @@ def preprocessing(
 
 
 def spec(
-    name: str = "test_convnext", *, digest: str = DIGEST, file: str | None = None, view: Preprocessing | None = None
+    name: str = "test_convnext",
+    *,
+    digest: str = DIGEST,
+    file: str | None = None,
+    view: Preprocessing | None = None,
+    layers: tuple[str, ...] = ("last",),
 ) -> BackboneSpec:
     """A backbone whose weights are packaged, or in a file where one is named."""
-    return BackboneSpec(name, WeightsSpec("file" if file else "packaged", digest, file), view or preprocessing())
+    source: WeightSource = "file" if file else "packaged"
+    return BackboneSpec(name, WeightsSpec(source, digest, file), view or preprocessing(), layers)

@@ -21,7 +21,7 @@ def grounded(tokens, codes, batch=6):
     for part in token_batches(source, batch):
         units = L2.units(part)
         patches.add(units, units @ codes.T)
-    return ground(source, codes, L2, patches, batch)
+    return ground(source, L2, codes, patches, batch)
 
 
 def images(units, t):

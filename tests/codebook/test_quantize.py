@@ -212,7 +212,7 @@ def test_the_metric_and_the_feature_space_change_the_codes(features, tmp_path):
 
 
 def test_a_drawn_code_without_a_direction_is_an_error(features, tmp_path, monkeypatch):
-    monkeypatch.setattr("protoquant.codebook.quantize.drawn_codes", lambda name, k, d, generator: torch.zeros(k, d))
+    monkeypatch.setattr("protoquant.codebook.learning.drawn_codes", lambda name, k, d, generator: torch.zeros(k, d))
     with pytest.raises(DataError, match="a code is zero and has no direction"):
         run(features, tmp_path / "out", seeding="sparse", epochs=1)
 

@@ -50,3 +50,24 @@ def test_see_cuts_what_the_backbone_sees() -> None:
     view = see(image, preprocessing((64, 64), mode="center"), 40)
     assert view.size == (40, 40)
     assert (np.asarray(view)[:, 4:-4] == [0, 0, 255]).all()
+
+
+def test_a_padded_view_is_shown_with_its_padding_and_cells_lie_on_all_of_it(
+    made: dict[str, Path], image_id: str
+) -> None:
+    """Images of 80 x 60 in a square of 64: 48 rows of image, 8 of padding above and below."""
+    table = ImageTable.open(made["images"], made["root"])
+    album = Album(table, preprocessing((64, 64)).whole("border"), (4, 4), 64, 80)
+    picture = album.picture(image_id)
+    assert (picture.width, picture.height) == (64, 64)
+    assert album.cell(image_id, 0, 1) == Rect(16.0, 0.0, 16.0, 16.0)
+    assert album.cell(image_id, 3, 3) == Rect(48.0, 48.0, 16.0, 16.0)
+    view = np.asarray(see(Image.new("RGB", (80, 60), (0, 0, 255)), preprocessing((64, 64)).whole("border"), 64))
+    assert (view[:8] == 128).all()
+    assert (view[56:] == 128).all()
+    assert (view[8:56] == [0, 0, 255]).all()
+
+
+def test_a_squashed_view_is_shown_in_the_shape_of_the_image() -> None:
+    view = see(Image.new("RGB", (120, 60), (0, 0, 255)), preprocessing((64, 64)).whole("squash"), 40)
+    assert view.size == (40, 20)

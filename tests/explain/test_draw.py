@@ -11,6 +11,8 @@ from protoquant.core.errors import DataError
 from protoquant.explain.draw import explanation_figure, sheet
 from protoquant.model.explanation import Contribution, Explanation, TrainPatch
 
+SEEN = (20.0, 0.0, 100.0, 80.0)
+
 
 @pytest.fixture
 def explanation(tmp_path: Path) -> Explanation:
@@ -25,7 +27,7 @@ def explanation(tmp_path: Path) -> Explanation:
         )
         for code, weight, patches in ((7, 4.0, (patch,)), (3, 2.0, ()), (5, 1.0, (replace(patch, crop=None),)))
     )
-    return Explanation(1, "wren $5", 1, 0.875, 3.5, parts, 120, 80, (20.0, 0.0, 100.0, 80.0), (2, 2))
+    return Explanation(1, "wren $5", 1, 0.875, 3.5, parts, 120, 80, SEEN, (2, 2), SEEN)
 
 
 def test_sheet_by_hand(explanation: Explanation) -> None:
@@ -72,3 +74,16 @@ def test_figure_shows_the_crop_and_is_the_same_twice(explanation: Explanation) -
 def test_an_explanation_without_contributions_is_drawn(explanation: Explanation) -> None:
     empty = replace(explanation, contributions=(), logit=0.0)
     assert explanation_figure(empty, Image.new("RGB", (120, 80))).width > 500
+
+
+def test_a_padded_view_is_drawn_with_its_padding(explanation: Explanation) -> None:
+    """The image of 120 x 80 in a square of 120: a cell is 60 pixels, the first row begins 20 above the image."""
+    padded = replace(explanation, view=(0.0, 0.0, 120.0, 80.0), frame=(0.0, -20.0, 120.0, 100.0))
+    found = sheet(padded, Image.new("RGB", (120, 80), (0, 0, 255)), 1)
+    assert found.view.size == (480, 480)
+    assert found.rows[0].box == (240.0, 0.0, 480.0, 240.0)
+    pixels = np.asarray(found.view)
+    assert (pixels[80:400] == [0, 0, 255]).all()
+    assert (
+        len({*map(tuple, pixels[:80].reshape(-1, 3).tolist()), *map(tuple, pixels[400:].reshape(-1, 3).tolist())}) == 1
+    )

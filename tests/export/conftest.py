@@ -1,6 +1,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,9 @@ class Exported:
         return self.result.out
 
 
-def export_model(folder: Path, backbone: str, norm: str = "l2", *, rest: bool = False) -> Model:
+def export_model(folder: Path, backbone: str, norm: str = "l2", *, rest: bool = False, **extract: Any) -> Model:
     """A model with the picture of one patch, which is a golden image."""
-    bundle = bundle_of(load_backbone(folder, backbone), picture(7), norm, rest=rest)
+    bundle = bundle_of(load_backbone(folder, backbone, **extract), picture(7), norm, rest=rest)
     return Model.load(write_bundle(folder / "bundle", bundle, crops=1))
 
 

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,9 +37,19 @@ def untraced(model: Model) -> Run:
     return run
 
 
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_vit2"])
-def test_onnx_answers_as_the_model(backbone: str, tmp_path: Path) -> None:
-    model = export_model(tmp_path, backbone)
+@pytest.mark.parametrize(
+    ("backbone", "extract"),
+    [
+        ("test_resnet", {}),
+        ("test_vit", {}),
+        ("test_vit2", {}),
+        ("test_resnet", {"view": "squash", "output_stride": 16}),
+        ("test_vit", {"view": "pad", "patch_stride": 8, "grid": (9, 7)}),
+    ],
+    ids=["resnet", "vit", "vit2", "squash", "pad"],
+)
+def test_onnx_answers_as_the_model(backbone: str, extract: dict[str, Any], tmp_path: Path) -> None:
+    model = export_model(tmp_path, backbone, **extract)
     found = check_parity(model)
     assert found.failure is None
     assert found.images == 20

@@ -132,3 +132,15 @@ def test_grey_stays_grey():
     for number in range(8):
         pixels = np.asarray(strong.apply(grey, f"{number}", PLAIN))
         assert (pixels == pixels[:, :, :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"), [((288, 96), np.s_[19:45]), ((96, 192), np.s_[:, 35:61]), ((300, 200), np.s_[:])]
+)
+def test_without_changes_the_view_of_a_padded_image_is_the_plain_one(size, inside):
+    """But for the pixels at the edges of the image, as the one pads before the resize and the other after it."""
+    padding, image = preprocessing((64, 96)).whole("border"), picture(0, *size)
+    plain, seen = padding.apply(image), View(1, 0, STILL).apply(image, DIGEST, padding)
+    change = abs(np.asarray(plain, dtype=int) - np.asarray(seen, dtype=int))
+    assert change[inside].max() <= 1
+    assert change.mean() < 2

@@ -27,6 +27,12 @@ def test_a_size_is_read_as_two_sides():
         ({"weights_file": "x.pth"}, "weights_file has no effect with weights: packaged"),
         ({"weights": "packed"}, "did you mean 'packaged'"),
         ({"input_size": [0, 224]}, "input_size must be two sides of at least 1 pixel"),
+        ({"input_size": 0}, "extract.input_size must be an integer >= 1 or a list"),
+        ({"grid": [0, 7]}, "grid must be two sides of at least 1 cell"),
+        ({"grid": 7, "input_size": 224}, "extract: grid and input_size are two ways to say one thing; remove one of"),
+        ({"view": "padd"}, "extract.view must be one of center, squash, pad, got 'padd'; did you mean 'pad'"),
+        ({"output_stride": 4}, "extract.output_stride must be one of 8, 16 or empty"),
+        ({"patch_stride": 0}, "extract.patch_stride must be an integer >= 1 or empty"),
         ({"batch": 0}, "extract.batch must be an integer >= 1 and <= 4096, got 0"),
         ({"shards": 512}, "did you mean 'shard'"),
         ({"views": 100}, "extract.views must be an integer >= 0 and <= 99, got 100"),
@@ -49,3 +55,8 @@ def test_the_advice_for_views_is_a_section_that_works():
     advised = YAML(typ="safe").load(str(caught.value).partition("the usual is ")[2].partition(" (params.yaml)")[0])
     config = ExtractConfig.parse({"views": 2} | advised)
     assert config.augment == AugmentConfig()
+
+
+def test_a_number_is_the_side_of_a_square():
+    assert ExtractConfig.parse({"input_size": 288}).input_size == 288
+    assert ExtractConfig.parse({"grid": [7, 14]}).grid == (7, 14)

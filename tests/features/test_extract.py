@@ -20,7 +20,8 @@ from protoquant.data.prepare import prepare
 from protoquant.data.table import ImageTable
 from protoquant.features import extract as module
 from protoquant.features.backbone.backbone import Backbone
-from protoquant.features.config import ExtractConfig
+from protoquant.features.backbone.layers import LayerShape
+from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.features.decode import sources_of
 from protoquant.features.extract import extract
 from protoquant.features.store import shard_key, shards
@@ -29,6 +30,7 @@ from protoquant.features.store.shards import ShardJob, ShardWorker
 from protoquant.features.store.store import FeatureStore
 from tests.builders.backbones import CASES, NAMES, RESNET
 from tests.builders.pictures import save, small
+from tests.builders.specs import preprocessing
 
 pytestmark = pytest.mark.model
 
@@ -57,12 +59,8 @@ def run(config, photos, *, out="features", cache="cache", seed=0, workers=2, on_
 def test_any_model_passes_through_the_store(case, photos, tmp_path):
     config = case.config(tmp_path, batch=4, shard=8)
     result = run(config, photos)
-    assert (result.n, result.t, result.d, result.grid) == (
-        {"train": 10, "validation": 4, "test": 6},
-        case.grid[0] * case.grid[1],
-        case.d,
-        case.grid,
-    )
+    assert result.n == {"train": 10, "validation": 4, "test": 6}
+    assert result.layers == (LayerShape("last", case.grid, case.d),)
     store = FeatureStore.open(result.out / "train")
     backbone = Backbone.load(config, "cpu")
     table = ImageTable.open(*photos).split("train")
@@ -118,22 +116,22 @@ def test_an_image_does_not_depend_on_how_many_follow_it(photos, tmp_path):
     images, root = photos
     sources = sources_of(ImageTable.open(images, root).split("train"))
     worker = ShardWorker(config, Watched(), tmp_path, 2)
-    all_of_them = worker._compute(ShardJob(sources))
-    fewer = worker._compute(ShardJob(sources[:9]))
+    all_of_them = worker._compute(ShardJob(sources), worker.layers)
+    fewer = worker._compute(ShardJob(sources[:9]), worker.layers)
     worker.close()
     assert set(shapes) == {(8, 3, 64, 96)}
-    assert torch.equal(all_of_them["tokens"][:9], fewer["tokens"])
+    assert torch.equal(all_of_them["last"]["tokens"][:9], fewer["last"]["tokens"])
 
 
 def test_a_value_that_does_not_fit_names_its_image_in_whichever_batch_it_is(photos, tmp_path):
     config = RESNET.config(tmp_path, batch=2)
     loud = iter([1.0, 1e9])
-    spec = SimpleNamespace(preprocessing=SimpleNamespace(at_least=8))
+    spec = SimpleNamespace(preprocessing=SimpleNamespace(at_least=8), layers=("last",))
     backbone = SimpleNamespace(spec=spec, transform=lambda image: torch.ones(2, 2, 3), normalise=lambda pixels: pixels)
     backbone.features = lambda pixels: SimpleNamespace(tokens=torch.ones(len(pixels), 6, 4) * next(loud))
     worker = ShardWorker(config, backbone, tmp_path, 2)
     with pytest.raises(DataError, match=r"^train/finch/2\.png: the backbone gives 1e\+09, which float16 cannot hold"):
-        worker._compute(ShardJob(sources_of(ImageTable.open(*photos).split("train"))))
+        worker._compute(ShardJob(sources_of(ImageTable.open(*photos).split("train"))), worker.layers)
     worker.close()
 
 
@@ -159,7 +157,7 @@ def test_progress_counts_every_image_once(photos, tmp_path):
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.done for event in progress] == [0, 4, 8, 10, 14, 18, 20]
     assert {(event.label, event.total, event.unit) for event in progress} == {("extract", 20, "images")}
-    text = next(event.text for event in events if isinstance(event, MessageEvent))
+    text = next(event.text for event in reversed(events) if isinstance(event, MessageEvent))
     assert text.startswith("extract: 20 images, 2 x 3 tokens of 96; 6 shards computed, 0 linked from the cache; ")
 
 
@@ -259,7 +257,7 @@ def test_a_damaged_shard_in_the_cache_is_computed_again(photos, tmp_path):
     events = []
     again = run(config, photos, on_event=events.append)
     assert (again.computed, again.linked) == (1, 5)
-    assert "is damaged; dropped, computing it again" in next(e.text for e in events if isinstance(e, MessageEvent))
+    assert "is damaged; dropped, computing it again" in [e.text for e in events if isinstance(e, MessageEvent)][1]
     assert artifact_digest(again.out) == digest
 
 
@@ -308,26 +306,68 @@ def imported(file):
 
 
 def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
-    """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves."""
+    """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves.
+
+    So are the size of the input and the digest of the weights with their positions; overlap.py is, with a patch_stride.
+    """
     beside = {"data/archive.py", "data/quarantine.py", "data/splits.py", "data/table.py"}
-    beside |= {"features/augment.py", "features/config.py", "features/backbone/spec.py"}
+    beside |= {"features/augment.py", "features/config.py", "features/tokens.py", "features/backbone/spec.py"}
+    beside |= {"features/backbone/input_size.py", "features/backbone/overlap.py"}
     files = ("decode.py", "backbone/backbone.py", "store/dtypes.py")
     on_the_way, new = set(), {SOURCE / "features" / file for file in files}
     while new:
         on_the_way |= new
         new = {found for file in new for found in imported(file)} - on_the_way
     names = {file.relative_to(SOURCE).as_posix() for file in on_the_way}
-    assert {name for name in names if not name.startswith("core/")} - beside == set(
-        shard_key._DECIDING_SOURCES.values()
-    )
+    assert {name for name in names if not name.startswith("core/")} - beside == {
+        *shard_key._DECIDING_SOURCES.values(),
+        *shard_key._LAYER_SOURCES.values(),
+    }
 
 
 def test_room_is_asked_for_what_is_not_in_the_cache_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "free_bytes", lambda _: 0)
-    backbone, cache = SimpleNamespace(layout=SimpleNamespace(t=6), d=96), SimpleNamespace(root=tmp_path)
+    backbone, cache = SimpleNamespace(shapes=[LayerShape("last", (2, 3), 96)]), SimpleNamespace(root=tmp_path)
     worker = SimpleNamespace(config=ExtractConfig(), backbone=backbone, cache=cache, is_cached=lambda _: True)
     jobs = [ShardJob(range(4)), ShardJob(range(2))]
     module._check_room(worker, jobs)
     worker.is_cached = lambda job: len(job.sources) == 4
     with pytest.raises(ProtoQuantError, match=r"^the features of 2 images need 2 kB of disk at "):
         module._check_room(worker, jobs)
+
+
+def warnings(config, photos, **options):
+    events = []
+    run(config, photos, on_event=events.append, **options)
+    return [event.text for event in events if isinstance(event, MessageEvent) and event.level == "warning"]
+
+
+def test_images_above_their_own_pixels_are_one_warning_with_both_numbers(photos, tmp_path):
+    """The photos are 64 x 56."""
+    (text,) = warnings(RESNET.config(tmp_path, input_size=64), photos)
+    assert "in the median their shorter side has 56 pixels, the backbone's resize asks for 67;" in text
+    assert "\n" not in text
+    assert warnings(RESNET.config(tmp_path, input_size=32), photos, out="small") == []
+    (text,) = warnings(RESNET.config(tmp_path, input_size=96, view="pad"), photos, out="padded")
+    assert "their longer side has 64 pixels, the backbone's resize asks for 96;" in text
+    assert warnings(RESNET.config(tmp_path, input_size=64, view="pad"), photos, out="whole") == []
+
+
+def test_half_of_the_images_decide_on_the_warning():
+    view = preprocessing((64, 64))
+    assert module.enlarged([(64, 64)] * 3 + [(60, 60)] * 2, view) is None
+    assert "has 60 pixels" in module.enlarged([(64, 64)] * 2 + [(60, 60)] * 2, view)
+
+
+@pytest.mark.parametrize("view", ["center", "squash", "pad"])
+def test_the_stored_tokens_are_those_of_the_view(view, photos, tmp_path):
+    config = RESNET.config(tmp_path, input_size=64, view=view, dtype="float32", views=1, augment=AugmentConfig())
+    run(config, photos)
+    store = FeatureStore.open(tmp_path / "features" / "train")
+    backbone = Backbone.load(config, "cpu")
+    assert store.backbone == backbone.spec
+    assert backbone.spec.preprocessing.mode == {"center": "center", "squash": "squash", "pad": "border"}[view]
+    image = ImageTable.open(*photos).split("train").image(store.image_ids[0])
+    torch.testing.assert_close(
+        store.tokens([0]), backbone.features(backbone.batch([image])).tokens, atol=1e-4, rtol=1e-4
+    )

@@ -109,7 +109,7 @@ def test_progress_and_message_count_the_views(photos, tmp_path):
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.done for event in progress] == [0, 4, 8, 10, 14, 18, 20, 24, 28, 30, 34, 38, 40]
     assert {event.total for event in progress} == {40}
-    text = next(event.text for event in events if isinstance(event, MessageEvent))
+    text = next(event.text for event in reversed(events) if isinstance(event, MessageEvent))
     assert text.startswith("extract: 20 images and 2 views of 10, 2 x 3 tokens of 96; 12 shards computed, 0 linked")
 
 
@@ -141,7 +141,7 @@ def test_a_view_that_float16_cannot_hold_names_its_image(photos, tmp_path):
     sources = sources_of(ImageTable.open(*photos).split("train"))
     worker = ShardWorker(config, Loud(), tmp_path, 2)
     with pytest.raises(DataError, match=r"^train/finch/0\.png: the backbone gives [\d.e+]+, which float16 cannot"):
-        worker._compute(ShardJob(sources, View(1, 0, MILD)))
+        worker._compute(ShardJob(sources, View(1, 0, MILD)), worker.layers)
     worker.close()
 
 
@@ -168,7 +168,7 @@ def test_the_code_of_augmentation_is_in_the_key_of_a_view_alone(monkeypatch):
         return [shard_key.shard_keys(ExtractConfig(), backbone, ["a"], look) for look in looks]
 
     before = keys()
-    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 3 * len(looks)
+    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 4 * len(looks)
     changed = shard_key._syntax() | {"augment": "changed"}
     monkeypatch.setattr(shard_key, "_syntax", lambda: changed)
     after = keys()

@@ -11,7 +11,9 @@ def test_an_explanation_is_plain_values_and_a_picture_its_path() -> None:
     bare = TrainPatch(1, "train/b.png", 1, "wren", (1, 0), 0.5, None)
     shares = np.array([[0.0, 0.25, 0.5]])
     part = Contribution(3, 0.5, 2.0, 1.0, (0, 2), (2.0, 0.0, 3.0, 1.0), shares - 0.5, shares, (patch, bare))
-    found = Explanation(1, "wren", 0, 0.25, 1.0, (part,), 3, 1, (0.0, 0.0, 3.0, 1.0), (1, 3)).to_dict()
+    found = Explanation(
+        1, "wren", 0, 0.25, 1.0, (part,), 3, 1, (0.0, 0.0, 3.0, 1.0), (1, 3), (0.0, -1.0, 3.0, 2.0)
+    ).to_dict()
     assert json.loads(json.dumps(found)) == found
     (plain,) = found["contributions"]
     assert [patch["crop"] for patch in plain["patches"]] == [str(Path("bundle") / "crops" / "00003-0.png"), None]

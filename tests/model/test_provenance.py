@@ -106,3 +106,15 @@ def test_a_lost_train_image_is_named(table, images, tmp_path) -> None:
     (images / "train" / "004.png").unlink()
     with pytest.raises(ArtifactError, match=r"train/004\.png is missing"):
         crops(tmp_path / "a", table, images, 2)
+
+
+def test_a_patch_that_reaches_into_padding_is_whole_and_grey_there() -> None:
+    """An image of 64 x 32 in a square: the cell of 32 pixels at the top left has 16 rows of padding, then image."""
+    view = preprocessing((32, 32)).whole("border")
+    patch = cut_patch(numbered(64, 32), (0, 0), (2, 2), preprocessing=view, context=0.0, size=512)
+    pixels = np.asarray(patch)
+    assert pixels.shape == (32, 32, 3)
+    assert (pixels[:16] == 236).all()
+    assert pixels[16, 0].tolist() == [0, 0, 9]
+    whole = cut_patch(numbered(64, 16), (0, 0), (4, 4), preprocessing=view, context=0.0, size=512)
+    assert (np.asarray(whole) == 236).all()

@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from protoquant.analysis.diff.patches import Shared, share_patches
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.codebook import Space
 from protoquant.model.bundle import Bundle
 
 KEPT = 0.98
@@ -115,6 +115,11 @@ def other_space(before: Bundle, after: Bundle) -> str:
     if (one.name, one.weights.digest) != (other.name, other.weights.digest):
         names = f"{one.name} and {other.name}" if one.name != other.name else f"{one.name} with other weights"
         return f"the backbones differ ({names}), so codes cannot be compared"
+    layers = [" and ".join(bundle.layers) for bundle in (one, other)]
+    if layers[0] != layers[1]:
+        return f"the layers of {one.name} differ ({layers[0]}, {layers[1]}), so codes cannot be compared"
+    if before.codebook.layers != after.codebook.layers:
+        return "the layers have other weights or grids, so codes cannot be compared"
     norms = before.codebook.norm, after.codebook.norm
     if norms[0].name != norms[1].name:
         return f"the feature norms differ ({norms[0].name} and {norms[1].name}), so codes cannot be compared"
@@ -253,11 +258,10 @@ def _named(
     return Matching(measure, note, ordered, tuple(sorted(rest[0])), tuple(sorted(rest[1])))
 
 
-def _near(one: FeatureNorm, other: FeatureNorm) -> bool:
-    for name in ("mean", "matrix"):
-        first, second = getattr(one, name), getattr(other, name)
-        if first is None:
-            continue
+def _near(one: Space, other: Space) -> bool:
+    others = other.tensors()
+    for name, first in one.tensors().items():
+        second = others[name]
         if first.shape != second.shape:
             return False
         scale = torch.linalg.vector_norm(first) + torch.linalg.vector_norm(second)

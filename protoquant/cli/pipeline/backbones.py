@@ -27,15 +27,26 @@ def show(
 
 
 @app.command()
-def inspect(name: Annotated[str, typer.Argument(help="timm's name of the model.")], *, as_json: AsJson = False) -> None:
+def inspect(
+    name: Annotated[str, typer.Argument(help="timm's name of the model.")],
+    input_size: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
+    grid: Annotated[int | None, typer.Option(help="Side of the input, in cells of the last map.")] = None,
+    output_stride: Annotated[int | None, typer.Option(help="8 or 16: pixels of a cell, by dilation.")] = None,
+    patch_stride: Annotated[int | None, typer.Option(help="Pixels from one patch to the next.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Say what a backbone gives: patch tokens, grid, preprocessing. Needs no weights."""
     from protoquant.features.backbone.catalogue import describe
 
-    told = asdict(describe(name))
+    told = asdict(
+        describe(name, input_size=input_size, grid=grid, output_stride=output_stride, patch_stride=patch_stride)
+    )
     if as_json:
         typer.echo(json.dumps(told, indent=2))
         return
     table = Table("", name)
     for key, value in told.items():
-        table.add_row(key.replace("_", " "), str(value))
+        text = "\n".join(f"{name}: {of}" for name, of in value.items()) if key == "layers" else str(value)
+        table.add_row(key.replace("_", " "), text)
     Console().print(table, highlight=False, markup=False)

@@ -14,7 +14,7 @@ from protoquant.codebook.learners.kmeans import CodebookEpoch
 from protoquant.codebook.learners.revival import revive
 from protoquant.codebook.learners.worst_tokens import WorstTokens, revival_due
 from protoquant.codebook.matching import Matcher, Metric
-from protoquant.codebook.tokens import TokenSource, own_token_batches
+from protoquant.codebook.tokens import FlatSource, own_token_batches
 from protoquant.codebook.usage import UsageCounter
 from protoquant.distributed.ranks import sum_over_ranks
 
@@ -82,7 +82,7 @@ class EmaState:
 
 
 def ema(
-    source: TokenSource,
+    source: FlatSource,
     codes: Float[Tensor, "k d"],
     norm: FeatureNorm,
     config: EmaConfig,

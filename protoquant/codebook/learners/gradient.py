@@ -19,7 +19,7 @@ from protoquant.codebook.learners.worst_tokens import WorstTokens, revival_due
 from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.task.targets import Mixing, smooth
 from protoquant.codebook.task.task_head import TaskHead
-from protoquant.codebook.tokens import TokenSource, image_batches, own_token_batches
+from protoquant.codebook.tokens import FlatSource, image_batches, own_token_batches
 from protoquant.codebook.usage import UsageCounter
 from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
@@ -30,7 +30,7 @@ _CHUNK = 1_024
 
 
 def gradient(
-    source: TokenSource,
+    source: FlatSource,
     codes: Float[Tensor, "k d"],
     norm: FeatureNorm,
     head: TaskHead,
@@ -103,7 +103,7 @@ class _EpochStatistics:
 class _StageOne:
     """The loss of stage 1 as a function of the codes."""
 
-    source: TokenSource
+    source: FlatSource
     codes: Float[Tensor, "k d"]
     norm: FeatureNorm
     head: TaskHead
@@ -159,7 +159,7 @@ def _revive(codes: Float[Tensor, "k d"], descent: Descent, usage: UsageCounter, 
     return revived
 
 
-def _coordinate(source: TokenSource, norm: FeatureNorm, batch: int, codes: Float[Tensor, "k d"]) -> float:
+def _coordinate(source: FlatSource, norm: FeatureNorm, batch: int, codes: Float[Tensor, "k d"]) -> float:
     """Root mean square of the coordinates of all tokens, in the space of the codes."""
     energy = 0.0
     for tokens in own_token_batches(source, batch):

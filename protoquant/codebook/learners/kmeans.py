@@ -13,7 +13,7 @@ from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.revival import revive
 from protoquant.codebook.learners.worst_tokens import WorstTokens
 from protoquant.codebook.matching import Matcher
-from protoquant.codebook.tokens import TokenSource, own_token_batches
+from protoquant.codebook.tokens import FlatSource, own_token_batches
 from protoquant.codebook.usage import UsageCounter
 from protoquant.distributed.ranks import rank, sum_over_ranks, totals_over_ranks
 
@@ -40,7 +40,7 @@ class CodebookEpoch:
 
 
 def kmeans(
-    source: TokenSource,
+    source: FlatSource,
     codes: Float[Tensor, "k d"],
     norm: FeatureNorm | None,
     *,

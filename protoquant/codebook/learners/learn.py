@@ -11,13 +11,13 @@ from protoquant.codebook.learners.ema import ema
 from protoquant.codebook.learners.gradient import gradient
 from protoquant.codebook.learners.kmeans import CodebookEpoch, kmeans
 from protoquant.codebook.task.task_head import TaskHead
-from protoquant.codebook.tokens import TokenSource
+from protoquant.codebook.tokens import FlatSource
 from protoquant.core.seeding import torch_generator
 
 
 def learn(
     config: QuantizeConfig,
-    source: TokenSource,
+    source: FlatSource,
     codes: Float[Tensor, "k d"],
     norm: FeatureNorm,
     head: TaskHead,

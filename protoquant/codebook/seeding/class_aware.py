@@ -9,6 +9,7 @@ from torch import Tensor
 
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.learners.kmeans import kmeans
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.seeding.initialise import kmeans_plus_plus, with_direction
@@ -36,7 +37,7 @@ class ClassCodes:
 def class_aware_codes(
     config: QuantizeConfig,
     source: TokenSource,
-    norm: FeatureNorm,
+    norm: FeatureNorm | LayerSpace,
     probe: LinearProbe,
     of_class: Sequence[int],
     *,
@@ -64,8 +65,8 @@ def class_aware_codes(
         for label in track(labels, "seeding", len(labels), "classes", on_event):
             generator = torch_generator(seed, "quantize", "seeding", label)
             images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
-            tokens = typical_tokens(source, images, label, probe, share=config.seeding_share, batch=config.batch)
-            vectors = with_direction(norm.vectors(tokens.to(device), config.metric), of_class[label])
+            typical = typical_vectors(config, source, images, label, norm=norm, probe=probe)
+            vectors = with_direction(typical, of_class[label])
             found.append(seed_class(config, vectors, of_class[label], generator))
     every = [one for some in gather_over_ranks(found) for one in some]
     longest = max(len(passes) for _, passes in every)
@@ -115,36 +116,34 @@ def seeding_images(
     return images[torch.randperm(len(images), generator=generator)[:most].sort().values]
 
 
-def typical_tokens(
+def typical_vectors(
+    config: QuantizeConfig,
     source: TokenSource,
     images: Int64[Tensor, " s"],
     label: int,
-    probe: LinearProbe,
     *,
-    share: float,
-    batch: int,
+    norm: FeatureNorm | LayerSpace,
+    probe: LinearProbe,
 ) -> Float[Tensor, "m d"]:
-    """Take from every image the tokens that the linear probe, applied to each token, finds most typical of the class.
+    """Take from every image the patches that the linear probe, applied to each, finds most typical of the class.
 
     The rest is mostly background that all classes share, and would give codes that identify no class.
 
     Args:
+        config: The params section.
         source: Train tokens.
         images: Images of one class.
         label: Label of that class.
+        norm: Map from tokens to the space of the codes.
         probe: The linear probe, on the device to compute on.
-        share: Share of an image's tokens, in (0, 1].
-        batch: Tokens per step, rounded down to whole images.
 
     Returns:
-        Tokens ordered by image and cell, in the stored dtype.
+        Vectors of the space, ordered by image and cell.
     """
-    cells, parts = typical_cells(share, source.t), []
-    for some in torch.split(images, max(1, batch // source.t)):
-        tokens = source.tokens(some)
-        n, t, d = tokens.shape
-        logits = probe.logits(tokens.reshape(n * t, d).to(probe.mean))
-        evidence = torch.log_softmax(logits, dim=1)[:, label].reshape(n, t).cpu()
+    cells, parts = typical_cells(config.seeding_share, source.t), []
+    for some in torch.split(images, max(1, config.batch // source.t)):
+        tokens = source.tokens(some).to(probe.mean.device)
+        evidence = torch.log_softmax(probe.of_cells(tokens), dim=2)[:, :, label].cpu()
         chosen = torch.argsort(evidence, dim=1, descending=True, stable=True)[:, :cells].sort(dim=1).values
-        parts.append(tokens[torch.arange(n)[:, None], chosen].reshape(n * cells, d))
+        parts.append(norm.vectors(tokens, config.metric)[torch.arange(len(some))[:, None], chosen].flatten(0, 1))
     return torch.cat(parts)

@@ -9,12 +9,12 @@ from protoquant.codebook.learners.assignment import match
 from protoquant.codebook.matching import Matcher, Metric
 from protoquant.codebook.task.quantised_mean import QuantisedMean
 from protoquant.codebook.task.task_head import TaskHead
-from protoquant.codebook.tokens import TokenSource, image_batches, own_part
+from protoquant.codebook.tokens import FlatSource, flat_part, image_batches
 from protoquant.distributed.ranks import totals_over_ranks
 
 
 def quantised_top1(
-    source: TokenSource,
+    source: FlatSource,
     codes: Float[Tensor, "k d"],
     norm: FeatureNorm,
     head: TaskHead,
@@ -44,7 +44,7 @@ def quantised_top1(
     Source:
         "Quantization gap": this accuracy minus the head's accuracy on the tokens themselves.
     """
-    right, matcher, part = 0, Matcher(codes, metric), own_part(source)
+    right, matcher, part = 0, Matcher(codes, metric), flat_part(source)
     for images in image_batches(part, batch):
         tokens = part.tokens(images).to(codes)
         vectors = norm.apply(tokens)

@@ -67,7 +67,7 @@ def shift(image: Image.Image, across: int, down: int) -> Image.Image:
 
 def _shifted(image: Image.Image, preprocessing: Preprocessing, rng: np.random.Generator) -> Image.Image:
     """Move the crop to one of the four corners, by a fixed share of its sides."""
-    left, top, right, bottom = preprocessing.view_box(*image.size)
+    left, top, right, bottom = preprocessing.frame(*image.size)
     across, down = (max(1, floor(SHIFT * side + 0.5)) for side in (right - left, bottom - top))
     signs = rng.choice([-1, 1], size=2)
     # A shift must stay below the side, even of an image that is one pixel wide.

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from protoquant.core.events import track
 from protoquant.core.seeding import numpy_generator
@@ -27,6 +26,7 @@ from protoquant.evaluation.places.box import cell_boxes, region_around
 from protoquant.evaluation.places.part_view import PartView
 from protoquant.evaluation.sightings import as_stored
 from protoquant.evaluation.subject import GroupResult, Subject
+from protoquant.features.tokens import PatchTokens
 from protoquant.model.presence import look
 
 TABLE = "consistency.csv"
@@ -114,7 +114,7 @@ class _Around:
             hits, shaken, by_chance = (seen.hits(boxes) & visible for boxes in regions)
             yield pair, hits, visible, shaken, by_chance
 
-    def _noisy_tokens(self, image_id: str) -> Float[Tensor, "1 t d"]:
+    def _noisy_tokens(self, image_id: str) -> PatchTokens:
         """Tokens of an image with noise; the image alone is a batch, so that no number depends on others."""
         backbone, table = self.subject.backbone, self.subject.images_of(self.split)
         image = backbone.batch([table.image(image_id, at_least=backbone.spec.preprocessing.at_least)])
@@ -122,11 +122,11 @@ class _Around:
         tokens = backbone.features(image + noise.to(image.device)).tokens
         return as_stored(tokens, self.subject.store(self.split))
 
-    def _regions(self, tokens: Float[Tensor, "1 t d"], codes: Int[np.ndarray, " r"]) -> Float[np.ndarray, "r 4"]:
+    def _regions(self, tokens: PatchTokens, codes: Int[np.ndarray, " r"]) -> Float[np.ndarray, "r 4"]:
         """The regions around the maxima of some codes' maps in one image."""
         bundle = self.subject.bundle
         with torch.inference_mode():
-            shares = look(tokens, bundle.codebook.to(tokens.device), bundle.temperature).shares
+            shares = look(tokens, bundle.codebook.to(self.subject.device), bundle.temperature).shares
             maps = shares[0].cpu().numpy()[:, codes].T.reshape(len(codes), *bundle.grid)
         places = first_maximum(maps, self.view.size)
         return np.array([region_around(row, col, self.view.size) for row, col in places.tolist()])

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from protoquant.core.events import track
 from protoquant.evaluation.sightings import Sightings, sightings_of
 from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.tokens import PatchTokens
 
 if TYPE_CHECKING:
     from protoquant.evaluation.subject import Subject
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 def whole_view(preprocessing: Preprocessing) -> Preprocessing:
     """The view of the whole image without its aspect: resized to the size of the crop, with nothing cut away."""
-    return replace(preprocessing, resize=preprocessing.crop, mode="squash")
+    return preprocessing.whole("squash")
 
 
 def look_at_whole_images(subject: Subject, split: str) -> Sightings:
@@ -39,7 +37,7 @@ def look_at_whole_images(subject: Subject, split: str) -> Sightings:
     return sightings_of(tokens, store.image_ids, store.labels.numpy(), subject.bundle, subject.device)
 
 
-def _tokens(subject: Subject, split: str, image_ids: tuple[str, ...]) -> Iterator[Float[Tensor, "1 t d"]]:
+def _tokens(subject: Subject, split: str, image_ids: tuple[str, ...]) -> Iterator[PatchTokens]:
     table, backbone = subject.images_of(split), subject.backbone
     view = whole_view(backbone.spec.preprocessing)
     for image_id in track(image_ids, f"whole images, {split}", len(image_ids), "images", subject.on_event):

@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from protoquant.core.errors import ArtifactError, ConfigError, ShapeError
 from protoquant.core.seeding import torch_generator
-from protoquant.features.backbone.build import build_model, check_name, create, freeze, preprocessing_of
+from protoquant.features.backbone.build import build_model, check_name, create, freeze, preprocessing_of, viewed
+from protoquant.features.backbone.input_size import asked_size, check_grid
+from protoquant.features.backbone.layers import LayerShape, intermediate_maps, layer_positions, layer_shapes
 from protoquant.features.backbone.layout import Layout, read_layout
+from protoquant.features.backbone.overlap import overlap
 from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
 from protoquant.features.backbone.weights import state_digest
 from protoquant.features.config import ExtractConfig
+from protoquant.features.tokens import LayeredTokens, PatchTokens, finest, maps_of
 
 _PROBE_IMAGES = 2
 _TOLERANCE = 1e-4
@@ -26,15 +30,15 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """The last tensor before pooling.
+    """The features of images.
 
     Attributes:
-        tokens: Patch tokens, row by row (n, t, d).
-        prefix: Class and register tokens in front of them (n, p, d); None where the backbone has none.
-        grid: (h, w) with h * w == t, in cells.
+        tokens: Patch tokens, row by row: those before pooling (n, t, d), or those of several layers.
+        prefix: Class and register tokens in front of the last layer's (n, p, d); None where the backbone has none.
+        grid: (h, w) of the finest layer, in cells.
     """
 
-    tokens: Float[Tensor, "n t d"]
+    tokens: PatchTokens
     prefix: Float[Tensor, "n p d"] | None
     grid: tuple[int, int]
 
@@ -47,7 +51,8 @@ class Backbone:
         spec: Name, weights and preprocessing.
         device: Where the model is.
         model: The timm model with its own classifier.
-        layout: Layout of the model's feature tensor.
+        layout: Layout of the model's last tensor before pooling.
+        shapes: The layers that are the features, in the order of the network.
         classes: Number of outputs of the model's own classifier.
     """
 
@@ -55,17 +60,18 @@ class Backbone:
     device: torch.device
     model: nn.Module
     layout: Layout
+    shapes: tuple[LayerShape, ...]
     classes: int
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w), in cells."""
-        return self.layout.grid
+        """(h, w) of the finest layer, in cells."""
+        return finest([shape.grid for shape in self.shapes])
 
     @property
     def d(self) -> int:
-        """Dimension of a patch token."""
-        return self.layout.d
+        """Dimension of a patch token, over all layers."""
+        return sum(shape.d for shape in self.shapes)
 
     @property
     def prefix(self) -> int:
@@ -89,12 +95,14 @@ class Backbone:
         """
         place = torch.device(device)
         if isinstance(source, ExtractConfig):
-            name, origin, given, size = source.backbone, source.weights, source.weights_file, source.input_size
+            name, origin, given, size = source.backbone, source.weights, source.weights_file, asked_size(source)
+            layers = source.layers
         else:
-            name, size = source.name, source.preprocessing.crop
+            name, size, layers = source.name, source.preprocessing.crop, source.layers
             origin, given = source.weights.source, source.weights.file
         file = Path(given) if given is not None else None
-        model, preprocessing = build_model(name, "file" if weights_file else origin, weights_file or file, size)
+        read = "file" if weights_file else origin
+        model, preprocessing = build_model(name, read, weights_file or file, size, source.output_stride)
         digest = state_digest(model.state_dict().items())
         if isinstance(source, BackboneSpec):
             if digest != source.weights.digest:
@@ -103,43 +111,59 @@ class Backbone:
                     f"{source.weights.digest[:12]}, got {digest[:12]}; give the weights of that time"
                 )
             preprocessing = source.preprocessing
-        spec = BackboneSpec(name, WeightsSpec(origin, digest, given), preprocessing)
-        model = model.to(place).to(memory_format=torch.channels_last)
-        return cls._proven(spec, model, place)
+        else:
+            preprocessing = viewed(preprocessing, source.view)
+        weights = WeightsSpec(origin, digest, given)
+        spec = BackboneSpec(name, weights, preprocessing, layers, source.output_stride, source.patch_stride)
+        backbone = cls._proven(spec, model, place)
+        if isinstance(source, ExtractConfig):
+            check_grid(source, backbone.grid)
+        return backbone
 
     @classmethod
     def untrained(cls, config: ExtractConfig, device: torch.device | str) -> Backbone:
         """Build the backbone with random weights, for plans: same shapes and speed, and no download.
 
         Args:
-            config: Gives the name and the input size.
+            config: Gives name, input size, view and strides.
             device: Device to compute on.
 
         Raises:
             ConfigError: As for ``load``.
         """
         check_name(config.backbone)
-        model = freeze(create(config.backbone, pretrained=False, input_size=config.input_size))
+        size = asked_size(config)
+        model = freeze(create(config.backbone, pretrained=False, input_size=size, output_stride=config.output_stride))
         spec = BackboneSpec(
             config.backbone,
             WeightsSpec("file", "0" * 64, None),
-            preprocessing_of(model, config.weights, config.input_size),
+            viewed(preprocessing_of(model, config.weights, size), config.view),
+            config.layers,
+            config.output_stride,
+            config.patch_stride,
         )
-        model = model.to(torch.device(device)).to(memory_format=torch.channels_last)
-        return cls._proven(spec, model, torch.device(device))
+        backbone = cls._proven(spec, model, torch.device(device))
+        check_grid(config, backbone.grid)
+        return backbone
 
     @classmethod
     def _proven(cls, spec: BackboneSpec, model: nn.Module, device: torch.device) -> Backbone:
-        """Read the layout from a probe batch and check that the tokens lead back to the logits."""
+        """Let patches overlap, read the layout from a probe batch, check that tokens lead back to the logits."""
+        if spec.patch_stride is not None:
+            overlap(model, spec.patch_stride, spec.preprocessing.crop)
+        model = model.to(device).to(memory_format=torch.channels_last)
+        positions = layer_positions(model, spec.name, spec.layers)
         generator = torch_generator(0, "backbone probe")
         images = torch.randn((_PROBE_IMAGES, 3, *spec.preprocessing.crop), generator=generator)
         images = images.to(device=device, memory_format=torch.channels_last)
         with torch.inference_mode():
             layout = read_layout(model, images, spec.name)
+            maps = intermediate_maps(model, images, positions)[1] if positions else []
             expected = model(images)
         if not bool(torch.isfinite(expected).all()):
             raise ArtifactError(f"the weights of {spec.name} give logits that are not finite; give other weights")
-        backbone = cls(spec, device, model, layout, int(expected.shape[-1]))
+        shapes = layer_shapes(spec.name, spec.layers, maps, layout)
+        backbone = cls(spec, device, model, layout, shapes, int(expected.shape[-1]))
         worst = float((backbone.logits(backbone.features(images)) - expected).abs().max())
         if not worst <= _TOLERANCE * max(1.0, float(expected.abs().max())):
             raise ConfigError(
@@ -161,32 +185,45 @@ class Backbone:
         if tuple(images.shape[1:]) != (3, *self.spec.preprocessing.crop):
             wanted = (3, *self.spec.preprocessing.crop)
             raise ShapeError(f"{self.spec.name} takes images {wanted}, got {tuple(images.shape[1:])}; use batch()")
-        raw = self.model.forward_features(images)  # type: ignore[operator]
+        positions = layer_positions(self.model, self.spec.name, self.spec.layers)
+        if positions:
+            raw, maps = intermediate_maps(self.model, images, positions)
+        else:
+            raw, maps = self.model.forward_features(images), []  # type: ignore[operator]
+        last, prefix = self._split(raw)
+        if not maps:
+            return FeatureMap(last, prefix, self.grid)
+        tokens = (*(of_layer.permute(0, 2, 3, 1).flatten(1, 2) for of_layer in maps), last)
+        grids = tuple(shape.grid for shape in self.shapes)
+        return FeatureMap(LayeredTokens(tokens, grids, self.spec.layers), prefix, self.grid)
+
+    def _split(self, raw: Tensor) -> tuple[Float[Tensor, "n t d"], Float[Tensor, "n p d"] | None]:
+        """Patch tokens and prefix tokens of the last layer."""
         if self.layout.axes == "NCHW":
             raw = raw.permute(0, 2, 3, 1)
-        tokens = raw.reshape(len(images), -1, self.d)
-        prefix = tokens[:, : self.prefix] if self.prefix else None
-        return FeatureMap(tokens[:, self.prefix :], prefix, self.grid)
+        tokens = raw.reshape(len(raw), -1, self.layout.d)
+        return tokens[:, self.prefix :], tokens[:, : self.prefix] if self.prefix else None
 
     @torch.inference_mode()
     def logits(self, feature_map: FeatureMap) -> Float[Tensor, "n c"]:
         """Finish the backbone's own forward pass.
 
         Args:
-            feature_map: A result of ``features``; its tokens may have been changed.
+            feature_map: A result of ``features``; its tokens may have been changed. Of several layers the last counts.
 
         Raises:
             ShapeError: The tokens are not on the backbone's grid or the prefix tokens are missing.
         """
-        n, t, d = feature_map.tokens.shape
+        tokens = maps_of(feature_map.tokens)[-1]
+        n, t, d = tokens.shape
         given = 0 if feature_map.prefix is None else feature_map.prefix.shape[1]
-        rows, cols = self.grid
-        if feature_map.grid != self.grid or t != rows * cols or d != self.d or given != self.prefix:
+        (rows, cols), own = self.layout.grid, self.layout.d
+        if feature_map.grid != self.grid or t != rows * cols or d != own or given != self.prefix:
             raise ShapeError(
-                f"{self.spec.name} needs tokens (n, {rows * cols}, {self.d}) and {self.prefix} prefix tokens, "
+                f"{self.spec.name} needs tokens (n, {rows * cols}, {own}) and {self.prefix} prefix tokens, "
                 f"got ({n}, {t}, {d}) and {given}"
             )
-        raw = feature_map.tokens
+        raw = tokens
         if feature_map.prefix is not None:
             raw = torch.cat([feature_map.prefix, raw], dim=1)
         if self.layout.axes != "NLC":

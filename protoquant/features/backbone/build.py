@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import Any, Literal
 
 import timm
 from torch import nn
 
 from protoquant.core.errors import ConfigError, UsageError, suggest
+from protoquant.features.backbone.overlap import positions_fitted
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.backbone.spec import WeightSource
 from protoquant.features.backbone.weights import load_strictly, packaged_state, read_checkpoint
 from protoquant.features.config import PACKAGED
 
 _LITE = (0.5, 0.5, 0.5)
+_STRIDE = (
+    "extract.output_stride: {name} cannot keep its last map at {stride} pixels a cell; leave it empty (null) or choose "
+    "a convolutional model that dilates, such as a ResNet, ConvNeXt or EfficientNet"
+)
 
 
 def check_name(name: str) -> None:
@@ -35,7 +40,11 @@ def check_name(name: str) -> None:
 
 
 def build_model(
-    name: str, source: WeightSource, file: Path | None, input_size: tuple[int, int] | None
+    name: str,
+    source: WeightSource,
+    file: Path | None,
+    input_size: tuple[int, int] | None,
+    output_stride: int | None = None,
 ) -> tuple[nn.Module, Preprocessing]:
     """Build a model, load its weights and freeze it.
 
@@ -44,16 +53,17 @@ def build_model(
         source: Where the weights come from.
         file: The checkpoint; only with source ``file``.
         input_size: (height, width) of the crop in pixels; None for the model's own.
+        output_stride: Pixels of a cell, kept by dilation; None for the model's own.
 
     Returns:
         The model, permanently in evaluation mode, and its preprocessing.
 
     Raises:
-        ConfigError: The name is unknown, the model refuses the size or does not take three channels.
+        ConfigError: The name is unknown, the model refuses size or stride or does not take three channels.
         UsageError: The weights are not available. ArtifactError: They do not fit.
     """
     check_name(name)
-    model = create(name, pretrained=source == "hub", input_size=input_size)
+    model = create(name, pretrained=source == "hub", input_size=input_size, output_stride=output_stride)
     if source == "packaged":
         if name.partition(".")[0] not in PACKAGED:
             raise ConfigError(f"no packaged weights for {name!r}, only for {', '.join(PACKAGED)}; take hub or file")
@@ -61,7 +71,8 @@ def build_model(
     elif source == "file":
         if file is None:
             raise ConfigError("weights from a file need the path of the checkpoint; set extract.weights_file")
-        load_strictly(model, read_checkpoint(file), str(file))
+        state = read_checkpoint(file)
+        load_strictly(model, state if input_size is None else positions_fitted(state, model), str(file))
     return freeze(model), preprocessing_of(model, source, input_size)
 
 
@@ -98,29 +109,61 @@ def preprocessing_of(model: nn.Module, source: WeightSource, input_size: tuple[i
     )
 
 
-def create(name: str, *, pretrained: bool, input_size: tuple[int, int] | None) -> nn.Module:
+def viewed(preprocessing: Preprocessing, view: Literal["center", "squash", "pad"]) -> Preprocessing:
+    """The transform for what the backbone is to see of an image.
+
+    Args:
+        preprocessing: The transform that the weights were evaluated with, which is ``center``.
+        view: ``extract.view``.
+    """
+    if view == "center":
+        return preprocessing
+    return preprocessing.whole("squash" if view == "squash" else "border")
+
+
+def create(
+    name: str, *, pretrained: bool, input_size: tuple[int, int] | None, output_stride: int | None = None
+) -> nn.Module:
     """Create a timm model, with the requested size if the size is fixed at creation.
 
     Args:
         name: A name that timm knows.
         pretrained: Whether to load timm's own weights; otherwise they are random.
         input_size: (height, width) in pixels; None for the model's own.
+        output_stride: Pixels of a cell, kept by dilation; None for the model's own.
 
     Raises:
-        ConfigError: The model refuses the size. UsageError: The hub cannot provide its weights.
+        ConfigError: The model refuses the size or the stride. UsageError: The hub cannot provide its weights.
     """
     fixed = timm.models.get_pretrained_cfg(name).fixed_input_size
-    size = {"img_size": input_size} if input_size is not None and fixed else {}
+    options: dict[str, Any] = {"img_size": input_size} if input_size is not None and fixed else {}
+    if output_stride is not None:
+        options["output_stride"] = output_stride
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, **size)
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(f"extract.weights: hub could not give {name} ({reason}); go online, or take file") from error
-    except (AssertionError, ValueError) as error:
+    except (AssertionError, ValueError, TypeError) as error:
+        if output_stride is not None:
+            raise ConfigError(_STRIDE.format(name=name, stride=output_stride)) from error
+        if isinstance(error, TypeError):
+            raise
         raise ConfigError(f"extract.input_size: {name} refuses {input_size} ({error}); choose another size") from error
+    if output_stride is not None and stride_of(model) != output_stride:
+        raise ConfigError(_STRIDE.format(name=name, stride=output_stride))
     return model
+
+
+def stride_of(model: nn.Module) -> int | None:
+    """Pixels of the input from one cell of the model's last map to the next, as timm states them; None if it does not.
+
+    For a plain vision transformer it is the side of a patch.
+    """
+    info = getattr(model, "feature_info", None)
+    return int(info[-1]["reduction"]) if isinstance(info, list) and info else None
 
 
 def _stay_in_evaluation(self: nn.Module, *_: bool) -> nn.Module:

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.tokens import PatchTokens
 
 
-def differentiable_tokens(backbone: Backbone, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n t d"]:
+def differentiable_tokens(backbone: Backbone, images: Float[Tensor, "n 3 h w"]) -> PatchTokens:
     """Patch tokens as :meth:`Backbone.features` computes them, but outside its inference mode.
 
     No weight of the backbone takes part in the gradient: its parameters stay frozen.
@@ -27,5 +28,5 @@ def differentiable_tokens(backbone: Backbone, images: Float[Tensor, "n 3 h w"]) 
     # features is the only reader of the backbone's layout, and the keys of stored shards depend on its source.
     features = unwrap(Backbone.features)
     with torch.inference_mode(mode=False), torch.enable_grad():
-        tokens: Tensor = features(backbone, images).tokens
+        tokens: PatchTokens = features(backbone, images).tokens
     return tokens

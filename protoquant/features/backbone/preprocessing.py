@@ -1,6 +1,6 @@
 """Maps a decoded image to the backbone's input pixels, and grid cells back to the image."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import floor
 from typing import Any, Literal, Self, get_args
 
@@ -69,6 +69,14 @@ class Preprocessing:
         resize = (floor(crop[0] / share), floor(crop[1] / share))
         return cls(resize, crop, mode, interpolation, mean, std)
 
+    def whole(self, mode: Literal["squash", "border"]) -> Self:
+        """The same for whole images: nothing is cut away.
+
+        Args:
+            mode: ``squash`` stretches an image to the crop; ``border`` keeps its shape and pads.
+        """
+        return replace(self, resize=self.crop, mode=mode)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Read what ``to_dict`` wrote.
@@ -119,10 +127,41 @@ class Preprocessing:
         height, width = self.crop
         if self.mode != "border":
             return image.crop((placed.left, placed.top, placed.left + width, placed.top + height))
-        red, green, blue = (round(255 * value) for value in self.mean)
-        canvas = Image.new("RGB", (width, height), (red, green, blue))
+        canvas = Image.new("RGB", (width, height), self._mean_colour)
         canvas.paste(image, (-placed.left, -placed.top))
         return canvas
+
+    def padded(self, image: Image.Image) -> Image.Image:
+        """Pad an image with the mean colour to the shape of the crop, at its own scale.
+
+        Args:
+            image: RGB, any size.
+        """
+        height, width = self.crop
+        size = (
+            max(image.width, round(image.height * width / height)),
+            max(image.height, round(image.width * height / width)),
+        )
+        canvas = Image.new("RGB", size, self._mean_colour)
+        canvas.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+        return canvas
+
+    def enlarges(self, width: int, height: int) -> bool:
+        """Whether the resize makes an image larger than its own pixels along either side."""
+        placed = self.placement(width, height)
+        return placed.width > width or placed.height > height
+
+    def frame(self, width: int, height: int) -> Box:
+        """The crop in pixels of the original image: ``view_box`` and the padding around it.
+
+        Args:
+            width: Width of the original image after EXIF rotation, in pixels.
+            height: Height of the same image.
+
+        Returns:
+            (left, top, right, bottom); where the crop is padded, beyond the image.
+        """
+        return self.cell_frame(0, 0, (1, 1), width, height)
 
     def view_box(self, width: int, height: int) -> Box:
         """The part of the original image that the backbone sees.
@@ -153,16 +192,31 @@ class Preprocessing:
         Raises:
             ShapeError: The cell is not in the grid.
         """
+        left, top, right, bottom = self._cell(row, col, grid, width, height)
+        return _inside(left, width), _inside(top, height), _inside(right, width), _inside(bottom, height)
+
+    def cell_frame(self, row: int, col: int, grid: tuple[int, int], width: int, height: int) -> Box:
+        """One whole grid cell in pixels of the original image, padding included.
+
+        Args and errors are those of ``cell_box``, which differs where a cell reaches into padding.
+        """
+        box = self._cell if self.mode == "border" else self.cell_box
+        return box(row, col, grid, width, height)
+
+    def _cell(self, row: int, col: int, grid: tuple[int, int], width: int, height: int) -> Box:
         rows, cols = grid
         if not (0 <= row < rows and 0 <= col < cols):
             raise ShapeError(f"cell ({row}, {col}) is not in the grid of {rows} x {cols} cells")
         placed = self.placement(width, height)
         crop_height, crop_width = self.crop
-        across = (placed.left + crop_width * edge / cols for edge in (col, col + 1))
-        down = (placed.top + crop_height * edge / rows for edge in (row, row + 1))
-        left, right = (_inside(edge * width / placed.width, width) for edge in across)
-        top, bottom = (_inside(edge * height / placed.height, height) for edge in down)
+        left, right = ((placed.left + crop_width * edge / cols) * width / placed.width for edge in (col, col + 1))
+        top, bottom = ((placed.top + crop_height * edge / rows) * height / placed.height for edge in (row, row + 1))
         return left, top, right, bottom
+
+    @property
+    def _mean_colour(self) -> tuple[int, int, int]:
+        red, green, blue = (round(255 * value) for value in self.mean)
+        return red, green, blue
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         target_height, target_width = self.resize

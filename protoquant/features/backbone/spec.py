@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from protoquant.core.errors import ArtifactError
 from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.config import LAST
 
 WeightSource = Literal["packaged", "hub", "file"]
 
@@ -26,17 +27,23 @@ class WeightsSpec:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone by name, weights and preprocessing.
+    """A backbone by name, weights, preprocessing and strides.
 
     Attributes:
         name: timm's name of the model.
         weights: Source and digest.
         preprocessing: Resize, crop and normalisation.
+        layers: Names of the layers whose tokens are the features, in the order of the network.
+        output_stride: Pixels of a cell, kept by dilation; None for the model's own.
+        patch_stride: Pixels from one patch to the next; None for patches side by side.
     """
 
     name: str
     weights: WeightsSpec
     preprocessing: Preprocessing
+    layers: tuple[str, ...] = (LAST,)
+    output_stride: int | None = None
+    patch_stride: int | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -47,13 +54,23 @@ class BackboneSpec:
         """
         try:
             weights = WeightsSpec(**values["weights"])
-            return cls(values["name"], weights, Preprocessing.from_dict(values["preprocessing"]))
+            preprocessing = Preprocessing.from_dict(values["preprocessing"])
+            layers = tuple(values.get("layers", (LAST,)))
+            return cls(**(values | {"weights": weights, "preprocessing": preprocessing, "layers": layers}))
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"backbone holds other keys than this version knows: {sorted(values)}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; those of the last layer alone name no layer, as in versions that knew no other."""
         weights = {"source": self.weights.source, "digest": self.weights.digest}
         if self.weights.file is not None:
             weights["file"] = self.weights.file
-        return {"name": self.name, "weights": weights, "preprocessing": self.preprocessing.to_dict()}
+        layers = {} if self.layers == (LAST,) else {"layers": list(self.layers)}
+        preprocessing = self.preprocessing.to_dict()
+        return {"name": self.name, "weights": weights, "preprocessing": preprocessing, **layers, **self.strides}
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """The strides that are not the model's own, by key; an artifact without them names none."""
+        given = {"output_stride": self.output_stride, "patch_stride": self.patch_stride}
+        return {key: value for key, value in given.items() if value is not None}

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from protoquant.core.errors import UnavailableError, UsageError
 from protoquant.core.events import MessageEvent, OnEvent
-from protoquant.features.store.cache import CachedShard
-from protoquant.features.store.shards import ShardJob, ShardWorker
+from protoquant.features.store.shards import Layers, ShardJob, ShardWorker
 
 
 def gather(
@@ -17,7 +16,7 @@ def gather(
     processes: int,
     on_images: Callable[[int], None],
     on_event: OnEvent,
-) -> list[CachedShard]:
+) -> list[Layers]:
     """Do all jobs in this process, or let other processes do those that are in no cache.
 
     Args:
@@ -28,7 +27,7 @@ def gather(
         on_event: Receives progress.
 
     Returns:
-        The shard of each job; its file is on this machine.
+        The shard of each job; its files are on this machine.
 
     Raises:
         DataError: An image changed since prepare, or a value does not fit the dtype.
@@ -36,7 +35,7 @@ def gather(
         UnavailableError: Ray is unavailable, or the shared cache is while another machine has a shard.
     """
     missing = [job for job in jobs if not worker.is_cached(job)]
-    done: dict[int, CachedShard] = {}
+    done: dict[int, Layers] = {}
     if processes > 1 and len(missing) > 1:
         found = [(job, worker.find(job)) for job in missing]
         done = {id(job): shard for job, shard in found if shard is not None}
@@ -46,9 +45,7 @@ def gather(
     return [done.get(id(job)) or worker(job) for job in jobs]
 
 
-def publish_rest(
-    worker: ShardWorker, jobs: Sequence[ShardJob], shards: Sequence[CachedShard], on_event: OnEvent
-) -> None:
+def publish_rest(worker: ShardWorker, jobs: Sequence[ShardJob], shards: Sequence[Layers], on_event: OnEvent) -> None:
     """Retry the uploads that failed before, and report how many shards the shared cache still lacks.
 
     Args:
@@ -57,7 +54,7 @@ def publish_rest(
         shards: Their shards, in the same order.
         on_event: Receives the count.
     """
-    left = [job for job, shard in zip(jobs, shards, strict=True) if shard.unshared]
+    left = [job for job, layers in zip(jobs, shards, strict=True) if any(one.unshared for one in layers)]
     while left and not worker.publish(left[0]):
         left.pop(0)
     if left:
@@ -67,7 +64,7 @@ def publish_rest(
 
 def _by_others(
     worker: ShardWorker, jobs: Sequence[ShardJob], processes: int, on_images: Callable[[int], None], on_event: OnEvent
-) -> dict[int, CachedShard]:
+) -> dict[int, Layers]:
     from protoquant.distributed.executor import run_on_ray
 
     found = run_on_ray(
@@ -81,12 +78,13 @@ def _by_others(
     return {id(job): _here(worker, job, shard) for job, shard in zip(jobs, found, strict=True)}
 
 
-def _here(worker: ShardWorker, job: ShardJob, shard: CachedShard) -> CachedShard:
+def _here(worker: ShardWorker, job: ShardJob, shards: Layers) -> Layers:
     """Locate or fetch a shard that another process has finished, perhaps on another machine."""
-    if shard.unshared and worker.shared is not None:
-        worker.shared.tell(shard.unshared)
+    unshared = next((shard.unshared for shard in shards if shard.unshared), "")
+    if unshared and worker.shared is not None:
+        worker.shared.tell(unshared)
     if worker.is_cached(job):
-        return replace(shard, path=worker.path(job))
+        return worker.here(job, shards)
     if worker.shared is None:
         raise UsageError(
             f"another machine keeps its shards in a folder {worker.cache.root} that this one does not see; let all "
@@ -94,9 +92,9 @@ def _here(worker: ShardWorker, job: ShardJob, shard: CachedShard) -> CachedShard
         )
     brought = worker.find(job, needed=True)
     if brought is None:
-        reason = worker.shared.trouble or shard.unshared or "it was removed there"
+        reason = worker.shared.trouble or unshared or "it was removed there"
         raise UnavailableError(
             f"another machine has a shard that the shared feature cache does not give ({reason}); run extract again "
             "when it does, what is finished is kept"
         )
-    return replace(brought, computed=shard.computed)
+    return tuple(replace(here, computed=there.computed) for here, there in zip(brought, shards, strict=True))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +18,16 @@ from protoquant.core.events import OnEvent, ignore
 from protoquant.core.runtime import Runtime
 from protoquant.features.augment import View
 from protoquant.features.backbone.backbone import Backbone
-from protoquant.features.config import ExtractConfig
+from protoquant.features.config import LAST, ExtractConfig
 from protoquant.features.decode import Source, batches
 from protoquant.features.store.cache import CachedShard, FeatureCache
 from protoquant.features.store.dtypes import largest, pack
 from protoquant.features.store.shard_key import shard_keys
 from protoquant.features.store.shared_cache import SHARD, OpenObjects, SharedCache
+from protoquant.features.tokens import maps_of
+
+Layers = tuple[CachedShard, ...]
+"""The files of a shard, one for each layer."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class ShardWorker:
     ) -> None:
         self.config, self.backbone, self.cache, self.workers = config, backbone, FeatureCache(cache), workers
         self.shared = None if shared is None else SharedCache(shared, on_event)
+        self.layers = backbone.spec.layers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._on_event, self._on_images = on_event, on_images
 
@@ -77,15 +82,16 @@ class ShardWorker:
         )
 
     def is_cached(self, job: ShardJob) -> bool:
-        """Whether the cache has an entry for a shard, complete or damaged."""
-        return self._held(job) is not None
+        """Whether the cache has an entry for each layer of a shard, complete or damaged."""
+        return all(self._held(job, layer) is not None for layer in self.layers)
 
-    def path(self, job: ShardJob) -> Path:
-        """The path of a shard in the cache."""
-        return self.cache.root / (self._held(job) or self.key(job)) / SHARD
+    def here(self, job: ShardJob, shards: Layers) -> Layers:
+        """The same shards with the paths that they have in this machine's cache."""
+        paths = (self._path(job, layer) for layer in self.layers)
+        return tuple(replace(shard, path=path) for shard, path in zip(shards, paths, strict=True))
 
-    def find(self, job: ShardJob, *, needed: bool = False) -> CachedShard | None:
-        """Find a shard here or in the shared cache without computing it; None if neither has it or nothing is shared.
+    def find(self, job: ShardJob, *, needed: bool = False) -> Layers | None:
+        """Find a shard here or in the shared cache without computing it; None if a layer is in neither, or none shared.
 
         Args:
             job: The shard.
@@ -94,65 +100,102 @@ class ShardWorker:
         """
         if self.shared is None:
             return None
-        keys = self._keys(job)
-        asked = (self.cache.find(key, self._on_event, self.shared, patient=not needed) for key in keys)
-        found = next((shard for shard in asked if shard is not None), None)
-        if found is not None and not needed:
+        found = tuple(self._found(job, layer, patient=not needed) for layer in self.layers)
+        if not all(found):
+            return None
+        if not needed:
             self._on_images(len(job.sources))
-        return found
+        return tuple(shard for shard in found if shard is not None)
 
     def publish(self, job: ShardJob) -> str:
         """Upload a local shard, even just after a failure; return why it failed, or an empty string."""
-        return self.shared.publish(self.key(job), self.path(job).parent, patient=False) if self.shared else ""
+        if self.shared is None:
+            return ""
+        reasons = (
+            self.shared.publish(self.key(job, layer), self._path(job, layer).parent, patient=False)
+            for layer in self.layers
+        )
+        return next(filter(None, reasons), "")
 
-    def __call__(self, job: ShardJob) -> CachedShard:
-        """Find or compute one shard.
+    def __call__(self, job: ShardJob) -> Layers:
+        """Find or compute one shard; all layers that no cache has come from one pass of the backbone.
+
+        Returns:
+            The file of each layer.
 
         Raises:
             DataError: An image changed since prepare, or a value does not fit the dtype.
         """
-        shard = self._former(job) or self.cache.shard(
-            self.key(job), self.backbone.spec.name, lambda: self._compute(job), self._on_event, self.shared
-        )
-        if not shard.computed:
-            self._on_images(len(job.sources))
-        return shard
+        computed: dict[str, dict[str, Tensor]] = {}
 
-    def key(self, job: ShardJob) -> str:
+        def tensors(layer: str) -> dict[str, Tensor]:
+            if layer not in computed:
+                computed.update(self._compute(job, {layer, *self._missing(job)}))
+            return computed.pop(layer)
+
+        shards = tuple(self._shard(job, layer, partial(tensors, layer)) for layer in self.layers)
+        if not any(shard.computed for shard in shards):
+            self._on_images(len(job.sources))
+        return shards
+
+    def key(self, job: ShardJob, layer: str = LAST) -> str:
         """The key of a shard's content."""
-        return self._keys(job)[0]
+        return self._keys(job, layer)[0]
 
     def close(self) -> None:
         """Drop the images that wait to be decoded."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _keys(self, job: ShardJob) -> tuple[str, ...]:
-        return shard_keys(self.config, self.backbone, [source.digest for source in job.sources], job.view)
+    def _keys(self, job: ShardJob, layer: str) -> tuple[str, ...]:
+        digests = [source.digest for source in job.sources]
+        return shard_keys(self.config, self.backbone, digests, job.view, layer)
 
-    def _held(self, job: ShardJob) -> str | None:
+    def _held(self, job: ShardJob, layer: str) -> str | None:
         """The key under which the cache has a shard."""
-        return next((key for key in self._keys(job) if (self.cache.root / key).exists()), None)
+        return next((key for key in self._keys(job, layer) if (self.cache.root / key).exists()), None)
 
-    def _former(self, job: ShardJob) -> CachedShard | None:
+    def _missing(self, job: ShardJob) -> set[str]:
+        return {layer for layer in self.layers if self._held(job, layer) is None}
+
+    def _path(self, job: ShardJob, layer: str) -> Path:
+        return self.cache.root / (self._held(job, layer) or self.key(job, layer)) / SHARD
+
+    def _found(self, job: ShardJob, layer: str, *, patient: bool) -> CachedShard | None:
+        asked = (self.cache.find(key, self._on_event, self.shared, patient=patient) for key in self._keys(job, layer))
+        return next(filter(None, asked), None)
+
+    def _shard(self, job: ShardJob, layer: str, tensors: Callable[[], dict[str, Tensor]]) -> CachedShard:
+        return self._former(job, layer) or self.cache.shard(
+            self.key(job, layer), self.backbone.spec.name, tensors, self._on_event, self.shared
+        )
+
+    def _former(self, job: ShardJob, layer: str) -> CachedShard | None:
         """The shard under an earlier version's key, local or shared; None if there is none or a newer one is here."""
-        key, *former = self._keys(job)
+        key, *former = self._keys(job, layer)
         if (self.cache.root / key).exists():
             return None
         kept = former if self.shared else [one for one in former if (self.cache.root / one).exists()]
         return next(filter(None, (self.cache.find(one, self._on_event, self.shared) for one in kept)), None)
 
-    def _compute(self, job: ShardJob) -> dict[str, Tensor]:
-        parts: list[dict[str, Tensor]] = []
+    def _compute(self, job: ShardJob, layers: Collection[str]) -> dict[str, dict[str, Tensor]]:
+        """The tensors of some layers of a shard."""
+        parts: dict[str, list[dict[str, Tensor]]] = {layer: [] for layer in layers}
         start = 0
         for real, pixels in batches(
             job.sources, self.backbone, batch=self.config.batch, pool=self._pool, view=job.view
         ):
-            tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens[:real]
-            _check_range(tokens, self.config.dtype, job.sources[start : start + real])
-            parts.append(pack(tokens.cpu(), self.config.dtype))
+            maps = maps_of(self.backbone.features(self.backbone.normalise(pixels)).tokens)
+            for layer, of_layer in zip(self.layers, maps, strict=True):
+                if layer in parts:
+                    tokens = of_layer[:real]
+                    _check_range(tokens, self.config.dtype, job.sources[start : start + real])
+                    parts[layer].append(pack(tokens.cpu(), self.config.dtype))
             start += real
             self._on_images(real)
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {
+            layer: {name: torch.cat([part[name] for part in packed]) for name in packed[0]}
+            for layer, packed in parts.items()
+        }
 
 
 def _make(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from protoquant.core.artifacts import (
@@ -17,7 +17,6 @@ from protoquant.core.artifacts import (
     Manifest,
     artifact_digest,
     digest_file,
-    load_tensors,
     open_artifact,
     read_table,
     save_tensors,
@@ -25,8 +24,12 @@ from protoquant.core.artifacts import (
     writing,
 )
 from protoquant.core.errors import ArtifactError, ShapeError
+from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.backbone.spec import BackboneSpec
-from protoquant.features.store.dtypes import DTYPES, SCALES, TOKENS, Shard, copy_rows, pack, unpack
+from protoquant.features.config import LAST
+from protoquant.features.store.dtypes import DTYPES, Shard, pack
+from protoquant.features.store.layer_files import LayerFiles, digest_of_layers, shard_name
+from protoquant.features.tokens import Grid, LayeredTokens, PatchTokens, finest, maps_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +39,21 @@ INDEX = "index.parquet"
 VIEWS = "views"
 
 
-def shard_name(number: int) -> str:
-    """File name of a shard, counted from 0."""
-    return f"shard-{number:05d}.safetensors"
-
-
 def view_name(number: int) -> str:
     """Folder of an augmented view inside its store, counted from 1."""
     return f"{VIEWS}/{number:02d}"
+
+
+@dataclass(frozen=True)
+class LayeredShard:
+    """Tokens of consecutive images from several layers; a slice of it is :class:`LayeredTokens`."""
+
+    parts: tuple[Shard, ...]
+    grids: tuple[Grid, ...]
+    names: tuple[str, ...]
+
+    def __getitem__(self, images: slice) -> LayeredTokens:
+        return LayeredTokens(tuple(part[images] for part in self.parts), self.grids, self.names)
 
 
 @dataclass(frozen=True)
@@ -53,9 +63,7 @@ class FeatureStore:
     Attributes:
         path: The folder.
         n: Number of images.
-        t: Number of patch tokens in an image, h * w, row by row.
-        d: Dimension of a token.
-        grid: (h, w), in cells.
+        layers: The layers of the backbone, in its order.
         shard: Images per file; the last file may hold fewer.
         dtype: Stored dtype; int8 tokens are returned as float32.
         image_ids: Relative POSIX path of each image.
@@ -66,9 +74,7 @@ class FeatureStore:
 
     path: Path
     n: int
-    t: int
-    d: int
-    grid: tuple[int, int]
+    layers: tuple[LayerFiles, ...]
     shard: int
     dtype: torch.dtype
     image_ids: tuple[str, ...]
@@ -76,54 +82,91 @@ class FeatureStore:
     backbone: BackboneSpec
     inputs: Mapping[str, str]
     _files: Mapping[str, Mapping[str, Any]] = field(repr=False)
-    _verified: set[int] = field(default_factory=set, repr=False)
+    _stored: int = field(repr=False)
 
     @classmethod
-    def open(cls, path: Path) -> FeatureStore:
+    def open(cls, path: Path, layers: Sequence[str] | None = None) -> FeatureStore:
         """Open a store.
 
         Args:
             path: Folder of one split.
+            layers: Names of the layers to read, in the order of the network; None for all that it holds.
 
         Raises:
-            ArtifactError: The store is missing, of another kind, incomplete or inconsistent.
+            ArtifactError: The store is missing, of another kind, incomplete or inconsistent, or lacks a layer.
         """
         manifest = open_artifact(path, KIND, verify=False)
         try:
             if digest_file(path / INDEX) != manifest.files[INDEX]["sha256"]:
                 raise ArtifactError(f"{path / INDEX} is damaged: its digest differs from the manifest's; run extract")
-            return cls._from_manifest(path, manifest, read_table(path / INDEX))
+            whole = cls._from_manifest(path, manifest, read_table(path / INDEX))
         except KeyError as error:
             raise ArtifactError(f"{path / MANIFEST} is damaged: {error} is missing; run extract") from error
+        return whole if layers is None or tuple(layers) == whole.backbone.layers else whole.only(layers)
+
+    def only(self, layers: Sequence[str]) -> FeatureStore:
+        """The store with some of its layers; raises ArtifactError if it lacks one."""
+        held = {layer.name: layer for layer in self.layers}
+        missing = [name for name in layers if name not in held]
+        if missing:
+            raise ArtifactError(
+                f"{self.path} holds the layers {', '.join(held)}, not {', '.join(missing)}; name it in extract.layers "
+                "and run extract"
+            )
+        chosen = tuple(held[name] for name in held if name in layers)
+        return replace(
+            self, layers=chosen, backbone=replace(self.backbone, layers=tuple(layer.name for layer in chosen))
+        )
 
     @classmethod
     def _from_manifest(cls, path: Path, manifest: Manifest, index: pd.DataFrame) -> FeatureStore:
         extra = manifest.extra
-        rows, cols = extra["grid"]
-        if len(index) != extra["n"]:
-            raise ArtifactError(f"{path} must hold {extra['n']} images, its index holds {len(index)}; run extract")
+        n, shard, dtype = extra["n"], extra["shard"], DTYPES[extra["dtype"]]
+        if len(index) != n:
+            raise ArtifactError(f"{path} must hold {n} images, its index holds {len(index)}; run extract")
+        shapes = [LayerShape.from_dict(shape) for shape in extra.get("layers", [])]
+        last = LayerShape(LAST, tuple(extra["grid"]), extra["d"])
         return cls(
             path=path,
-            n=extra["n"],
-            t=rows * cols,
-            d=extra["d"],
-            grid=(rows, cols),
-            shard=extra["shard"],
-            dtype=DTYPES[extra["dtype"]],
+            n=n,
+            layers=tuple(
+                LayerFiles(path, shape.name, n, shape.grid, shape.d, shard, dtype, manifest.files)
+                for shape in (*shapes, last)
+            ),
+            shard=shard,
+            dtype=dtype,
             image_ids=tuple(index["image_id"]),
             labels=torch.tensor(index["label"].to_numpy(copy=True), dtype=torch.int64),
             backbone=BackboneSpec.from_dict(extra["backbone"]),
             inputs=manifest.inputs,
             _files=manifest.files,
+            _stored=1 + len(shapes),
         )
 
     def __len__(self) -> int:
         return self.n
 
     @property
+    def grid(self) -> Grid:
+        """(h, w) of the finest layer, in cells."""
+        return finest([layer.grid for layer in self.layers])
+
+    @property
+    def t(self) -> int:
+        """Number of patch tokens of the finest layer in an image, row by row."""
+        rows, cols = self.grid
+        return rows * cols
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token, over all layers."""
+        return sum(layer.d for layer in self.layers)
+
+    @property
     def digest(self) -> str:
-        """Digest of the store's content."""
-        return artifact_digest(self.path)
+        """Digest of the store's content; that of some layers is the digest of a store that holds no other."""
+        names = self.backbone.layers
+        return artifact_digest(self.path) if len(names) == self._stored else digest_of_layers(self.path, names)
 
     @cached_property
     def views(self) -> tuple[FeatureStore, ...]:
@@ -132,10 +175,10 @@ class FeatureStore:
         Raises:
             ArtifactError: A view is missing, damaged, or of other images.
         """
-        names = {name.rpartition("/")[0] for name in self._files if name.startswith(f"{VIEWS}/")}
+        names = {"/".join(name.split("/")[:2]) for name in self._files if name.startswith(f"{VIEWS}/")}
         return tuple(self._view(name) for name in sorted(names))
 
-    def shards(self, images: slice | None = None) -> Iterator[tuple[slice, Shard]]:
+    def shards(self, images: slice | None = None) -> Iterator[tuple[slice, Shard | LayeredShard]]:
         """Iterate over the store, one memory-mapped shard at a time.
 
         Args:
@@ -149,16 +192,19 @@ class FeatureStore:
         """
         first, after = (0, self.n) if images is None else (images.start, images.stop)
         for start in range(first - first % self.shard, after, self.shard):
-            yield slice(start, min(start + self.shard, self.n)), unpack(self._shard(start // self.shard))
+            parts = tuple(layer.read(start // self.shard) for layer in self.layers)
+            whole = parts[0] if len(parts) == 1 else LayeredShard(parts, self._grids, self.backbone.layers)
+            yield slice(start, min(start + self.shard, self.n)), whole
 
-    def tokens(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> Float[Tensor, "m t d"]:
+    def tokens(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> PatchTokens:
         """Read the tokens of chosen images.
 
         Args:
             indices: Positions in [0, n), in any order; they may repeat.
 
         Returns:
-            Tokens in the order of the indices, in the stored dtype; int8 tokens in float32.
+            Tokens in the order of the indices (m, t, d), or those of several layers, in the stored dtype; int8 tokens
+            in float32.
 
         Raises:
             ShapeError: An index is out of range. ArtifactError: A shard is missing or damaged.
@@ -168,68 +214,51 @@ class FeatureStore:
             raise ShapeError(
                 f"image positions must lie in [0, {self.n}), got {int(wanted.min())} to {int(wanted.max())}"
             )
-        found = {name: torch.empty((len(wanted), *shape), dtype=dtype) for name, shape, dtype in self._parts}
-        for number in torch.unique(wanted // self.shard).tolist():
-            here = (wanted // self.shard == number).nonzero().flatten()
-            for name, stored in self._shard(number).items():
-                copy_rows(stored, wanted[here] - number * self.shard, found[name], here)
-        return unpack(found)[:]
+        parts = tuple(layer.tokens(wanted) for layer in self.layers)
+        return parts[0] if len(parts) == 1 else LayeredTokens(parts, self._grids, self.backbone.layers)
 
     @property
-    def _parts(self) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
-        """Name, shape for one image, and dtype of each tensor of a shard."""
-        tokens = (TOKENS, (self.t, self.d), self.dtype)
-        return [tokens, (SCALES, (self.t,), torch.float32)] if self.dtype == torch.int8 else [tokens]
+    def shapes(self) -> tuple[LayerShape, ...]:
+        """Name, grid and dimension of each layer."""
+        return tuple(LayerShape(layer.name, layer.grid, layer.d) for layer in self.layers)
+
+    @property
+    def _grids(self) -> tuple[Grid, ...]:
+        return tuple(layer.grid for layer in self.layers)
 
     def _view(self, name: str) -> FeatureStore:
         path = self.path / name
         manifest = f"{name}/{MANIFEST}"
         if manifest not in self._files or digest_file(path / MANIFEST) != self._files[manifest]["sha256"]:
             raise ArtifactError(f"{path / MANIFEST} is damaged: it is not the one that its store names; run extract")
-        view = FeatureStore.open(path)
-        for what in ("image_ids", "grid", "d", "dtype", "backbone"):
+        view = FeatureStore.open(path, self.backbone.layers)
+        for what in ("image_ids", "shapes", "dtype", "backbone"):
             if getattr(view, what) != getattr(self, what):
                 raise ArtifactError(f"{path} must have the {what} of {self.path}, it has others; run extract")
         if not torch.equal(view.labels, self.labels):
             raise ArtifactError(f"{path} must have the labels of {self.path}, it has others; run extract")
         return view
 
-    def _shard(self, number: int) -> dict[str, Tensor]:
-        name = shard_name(number)
-        file = self.path / name
-        if name not in self._files:
-            raise ArtifactError(f"{self.path} names no {name}; run extract")
-        if number not in self._verified:
-            if not file.is_file():
-                raise ArtifactError(f"{file} is missing; run extract")
-            if digest_file(file) != self._files[name]["sha256"]:
-                raise ArtifactError(f"{file} is damaged: its digest differs from the manifest's; run extract")
-            self._verified.add(number)
-        stored, images = load_tensors(file), min(self.shard, self.n - number * self.shard)
-        expected = {name: ((images, *shape), dtype) for name, shape, dtype in self._parts}
-        if {name: (tuple(part.shape), part.dtype) for name, part in stored.items()} != expected:
-            raise ArtifactError(f"{file} does not hold the {images} images that {self.path} names; run extract")
-        return stored
-
 
 @dataclass(frozen=True)
 class StoreHeader:
     """The values that describe a store in its manifest; see FeatureStore."""
 
-    grid: tuple[int, int]
-    d: int
+    shapes: tuple[LayerShape, ...]
     dtype: str
     shard: int
     backbone: BackboneSpec
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
+        """Plain values for the manifest; layers before the last one have an entry of their own."""
+        *others, last = self.shapes
         return {
-            "grid": list(self.grid),
-            "d": self.d,
+            "grid": list(last.grid),
+            "d": last.d,
             "dtype": self.dtype,
             "shard": self.shard,
             "backbone": self.backbone.to_dict(),
+            **({"layers": [shape.to_dict() for shape in others]} if others else {}),
         }
 
 
@@ -243,24 +272,24 @@ def index_table(image_ids: Sequence[str], labels: Sequence[int] | Int64[Tensor, 
 
 def write_store(  # noqa: PLR0917
     out: Path,
-    tokens: Float[Tensor, "n t d"],
+    tokens: PatchTokens,
     labels: Int64[Tensor, " n"] | Sequence[int],
     image_ids: Sequence[str],
     grid: tuple[int, int],
     backbone: BackboneSpec,
     shard: int = 512,
     inputs: Mapping[str, str] | None = None,
-    views: Sequence[Float[Tensor, "n t d"]] = (),
+    views: Sequence[PatchTokens] = (),
     dtype: str | None = None,
 ) -> None:
     """Write a store from tokens that fit into memory.
 
     Args:
         out: The folder; an older store is replaced.
-        tokens: Patch tokens, float16 or float32.
+        tokens: Patch tokens, float16 or float32, of the layers that the backbone names.
         labels: Class of each image.
         image_ids: Relative POSIX path of each image.
-        grid: (h, w) with h * w == t.
+        grid: (h, w) of the last layer, in cells.
         backbone: The backbone that computed the tokens.
         shard: Images per file, at least 1.
         inputs: Digest of each artifact that the tokens were made from.
@@ -270,17 +299,25 @@ def write_store(  # noqa: PLR0917
     Raises:
         ShapeError: Tokens, labels, ids and grid do not match.
     """
-    n, t, d = tokens.shape
+    maps = maps_of(tokens)
+    n, t, _ = maps[-1].shape
     if grid[0] * grid[1] != t or len(labels) != n or len(image_ids) != n:
         raise ShapeError(
-            f"tokens {tuple(tokens.shape)} need a grid of {t} cells, {n} labels and {n} ids; "
+            f"tokens {tuple(maps[-1].shape)} need a grid of {t} cells, {n} labels and {n} ids; "
             f"got grid {grid}, {len(labels)} labels, {len(image_ids)} ids"
         )
-    dtype = dtype or str(tokens.dtype).removeprefix("torch.")
-    header = StoreHeader(grid, d, dtype, shard, backbone)
+    grids = tokens.grids if isinstance(tokens, LayeredTokens) else (grid,)
+    dtype = dtype or str(maps[-1].dtype).removeprefix("torch.")
+    named = zip(backbone.layers, grids, maps, strict=True)
+    header = StoreHeader(
+        tuple(LayerShape(name, of_layer, part.shape[-1]) for name, of_layer, part in named), dtype, shard, backbone
+    )
     with writing(out, KIND, inputs, n=n, **header.to_dict()) as folder:
         for start in range(0, n, shard):
-            save_tensors(folder / shard_name(start // shard), pack(tokens[start : start + shard], dtype))
+            for name, part in zip(backbone.layers, maps, strict=True):
+                file = folder / shard_name(start // shard, name)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                save_tensors(file, pack(part[start : start + shard], dtype))
         write_table(folder / INDEX, index_table(image_ids, labels))
         for number, view in enumerate(views, start=1):
             write_store(folder / view_name(number), view, labels, image_ids, grid, backbone, shard, inputs, dtype=dtype)

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import OnEvent, ProgressEvent, ignore
 from protoquant.features.store.store import FeatureStore
+from protoquant.features.tokens import PatchTokens
 
 
 def stream_tokens(
@@ -19,7 +18,7 @@ def stream_tokens(
     images: slice | None = None,
     label: str = "",
     on_event: OnEvent = ignore,
-) -> Iterator[Float[Tensor, "b t d"]]:
+) -> Iterator[PatchTokens]:
     """Read a range of images once, batch by batch, from one memory-mapped shard after another.
 
     Batches end at shard boundaries, so none is assembled from two files. If the cut must not depend on the shards, or

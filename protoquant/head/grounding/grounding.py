@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.codebook import Codebook, Space
 from protoquant.codebook.grounding import NearestPatches, foreign, ground
 from protoquant.codebook.probe import top1
-from protoquant.codebook.tokens import TokenSource, image_batches
+from protoquant.codebook.tokens import TokenSource, image_batches, in_space
 from protoquant.core.errors import DataError
 from protoquant.head.candidates import Fitted
 from protoquant.head.config import Grounding
@@ -110,7 +109,9 @@ def ground_codes(
         codes = torch.nn.functional.normalize(units.mean(dim=1), dim=1)
         cosines = (units @ codes[:, :, None]).squeeze(2).clamp(-1.0, 1.0)
         return GroundedCodes(replace(codebook, codes=codes), images, cells, cosines.cpu())
-    found = ground(source, codebook.codes, codebook.norm, first, judge.batch * source.t, class_of_code=classes)
+    found = ground(
+        *in_space(source, codebook.norm), codebook.codes, first, judge.batch * source.t, class_of_code=classes
+    )
     codes, own = found.units, (found.images[:, None], found.cells[:, None])
     if method == "chosen":
         images, cells = torch.cat([own[0], images], dim=1), torch.cat([own[1], cells], dim=1)
@@ -128,7 +129,7 @@ def _look(
     first = NearestPatches(codebook.codes)
     nearest = NearestImages.empty(codebook.k, patches, codebook.codes.device)
     for images in image_batches(source, batch * source.t):
-        units = codebook.norm.units(source.tokens(images).reshape(-1, source.d).to(codebook.codes.device))
+        units = codebook.norm.units(source.tokens(images).to(codebook.codes.device)).flatten(0, 1)
         similarities = (units @ codebook.codes.T).clamp_(-1.0, 1.0)
         if classes is not None:
             similarities = similarities.masked_fill(foreign(source, images, classes), -torch.inf)
@@ -138,7 +139,7 @@ def _look(
 
 
 def read_patches(
-    source: TokenSource, norm: FeatureNorm, images: Int64[Tensor, "k m"], cells: Int64[Tensor, "k m"]
+    source: TokenSource, norm: Space, images: Int64[Tensor, "k m"], cells: Int64[Tensor, "k m"]
 ) -> Float[Tensor, "k m d"]:
     """Read patches as unit vectors, reading each image once.
 
@@ -154,7 +155,7 @@ def read_patches(
     norm = norm.to(units.device)
     for image, group in groupby(order, key=flat.tolist().__getitem__):
         rows = torch.tensor(list(group))
-        units[rows] = norm.units(source.tokens(torch.tensor([image]))[0, places[rows]])
+        units[rows] = norm.units(source.tokens(torch.tensor([image])))[0, places[rows]]
     return units.reshape(*images.shape, source.d)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.seeding.class_aware import class_aware_codes, seeding_images, typical_tokens
+from protoquant.codebook.seeding.class_aware import class_aware_codes, seeding_images, typical_vectors
 from protoquant.codebook.seeding.size import resolve_size
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.errors import DataError
@@ -22,6 +22,12 @@ def config(**values):
 def random_source(n=12, t=4, d=6):
     tokens = torch.randn(n, t, d, generator=torch.Generator().manual_seed(3))
     return TensorSource(tokens, torch.arange(n) % 3)
+
+
+def typical(source, images, label, *, share, batch=9):
+    params = config(seeding_share=share, batch=batch, feature_norm="none", metric="euclidean")
+    chosen = torch.tensor(images)
+    return typical_vectors(params, source, chosen, label, norm=FeatureNorm("none"), probe=plain_probe(torch.eye(2)))
 
 
 def codes_of(source, on_event=ignore, seed=0, **values):
@@ -50,25 +56,24 @@ def test_the_error_of_the_history_never_rises():
     assert errors[-1] < errors[0]
 
 
-def test_typical_tokens_are_those_with_most_evidence_worked_by_hand():
+def test_typical_vectors_are_those_with_most_evidence_worked_by_hand():
     """Evidence for class 0 grows with the first number and falls with the second."""
     tokens = torch.tensor([[[0.0, 9.0], [5.0, 0.0], [1.0, 1.0]], [[2.0, 1.0], [1.0, 1.0], [9.0, 0.0]]])
     source = TensorSource(tokens, torch.zeros(2, dtype=torch.int64))
-    probe = plain_probe(torch.eye(2))
     for batch in (1, 100):
-        found = typical_tokens(source, torch.tensor([0, 1]), 0, probe, share=2 / 3, batch=batch)
+        found = typical(source, [0, 1], 0, share=2 / 3, batch=batch)
         assert found.tolist() == [[5.0, 0.0], [1.0, 1.0], [2.0, 1.0], [9.0, 0.0]]
-    assert typical_tokens(source, torch.tensor([0]), 1, probe, share=0.1, batch=9).tolist() == [[0.0, 9.0]]
+    assert typical(source, [0], 1, share=0.1).tolist() == [[0.0, 9.0]]
 
 
 def test_evidence_is_the_logarithm_of_the_chance_of_the_class():
     """A logit counts beside those of other classes; chances too small to tell apart still differ in their logarithm."""
     source = TensorSource(torch.tensor([[[5.0, 9.0], [1.0, 0.0]], [[0.0, 300.0], [0.0, 200.0]]]), torch.zeros(2))
-    found = typical_tokens(source, torch.tensor([0, 1]), 0, plain_probe(torch.eye(2)), share=0.5, batch=9)
+    found = typical(source, [0, 1], 0, share=0.5)
     assert found.tolist() == [[1.0, 0.0], [0.0, 200.0]]
 
 
-def test_background_makes_no_codes_when_seeding_looks_at_typical_tokens():
+def test_background_makes_no_codes_when_seeding_looks_at_typical_patches():
     """Two cells of each image show its class, two a background that all share and no class has evidence for."""
     own = torch.eye(6)[torch.tensor([[0, 1], [2, 3]])].repeat(5, 1, 1)
     source = TensorSource(torch.cat([own, torch.eye(6)[[4, 5]].expand(10, 2, 6)], dim=1), torch.arange(10) % 2)

@@ -105,3 +105,66 @@ def test_plain_values_there_and_back():
 
 def test_the_longer_target_side_decides_how_large_to_decode():
     assert dataclasses.replace(DEFAULT, resize=(100, 300)).at_least == 300
+
+
+WIDE = {"squash": of((96, 96), (64, 64)).whole("squash"), "border": of((96, 96), (64, 64)).whole("border")}
+
+
+@pytest.mark.parametrize(
+    ("mode", "cell", "box"),
+    [
+        ("squash", (2, 6), (150, 25, 175, 37.5)),  # a cell of an eighth of each side
+        ("border", (3, 6), (150, 25, 175, 50)),  # the image fills rows 2 to 5 of the eight
+    ],
+)
+def test_a_square_of_a_whole_image_of_2_to_1_lands_in_its_cell(mode, cell, box):
+    view = WIDE[mode]
+    assert view.cell_box(*cell, (8, 8), 200, 100) == pytest.approx(box)
+    image = Image.new("RGB", (200, 100), (255, 0, 0))
+    image.paste((0, 0, 255), tuple(map(round, box)))
+    blue = np.asarray(view.apply(image))[:, :, 2].astype(float)
+    cells = blue.reshape(8, 8, 8, 8).mean(axis=(1, 3))
+    if mode == "border":  # the margins are grey
+        assert blue[:16].min() == blue[:16].max() == blue[48:].min() == blue[48:].max() == 128
+        cells = cells * (cells != 128)
+    assert np.unravel_index(cells.argmax(), cells.shape) == cell
+    assert cells[cell] > 200
+
+
+def test_frames_reach_into_the_padding_and_are_the_boxes_elsewhere():
+    border = WIDE["border"]
+    assert border.view_box(200, 100) == pytest.approx((0, 0, 200, 100))
+    assert border.frame(200, 100) == pytest.approx((0, -50, 200, 150))
+    assert border.cell_frame(0, 1, (4, 4), 200, 100) == pytest.approx((50, -50, 100, 0))
+    assert border.cell_box(0, 1, (4, 4), 200, 100) == pytest.approx((50, 0, 100, 0))
+    for view in (WIDE["squash"], DEFAULT):
+        assert view.frame(301, 200) == view.view_box(301, 200)
+        assert view.cell_frame(1, 2, (3, 3), 301, 200) == view.cell_box(1, 2, (3, 3), 301, 200)
+
+
+@pytest.mark.parametrize(("mode", "size"), [("squash", (64, 64)), ("border", (64, 32))])
+def test_a_whole_view_holds_all_of_the_image(mode, size):
+    view = WIDE[mode]
+    assert (view.resize, view.crop, view.mode) == ((64, 64), (64, 64), mode)
+    assert (view.placement(200, 100).width, view.placement(200, 100).height) == size
+
+
+@pytest.mark.parametrize(
+    ("view", "larger", "not_larger"),
+    [
+        (DEFAULT, (255, 400), (256, 400)),
+        (WIDE["squash"], (400, 63), (64, 64)),
+        (WIDE["border"], (63, 30), (64, 10)),
+    ],
+)
+def test_an_image_below_what_the_resize_asks_for_is_enlarged(view, larger, not_larger):
+    assert view.enlarges(*larger)
+    assert not view.enlarges(*not_larger)
+
+
+def test_padding_to_the_shape_of_the_crop_keeps_the_pixels():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8))
+    padded = of((50, 50), (50, 50), "border").padded(image)
+    assert padded.size == (200, 200)
+    assert padded.crop((0, 50, 200, 150)).tobytes() == image.tobytes()
+    assert (np.asarray(padded.crop((0, 0, 200, 50))) == 128).all()

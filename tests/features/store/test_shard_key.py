@@ -16,11 +16,24 @@ from protoquant.features.store import shard_key
 from protoquant.features.store.shard_key import shard_keys
 
 
-def keys(*, view=None, images=("a", "b"), name="m", weights="w", preprocessing=(), device="cpu", threads=1, **config):
+def keys(
+    *,
+    view=None,
+    images=("a", "b"),
+    name="m",
+    weights="w",
+    preprocessing=(),
+    strides=(),
+    device="cpu",
+    threads=1,
+    **config,
+):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     seen = SimpleNamespace(to_dict=lambda: dict(preprocessing))
-    spec = SimpleNamespace(name=name, weights=SimpleNamespace(digest=weights), preprocessing=seen)
+    spec = SimpleNamespace(
+        name=name, weights=SimpleNamespace(digest=weights), preprocessing=seen, strides=dict(strides)
+    )
     try:
         return shard_keys(
             ExtractConfig(**config), SimpleNamespace(spec=spec, device=torch.device(device)), images, view
@@ -40,6 +53,8 @@ def key(**changed):
         {"name": "other"},
         {"weights": "other"},
         {"preprocessing": (("crop", 96),)},
+        {"strides": (("output_stride", 16),)},
+        {"strides": (("patch_stride", 8),)},
         {"device": "cuda"},
         {"threads": 2},  # sums are cut by threads, so another number of them rounds otherwise
         {"batch": 7},
@@ -72,21 +87,23 @@ def test_another_version_of_a_package_that_makes_tokens_gives_another_key(monkey
 
 def test_the_sources_are_named_by_the_digests_of_their_syntax():
     root = Path(protoquant.__file__).parent
-    paths = shard_key._DECIDING_SOURCES | shard_key._VIEW_SOURCES
+    former = shard_key._DECIDING_SOURCES | shard_key._VIEW_SOURCES
+    every = former | shard_key._OVERLAP_SOURCES | shard_key._LAYER_SOURCES
     assert shard_key._syntax() == {
-        name: shard_key.syntax_digest((root / path).read_text()) for name, path in paths.items()
+        name: shard_key.syntax_digest((root / path).read_text()) for name, path in every.items()
     }
-    assert shard_key._FORMER.keys() == paths.keys()
+    assert shard_key._FORMER.keys() == former.keys()
 
 
 @pytest.mark.parametrize("view", [None, View(1, 0, AugmentConfig())], ids=["plain", "view"])
 @pytest.mark.parametrize(
     ("place", "sources"),
     [
-        (1, {name: one.moved for name, one in shard_key._FORMER.items()}),
-        (2, {one.path: one.bytes for one in shard_key._FORMER.values()}),
+        (1, {name: one.fixed for name, one in shard_key._FORMER.items()}),
+        (2, {name: one.moved for name, one in shard_key._FORMER.items()}),
+        (3, {one.path: one.bytes for one in shard_key._FORMER.values()}),
     ],
-    ids=["syntax in the flat layout", "paths and bytes of version 0.1.0"],
+    ids=["before view and strides", "syntax in the flat layout", "paths and bytes of version 0.1.0"],
 )
 def test_the_keys_of_before_are_put_together_as_they_were_then(place, sources, view):
     former = dict(sources)

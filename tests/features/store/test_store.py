@@ -5,6 +5,7 @@ import torch
 
 from protoquant.core.artifacts import load_tensors, open_artifact, save_tensors, write_table, writing
 from protoquant.core.errors import ArtifactError, ShapeError
+from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.store.store import FeatureStore, StoreHeader, index_table, write_store
 from tests.builders.specs import spec
 
@@ -106,7 +107,7 @@ def test_the_format_on_disk_is_the_one_of_the_design(path):
 def test_a_manifest_without_a_key_is_named_damaged(tmp_path):
     with writing(tmp_path / "out", "feature-store", n=1) as folder:
         write_table(folder / "index.parquet", index_table(["a.png"], [0]))
-    with pytest.raises(ArtifactError, match="'grid' is missing; run extract"):
+    with pytest.raises(ArtifactError, match="'shard' is missing; run extract"):
         FeatureStore.open(tmp_path / "out")
 
 
@@ -167,11 +168,11 @@ def test_a_whole_view_of_another_store_is_refused(viewed, tmp_path):
     [
         ("labels", [*LABELS[:6], 2], IDS, (2, 3)),
         ("image_ids", LABELS, IDS[::-1], (2, 3)),
-        ("grid", LABELS, IDS, (3, 2)),
+        ("shapes", LABELS, IDS, (3, 2)),
     ],
 )
 def test_a_view_must_be_of_the_same_images(tmp_path, what, labels, ids, grid):
-    header = StoreHeader((2, 3), 4, "float16", 7, SPEC).to_dict()
+    header = StoreHeader((LayerShape("last", (2, 3), 4),), "float16", 7, SPEC).to_dict()
     with writing(tmp_path / "train", "feature-store", n=7, **header) as folder:
         write_table(folder / "index.parquet", index_table(IDS, LABELS))
         write_store(folder / "views" / "01", TOKENS, labels, ids, grid, SPEC)
@@ -205,7 +206,7 @@ def test_a_store_of_bytes_is_half_as_large_and_its_scales_are_checked(tmp_path):
 
 
 def test_a_shard_without_its_scales_is_refused(tmp_path):
-    header = StoreHeader((2, 3), 4, "int8", 7, SPEC).to_dict()
+    header = StoreHeader((LayerShape("last", (2, 3), 4),), "int8", 7, SPEC).to_dict()
     with writing(tmp_path / "train", "feature-store", {}, n=7, **header) as folder:
         save_tensors(folder / "shard-00000.safetensors", {"tokens": TOKENS.to(torch.int8)})
         write_table(folder / "index.parquet", index_table(IDS, LABELS))
