@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.datasets import DataSet
 from benchmarks.rivals import RIVALS
-from benchmarks.training import CPU, Model, Sections, codebook_of, logits_of, models, write_aside
+from benchmarks.training import CPU, Model, Sections, codebook_of, features_of, logits_of, models, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe, pooled_tokens
 from protoquant.features.store.store import FeatureStore
@@ -153,7 +153,7 @@ def tested(data: DataSet, recipe: str, model: Model) -> Measured:
     """Measure a finished model on validation and, once, on test."""
     logits = {}
     for name in _HELD:
-        store = FeatureStore.open(data.workspace.features / name)
+        store = features_of(data, model.bundle, name)
         logits[name] = (logits_of(model.bundle, store), store.labels)
     size = (model.budget, model.class_size)
     return _row(data, recipe, size, logits, (model.cpu, model.codes_cpu))

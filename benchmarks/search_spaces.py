@@ -6,7 +6,7 @@ still help. Ours is searched too, and so are the two steps between the paper's m
 searches draw is the same in all of them at the same seed and number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from benchmarks.recipes import paper_sections
 from benchmarks.training import Sections
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.seeding import numpy_generator
+from protoquant.features.config import LAST
 from protoquant.head.config import TrainConfig
 
 Setting = Mapping[str, float | str]
@@ -85,11 +86,13 @@ class Search:
         title: How the method is named in tables.
         keys: The values that are drawn, keys of RANGES.
         sections: The params sections of a setting; the budget is filled in for each model.
+        layered: Whether it is another search than the one before only where several layers are stored.
     """
 
     title: str
     keys: tuple[str, ...]
     sections: Callable[[Setting], Sections]
+    layered: bool = False
 
     def setting(self, seed: int, number: int) -> Setting:
         """Draw the setting of a trial.
@@ -118,9 +121,10 @@ def _stage_one(setting: Setting) -> QuantizeConfig:
     return QuantizeConfig.parse({**base, **changed})
 
 
-def _class_aware(setting: Setting) -> QuantizeConfig:
-    """The default's seeding, without anything that moves the codes afterwards."""
-    return QuantizeConfig.parse({**QuantizeConfig().model_dump(mode="json"), "size": setting[CODES]})
+def _class_aware(setting: Setting, *, layers: Sequence[str] | None = (LAST,)) -> QuantizeConfig:
+    """The default's seeding, without anything that moves the codes afterwards; on the last layer, or on all (None)."""
+    changed = {"size": setting[CODES], "layers": None if layers is None else list(layers)}
+    return QuantizeConfig.parse({**QuantizeConfig().model_dump(mode="json"), **changed})
 
 
 def _relu_head(setting: Setting, *, joint: bool = False) -> TrainConfig:
@@ -190,10 +194,16 @@ SEARCHES: Mapping[str, Search] = {
         (TEMPERATURE, CODES, "ridge"),
         partial(_sections, codes=_class_aware, head=_convex_head),
     ),
+    "joint": Search(
+        "ours, tuned, last layer alone",
+        (TEMPERATURE, CODES, "ridge", "joint rate of codes", "joint rate of a convex head"),
+        partial(_sections, codes=_class_aware, head=partial(_convex_head, joint=True)),
+    ),
     "ours": Search(
         "ours, tuned",
         (TEMPERATURE, CODES, "ridge", "joint rate of codes", "joint rate of a convex head"),
-        partial(_sections, codes=_class_aware, head=partial(_convex_head, joint=True)),
+        partial(_sections, codes=partial(_class_aware, layers=None), head=partial(_convex_head, joint=True)),
+        layered=True,
     ),
 }
 """The searches, in the order of tables."""

@@ -109,7 +109,7 @@ def models(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path) ->
             yield Model(budget, bundle, spent + took, spent)
         return
     dense, took = train_bundle(data, training.model_copy(update={"prune": None, "joint": None}), codebook, work)
-    stores = {name: FeatureStore.open(data.workspace.features / name) for name in ("train", "validation")}
+    stores = {name: features_of(data, dense, name) for name in ("train", "validation")}
     for budget in budgets:
         began = time.process_time()
         pruning = training.prune.model_copy(update={"budget": budget})
@@ -144,6 +144,11 @@ def together(bundle: Bundle, config: JointConfig, stores: Mapping[str, FeatureSt
     if best is None:
         raise ValueError("joint training of no epoch gives no head")
     return best[1]
+
+
+def features_of(data: DataSet, bundle: Bundle, split: str) -> FeatureStore:
+    """The features of a split, with the layers that the model sees."""
+    return FeatureStore.open(data.workspace.features / split, bundle.backbone.layers)
 
 
 def logits_of(bundle: Bundle, store: FeatureStore) -> Float[torch.Tensor, "n c"]:

@@ -52,12 +52,14 @@ def without_joint(training):
 
 def test_every_step_changes_one_thing() -> None:
     """Codes alone, then the head alone, then joint training alone; and codes of the paper's method move or not."""
-    paper, trained, class_aware, convex, ours = (plan(name) for name in SEARCHES)
+    paper, trained, class_aware, convex, joint, ours = (plan(name) for name in SEARCHES)
     assert paper[0] == trained[0]
     assert paper[1] == without_joint(trained[1]) != trained[1]
     assert paper[1] == class_aware[1]
-    assert class_aware[0] == convex[0] == ours[0] != paper[0]
-    assert convex[1] == without_joint(ours[1]) != ours[1]
+    assert class_aware[0] == convex[0] == joint[0] != paper[0]
+    assert convex[1] == without_joint(joint[1]) != joint[1]
+    assert joint[1] == ours[1]
+    assert joint[0] == ours[0].model_copy(update={"layers": ("last",)}) != ours[0]
 
 
 def test_the_methods_are_what_their_names_say() -> None:
