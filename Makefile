@@ -6,7 +6,7 @@ VENV := .venv
 JOBS ?= 3
 PYTEST := OMP_WAIT_POLICY=PASSIVE python -m pytest # threads that wait leave the cores to others
 PLAIN := not (model or process or server or browser)
-BENCHMARKS := extract sweep scale kmeans head accuracy evidence levers grounding drift serving load neighbours observers
+BENCHMARKS := extract sweep scale kmeans head regret accuracy evidence levers grounding drift serving load neighbours observers
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1

@@ -87,7 +87,7 @@ def nearest_cosines(store: FeatureStore, norm: FeatureNorm, codes: Float[Tensor,
 
 def measure(data: DataSet, work: Path) -> list[Drift]:
     """Measure all heads of one seed, or read the results of an earlier run."""
-    config = TrainConfig(budget=BudgetConfig(sizes=(PER_CLASS,)), tolerance=0.0)
+    config = TrainConfig(budget=BudgetConfig(sizes=(PER_CLASS,)), choice=None, tolerance=0.0)
     features = data.workspace.features
     digests = [FeatureStore.open(features / name).digest for name in ("train", "validation")]
     said = [QuantizeConfig().model_dump_json(), config.model_dump_json()]

@@ -117,7 +117,9 @@ def main() -> None:
         learned = QuantizeConfig(size=given.codes)
         quantize(learned, features=given.features, out=out, device=CPU, seed=given.seed, on_event=ignore)
         codebook, probe = Codebook.open(out), LinearProbe.open(out)
-    config = TrainConfig(temperature=TEMPERATURES, solver="proximal", budget=None, joint=None, points=12, ratio=0.006)
+    config = TrainConfig(
+        temperature=TEMPERATURES, solver="proximal", budget=None, choice=None, joint=None, points=12, ratio=0.006
+    )
     bench = Bench(given.features, probe, config)
     with torch.inference_mode():
         before, scored, cosine = bench.path(codebook)

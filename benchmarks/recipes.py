@@ -90,7 +90,10 @@ def sections_of(recipe: str, *, quick: bool = False) -> Sections:
     """Return the values of a recipe; the probe is that of the default codebook, and no head is trained for it."""
     coding, training = paper_sections() if recipe == "paper" else (QuantizeConfig(), TrainConfig())
     if recipe in UNTRAINED:
-        coding, training = coding.model_copy(update=UNTRAINED[recipe]), training.model_copy(update={"joint": None})
+        coding, training = (
+            coding.model_copy(update=UNTRAINED[recipe]),
+            training.model_copy(update={"choice": None, "joint": None}),
+        )
     return shorter(coding, training) if quick else (coding, training)
 
 

@@ -50,7 +50,7 @@ GRID, D, CLASSES = (7, 7), 384, 20
 PREPROCESSING = Preprocessing((224, 224), (224, 224), "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPEC = BackboneSpec("made", WeightsSpec("file", "0" * 64, "made"), PREPROCESSING)
 QUANTIZE = QuantizeConfig(epochs=5, tolerance=0.0)
-TRAIN = TrainConfig(temperature=0.05, budget=BudgetConfig(sizes=(5, 10)), joint=None)
+TRAIN = TrainConfig(temperature=0.05, budget=BudgetConfig(sizes=(5, 10)), choice=None, joint=None)
 
 
 def main() -> None:

@@ -149,7 +149,7 @@ def _relu_head(setting: Setting, *, joint: bool = False) -> TrainConfig:
 
 
 def _convex_head(setting: Setting, *, joint: bool = False) -> TrainConfig:
-    """The default's head, whose candidates differ in nothing but the budget."""
+    """The default's head: one candidate, and validation takes the joint epoch, as it takes those of the ReLU head."""
     base = TrainConfig().model_dump(mode="json")
     together = {
         "epochs": JOINT_EPOCHS,
@@ -160,6 +160,7 @@ def _convex_head(setting: Setting, *, joint: bool = False) -> TrainConfig:
         "temperature": setting[TEMPERATURE],
         "budget": {**base["budget"], "ridge": setting["ridge"]},
         "tolerance": 0.0,
+        "choice": None,
         "joint": {**base["joint"], **together} if joint else None,
     }
     return TrainConfig.parse({**base, **changed})

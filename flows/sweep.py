@@ -83,9 +83,9 @@ def _run(run: IsolatedRun, name: str) -> str:
 def _show(folder: Path) -> str:
     """Put the result on the page; return it as a sentence."""
     result = folder / "result"
-    trials = read_table(result / "trials.parquet").sort_values("validation_top1", ascending=False).head(_SHOWN)
+    trials = read_table(result / "trials.parquet").sort_values("accuracy", ascending=False).head(_SHOWN)
     rows = [json.loads(row.to_json()) for _, row in trials.drop(columns="trial").iterrows()]
-    create_table_artifact(rows, key="trials", description="The most accurate first, measured on validation")
+    create_table_artifact(rows, key="trials", description="The most accurate first, measured on held-out images")
     choice = read_json(result / "choice.json")["choice"]
     if choice is None:
         return "No trial is done."

@@ -67,9 +67,9 @@ class BudgetConfig(Section):
 
 
 class JointConfig(Section):
-    """Codes and head trained together, from the head that validation chose."""
+    """Codes and head trained together, from the chosen head."""
 
-    epochs: int = Field(40, ge=1, le=1_000, description="passes over the train images; validation chooses one of them")
+    epochs: int = Field(40, ge=1, le=1_000, description="passes over the train images; choice takes one of them")
     batch: int = Field(64, ge=1, le=100_000, description="images of a step")
     lr_codes: float = Field(
         0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors"
@@ -81,6 +81,20 @@ class JointConfig(Section):
     smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
 
 
+class ChoiceConfig(Section):
+    """Cross-fitting over train and validation, by which size and temperature of the head are chosen."""
+
+    rule: Literal["one_se", "tolerance"] = Field(
+        "one_se",
+        description="one_se: the smallest head whose log-loss is at most a standard error above the least; tolerance: "
+        "the smallest within train.tolerance of the best accuracy",
+    )
+    folds: int = Field(
+        5, ge=2, le=20, description="parts of the images; each is answered by heads and codes fitted on the others"
+    )
+    repeats: int = Field(2, ge=1, le=20, description="times that the images are dealt into folds anew")
+
+
 SolverName = Literal["budget", "proximal", "gradient"]
 """Those of ``solvers/registry.py``, which settings cannot import: it imports torch."""
 
@@ -90,7 +104,7 @@ class TrainConfig(Section):
 
     temperature: Temperature | Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=20)] = Field(
         (0.03, 0.05),
-        description="of the softmax over codes; low lets one code win a cell alone; from a list, validation chooses",
+        description="of the softmax over codes; low lets one code win a cell alone; from a list, choice takes one",
     )
     solver: SolverName = Field(
         "budget",
@@ -117,7 +131,13 @@ class TrainConfig(Section):
         0.01,
         ge=0.0,
         le=1.0,
-        description="validation accuracy given up for sparsity: the sparsest head within it is taken",
+        description="accuracy given up for sparsity: the sparsest head within it is taken (choice with rule tolerance, "
+        "or no choice)",
+    )
+    choice: ChoiceConfig | None = Field(
+        ChoiceConfig(),
+        description="how size and temperature of the head and the joint epoch are chosen; null: on validation alone "
+        "(always with gradient)",
     )
     max_class_size: float | None = Field(
         None, gt=0.0, description="most prototypes per class, on average, of a head that may be taken; none: no limit"
@@ -180,6 +200,11 @@ class TrainConfig(Section):
                 raise ValueError(f"{name} must be a section with solver {name}, got null; fill train.{name}")
             if self.solver != name and section is not None:
                 raise ValueError(f"{name} must be null with solver {self.solver}, got a section; it would do nothing")
+        if self.solver == "gradient" and self.choice is not None:
+            raise ValueError(
+                "choice must be null with solver gradient, whose epochs validation chooses, got a section; "
+                "set train.choice to null"
+            )
         return self
 
     @model_validator(mode="after")

@@ -126,6 +126,11 @@ class Scoring:
         self._folder, self._on_event, self._times = folder, on_event, 0
 
     @property
+    def folder(self) -> Path | None:
+        """Folder for memory-mapped scores; None if they stay in memory."""
+        return self._folder
+
+    @property
     def temperatures(self) -> tuple[float, ...]:
         """The temperatures of the scores, in their order."""
         return self._config.temperatures

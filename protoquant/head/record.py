@@ -12,10 +12,13 @@ from protoquant.core.artifacts import rounded
 from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.candidates import Fitted
+from protoquant.head.choice.choose import HeadChoice
+from protoquant.head.choice.joint_epoch import HeldOutEpochs
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.grounding import Price
 from protoquant.head.inputs import PresenceScores, TrainInputs
 from protoquant.head.select import HeadCandidate
+from protoquant.model.answers_made import CROSS_FITTED, HELD_OUT, IN_SAMPLE
 from protoquant.model.bundle import Bundle
 from protoquant.model.provenance import provenance_table
 from protoquant.model.reference import measure_reference
@@ -28,8 +31,9 @@ class JointRow:
     Attributes:
         epoch: Number of the epoch, from 1.
         train_loss: Training cross-entropy, with dropout, in nats.
-        validation_loss: Cross-entropy on validation, in nats; the lowest one decides between equal accuracies.
-        validation_top1: Accuracy on validation, in [0, 1]; the highest one decides.
+        validation_loss: Cross-entropy on validation, in nats; without a choice by cross-fitting the lowest one decides
+            between equal accuracies.
+        validation_top1: Accuracy on validation, in [0, 1]; without a choice by cross-fitting the highest one decides.
         drift: Mean cosine of the codes with those of quantize, in [-1, 1].
     """
 
@@ -57,11 +61,13 @@ class TrainingOutcome:
         codebook: The codes of the model, on the CPU.
         scores: Presence of these codes in both splits.
         fitted: All heads of the path.
-        place: Index of the head that validation chose.
+        place: Index of the chosen head.
         moved: That head after joint training; None without joint training.
         joint: All epochs of joint training.
         epoch: The epoch that was kept; 0 without joint training.
         price: Cost of grounding; None if codes stay as learned.
+        choice: How cross-fitting chose the head; None if validation chose it.
+        tried: How a held-out fold chose the epoch; None if validation chose it, or without joint training.
     """
 
     codebook: Codebook
@@ -72,6 +78,8 @@ class TrainingOutcome:
     joint: tuple[JointRow, ...] = ()
     epoch: int = 0
     price: Price | None = None
+    choice: HeadChoice | None = None
+    tried: HeldOutEpochs | None = None
 
     @property
     def candidates(self) -> tuple[HeadCandidate, ...]:
@@ -94,14 +102,22 @@ class TrainingOutcome:
         if not self.joint:
             return None
         frame = pd.DataFrame([asdict(row) for row in self.joint])
+        if self.tried is not None:
+            frame["held_out_loss"], frame["smoothed_loss"] = self.tried.losses, self.tried.smoothed
         frame["selected"] = [int(row.epoch == self.epoch) for row in self.joint]
         return frame
+
+    def choice_table(self) -> pd.DataFrame | None:
+        """One row for each head, by its cross-fitted answers: ``choice.csv``; None without cross-fitting."""
+        return None if self.choice is None else self.choice.table
 
 
 def bundle_of(config: TrainConfig, given: TrainInputs, trained: TrainingOutcome) -> Bundle:
     """Combine the taken head with everything that its explanations need; nothing is written."""
     chosen = trained.taken.candidate
-    params: dict[str, Any] = {"train": config.model_dump(mode="json")}
+    # Without a choice the section reads as before there was one, so that such a bundle keeps its bytes.
+    section = config.model_dump(mode="json", exclude={"choice"} if config.choice is None else None)
+    params: dict[str, Any] = {"train": section}
     if given.quantize_params is not None:
         params["quantize"] = given.quantize_params
     bundle = Bundle(
@@ -181,6 +197,9 @@ def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
             "grounding": _grounding(config, trained.price),
         }
     )
+    if trained.choice is not None:
+        numbers["choice"] = rounded(trained.choice.numbers)
+        numbers["answers"] = {"train": IN_SAMPLE, "validation": HELD_OUT, "choice": CROSS_FITTED}
     if trained.joint:
         numbers["joint"] = rounded({"epoch": trained.epoch, "drift": trained.joint[trained.epoch - 1].drift})
     return numbers

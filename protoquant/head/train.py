@@ -1,6 +1,6 @@
 """The train step, which fits the sparse head on features and codes and writes the bundle."""
 
-import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,27 +10,26 @@ import pandas as pd
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.probe import top1
 from protoquant.codebook.tokens import SubsetSource
 from protoquant.core.artifacts import writing
-from protoquant.core.errors import DataError
-from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
-from protoquant.core.seeding import torch_generator
-from protoquant.distributed.ranks import alone, mean_over_ranks, own_images, rank
+from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.distributed.ranks import alone, rank
 from protoquant.features.store.store import FeatureStore
-from protoquant.head.candidates import Fitted, fit_candidates
-from protoquant.head.config import JointConfig, TrainConfig
+from protoquant.head.candidates import fit_candidates
+from protoquant.head.choice.choose import HeadChoice, choose_head
+from protoquant.head.choice.crossfit import cross_fit, prepare_task
+from protoquant.head.choice.fold import CrossFitTask
+from protoquant.head.choice.joint_epoch import held_out_epochs
+from protoquant.head.config import ChoiceConfig, TrainConfig
 from protoquant.head.grounding.grounding import Price, ground_codes, price_of
 from protoquant.head.grounding.patch_choice import Judge, halves
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
-from protoquant.head.joint import joint_epochs
+from protoquant.head.joint_stage import train_jointly
 from protoquant.head.prune_plan import PrunePlan
-from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence, referred
+from protoquant.head.record import TrainingOutcome, bundle_of, head_sentence, referred
 from protoquant.head.select import HeadCandidate, select
 from protoquant.model.bundle import CROPS, KIND, Bundle
-from protoquant.model.head import head_logits
 from protoquant.model.provenance import write_crops
-from protoquant.model.scored_split import presence_scores
 
 
 class Pruner(Protocol):
@@ -79,7 +78,7 @@ def train(
     on_event: OnEvent,
     prune: Pruner | None = None,
 ) -> TrainResult:
-    """Fit heads of many sizes, choose one on validation, refine it as the config says, and write the bundle.
+    """Fit heads of many sizes, choose one, refine it as the config says, and write the bundle.
 
     The processes of a distributed run fit the head together; the first of them prunes it and writes it.
 
@@ -100,6 +99,7 @@ def train(
 
     Raises:
         ArtifactError: An input is missing or damaged, or inputs do not belong together.
+        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook; nothing was computed.
         DataError: No head can be selected, or a score or loss is NaN.
         ValueError: ``train.prune`` is set but ``prune`` is None.
     """
@@ -136,7 +136,9 @@ def _write(
         bundle, pruning, sentence = prune(config.prune, bundle, stores, device=device, on_event=on_event)
     bundle = referred(bundle, config, **stores, device=device, on_event=on_event)
     with writing(out, KIND, given.digests) as folder:
-        bundle.save(folder, trained.table(), pruning=pruning, joint=trained.joint_table())
+        bundle.save(
+            folder, trained.table(), pruning=pruning, joint=trained.joint_table(), choice=trained.choice_table()
+        )
         write_crops(
             folder / CROPS,
             bundle.provenance,
@@ -155,7 +157,7 @@ def _write(
 def fit(
     config: TrainConfig, given: TrainInputs, room: Scoring, *, device: torch.device, seed: int, on_event: OnEvent
 ) -> TrainingOutcome:
-    """Run the steps between the inputs and the bundle: path, joint training and grounding.
+    """Run the steps between the inputs and the bundle: path, choice, joint training and grounding.
 
     Args:
         config: The params section.
@@ -164,11 +166,19 @@ def fit(
         device: Device to compute on.
         seed: The seed of params.yaml.
         on_event: Receives progress and an event for each head.
+
+    Raises:
+        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook; nothing was computed.
     """
+    task = None
+    if config.choice is not None:
+        task = prepare_task(config, config.choice, given, room=room.folder, device=device, seed=seed)
     with torch.inference_mode():
         trained = _path(config, given, given.codebook, room.scores(given.codebook), seed=seed, on_event=on_event)
+    if config.choice is not None and task is not None:
+        trained = _chosen(config, config.choice, task, trained, on_event)
     if config.joint is not None:
-        trained = _joint(config.joint, given, trained, room, device=device, seed=seed, on_event=on_event)
+        trained = train_jointly(config.joint, given, trained, room, device=device, seed=seed, on_event=on_event)
     if config.grounding != "centroid":
         with torch.inference_mode():
             trained = _ground(config, given, trained, room, device=device, seed=seed, on_event=on_event)
@@ -178,71 +188,34 @@ def fit(
 def _path(
     config: TrainConfig, given: TrainInputs, codebook: Codebook, scores: PresenceScores, *, seed: int, on_event: OnEvent
 ) -> TrainingOutcome:
-    """Fit the path for some codes and select one of its heads."""
+    """Fit the path for some codes and select one of its heads on validation."""
     fitted = fit_candidates(config, scores.train, scores.validation, given.classes, seed=seed, on_event=on_event)
     candidates = [one.candidate for one in fitted]
     place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
     return TrainingOutcome(codebook, scores, tuple(fitted), place)
 
 
-def _joint(
-    config: JointConfig,
-    given: TrainInputs,
-    trained: TrainingOutcome,
-    room: Scoring,
-    *,
-    device: torch.device,
-    seed: int,
-    on_event: OnEvent,
+def _chosen(
+    config: TrainConfig, choice: ChoiceConfig, task: CrossFitTask, trained: TrainingOutcome, on_event: OnEvent
 ) -> TrainingOutcome:
-    """Train codes and head together from the chosen head, and keep the epoch that is best on validation."""
-    taken = trained.taken.candidate
-    epochs = joint_epochs(
-        (given.train, *given.train.views),
-        trained.codebook.to(device),
-        trained.taken.weights.to_dense(),
-        taken.temperature,
-        config=config,
-        generator=torch_generator(seed, "head", "joint"),
+    """Choose another head of the path by cross-fitting, and the epoch at which joint training will end."""
+    started = time.monotonic()
+    answers = cross_fit(task, choice, on_event)
+    chosen: HeadChoice = choose_head(config, choice, answers, trained.candidates)
+    on_event(MessageEvent(f"{chosen.sentence()}; {time.monotonic() - started:.1f} s"))
+    trained = replace(trained, place=chosen.place, choice=chosen)
+    if config.joint is None:
+        return trained
+    started = time.monotonic()
+    temperature = trained.taken.candidate.temperature
+    tried = held_out_epochs(config.joint, task, answers, place=chosen.place, temperature=temperature, on_event=on_event)
+    on_event(
+        MessageEvent(
+            f"joint training: epoch {tried.epoch} of {config.joint.epochs} by the loss of held-out images, "
+            f"{tried.smoothed[tried.epoch - 1]:.4f}; {time.monotonic() - started:.1f} s"
+        )
     )
-    rows, best = [], None
-    labels = given.validation.labels[own_images(given.validation.n)].to(device)
-    for epoch in epochs:
-        with torch.inference_mode():
-            held = presence_scores(given.validation, epoch.codebook, taken.temperature, config.batch)
-            logits = head_logits(held, epoch.weights)
-            loss = float(mean_over_ranks(torch.nn.functional.cross_entropy(logits.double(), labels), len(labels)))
-        if not math.isfinite(loss):
-            raise DataError(
-                f"the joint loss on validation is {loss} after epoch {epoch.number}; lower train.joint.lr_codes, "
-                f"{config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
-            )
-        row = JointRow(epoch.number, epoch.loss, loss, top1(logits, labels), epoch.drift)
-        rows.append(row)
-        on_event(EpochEvent("joint", epoch.number, row.values()))
-        if best is None or row.merit > best[0].merit:
-            best = (row, epoch)
-    if best is None:
-        raise ValueError("joint training of no epoch gives no head")
-    with torch.inference_mode():
-        codebook = best[1].codebook.to(torch.device("cpu"))
-        scores = room.scores(codebook)
-        moved = _measured(trained, best[1].weights, scores, room.temperatures.index(taken.temperature))
-    return replace(trained, codebook=codebook, scores=scores, moved=moved, joint=tuple(rows), epoch=best[1].number)
-
-
-def _measured(trained: TrainingOutcome, weights: torch.Tensor, scores: PresenceScores, place: int) -> Fitted:
-    """The chosen head after joint training, with new measurements; the solver's numbers are those before it."""
-    used = weights > 0
-    candidate = replace(
-        trained.taken.candidate,
-        nonzeros=int(used.sum()),
-        prototypes=int(used.any(dim=0).sum()),
-        class_size=int(used.sum()) / len(weights),
-        train_top1=top1(head_logits(scores.train.scores[place], weights), scores.train.labels),
-        validation_top1=top1(head_logits(scores.validation.scores[place], weights), scores.validation.labels),
-    )
-    return Fitted(candidate, weights.to_sparse())
+    return replace(trained, tried=tried)
 
 
 def _ground(
@@ -281,4 +254,5 @@ def _ground(
     fitted = (taken,) if trained.moved is not None else trained.fitted
     price: Price = price_of(fitted, taken.candidate.class_size, again.fitted, before, config.temperatures)
     on_event(MessageEvent(price.sentence(config.grounding)))
-    return replace(again, price=price, joint=trained.joint, epoch=trained.epoch)
+    place = again.place if trained.choice is None else trained.place
+    return replace(trained, codebook=codebook, scores=scores, fitted=again.fitted, place=place, moved=None, price=price)

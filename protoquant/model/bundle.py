@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KIND = "bundle"
-TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT = (
+TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT, CHOICE = (
     "tensors.safetensors",
     "model.json",
     "provenance.parquet",
@@ -43,6 +43,7 @@ TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT = (
     "crops",
     "pruning.csv",
     "joint.csv",
+    "choice.csv",
 )
 
 
@@ -128,6 +129,7 @@ class Bundle:
         *,
         pruning: pd.DataFrame | None = None,
         joint: pd.DataFrame | None = None,
+        choice: pd.DataFrame | None = None,
     ) -> None:
         """Write all but the pictures into a folder that :func:`core.artifacts.writing` opened.
 
@@ -136,6 +138,7 @@ class Bundle:
             candidates: Every head of the path, one of them selected.
             pruning: Every step of the plan by which the selected head was pruned; None where it was not.
             joint: Every epoch of joint training; None without it.
+            choice: Cross-fitted answers of every head of the path; None where validation chose.
         """
         save_tensors(folder / TENSORS, {**self.codebook.tensors(), "head": self.head})
         of_code = self.codebook.class_of_code
@@ -155,7 +158,7 @@ class Bundle:
         write_table(folder / PROVENANCE, self.provenance)
         if self.reference is not None:
             self.reference.save(folder)
-        for name, table in ((PATH, candidates), (PRUNING, pruning), (JOINT, joint)):
+        for name, table in ((PATH, candidates), (PRUNING, pruning), (JOINT, joint), (CHOICE, choice)):
             if table is not None:
                 table.to_csv(folder / name, index=False, float_format="%.8g", lineterminator="\n")
         write_json(folder / METRICS, dict(self.metrics))
@@ -210,7 +213,7 @@ def _used(head: Float[Tensor, "c k"]) -> Int64[Tensor, " p"]:
 def _check_files(path: Path, files: Mapping[str, Any]) -> None:
     needed = {TENSORS, CARD, PROVENANCE, PATH, METRICS}
     named = {name for name in files if not name.startswith(f"{CROPS}/")}
-    if named - {PRUNING, JOINT, *FILES} != needed:
+    if named - {PRUNING, JOINT, CHOICE, *FILES} != needed:
         raise ArtifactError(f"{path} must name {', '.join(sorted(needed))}, it names {', '.join(sorted(named))}")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled
 from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.core.events import OnEvent
 from protoquant.core.machine.disk import reserve
 from protoquant.distributed.ranks import own_images, totals_over_ranks
@@ -101,6 +102,34 @@ def score_split(
         best = best.with_images(similarity, mine.start + done)
         done += len(tokens)
     return ScoredSplit(scores, torch.cat(logits), best.over_ranks(), store.labels[mine].to(device), mine.start)
+
+
+def score_source(
+    source: TokenSource, codebook: Codebook, temperatures: Sequence[float], batch: int, folder: Path | None = None
+) -> tuple[Float[Tensor, "n k"], ...]:
+    """Presence scores of all images of any token source, for each temperature, on the codebook's device.
+
+    Args:
+        source: Patch tokens.
+        codebook: Codes.
+        temperatures: Temperatures of the softmax over codes.
+        batch: Images per batch.
+        folder: As for :func:`score_split`.
+
+    Raises:
+        ShapeError: d differs from the codebook's. DataError: A token holds NaN or infinity.
+    """
+    device = codebook.codes.device
+    scores = tuple(_room((source.n, codebook.k), folder, number, device) for number in range(len(temperatures)))
+    done = 0
+    for images in image_batches(source, batch * source.t):
+        tokens = source.tokens(images).to(device)
+        similarity = codebook.similarity(tokens)
+        for kept, temperature in zip(scores, temperatures, strict=True):
+            background = codebook.background(tokens, temperature)
+            kept[done : done + len(images)] = pooled(competition(similarity, temperature, background))
+        done += len(images)
+    return scores
 
 
 def presence_scores(store: FeatureStore, codebook: Codebook, temperature: float, batch: int) -> Float[Tensor, "n k"]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,20 +16,23 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.codebook import Codebook, Space
 from protoquant.codebook.competition import competition, pooled
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.layer_space import fit_layer_space
 from protoquant.codebook.matching import Matcher
 from protoquant.codebook.probe import fit_probe
 from protoquant.codebook.seeding.class_aware import seed_class
 from protoquant.codebook.seeding.size import typical_cells
+from protoquant.codebook.space import layer_weights
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.artifacts import digest_bytes
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.config import ExtractConfig
 from protoquant.features.decode import Source
 from protoquant.features.store.shards import ShardJob, ShardWorker
+from protoquant.features.tokens import LayeredTokens, PatchTokens
 from protoquant.head.config import JointConfig, TrainConfig
 from protoquant.head.joint import joint_epochs
 from protoquant.head.solvers.problem import Limits, Problem
@@ -100,16 +104,16 @@ def calibrate(
         workers: Threads that decode images.
     """
     budget, quantize, train = seconds / _PARTS, sections.quantize, sections.train
-    shape = Shape(backbone.grid, backbone.d)
+    shape = Shape(backbone.shapes).only(quantize.layers)
     draw = torch.Generator().manual_seed(0)
     device = backbone.device
     codes = normalize(torch.randn(sizes.k, shape.d, generator=draw)).to(device)
-    tokens = torch.randn(train.batch, shape.t, shape.d, generator=draw).to(device)
-    flat, codebook = tokens.flatten(0, 1)[:1_024], Codebook(codes, FeatureNorm("l2"))
+    tokens = _tokens(shape, train.batch, draw).to(device)
+    few, codebook = tokens[: max(1, 1_024 // shape.t)], Codebook(codes, _space(quantize, tokens))
     matcher = Matcher(codes, "cosine")
 
     def match() -> object:
-        return matcher.nearest(codebook.norm.units(flat))
+        return matcher.nearest(codebook.norm.units(few).flatten(0, 1))
 
     def score() -> object:
         similarity = codebook.similarity(tokens)
@@ -117,7 +121,7 @@ def calibrate(
 
     with torch.inference_mode():
         found = {
-            "match": _seconds(match, budget) / len(flat),
+            "match": _seconds(match, budget) / (len(few) * shape.t),
             "score": _seconds(score, budget) / train.batch,
             "seeding": _seeding(quantize, counts, shape, sizes.k, device=device, budget=budget),
             "solve": _solving(counts, sizes.k, draw, device, budget),
@@ -128,6 +132,19 @@ def calibrate(
     probe = _pooled(counts, shape.d, draw, device, budget)
     extract, what = _extracting(sections.extract, backbone, photos, 2 * budget, workers)
     return Rates(extract=extract, pooled=probe, joint=joint, photos=what, **found)
+
+
+def _tokens(shape: Shape, n: int, draw: torch.Generator) -> PatchTokens:
+    """Random tokens of the layers."""
+    maps = tuple(torch.randn(n, layer.t, layer.d, generator=draw) for layer in shape.layers)
+    names, grids = (tuple(getattr(layer, what) for layer in shape.layers) for what in ("name", "grid"))
+    return maps[0] if len(maps) == 1 else LayeredTokens(maps, grids, names)
+
+
+def _space(config: QuantizeConfig, tokens: PatchTokens) -> Space:
+    if not isinstance(tokens, LayeredTokens):
+        return FeatureNorm("l2")
+    return fit_layer_space(lambda: [tokens], layer_weights(config, len(tokens.maps)), tokens.maps[0].device)
 
 
 def _seconds(work: Callable[[], object], budget: float) -> float:
@@ -169,12 +186,13 @@ def _solving(counts: DatasetCounts, k: int, draw: torch.Generator, device: torch
 
 
 def _joint(
-    config: JointConfig, codebook: Codebook, tokens: Tensor, classes: int, *, draw: torch.Generator, budget: float
+    config: JointConfig, codebook: Codebook, tokens: PatchTokens, classes: int, *, draw: torch.Generator, budget: float
 ) -> float:
     """Time joint training of codes and head on one batch."""
     n = config.batch
     values = tokens[torch.arange(n) % len(tokens)].cpu()
-    source = TensorSource(values, torch.arange(n) % classes)
+    # Tokens of several layers are picked by image as a tensor is.
+    source = TensorSource(cast("Tensor", values), torch.arange(n) % classes)
     head = torch.rand(classes, codebook.k, generator=draw)
     once = config.model_copy(update={"epochs": 1})
 

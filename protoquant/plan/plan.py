@@ -65,7 +65,11 @@ class Plan:
         """Return plain values."""
         return {
             "counts": asdict(self.counts),
-            "shape": {"grid": list(self.shape.grid), "d": self.shape.d},
+            "shape": {
+                "grid": list(self.shape.grid),
+                "d": self.shape.d,
+                "layers": [layer.to_dict() for layer in self.shape.layers],
+            },
             "sizes": self.sizes.to_dict(),
             "machine": asdict(self.machine),
             "missing": list(self.missing),
@@ -102,13 +106,13 @@ def plan(
         counts, photos = _prepared(workspace, root)
     sections = Sections(settings.extract, settings.quantize, settings.train)
     backbone = Backbone.untrained(settings.extract, runtime.torch_device(settings.threads))
-    shape = Shape(backbone.grid, backbone.d)
+    shape = Shape(backbone.shapes)
     sizes = sizes_of(settings.extract, settings.quantize, settings.train, counts, shape)
     machine = _machine(workspace.root)
     rates, times = None, tuple[StageTime, ...]()
     if seconds > 0:
         rates = calibrate(sections, backbone, photos, counts, sizes, seconds=seconds, workers=runtime.workers)
-        times = times_of(sections, counts, shape, rates)
+        times = times_of(sections, counts, shape.only(settings.quantize.layers), rates)
     return Plan(counts, shape, sizes, machine, missing(sizes, machine, held=_held(workspace)), rates, times)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.errors import ConfigError
+from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import ExtractConfig
 from protoquant.features.store.dtypes import token_bytes
+from protoquant.features.tokens import Grid, finest
 from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import MAPPED
 
@@ -40,15 +42,32 @@ class DatasetCounts:
 
 @dataclass(frozen=True)
 class Shape:
-    """The backbone's output for an image: a grid of (h, w) cells with d numbers each."""
+    """What the backbone gives for an image: the tokens of some layers."""
 
-    grid: tuple[int, int]
-    d: int
+    layers: tuple[LayerShape, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """(h, w) of the finest layer, in cells."""
+        return finest([layer.grid for layer in self.layers])
 
     @property
     def t(self) -> int:
-        """Number of patch tokens of an image."""
+        """Number of cells of the finest layer."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def d(self) -> int:
+        """Dimension of a token, over all layers."""
+        return sum(layer.d for layer in self.layers)
+
+    def stored(self, dtype: str) -> int:
+        """Bytes of the stored tokens of an image."""
+        return sum(layer.t * token_bytes(dtype, layer.d) for layer in self.layers)
+
+    def only(self, names: Sequence[str] | None) -> Shape:
+        """The layers that quantize takes; None for all."""
+        return self if names is None else Shape(tuple(layer for layer in self.layers if layer.name in names))
 
 
 @dataclass(frozen=True)
@@ -93,13 +112,14 @@ def sizes_of(
     Raises:
         ConfigError: There are more codes than train tokens.
     """
-    t, d, c = shape.t, shape.d, counts.classes
+    used = shape.only(quantize.layers)
+    t, d, c = used.t, used.d, counts.classes
     k = quantize.size * c if quantize.size_unit == "class" else quantize.size
     if k > counts.train * t:
         raise ConfigError(
             f"quantize.size must give at most {counts.train * t:,} codes, the train tokens, got {k:,} (params.yaml)"
         )
-    image = t * token_bytes(extract.dtype, d)
+    image = shape.stored(extract.dtype)
     of_split = {"train": counts.train * (1 + extract.views), "validation": counts.validation, "test": counts.test}
     scored, temperatures = counts.train + counts.validation, len(train.temperatures)
     once = 4 * scored * k * temperatures
@@ -117,9 +137,21 @@ def sizes_of(
             "extract": PROCESS + 2 * min(extract.shard, counts.images) * image,
             "quantize": PROCESS
             + 4 * (2 * scored * d + quantize.seeding_tokens * d + quantize.batch * (d + k) + 4 * k * d),
-            "train": PROCESS + (0 if mapped else once * times) + 4 * scored * c + _training(train, t, k, d, c),
+            "train": PROCESS
+            + (0 if mapped else once * times)
+            + 4 * scored * c
+            + _training(train, t, k, d, c)
+            + _cross_fitting(train, scored, c, d, 0 if mapped else once),
         },
     )
+
+
+def _cross_fitting(train: TrainConfig, scored: int, c: int, d: int, scores: int) -> int:
+    """Return the bytes that cross-fitting holds: mean tokens, the scores of a fold, logits of all heads of a repeat."""
+    if train.choice is None:
+        return 0
+    heads = len(train.temperatures) * (len(train.budget.sizes) if train.budget is not None else train.points)
+    return 4 * scored * (d + 2 * heads * c) + scores
 
 
 def _training(train: TrainConfig, t: int, k: int, d: int, c: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.head.config import TrainConfig
@@ -48,7 +48,7 @@ def times_of(sections: Sections, counts: DatasetCounts, shape: Shape, rates: Rat
     return (
         _stage("extract", extract),
         _stage("quantize", _quantize(sections.quantize, sections.extract.views, counts, shape, rates)),
-        _stage("train", _train(sections.train, counts, rates)),
+        _stage("train", _train(sections.train, counts, rates) | _choice(sections, counts, shape, rates)),
     )
 
 
@@ -87,6 +87,23 @@ def _train(config: TrainConfig, counts: DatasetCounts, rates: Rates) -> Parts:
     if config.joint is not None:
         epoch = rates.joint * counts.train + rates.score / temperatures * counts.validation
         parts["joint training"] = (epoch * config.joint.epochs,) * 2
+    return parts
+
+
+def _choice(sections: Sections, counts: DatasetCounts, shape: Shape, rates: Rates) -> Parts:
+    """Parts of train that cross-fitting adds: each fold is a quantize and a path on its share of the images."""
+    config = sections.train
+    if config.choice is None:
+        return {}
+    folds, images = config.choice.folds, counts.train + counts.validation
+    fitting = images - images // folds
+    fold = replace(counts, train=fitting, validation=images - fitting)
+    path = _train(config.model_copy(update={"joint": None, "grounding": "centroid"}), fold, rates)
+    once = [*_quantize(sections.quantize, sections.extract.views, fold, shape, rates).values(), *path.values()]
+    usual, most = (folds * config.choice.repeats * sum(part[place] for part in once) for place in (0, 1))
+    parts = {"cross-fitting": (usual, most)}
+    if config.joint is not None:
+        parts["joint training of a fold"] = _train(config, fold, rates)["joint training"]
     return parts
 
 

@@ -215,7 +215,7 @@ def _flat(row: PruneStep) -> dict[str, Any]:
 
 def fitted_with(bundle: Bundle) -> TrainConfig:
     """The section that the bundle's head was fitted with."""
-    return TrainConfig.parse(dict(bundle.params.get("train", {})), where="train", source="the bundle")
+    return TrainConfig.parse({"choice": None, **bundle.params.get("train", {})}, where="train", source="the bundle")
 
 
 def _split(fitted: TrainConfig, penalty: float) -> tuple[float, float]:

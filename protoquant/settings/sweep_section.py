@@ -32,7 +32,8 @@ class EarlyStopping(Section):
         12,
         ge=1,
         le=100_000,
-        description="measurements on validation (heads, then joint epochs) before any trial may end",
+        description="measurements on validation (heads, then joint epochs) before any trial may end; cross-fitted "
+        "trials may after the first repeat",
     )
     reduction: int = Field(3, ge=2, le=100, description="of each rung one trial in so many goes on")
 
@@ -58,10 +59,11 @@ class SweepConfig(Section):
     )
     objective: Literal["accuracy", "front"] = Field(
         "accuracy",
-        description="what tpe looks for: the highest validation accuracy, or the front of accuracy and model size",
+        description="what tpe looks for: the highest accuracy on held-out images, or the front of accuracy and model "
+        "size",
     )
     tolerance: float = Field(
-        0.01, ge=0.0, le=1.0, description="validation accuracy given up for a smaller model when the winner is chosen"
+        0.01, ge=0.0, le=1.0, description="accuracy given up for a smaller model when the winner is chosen"
     )
     early_stopping: EarlyStopping | None = Field(
         None, description="when weak trials end before their time, {} for the usual; empty (null): never"

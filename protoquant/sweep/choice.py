@@ -17,9 +17,9 @@ class Choice:
 
     Attributes:
         trial: The smallest model within the tolerance of the best.
-        best: The trial with the highest validation accuracy; among equals, the smallest.
+        best: The trial with the highest accuracy on held-out images; among equals, the smallest.
         tolerance: Accuracy given up for a smaller model.
-        interval: 95 % Wilson interval of the winner's validation accuracy, not corrected for the selection.
+        interval: 95 % Wilson interval of the winner's accuracy, not corrected for the selection.
         sentence: The reason, in one sentence.
         caution: The limits of these numbers, in words.
     """
@@ -33,7 +33,7 @@ class Choice:
 
 
 def choose(trials: pd.DataFrame, tolerance: float) -> Choice | None:
-    """Take the smallest model within a tolerance of the best validation accuracy.
+    """Take the smallest model within a tolerance of the best accuracy on held-out images.
 
     Smallest: fewest non-zero weights, then fewest prototypes, then fewest codes, then highest accuracy, then the
     earliest trial.
@@ -49,13 +49,13 @@ def choose(trials: pd.DataFrame, tolerance: float) -> Choice | None:
     if done.empty:
         return None
     small_first = done.sort_values(
-        ["nonzeros", "prototypes", "k", "validation_top1", "number"], ascending=[True, True, True, False, True]
+        ["nonzeros", "prototypes", "k", "accuracy", "number"], ascending=[True, True, True, False, True]
     )
-    highest = float(done["validation_top1"].max())
-    best = small_first[small_first["validation_top1"] >= highest - _ROUNDING].iloc[0]
-    taken = small_first[small_first["validation_top1"] >= highest - tolerance - _ROUNDING].iloc[0]
+    highest = float(done["accuracy"].max())
+    best = small_first[small_first["accuracy"] >= highest - _ROUNDING].iloc[0]
+    taken = small_first[small_first["accuracy"] >= highest - tolerance - _ROUNDING].iloc[0]
     n = int(taken["n"])
-    interval = binomtest(round(float(taken["validation_top1"]) * n), n).proportion_ci(method="wilson")
+    interval = binomtest(round(float(taken["accuracy"]) * n), n).proportion_ci(method="wilson")
     return Choice(
         trial=str(taken["trial"]),
         best=str(best["trial"]),
@@ -77,7 +77,7 @@ def front(trials: pd.DataFrame) -> set[str]:
     """
     done = trials[trials["state"] == "done"]
     points = {
-        str(row["trial"]): (-float(row["validation_top1"]), float(row["class_size"]), float(row["k"]))
+        str(row["trial"]): (-float(row["accuracy"]), float(row["class_size"]), float(row["k"]))
         for row in done.to_dict("records")
     }
     return {
@@ -97,13 +97,13 @@ def _why(taken: pd.Series, best: pd.Series, tolerance: float) -> str:
 
 def _said(row: pd.Series) -> str:
     return (
-        f"trial {int(row['number'])} ({100 * float(row['validation_top1']):.1f} % of {int(row['n'])} validation "
+        f"trial {int(row['number'])} ({100 * float(row['accuracy']):.1f} % of {int(row['n'])} held-out "
         f"images, {float(row['class_size']):.1f} prototypes per class, {int(row['k'])} codes)"
     )
 
 
 def _caution(done: pd.DataFrame, n: int, width: float) -> str:
-    near = f"With {n} validation images the 95 % interval of one accuracy is {100 * width:.1f} points wide"
+    near = f"With {n} held-out images the 95 % interval of one accuracy is {100 * width:.1f} points wide"
     if len(done) == 1:
         return f"{near}."
     return (

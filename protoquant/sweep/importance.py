@@ -12,7 +12,7 @@ LEAST = 6
 _GROUPS = 4
 
 
-def importance(trials: pd.DataFrame, keys: Sequence[str], target: str = "validation_top1") -> dict[str, float]:
+def importance(trials: pd.DataFrame, keys: Sequence[str], target: str = "accuracy") -> dict[str, float]:
     """Return each key's share of the variance of a number, with all other keys averaged out.
 
     A share is the main effect of a key. Trials are put into at most four groups by the key's value; the share is the

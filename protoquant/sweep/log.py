@@ -14,7 +14,7 @@ from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.records import TrialRecord
 from protoquant.tracking.connection.address import TrackingUnavailableError
 
-_CURVE = ("class_size", "train_top1", "validation_top1")
+_CURVE = ("class_size", "train_top1", "validation_top1", "accuracy")
 
 
 class SweepLog:

@@ -56,6 +56,7 @@ class SweepPlan:
         check_space(config, params)
         points = {"grid": lambda: grid_points(config), "random": lambda: drawn_points(config, params, settings.seed)}
         chosen = points[config.search]() if config.search in points else []
+        params = {**params, "train": {**params.get("train", {}), "choice": _choice_of(settings)}}
         kept = {
             key: value for key, value in params.items() if key in ("seed", "threads", "prepare", *_STAGES, "register")
         }
@@ -78,6 +79,21 @@ class SweepPlan:
         return not any(
             key.startswith("quantize.probe_") or key in {"quantize.batch", "quantize.layers"}
             for key in self.config.space
+        )
+
+    @property
+    def cross_fits(self) -> bool:
+        """Whether trials are measured by cross-fitting, which takes the place and the time of joint training.
+
+        Otherwise they are measured on validation: without a section ``choice`` or ``joint``, and where a searched key
+        acts after the choice or on it. Plans of older versions name no choice.
+        """
+        train = self.params.get("train", {})
+        later = tuple(f"train.{name}" for name in ("choice", "joint", "grounding", "prune", "solver", "gradient"))
+        return (
+            train.get("choice") is not None
+            and Settings.parse(self.params).train.joint is not None
+            and not any(key.startswith(later) for key in self.config.space)
         )
 
     @property
@@ -150,3 +166,9 @@ class SweepPlan:
                 f"{codebook} was learned with another quantize.{different[0]} than params.yaml has; "
                 "run dvc repro quantize"
             )
+
+
+def _choice_of(settings: Settings) -> dict[str, Any] | None:
+    """The section ``train.choice`` in plain values, said in full so that no later default decides."""
+    choice = settings.train.choice
+    return None if choice is None else choice.model_dump(mode="json")

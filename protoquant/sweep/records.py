@@ -19,7 +19,7 @@ from protoquant.sweep.points import SearchPoint
 State = Literal["done", "stopped", "failed"]
 _KIND, _FILE = "trial", "trial.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-NUMBERS = ("k", "validation_top1", "n", "class_size", "prototypes", "nonzeros", "temperature", "probe_top1")
+NUMBERS = ("k", "accuracy", "n", "validation_top1", "class_size", "prototypes", "nonzeros", "temperature", "probe_top1")
 """Numbers of the model of a done trial, as columns of the table of trials."""
 
 
@@ -126,7 +126,13 @@ class SweepFolder:
                 raise ArtifactError(f"{folder} holds trial {point.trial}; remove the folder, then resume the sweep")
             found.append(
                 TrialRecord(
-                    point, raw["number"], raw["state"], raw["error"], raw["seconds"], raw["numbers"], tuple(raw["path"])
+                    point,
+                    raw["number"],
+                    raw["state"],
+                    raw["error"],
+                    raw["seconds"],
+                    _with_accuracy(raw["numbers"]),
+                    tuple(map(_with_accuracy, raw["path"])),
                 )
             )
         return sorted(found, key=lambda record: (record.number, record.point.trial))
@@ -165,12 +171,20 @@ def surface_table(records: list[TrialRecord]) -> pd.DataFrame:
         "class_size",
         "train_top1",
         "validation_top1",
+        "accuracy",
         "final",
     )
     rows = [
         {"trial": record.point.trial, **{name: row[name] for name in told}} for record in records for row in record.path
     ]
     return pd.DataFrame(rows, columns=["trial", *told])
+
+
+def _with_accuracy(numbers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Numbers of older versions, which measured on validation alone, with the accuracy that counts."""
+    if "accuracy" in numbers or "validation_top1" not in numbers:
+        return numbers
+    return {**numbers, "accuracy": numbers["validation_top1"]}
 
 
 def _cell(value: Any) -> Any:

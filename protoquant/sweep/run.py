@@ -97,12 +97,13 @@ def _tune(plan: SweepPlan, job: Job, records: list[TrialRecord], keeper: _Keeper
             keeper.keep(_record(trial, *point_of(trial.config), died=True))
 
     early, at_once = plan.config.early_stopping, plan.config.at_once
+    grace = 0 if early is None else 1 if plan.cross_fits else early.grace
     search: Searcher = Suggestions(plan, records)
     stopper = (
         FIFOScheduler()  # type: ignore[no-untyped-call]
         if early is None
         else ASHAScheduler(
-            metric=MEASURE, mode="max", max_t=10**9, grace_period=early.grace, reduction_factor=early.reduction
+            metric=MEASURE, mode="max", max_t=10**9, grace_period=grace, reduction_factor=early.reduction
         )
     )
     resources = {"cpu": plan.config.cpus, "gpu": plan.config.gpus}
@@ -186,6 +187,6 @@ def _trial_sentence(record: TrialRecord, total: int) -> str:
         return f"{start}: {record.state}: {record.error}"
     numbers = record.numbers
     return (
-        f"{start}: validation top-1 {numbers[MEASURE]:.4f}, {numbers['class_size']:.1f} prototypes per class, "
+        f"{start}: held-out top-1 {numbers[MEASURE]:.4f}, {numbers['class_size']:.1f} prototypes per class, "
         f"{record.seconds:.1f} s"
     )

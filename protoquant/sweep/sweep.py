@@ -202,7 +202,7 @@ def _headline(found: SweepResult | None) -> dict[str, float]:
     if found is None or found.choice is None:
         return {}
     row = found.trials[found.trials["trial"] == found.choice.trial].iloc[0]
-    return {f"chosen_{name}": float(row[name]) for name in ("validation_top1", "class_size", "k", "prototypes")}
+    return {f"chosen_{name}": float(row[name]) for name in ("accuracy", "class_size", "k", "prototypes")}
 
 
 def _flat(settings: Settings) -> dict[str, Any]:

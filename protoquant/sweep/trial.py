@@ -1,4 +1,4 @@
-"""Runs one trial, from the first searched section to a model measured on validation; it leaves no files behind."""
+"""Runs one trial, from the first searched section to a model measured on held-out images; it leaves no files behind."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     import torch
 
     from protoquant.codebook.probe import FittedProbe
+    from protoquant.head.config import TrainConfig
     from protoquant.head.record import TrainingOutcome
     from protoquant.model.bundle import Bundle
 
-MEASURE = "validation_top1"
+MEASURE = "accuracy"
+_HEARD = ("validation_top1", "cross_fitted_top1")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def run_trial(job: Job, point: SearchPoint, tell: Callable[[float], None]) -> di
     Args:
         job: The data that all trials share.
         point: The point that this trial tries.
-        tell: Receives the best validation accuracy so far, after every head and every joint epoch.
+        tell: Receives the best accuracy so far: on validation after every head and every joint epoch, or with
+            cross-fitting after every repeat.
 
     Returns:
         Plain values: ``error``, one line or empty; ``seconds``; and without an error ``numbers`` of the trial's model
@@ -79,7 +82,7 @@ def run_trial(job: Job, point: SearchPoint, tell: Callable[[float], None]) -> di
     """
     started = time.monotonic()
     try:
-        found = _measure(job, point, _listener(tell))
+        found = _measure(job, point, _listener(job.plan, tell))
     except (ProtoQuantError, OSError) as error:
         return {"error": one_line(error), "seconds": time.monotonic() - started}
     return {"error": "", "seconds": time.monotonic() - started, **found}
@@ -93,6 +96,7 @@ def _measure(job: Job, point: SearchPoint, on_event: OnEvent) -> dict[str, Any]:
     from protoquant.prune.apply import prune_trained
 
     workspace, settings = Workspace(job.root), point.settings(job.plan.params)
+    training = _training(job.plan, settings.train)
     job.plan.check_inputs(workspace)
     device = Runtime.from_environment(job.device).torch_device(settings.threads)
     with TemporaryDirectory(prefix="protoquant-trial-") as folder:
@@ -115,35 +119,44 @@ def _measure(job: Job, point: SearchPoint, on_event: OnEvent) -> dict[str, Any]:
             features=workspace.features,
             codebook=codebook,
         )
-        with scoring(settings.train, given, Path(folder) / "bundle", device, ignore) as room:
-            trained = fit(settings.train, given, room, device=device, seed=settings.seed, on_event=on_event)
-        bundle = bundle_of(settings.train, given, trained)
-        if settings.train.prune is not None:
+        with scoring(training, given, Path(folder) / "bundle", device, ignore) as room:
+            trained = fit(training, given, room, device=device, seed=settings.seed, on_event=on_event)
+        bundle = bundle_of(training, given, trained)
+        if training.prune is not None:
             stores = {"train": given.train, "validation": given.validation}
-            bundle, *_ = prune_trained(settings.train.prune, bundle, stores, device=device, on_event=on_event)
+            bundle, *_ = prune_trained(training.prune, bundle, stores, device=device, on_event=on_event)
     numbers = _numbers(bundle)
     return {"numbers": numbers, "path": [*_path(trained), {**numbers, "final": True}]}
 
 
-def _listener(tell: Callable[[float], None]) -> OnEvent:
-    best = 0.0
+def _training(plan: SweepPlan, config: TrainConfig) -> TrainConfig:
+    """The section with one way to measure: cross-fitted heads without what comes after them, or validation alone."""
+    if not plan.cross_fits:
+        return config.model_copy(update={"choice": None})
+    return config.model_copy(update={"joint": None, "grounding": "centroid", "grounding_patches": None, "prune": None})
+
+
+def _listener(plan: SweepPlan, tell: Callable[[float], None]) -> OnEvent:
+    best, heard = 0.0, _HEARD[plan.cross_fits]
 
     def hear(event: Event) -> None:
         nonlocal best
-        if isinstance(event, EpochEvent) and MEASURE in event.values:
-            best = max(best, event.values[MEASURE])
+        if isinstance(event, EpochEvent) and heard in event.values:
+            best = max(best, event.values[heard])
             tell(best)
 
     return hear
 
 
 def _numbers(bundle: Bundle) -> dict[str, Any]:
-    """Return the numbers that ``train`` writes into the bundle's manifest."""
+    """Return the numbers that ``train`` writes into the bundle's manifest, and the accuracy that counts with its n."""
     metrics = bundle.metrics
+    counted = metrics.get("choice", metrics["validation"])
     told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size")
     return {
         "k": bundle.codebook.k,
-        "n": metrics["validation"]["n"],
+        "accuracy": counted["top1"],
+        "n": counted["n"],
         "probe_top1": metrics["probe"]["validation"]["top1"],
         "train_top1": metrics["train"]["top1"],
         "validation_top1": metrics["validation"]["top1"],
@@ -155,7 +168,13 @@ def _path(trained: TrainingOutcome) -> list[dict[str, Any]]:
     """Return the rows of the heads as they were fitted before joint training, apart from the grounding of the codes."""
     told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size", "train_top1", "validation_top1")
     rows = [asdict(one.candidate) for one in trained.fitted]
-    return [{"k": trained.codebook.k, **{name: row[name] for name in told}, "final": False} for row in rows]
+    held_out = [row["validation_top1"] for row in rows]
+    if trained.choice is not None:
+        held_out = trained.choice.table["top1"].tolist()
+    return [
+        {"k": trained.codebook.k, **{name: row[name] for name in told}, "accuracy": accuracy, "final": False}
+        for row, accuracy in zip(rows, held_out, strict=True)
+    ]
 
 
 def _on(fitted: FittedProbe, device: torch.device | str) -> FittedProbe:

@@ -69,4 +69,5 @@ def test_the_methods_are_what_their_names_say() -> None:
     assert len(training.gradient.penalties) == 1
     assert training.prune.gradient.lr != training.gradient.lr
     coding, training = plan("ours")
-    assert (coding.seeding, coding.epochs, training.solver, training.prune) == ("class_aware", 0, "budget", None)
+    assert (coding.seeding, coding.epochs, training.solver) == ("class_aware", 0, "budget")
+    assert (training.prune, training.choice) == (None, None)

@@ -25,7 +25,7 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
                 "error": "",
                 "seconds": 3.0 + size / 200,
                 "k": float(size),
-                "validation_top1": accuracy,
+                "accuracy": accuracy,
                 "n": 200.0,
                 "class_size": class_size,
                 "prototypes": float(int(class_size * 16)),
@@ -45,11 +45,11 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
                     "prototypes": int(many * 18),
                     "class_size": many,
                     "train_top1": 0.9,
-                    "validation_top1": accuracy - 0.2 * np.exp(-step / 5) - 0.03,
+                    "accuracy": accuracy - 0.2 * np.exp(-step / 5) - 0.03,
                     "final": False,
                 }
             )
-    nothing = dict.fromkeys(("k", "validation_top1", "n", "class_size", "prototypes", "nonzeros"), float("nan"))
+    nothing = dict.fromkeys(("k", "accuracy", "n", "class_size", "prototypes", "nonzeros"), float("nan"))
     hostile = "</script><script>document.title='owned'</script>"
     rows.append(rows[0] | nothing | {"trial": "bad", "number": 13, "state": "failed", "error": f"no space {hostile}"})
     rows.append(rows[0] | nothing | {"trial": "late", "number": 14, "state": "stopped", "error": "ended early"})

@@ -4,11 +4,11 @@ import sys
 import pytest
 
 from protoquant.core.errors import ConfigError
-from protoquant.head.config import BudgetConfig, GradientHeadConfig, JointConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, ChoiceConfig, GradientHeadConfig, JointConfig, TrainConfig
 
 
 def by_gradient(**values: object) -> dict[str, object]:
-    return {"solver": "gradient", "budget": None, "gradient": values}
+    return {"solver": "gradient", "budget": None, "choice": None, "gradient": values}
 
 
 def test_one_temperature_or_a_list() -> None:
@@ -38,6 +38,16 @@ def test_one_temperature_or_a_list() -> None:
         ({"budget": None}, r"budget must be a section with solver budget, got null; fill train\.budget"),
         ({"solver": "proximal"}, r"budget must be null with solver proximal, got a section"),
         ({"solver": "gradient", "gradient": {}}, r"budget must be null with solver gradient, got a section"),
+        ({"choice": {"folds": 1}}, r"train\.choice\.folds must be an integer >= 2 and <= 20, got 1"),
+        ({"choice": {"repeats": 0}}, r"train\.choice\.repeats must be an integer >= 1"),
+        (
+            {"choice": {"rule": "one_sd"}},
+            r"train\.choice\.rule must be one of one_se, tolerance, got 'one_sd'; did you",
+        ),
+        (
+            {"solver": "gradient", "budget": None, "gradient": {}},
+            r"choice must be null with solver gradient, whose epochs validation chooses.*set train\.choice to null",
+        ),
         ({"budget": {"sizes": [5, 3]}}, r"sizes must rise, got \[5, 3\]"),
         ({"budget": {"sizes": [3, 3]}}, r"sizes must rise, got \[3, 3\]"),
         ({"budget": {"sizes": [0]}}, r"train\.budget\.sizes"),
@@ -65,11 +75,12 @@ def test_the_default_is_the_budget_solver_and_joint_training() -> None:
     assert (config.solver, config.gradient) == ("budget", None)
     assert config.budget == BudgetConfig()
     assert config.joint == JointConfig()
+    assert config.choice == ChoiceConfig()
     assert TrainConfig.parse({"joint": None}).joint is None
 
 
 def test_every_field_is_described() -> None:
-    for section in (TrainConfig, BudgetConfig, GradientHeadConfig, JointConfig):
+    for section in (TrainConfig, BudgetConfig, ChoiceConfig, GradientHeadConfig, JointConfig):
         assert all(field.description for field in section.model_fields.values())
 
 

@@ -31,6 +31,7 @@ CONFIG = TrainConfig(
     solver="proximal",
     budget=None,
     joint=None,
+    choice=None,
     points=5,
     ratio=0.02,
     crops=1,
@@ -201,13 +202,14 @@ def test_a_second_fit_that_is_not_finished_is_said(inputs, tmp_path, monkeypatch
     assert {one.refit_iterations for one in result.candidates} == {1}
 
 
-BUDGET = TrainConfig(temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1)
+BUDGET = TrainConfig(temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), choice=None, joint=None, crops=1)
 GRADIENT = TrainConfig(
     temperature=(0.1, 0.3),
     crops=1,
     solver="gradient",
     budget=None,
     joint=None,
+    choice=None,
     gradient=GradientHeadConfig(
         epochs=20, warmup_epochs=2, batch=8, lr=0.1, penalties=(0.0, 0.2), objective="log", smoothing=0.1, mixup=0.2
     ),
@@ -235,7 +237,7 @@ def test_validation_chooses_the_epoch() -> None:
     generator = torch.Generator().manual_seed(0)
     scores, labels = torch.rand(40, 5, generator=generator), torch.arange(40) % 2
     config = GradientHeadConfig(epochs=12, warmup_epochs=0, batch=8, lr=0.1, penalties=(0.01, 0.1))
-    section = TrainConfig(temperature=0.1, solver="gradient", budget=None, joint=None, gradient=config)
+    section = TrainConfig(temperature=0.1, solver="gradient", budget=None, joint=None, choice=None, gradient=config)
     train_split, held = (
         ScoredSplit((scores[rows],), torch.zeros(20, 2), NearestImages.empty(5, 1, torch.device("cpu")), labels[rows])
         for rows in (slice(0, 20), slice(20, 40))

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.quantize import quantize
 from protoquant.core.events import ignore
 from protoquant.distributed.ranks import rank
 from protoquant.head import inputs as inputs_module
-from protoquant.head.config import BudgetConfig, GradientHeadConfig, JointConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, ChoiceConfig, GradientHeadConfig, JointConfig, TrainConfig
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.solvers import problem as problem_module
 from protoquant.head.train import train
@@ -20,7 +22,12 @@ from tests.distributed.ranks import in_ranks
 pytestmark = pytest.mark.process
 
 BUDGET = TrainConfig(
-    temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1, solver_tolerance=1e-3
+    temperature=(0.1, 0.3),
+    budget=BudgetConfig(sizes=(1, 2, 4)),
+    choice=None,
+    joint=None,
+    crops=1,
+    solver_tolerance=1e-3,
 )
 JOINT = JointConfig(epochs=3, batch=7, lr_codes=0.02, lr_head=0.05)  # 24 images: the last batch has 3
 GRADIENT = GradientHeadConfig(penalties=(0.02,), epochs=3, batch=5, warmup_epochs=1, mixup=0.4)
@@ -71,3 +78,22 @@ def test_several_processes_give_what_one_gives(inputs, tmp_path, monkeypatch, va
     for part in ("train", "validation", "probe"):
         assert several.metrics[part] == alone.metrics[part]
         pd.testing.assert_frame_equal(several.provenance, alone.provenance, atol=1e-3)
+
+
+def test_folds_that_processes_share_choose_what_one_process_chooses(inputs, tmp_path):
+    config = QuantizeConfig(size=4, seeding_share=1.0, batch=24)
+    quantize(
+        config,
+        features=inputs["features"],
+        out=inputs["codebook"],
+        device=torch.device("cpu"),
+        seed=0,
+        on_event=ignore,
+    )
+    values = {"choice": ChoiceConfig(folds=3, repeats=2), "joint": JOINT}
+    run(inputs, tmp_path / "one", values)
+    in_ranks(2, lambda: str(run(inputs, tmp_path / f"2-{rank()}", values).out))
+    one, several = (pd.read_csv(tmp_path / name / "choice.csv") for name in ("one", "2-0"))
+    pd.testing.assert_frame_equal(several, one, atol=1e-4)
+    one, several = (pd.read_csv(tmp_path / name / "joint.csv") for name in ("one", "2-0"))
+    pd.testing.assert_frame_equal(several, one, atol=1e-3)

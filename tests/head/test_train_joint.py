@@ -14,7 +14,7 @@ from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ignore
 from protoquant.features.store.store import FeatureStore, write_store
 from protoquant.head import inputs as inputs_module
-from protoquant.head import train as module
+from protoquant.head import joint_stage as module
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
@@ -28,7 +28,12 @@ from tests.builders.tokens import clustered
 pytestmark = pytest.mark.model
 
 BUDGET = TrainConfig(
-    temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), joint=None, crops=1, solver_tolerance=0.001
+    temperature=(0.1, 0.3),
+    budget=BudgetConfig(sizes=(1, 2, 4)),
+    choice=None,
+    joint=None,
+    crops=1,
+    solver_tolerance=0.001,
 )
 JOINT = BUDGET.model_copy(update={"joint": JointConfig(epochs=4, batch=8, lr_codes=0.02, lr_head=0.05)})
 

@@ -35,7 +35,9 @@ CPU, D = torch.device("cpu"), 16
 
 @pytest.fixture
 def path(features, images, codebook, tmp_path):
-    config = TrainConfig(temperature=0.1, solver="proximal", budget=None, joint=None, points=4, ratio=0.05, crops=1)
+    config = TrainConfig(
+        temperature=0.1, solver="proximal", budget=None, choice=None, joint=None, points=4, ratio=0.05, crops=1
+    )
     out = tmp_path / "bundle"
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
     train(config, **arguments, device=CPU, seed=0, on_event=ignore)

@@ -97,8 +97,8 @@ def test_what_it_cannot_know_it_asks_for(job, options, sentence):
 def test_a_plan_for_images_that_are_not_here(job):
     done = job.run("protoquant", "plan", "--seconds", "0", "--json", *COUNTS, check=False)
     found = json.loads(done.stdout)
-    t, d = 49, found["shape"]["d"]
-    assert found["sizes"]["store"] == 1_331_167 * t * d * 2
+    assert (found["shape"]["grid"], found["shape"]["d"]) == ([14, 14], 112 + 1280)
+    assert found["sizes"]["store"] == 1_331_167 * (196 * 112 + 49 * 1280) * 2
     assert found["sizes"]["k"] == 5_000
     assert (found["rates"], found["times"], found["shared"]) == (None, [], {})
     if found["missing"]:
@@ -115,6 +115,6 @@ def test_a_plan_for_prepared_images_measures_and_writes_nothing(job):
     assert files(job.root) == before
     assert done.stderr.count("warning: threads is 2 (params.yaml), and this process may use 1 core: ") == 1
     assert "memory; 1 core " in done.stdout
-    assert done.stdout.startswith("16 train, 8 validation, 8 test images of 4 classes; 7 x 7 cells of")
+    assert done.stdout.startswith("16 train, 8 validation, 8 test images of 4 classes; 14 x 14 cells of 112 numbers")
     for word in ("extract", "quantize", "train", "2 x 4", "Measured on 16 prepared images"):
         assert word in done.stdout

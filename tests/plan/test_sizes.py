@@ -4,14 +4,15 @@ import pytest
 
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.errors import ConfigError
+from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import AugmentConfig, ExtractConfig
-from protoquant.head.config import BudgetConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, ChoiceConfig, TrainConfig
 from protoquant.plan import sizes
 from protoquant.plan.sizes import DatasetCounts, Shape, sizes_of
 
 SMALL = DatasetCounts(train=100, validation=20, test=30, classes=5)
-SHAPE = Shape((2, 3), 8)
-TRAIN = TrainConfig(temperature=(0.03, 0.05), joint=None, budget=BudgetConfig())
+SHAPE = Shape((LayerShape("last", (2, 3), 8),))
+TRAIN = TrainConfig(temperature=(0.03, 0.05), choice=None, joint=None, budget=BudgetConfig())
 
 
 def test_a_small_plan_by_hand():
@@ -47,7 +48,9 @@ def test_scores_are_mapped_where_those_of_one_time_are_too_many(monkeypatch):
 )
 def test_imagenet(dtype, size):
     counts = DatasetCounts(train=1_231_167, validation=50_000, test=0, classes=1_000)
-    found = sizes_of(ExtractConfig(dtype=dtype), QuantizeConfig(), TRAIN, counts, Shape((7, 7), 768))
+    found = sizes_of(
+        ExtractConfig(dtype=dtype), QuantizeConfig(), TRAIN, counts, Shape((LayerShape("last", (7, 7), 768),))
+    )
     assert found.store == pytest.approx(size, rel=0.001)
     assert found.k == 10_000
     assert found.mapped
@@ -60,3 +63,9 @@ def test_more_codes_than_tokens_are_refused():
     config = QuantizeConfig(size=601, size_unit="codebook")
     with pytest.raises(ConfigError, match=r"quantize.size must give at most 600 codes, the train tokens, got 601"):
         sizes_of(ExtractConfig(), config, TRAIN, SMALL, SHAPE)
+
+
+def test_cross_fitting_holds_mean_tokens_scores_of_a_fold_and_logits_of_all_heads():
+    choice = TRAIN.model_copy(update={"choice": ChoiceConfig()})
+    without, found = (sizes_of(ExtractConfig(), QuantizeConfig(size=4), one, SMALL, SHAPE) for one in (TRAIN, choice))
+    assert found.memory["train"] - without.memory["train"] == 4 * 120 * (8 + 2 * 12 * 5) + 4 * 120 * 20 * 2

@@ -3,15 +3,18 @@
 import pytest
 
 from protoquant.codebook.config import QuantizeConfig
+from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import AugmentConfig, ExtractConfig
-from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, ChoiceConfig, JointConfig, TrainConfig
 from protoquant.plan.calibration import Rates, Sections
 from protoquant.plan.sizes import DatasetCounts, Shape
 from protoquant.plan.times import START, StageTime, times_of
 
-COUNTS, SHAPE = DatasetCounts(train=100, validation=20, test=30, classes=5), Shape((2, 3), 8)
+COUNTS, SHAPE = DatasetCounts(train=100, validation=20, test=30, classes=5), Shape((LayerShape("last", (2, 3), 8),))
 NONE = dict.fromkeys(("extract", "pooled", "seeding", "match", "score", "solve", "joint"), 0.0)
-TRAIN = TrainConfig(temperature=(0.03, 0.05), budget=BudgetConfig(sizes=(1, 2)), joint=JointConfig(epochs=10))
+TRAIN = TrainConfig(
+    temperature=(0.03, 0.05), budget=BudgetConfig(sizes=(1, 2)), choice=None, joint=JointConfig(epochs=10)
+)
 QUANTIZE = QuantizeConfig(epochs=2, probe_penalties=(1.0, 0.1), probe_iterations=100)
 
 
@@ -41,6 +44,28 @@ def test_views_are_extracted_and_looked_at_in_every_epoch():
     found = {one.stage: one.usual for one in times_of(Sections(extract, QUANTIZE, TRAIN), COUNTS, SHAPE, rates)}
     assert found["extract"] == START + 150 + 3 * 100
     assert found["quantize"] == START + 6 * (2 * 4 * 100 + 2 * 100 + 3 * 20)
+
+
+@pytest.mark.parametrize(
+    ("rate", "usual"),
+    [
+        # Two times three folds of 80 images to fit on and 40 held out.
+        ("pooled", 6 * 80 * 2 * 60),
+        ("seeding", 6 * 5),
+        ("match", 6 * 6 * (2 * 80 + 2 * 80 + 3 * 40)),
+        ("score", 6 * 120 + 40 * 10 / 2),
+        ("solve", 6 * 80 * 2 * (120 + 50 * 2)),
+        ("joint", 80 * 10),
+    ],
+)
+def test_cross_fitting_adds_a_quantize_and_a_path_for_each_fold_and_joint_training_of_one(rate, usual):
+    rates = Rates(**(NONE | {rate: 1.0}), photos="")
+    choice = TRAIN.model_copy(update={"choice": ChoiceConfig(folds=3, repeats=2)})
+    without, found = (
+        {one.stage: one.usual for one in times_of(Sections(ExtractConfig(), QUANTIZE, each), COUNTS, SHAPE, rates)}
+        for each in (TRAIN, choice)
+    )
+    assert found["train"] - without["train"] == usual
 
 
 def test_sharing_gains_what_is_shared_at_most():

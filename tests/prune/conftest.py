@@ -20,6 +20,7 @@ def path(features, images, codebook, tmp_path):
         temperature=0.1,
         solver="proximal",
         budget=None,
+        choice=None,
         joint=None,
         points=4,
         ratio=0.001,

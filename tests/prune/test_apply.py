@@ -183,7 +183,9 @@ def test_images_that_chose_patches_measure_nothing(bundle, stores) -> None:
 def test_train_prunes_by_its_own_plan(path, features, images, codebook, tmp_path) -> None:
     """A plan in train gives what the plan on the trained bundle gives."""
     plan = PrunePlan(unit="class_budget", criterion="magnitude", budget=1, semantics="compact")
-    config = TrainConfig.model_validate({**Bundle.open(path).params["train"], "temperature": 0.1, "prune": plan})
+    config = TrainConfig.model_validate(
+        {"choice": None, **Bundle.open(path).params["train"], "temperature": 0.1, "prune": plan}
+    )
     out, events = tmp_path / "pruned", []
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
     with pytest.raises(ValueError, match=r"train\.prune needs what carries it out"):

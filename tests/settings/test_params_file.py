@@ -21,7 +21,7 @@ def params(tmp_path: Path) -> Path:
 def test_only_the_value_changes(params: Path) -> None:
     before = params.read_text()
     assert override(params, {"train.tolerance": 0.05})
-    assert params.read_text() == before.replace("  tolerance: 0.01\n  # most prot", "  tolerance: 0.05\n  # most prot")
+    assert params.read_text() == before.replace("  tolerance: 0.01\n  # how size", "  tolerance: 0.05\n  # how size")
     assert not override(params, {"train.tolerance": 0.05}), "nothing to change"
 
 

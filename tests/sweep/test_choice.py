@@ -17,7 +17,7 @@ def table(*rows: tuple[float, float, int, int]) -> pd.DataFrame:
                 "trial": f"t{number}",
                 "number": number,
                 "state": "done",
-                "validation_top1": top1,
+                "accuracy": top1,
                 "n": 200.0,
                 "class_size": size,
                 "k": float(k),
@@ -34,8 +34,8 @@ def test_the_smallest_within_the_tolerance_wins_and_is_explained() -> None:
     assert choice is not None
     assert (choice.trial, choice.best) == ("t2", "t1")
     assert choice.sentence == (
-        "trial 2 (94.0 % of 200 validation images, 5.0 prototypes per class, 100 codes) is the smallest model within "
-        "1 point of the best, trial 1 (95.0 % of 200 validation images, 10.0 prototypes per class, 200 codes)."
+        "trial 2 (94.0 % of 200 held-out images, 5.0 prototypes per class, 100 codes) is the smallest model within "
+        "1 point of the best, trial 1 (95.0 % of 200 held-out images, 10.0 prototypes per class, 200 codes)."
     )
     assert choice.interval[0] < 0.94 < choice.interval[1]
     assert "the best of 3 looks better than it is" in choice.caution
@@ -83,7 +83,7 @@ number = st.floats(0, 1).map(lambda value: round(value, 2))
 @given(st.lists(st.tuples(number, st.integers(1, 5).map(float), st.integers(1, 5), st.integers(1, 9)), min_size=1))
 def test_nothing_beats_the_front_and_the_rest_is_beaten_by_it(rows: list[tuple[float, float, int, int]]) -> None:
     trials = table(*rows)
-    points = {row["trial"]: (-row["validation_top1"], row["class_size"], row["k"]) for row in trials.to_dict("records")}
+    points = {row["trial"]: (-row["accuracy"], row["class_size"], row["k"]) for row in trials.to_dict("records")}
     found = front(trials)
 
     def beaten(own: tuple[float, float, float]) -> list[str]:
@@ -97,4 +97,4 @@ def test_nothing_beats_the_front_and_the_rest_is_beaten_by_it(rows: list[tuple[f
     assert all(set(beaten(points[trial])) & found for trial in set(points) - found)
     choice = choose(trials, 0.0)
     assert choice is not None
-    assert trials.set_index("trial").loc[choice.trial, "validation_top1"] == trials["validation_top1"].max()
+    assert trials.set_index("trial").loc[choice.trial, "accuracy"] == trials["accuracy"].max()

@@ -44,4 +44,4 @@ def test_one_key_few_trials_or_equal_numbers_say_nothing() -> None:
     trials, _ = tables()
     assert importance(trials, KEYS[:1]) == {}
     assert importance(trials.head(5), KEYS) == {}
-    assert importance(trials.assign(validation_top1=0.5), KEYS) == {}
+    assert importance(trials.assign(accuracy=0.5), KEYS) == {}

@@ -14,7 +14,7 @@ from protoquant.sweep.records import SweepFolder, TrialRecord
 
 
 def record(changes: dict[str, object]) -> TrialRecord:
-    return TrialRecord(SearchPoint(changes), 1, "done", "", 1.25, {"validation_top1": 1 / 3}, ({"penalty": 0.1},))
+    return TrialRecord(SearchPoint(changes), 1, "done", "", 1.25, {"accuracy": 1 / 3}, ({"penalty": 0.1},))
 
 
 @given(st.floats(0.02, 0.1), st.integers(1, 2**40))
@@ -24,7 +24,7 @@ def test_a_drawn_number_keeps_its_digits_so_that_the_record_is_that_of_its_folde
         SweepFolder(Path(place)).write(wanted)
         (found,) = SweepFolder(Path(place)).records()
     assert found.point == wanted.point
-    assert found.numbers == {"validation_top1": round(1 / 3, 9)}
+    assert found.numbers == {"accuracy": round(1 / 3, 9)}
 
 
 def test_a_record_of_another_trial_is_refused(tmp_path: Path) -> None:
@@ -35,3 +35,10 @@ def test_a_record_of_another_trial_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=rf"{moved} holds trial {there.name}; remove the folder"):
         folder.records()
     assert json.loads((moved / "trial.json").read_text())["changes"] == {"quantize.size": 2}
+
+
+def test_trials_of_older_versions_count_by_validation(tmp_path: Path) -> None:
+    old = {"validation_top1": 0.5, "n": 20}
+    SweepFolder(tmp_path).write(TrialRecord(SearchPoint({"quantize.size": 2}), 1, "done", "", 1.0, old, (old,)))
+    (found,) = SweepFolder(tmp_path).records()
+    assert found.numbers["accuracy"] == found.path[0]["accuracy"] == 0.5

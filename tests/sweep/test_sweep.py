@@ -118,8 +118,11 @@ def test_the_winner_applied_gives_the_numbers_of_its_trial(job: Job) -> None:
     job.run("protoquant", "quantize")
     job.run("protoquant", "train")
     metrics = Bundle.open(job.root / "artifacts" / "bundle").metrics
-    assert metrics["validation"]["top1"] == trials.loc[chosen, "validation_top1"]
-    assert metrics["prototypes"] == trials.loc[chosen, "prototypes"]
+    assert metrics["choice"]["top1"] == trials.loc[chosen, "accuracy"]
+    assert metrics["choice"]["validation_top1"] == trials.loc[chosen, "validation_top1"]
+    assert (
+        metrics["prototypes"] <= trials.loc[chosen, "prototypes"]
+    )  # joint training, which trials leave out, lets go of some
     assert "holds the winner already" in job.run("protoquant", "sweep", "apply", "quiet").stdout
 
 

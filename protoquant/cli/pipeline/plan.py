@@ -71,10 +71,12 @@ def plan(  # noqa: PLR0917 - options
 
 def _print(found: Plan, dtype: str, nodes: int, processes: int) -> None:
     console, counts, sizes = Console(), found.counts, found.sizes
-    rows, columns = found.shape.grid
+    layers = " and ".join(
+        f"{layer.grid[0]} x {layer.grid[1]} cells of {layer.d} numbers" for layer in found.shape.layers
+    )
     console.print(
         f"{counts.train:,} train, {counts.validation:,} validation, {counts.test:,} test images of {counts.classes:,} "
-        f"classes; {rows} x {columns} cells of {found.shape.d} numbers in {dtype}; {sizes.k:,} codes",
+        f"classes; {layers} in {dtype}; {sizes.k:,} codes",
         highlight=False,
     )
     table = Table("", "size", "what it is", box=SIMPLE)

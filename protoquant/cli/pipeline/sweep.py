@@ -99,14 +99,12 @@ def _headers(keys: Sequence[str]) -> list[str]:
 
 def _print(found: SweepResult) -> None:
     """Print the trials, the most accurate first."""
-    table = Table("trial", *_headers(found.keys), "codes", "validation", "per class", "seconds", "", box=SIMPLE)
-    ranked = found.trials.sort_values(["validation_top1", "number"], ascending=[False, True])
+    table = Table("trial", *_headers(found.keys), "codes", "accuracy", "per class", "seconds", "", box=SIMPLE)
+    ranked = found.trials.sort_values(["accuracy", "number"], ascending=[False, True])
     for row in ranked.head(_SHOWN).to_dict("records"):
         done = row["state"] == "done"
         chosen = found.choice is not None and row["trial"] == found.choice.trial
-        numbers = (
-            (f"{row['k']:.0f}", f"{row['validation_top1']:.4f}", f"{row['class_size']:.2f}") if done else ("", "", "")
-        )
+        numbers = (f"{row['k']:.0f}", f"{row['accuracy']:.4f}", f"{row['class_size']:.2f}") if done else ("", "", "")
         said = "chosen" if chosen else "" if done else row["error"]
         table.add_row(
             str(row["number"]), *(str(row[key]) for key in found.keys), *numbers, f"{row['seconds']:.1f}", said

@@ -113,8 +113,25 @@ def path_note(sources: Sources) -> str:
         "Heads from few prototypes to many, one curve for each temperature, each fitted on "
         f"{sources.prepared['images']['train']:,} training images and measured on "
         f"{sources.prepared['images']['validation']:,} validation images. The model is "
-        f"the sparsest head within the stated tolerance of the best{_refinement(sources.bundle.metrics)}. Heads with "
+        f"{_chosen(sources.bundle.metrics)}{_refinement(sources.bundle.metrics)}. Heads with "
         "less than one prototype a class are not drawn."
+    )
+
+
+def _chosen(metrics: Mapping[str, Any]) -> str:
+    """The rule that chose the head, and how well that head answers images that it was not fitted to, in words."""
+    choice = metrics.get("choice")
+    if choice is None:
+        return "the sparsest head within the stated tolerance of the best"
+    rules = {
+        "one_se": "the smallest head whose log-loss is at most one standard error above the least",
+        "tolerance": "the smallest head within the stated tolerance of the best accuracy",
+    }
+    more, points = ("more", choice["optimism"]) if choice["optimism"] >= 0 else ("less", -choice["optimism"])
+    return (
+        f"{rules[choice['rule']]}, where each of {choice['n']:,} training and validation images was answered by codes "
+        f"and heads fitted without it ({choice['folds']} folds, {choice['repeats']} times): "
+        f"{100 * choice['top1']:.1f} % right, and {100 * points:.1f} points {more} on validation"
     )
 
 

@@ -76,7 +76,7 @@ _FORMER = {
         "49497e8eed5c644c05024190600cf469ccf4d552c54bd120c4a93a8f29f4154c",
         "4035052d94472dcb0669a72d40b09a8001428782aab4d1c0abae251a189a20c3",
         "e8cc36bfdfe33bdf17c4fadcac1cc900d7fcf46a8a302829a630360534b66697",
-        "98884c67286c14330fedcc039ce48d2a87f23acd990e8c49c3d37170c94be684",
+        "595a66a8c7e817d26a74a1b3aa29100b8fb358c7377f930944eb196e90b780bf",
     ),
     "build": _Former(
         "features/build.py",

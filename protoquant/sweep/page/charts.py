@@ -18,7 +18,7 @@ _SCALE = [[place / (len(SCALE) - 1), colour] for place, colour in enumerate(SCAL
 
 
 def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_front: set[str]) -> Chart:
-    """Plot validation accuracy against prototypes per class, with a curve for each codebook.
+    """Plot accuracy on held-out images against prototypes per class, with a curve for each codebook.
 
     Args:
         trials: The table of trials.
@@ -37,7 +37,7 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
             "name": "front",
             "mode": "lines",
             "x": _numbers(best["class_size"]),
-            "y": _percents(best["validation_top1"]),
+            "y": _percents(best["accuracy"]),
             "line": {"color": CHOSEN, "width": 1.5, "dash": "dot"},
             "hoverinfo": "skip",
         }
@@ -49,7 +49,7 @@ def front_chart(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, on_
             "name": "trials",
             "mode": "markers",
             "x": _numbers(done["class_size"]),
-            "y": _percents(done["validation_top1"]),
+            "y": _percents(done["accuracy"]),
             "text": [_hover(row) for row in done.to_dict("records")],
             "hovertemplate": "%{text}<extra></extra>",
             "marker": {
@@ -89,7 +89,7 @@ def parallel_chart(trials: pd.DataFrame, keys: Sequence[str]) -> Chart:
         keys: The searched keys.
     """
     done = trials[trials["state"] == "done"]
-    accuracy = _percents(done["validation_top1"])
+    accuracy = _percents(done["accuracy"])
     dimensions = [_dimension(key, done[key]) for key in keys]
     dimensions.append(_dimension("prototypes per class", done["class_size"]))
     dimensions.append({"label": ACCURACY, "values": accuracy})
@@ -104,7 +104,7 @@ def _path(path: SizePath) -> Chart:
         "name": "path",
         "mode": "lines+markers",
         "x": _numbers(ordered["class_size"]),
-        "y": _percents(ordered["validation_top1"]),
+        "y": _percents(ordered["accuracy"]),
         "line": {"color": colour, "width": 1},
         "marker": {"size": 3, "color": colour},
         "opacity": 0.7,
@@ -153,7 +153,7 @@ def _few(values: list[Any], most: int) -> list[Any]:
 
 def _hover(row: Mapping[Any, Any]) -> str:
     return (
-        f"<b>trial {int(row['number'])}</b>: {100 * row['validation_top1']:.2f} %<br>"
+        f"<b>trial {int(row['number'])}</b>: {100 * row['accuracy']:.2f} %<br>"
         f"{row['class_size']:.2f} prototypes per class, {int(row['prototypes'])} in all<br>"
         f"{int(row['k'])} codes, temperature {row['temperature']:g}"
     )

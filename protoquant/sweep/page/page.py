@@ -17,7 +17,7 @@ from protoquant.sweep.page.charts import Chart, front_chart, parallel_chart
 
 _COLUMNS = {
     "k": ("codes", "{:.0f}"),
-    "validation_top1": ("validation, %", "{:.2f}"),
+    "accuracy": ("accuracy, %", "{:.2f}"),
     "class_size": ("per class", "{:.2f}"),
     "prototypes": ("prototypes", "{:.0f}"),
     "temperature": ("temperature", "{:g}"),
@@ -103,7 +103,7 @@ def _row(row: Mapping[Any, Any], keys: Sequence[str], choice: Choice | None, on_
         if value != value or (row["state"] != "done" and column != "seconds"):  # noqa: PLR0124
             cells.append(Cell(MISSING, "-1"))
             continue
-        shown = 100 * value if column == "validation_top1" else value
+        shown = 100 * value if column == "accuracy" else value
         cells.append(Cell(form.format(shown), repr(shown)))
     trial = str(row["trial"])
     chosen = choice is not None and choice.trial == trial

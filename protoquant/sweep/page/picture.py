@@ -12,7 +12,7 @@ from protoquant.sweep.page.size_chart import size_chart
 
 
 def draw(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, out: Path) -> None:
-    """Draw validation accuracy against prototypes per class, coloured by the number of codes.
+    """Draw accuracy on held-out images against prototypes per class, coloured by the number of codes.
 
     Args:
         trials: The table of trials, at least one of them done.
@@ -29,14 +29,14 @@ def draw(trials: pd.DataFrame, surface: pd.DataFrame, choice: Choice, out: Path)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for path in shown.paths:
-        axes.plot(path.heads["class_size"], 100 * path.heads["validation_top1"], color=path.colour, alpha=0.4, lw=1)
+        axes.plot(path.heads["class_size"], 100 * path.heads["accuracy"], color=path.colour, alpha=0.4, lw=1)
     best = shown.front
-    axes.plot(best["class_size"], 100 * best["validation_top1"], color=CHOSEN, lw=1, ls=":", label="front")
+    axes.plot(best["class_size"], 100 * best["accuracy"], color=CHOSEN, lw=1, ls=":", label="front")
     for row in shown.done.to_dict("records"):
         chosen = row["trial"] == choice.trial
         axes.scatter(
             row["class_size"],
-            100 * row["validation_top1"],
+            100 * row["accuracy"],
             s=110 if chosen else 50,
             color=shown.colours[row["trial"]],
             edgecolor=CHOSEN if chosen else "white",

@@ -20,6 +20,7 @@ from protoquant.evaluation.metrics.registry import PREDICTION, of_tracked
 from protoquant.export.export import check_parity
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.backbone.spec import BackboneSpec
+from protoquant.model.answers_made import IN_SAMPLE, answers_made
 from protoquant.model.bundle import KIND, Bundle
 from protoquant.model.classifier import BATCH, Model
 from protoquant.model.reference import Reference
@@ -128,7 +129,8 @@ def compare(
     """Compare two versions on the challenger's validation images.
 
     If the champion's bundle has no answers for exactly these images, the champion predicts them anew, provided that the
-    workspace holds them.
+    workspace holds them and that the champion was not fitted on any of them. Answers of a model for images that it was
+    fitted on are never compared.
 
     Args:
         champion: The present champion.
@@ -141,8 +143,14 @@ def compare(
         The comparison, or why there is none and what to do.
     """
     before, after = champion.bundle, challenger.bundle
-    if after.reference is None or (champion.images == challenger.images and before.reference is not None):
+    kept = champion.images == challenger.images and before.reference is not None
+    for version in (challenger, champion) if kept else (challenger,):
+        if answers_made(version.bundle.metrics) == IN_SAMPLE:
+            return _in_sample(version, "its own validation images")
+    if after.reference is None or kept:
         return _paired(before, after)
+    if _fitted_on(before, after):
+        return _in_sample(champion, f"validation images of version {challenger.evidence.version}")
     held = workspace.images / "validation"
     try:
         if artifact_digest(held) == challenger.images:
@@ -169,6 +177,19 @@ def export_gate(challenger: CandidateVersion, *, on: bool) -> Gate:
         f"presence on {parity.images} golden images; {parity.tolerance:.2g} is allowed"
     )
     return Gate("export", parity.failure is None, said if parity.failure is None else f"{said}: {parity.failure}")
+
+
+def _fitted_on(before: Bundle, after: Bundle) -> bool:
+    """Whether a train image that a bundle names is among the other's validation images: both were cut from one set."""
+    named = set(before.provenance["image_id"].astype(str))
+    return after.reference is not None and not named.isdisjoint(after.reference.answers["image_id"].astype(str))
+
+
+def _in_sample(version: CandidateVersion, images: str) -> str:
+    return (
+        f"version {version.evidence.version} was fitted on {images}, so its answers for them are in-sample; only "
+        "answers for images that a model was not fitted on are compared: train both versions on one split"
+    )
 
 
 def _paired(before: Bundle, after: Bundle) -> Paired | str:

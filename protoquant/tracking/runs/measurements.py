@@ -99,7 +99,7 @@ def curve_files(workspace: Workspace) -> dict[str, Path]:
         PATH: workspace.bundle / "path.csv",
     }
     # A curve of the name of a final number would hide it, so these end in history as quantize's does.
-    perhaps = {f"train.{name}.history": workspace.bundle / f"{name}.csv" for name in ("joint", "pruning")}
+    perhaps = {f"train.{name}.history": workspace.bundle / f"{name}.csv" for name in ("joint", "choice", "pruning")}
     return always | {name: path for name, path in perhaps.items() if path.is_file()}
 
 
@@ -142,12 +142,14 @@ class HeadlineMetrics:
     Attributes:
         prototypes: Number of prototypes.
         class_size: Mean number of prototypes per class.
-        validation_top1: Accuracy on validation, by which the head was chosen.
+        validation_top1: Accuracy on validation.
         test_top1: Accuracy on test.
         test_low: Lower end of its interval.
         test_high: Upper end.
         test_n: Number of test images.
         probe_top1: Accuracy of the linear probe on test.
+        cross_fitted_top1: Accuracy of heads of the chosen size on images that they were not fitted on; None where
+            validation chose the head.
     """
 
     prototypes: int
@@ -158,9 +160,11 @@ class HeadlineMetrics:
     test_high: float
     test_n: int
     probe_top1: float
+    cross_fitted_top1: float | None = None
 
     def tags(self) -> dict[str, str]:
         """Sizes and accuracies as MLflow tags."""
+        chosen = {} if self.cross_fitted_top1 is None else {"cross_fitted_accuracy": f"{self.cross_fitted_top1:.4f}"}
         return {
             "prototypes": str(self.prototypes),
             "class_size": f"{self.class_size:.2f}",
@@ -168,6 +172,7 @@ class HeadlineMetrics:
             "test_accuracy": f"{self.test_top1:.4f}",
             "test_interval": f"{self.test_low:.4f} to {self.test_high:.4f}, n {self.test_n}",
             "probe_test_accuracy": f"{self.probe_top1:.4f}",
+            **chosen,
         }
 
     def sentence(self) -> str:
@@ -175,8 +180,14 @@ class HeadlineMetrics:
         return (
             f"{self.prototypes} prototypes, {self.class_size:.1f} per class. "
             f"Top-1 accuracy on test {self.test_top1:.4f} [{self.test_low:.4f}, {self.test_high:.4f}] "
-            f"(n = {self.test_n}), linear probe {self.probe_top1:.4f}; on validation {self.validation_top1:.4f}."
+            f"(n = {self.test_n}), linear probe {self.probe_top1:.4f}; "
+            f"on validation {self.validation_top1:.4f}{self._how()}."
         )
+
+    def _how(self) -> str:
+        """How the head was chosen, where validation did not choose it."""
+        found = self.cross_fitted_top1
+        return "" if found is None else f", cross-fitted before joint training {found:.4f}"
 
 
 def headline(workspace: Workspace) -> HeadlineMetrics:
@@ -202,5 +213,6 @@ def headline(workspace: Workspace) -> HeadlineMetrics:
     return HeadlineMetrics(
         prototypes=int(found[names["prototypes"]]),
         test_n=int(found[names["test_n"]]),
+        cross_fitted_top1=found.get("train.choice.top1"),
         **{field: found[name] for field, name in names.items() if field not in ("prototypes", "test_n")},
     )

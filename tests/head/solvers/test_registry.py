@@ -15,6 +15,7 @@ SECTIONS = {
     "gradient": {
         "budget": None,
         "gradient": {"penalties": [0.1, 0.01], "epochs": 2, "warmup_epochs": 1},
+        "choice": None,
         "joint": None,
     },
 }

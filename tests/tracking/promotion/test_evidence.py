@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from protoquant.core.artifacts import writing
@@ -18,9 +19,16 @@ from tests.builders.backbones import write_weights
 from tests.builders.workspaces import write_true_bundle
 
 
-def candidate(version: int, images: str) -> Any:
-    evidence = SimpleNamespace(version=version)
-    return SimpleNamespace(images=images, bundle=SimpleNamespace(reference=object()), evidence=evidence)
+def candidate(version: int, images: str, *, answers: str = "", fitted: str = "train") -> Any:
+    """A version chosen on the images of one folder and fitted on those of another."""
+    ids = [f"{images}/{number}.png" for number in range(4)]
+    metrics = {"answers": {"validation": answers}} if answers else {}
+    bundle = SimpleNamespace(
+        reference=SimpleNamespace(answers=pd.DataFrame({"image_id": ids})),
+        provenance=pd.DataFrame({"image_id": [f"{fitted}/{number}.png" for number in range(3)]}),
+        metrics=metrics,
+    )
+    return SimpleNamespace(images=images, bundle=bundle, evidence=SimpleNamespace(version=version))
 
 
 def test_a_champion_is_not_asked_with_images_that_are_neither_its_own_nor_the_challengers(workspace: Workspace) -> None:
@@ -32,6 +40,47 @@ def test_a_champion_is_not_asked_with_images_that_are_neither_its_own_nor_the_ch
     empty = Workspace(root / "empty")
     said = compare(one, two, workspace=empty, root=lambda: root, on_event=ignore)
     assert str(said).startswith("the champion cannot answer for the challenger's validation images: no artifact at")
+
+
+OLD: dict[str, str] = {}
+NEW = {"answers": "held_out"}
+INSIDE = {"answers": "in_sample"}
+
+
+@pytest.mark.parametrize("champion", [OLD, NEW], ids=["old", "new"])
+@pytest.mark.parametrize("challenger", [OLD, NEW], ids=["old", "new"])
+def test_held_out_answers_for_the_same_images_are_compared(workspace, monkeypatch, champion, challenger) -> None:
+    monkeypatch.setattr("protoquant.tracking.promotion.evidence.paired", lambda *both: both)
+    one, two = candidate(1, "a", **champion), candidate(2, "a", **challenger)
+    found = compare(one, two, workspace=workspace, root=lambda: workspace.root, on_event=ignore)
+    assert found == (one.bundle, two.bundle)
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "said"),
+    [
+        pytest.param(OLD, INSIDE, "version 2 was fitted on its own validation images", id="old-new"),
+        pytest.param(INSIDE, OLD, "version 1 was fitted on its own validation images", id="new-old"),
+        pytest.param(INSIDE, INSIDE, "version 2 was fitted on its own validation images", id="new-new"),
+    ],
+)
+def test_answers_for_images_that_a_version_was_fitted_on_are_not_compared(
+    workspace, champion, challenger, said
+) -> None:
+    one, two = candidate(1, "a", **champion), candidate(2, "a", **challenger)
+    found = compare(one, two, workspace=workspace, root=lambda: workspace.root, on_event=ignore)
+    assert str(found).startswith(f"{said}, so its answers for them are in-sample; only answers for images")
+    assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize("champion", [OLD, NEW, INSIDE], ids=["old", "new", "in-sample"])
+@pytest.mark.parametrize("challenger", [OLD, NEW], ids=["old", "new"])
+def test_a_champion_that_was_fitted_on_the_challengers_images_is_not_asked(workspace, champion, challenger) -> None:
+    """Both were cut from one set of images, each by another seed."""
+    one = candidate(1, "a", fitted="b", **champion)
+    two = candidate(2, "b", **challenger)
+    found = compare(one, two, workspace=workspace, root=lambda: workspace.root, on_event=ignore)
+    assert str(found).startswith("version 1 was fitted on validation images of version 2, so its answers for them are")
 
 
 @pytest.mark.process

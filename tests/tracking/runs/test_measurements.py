@@ -1,6 +1,6 @@
 import pytest
 
-from protoquant.core.artifacts import write_json
+from protoquant.core.artifacts import read_json, write_json
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.runs.measurements import MetricHistory, curves, flatten, headline, metrics, parameters
@@ -85,6 +85,19 @@ def test_the_headline_says_n_interval_and_probe(workspace: Workspace):
         "test_interval": "0.8000 to 0.9500, n 40",
         "probe_test_accuracy": "0.9500",
     }
+
+
+def test_the_headline_says_what_cross_fitting_found(workspace: Workspace):
+    values = read_json(workspace.bundle / "metrics.json")
+    write_json(workspace.bundle / "metrics.json", {**values, "choice": {"top1": 0.8125, "rule": "one_se"}})
+    found = headline(workspace)
+    assert found.sentence().endswith("; on validation 0.8750, cross-fitted before joint training 0.8125.")
+    assert found.tags()["cross_fitted_accuracy"] == "0.8125"
+
+
+def test_the_choice_of_a_head_is_a_curve_where_there_is_one(workspace: Workspace):
+    (workspace.bundle / "choice.csv").write_text("size,log_loss\n1,0.5\n3,0.25\n")
+    assert MetricHistory("train.choice.history.log_loss", ((0, 0.5), (1, 0.25))) in curves(workspace)
 
 
 def test_a_headline_number_that_is_missing_is_named(workspace: Workspace):

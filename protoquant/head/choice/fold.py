@@ -1,0 +1,157 @@
+"""Refits probe, codes and heads on one fold's training part, and lets the heads answer for the images held out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.joined_source import JoinedSource
+from protoquant.codebook.learning import learn_codebook
+from protoquant.codebook.probe import LinearProbe, fit_probe
+from protoquant.codebook.seeding.size import resolve_size
+from protoquant.codebook.tokens import SubsetSource, TokenSource
+from protoquant.core.events import ignore
+from protoquant.core.seeding import derive_seed, torch_generator
+from protoquant.head.choice.folds import Fold, inner_split
+from protoquant.head.config import TrainConfig
+from protoquant.head.solvers.problem import Problem
+from protoquant.head.solvers.registry import SOLVERS, FitTask
+from protoquant.model.scored_split import score_source
+
+
+@dataclass(frozen=True)
+class CrossFitTask:
+    """What every fold is fitted from.
+
+    Attributes:
+        train: The section of train.
+        quantize: The section that quantize ran with.
+        images: The plain images of train, then those of validation.
+        views: Augmented views of the train images.
+        classes: Number of classes c.
+        seed: The seed of params.yaml.
+        device: Device to compute on.
+        room: Folder for memory-mapped scores; None to keep them in memory.
+    """
+
+    train: TrainConfig
+    quantize: QuantizeConfig
+    images: TokenSource
+    views: tuple[TokenSource, ...]
+    classes: int
+    seed: int
+    device: torch.device
+    room: Path | None = None
+
+    @cached_property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Label of every image."""
+        return self.images.labels
+
+    def part(self, images: Int64[Tensor, " m"]) -> SubsetSource:
+        """Some of the plain images."""
+        return SubsetSource(self.images, images)
+
+    def viewed(self, images: Int64[Tensor, " m"]) -> TokenSource:
+        """Some of the images and, of those of train, the augmented views too."""
+        plain = self.part(images)
+        views = [SubsetSource(view, images[images < view.n]) for view in self.views]
+        return JoinedSource((plain, *views)) if views else plain
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A fold's answers; everything is on the CPU.
+
+    Attributes:
+        logits: Logits of every candidate for the images held out (m, h, c).
+        sizes: Non-zero weights per class of every candidate (m).
+        codebook: The codes; None unless asked for.
+        heads: The head (c, k) of every candidate, sparse in memory; empty unless asked for.
+    """
+
+    logits: Float[Tensor, "m h c"]
+    sizes: Float[Tensor, " m"]
+    codebook: Codebook | None = None
+    heads: tuple[Tensor, ...] = ()
+
+
+def answer_fold(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], *, keep: bool) -> HeldOut:
+    """Fit everything on a fold's training part, and answer for its held-out images.
+
+    Labels of held-out images are not read.
+
+    Args:
+        task: Images and sections.
+        fold: The fold.
+        pooled: Mean of each image's patch tokens, on the device.
+        keep: Whether codes and heads are returned too.
+
+    Raises:
+        DataError: No code tells any class apart, or a token holds NaN or infinity.
+    """
+    labels, part = task.labels[fold.fitting], task.part(fold.fitting)
+    probe = _probe(task, fold, pooled[fold.fitting], labels)
+    learned = learn_codebook(
+        task.quantize,
+        part,
+        resolve_size(task.quantize, labels, part.t),
+        probe,
+        seen=task.viewed(fold.fitting),
+        seed=derive_seed(task.seed, "choice", fold.repeat, fold.number),
+        on_event=ignore,
+    )
+    codebook = learned.codebook.to(task.device)
+    logits, heads = [], []
+    with _scores(task, fold, codebook) as (fitting, held):
+        for temperature, scores, held_out in zip(task.train.temperatures, fitting, held, strict=True):
+            problem = Problem(scores, labels.to(task.device), task.classes)
+            fits = SOLVERS[task.train.solver](FitTask(task.train, problem, problem, temperature, task.seed, ignore))
+            for fit in fits:
+                heads.append(fit.last.weights.cpu())
+                logits.append((held_out @ fit.last.weights.T).cpu())
+    sizes = torch.stack([(head > 0).sum() / task.classes for head in heads])
+    if not keep:
+        return HeldOut(torch.stack(logits), sizes)
+    cpu = torch.device("cpu")
+    return HeldOut(torch.stack(logits), sizes, codebook.to(cpu), tuple(head.to_sparse() for head in heads))
+
+
+def _probe(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "m d"], labels: Int64[Tensor, " m"]) -> LinearProbe:
+    """The probe of a training part; an inner split of the part chooses its penalty."""
+    config, there = task.quantize, labels.to(pooled.device)
+    penalties = config.probe_penalties
+    if len(penalties) > 1:
+        generator = torch_generator(task.seed, "choice", "probe", fold.repeat, fold.number)
+        fitting, choosing = (rows.to(pooled.device) for rows in inner_split(labels, generator))
+        parts = pooled[fitting], there[fitting], pooled[choosing], there[choosing]
+        penalties = (fit_probe(*parts, penalties=penalties, iterations=config.probe_iterations).penalty,)
+    whole = pooled, there, pooled, there
+    return fit_probe(*whole, penalties=penalties, iterations=config.probe_iterations).probe
+
+
+@contextmanager
+def _scores(
+    task: CrossFitTask, fold: Fold, codebook: Codebook
+) -> Iterator[tuple[tuple[Float[Tensor, "m k"], ...], tuple[Float[Tensor, "h k"], ...]]]:
+    """Presence scores of the training part and of the images held out, in memory or in files that go afterwards."""
+    temperatures, batch = task.train.temperatures, task.train.batch
+    parts = {"fitting": task.part(fold.fitting), "held": task.part(fold.held)}
+    if task.room is None:
+        fitting, held = (score_source(part, codebook, temperatures, batch) for part in parts.values())
+        yield fitting, held
+        return
+    with TemporaryDirectory(dir=task.room, prefix="fold-") as place:
+        rooms = {name: Path(place) / name for name in parts}
+        for room in rooms.values():
+            room.mkdir()
+        fitting, held = (score_source(part, codebook, temperatures, batch, rooms[name]) for name, part in parts.items())
+        yield fitting, held

@@ -1,0 +1,107 @@
+"""Chooses the epoch of joint training on the images that one fold held out."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.joined_source import JoinedSource
+from protoquant.codebook.tokens import SubsetSource, TokenSource, own_part
+from protoquant.core.errors import DataError
+from protoquant.core.events import OnEvent, track
+from protoquant.core.seeding import torch_generator
+from protoquant.distributed.ranks import mean_over_ranks
+from protoquant.head.choice.crossfit import CrossFitted
+from protoquant.head.choice.fold import CrossFitTask
+from protoquant.head.choice.rule import smoothed
+from protoquant.head.config import JointConfig
+from protoquant.head.joint import joint_epochs
+from protoquant.model.head import head_logits
+from protoquant.model.scored_split import score_source
+
+WINDOW = 5
+"""Epochs whose losses are averaged around each."""
+
+
+@dataclass(frozen=True)
+class HeldOutEpochs:
+    """Joint training tried on one fold.
+
+    Attributes:
+        losses: Cross-entropy of the fold's held-out images after each epoch, in nats.
+        smoothed: Their centred moving average.
+        epoch: The epoch of the least average, from 1; the first on a tie.
+    """
+
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    epoch: int
+
+
+def held_out_epochs(
+    config: JointConfig,
+    task: CrossFitTask,
+    answers: CrossFitted,
+    *,
+    place: int,
+    temperature: float,
+    on_event: OnEvent,
+) -> HeldOutEpochs:
+    """Train the first fold's codes and head together, and find the epoch that suits the images it held out.
+
+    Args:
+        config: Epochs and learning rates.
+        task: Images and sections of cross-fitting.
+        answers: What cross-fitting found; the first fold's codes and heads never saw its held-out images.
+        place: The chosen candidate.
+        temperature: Its temperature.
+        on_event: Receives progress.
+
+    Raises:
+        DataError: A loss is NaN or infinite.
+    """
+    if answers.start.codebook is None:
+        raise ValueError("the first fold must keep its codes and heads")
+    epochs = joint_epochs(
+        _views(task, answers.first.fitting),
+        answers.start.codebook.to(task.device),
+        answers.start.heads[place].to_dense(),
+        temperature,
+        config=config,
+        generator=torch_generator(task.seed, "choice", "joint"),
+    )
+    held = own_part(task.part(answers.first.held))
+    losses = []
+    for epoch in track(epochs, "joint training, held-out fold", config.epochs, "epochs", on_event):
+        loss = _loss(held, epoch.codebook, epoch.weights, temperature, config.batch)
+        if not math.isfinite(loss):
+            raise DataError(
+                f"the joint loss on a held-out fold is {loss} after epoch {epoch.number}; lower train.joint.lr_codes, "
+                f"{config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+            )
+        losses.append(loss)
+    means = smoothed(torch.tensor(losses, dtype=torch.float64), WINDOW)
+    return HeldOutEpochs(tuple(losses), tuple(means.tolist()), int(means.argmin()) + 1)
+
+
+def _views(task: CrossFitTask, images: Tensor) -> tuple[TokenSource, ...]:
+    """The fold's plain images, then each augmented view of them; an image of validation has its plain one alone."""
+    views: list[TokenSource] = [task.part(images)]
+    for view in task.views:
+        of_train, others = images[images < view.n], images[images >= view.n]
+        views.append(JoinedSource((SubsetSource(view, of_train), task.part(others))))
+    return tuple(views)
+
+
+def _loss(
+    source: TokenSource, codebook: Codebook, weights: Float[Tensor, "c k"], temperature: float, batch: int
+) -> float:
+    with torch.inference_mode():
+        (scores,) = score_source(source, codebook, (temperature,), batch)
+        labels = source.labels.to(scores.device)
+        logits = head_logits(scores, weights).double()
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        return float(mean_over_ranks(loss, source.n))

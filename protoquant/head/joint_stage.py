@@ -1,0 +1,95 @@
+"""Trains the chosen head and its codes together, measures every epoch on validation, and keeps one."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from protoquant.codebook.probe import top1
+from protoquant.core.errors import DataError
+from protoquant.core.events import EpochEvent, OnEvent
+from protoquant.core.seeding import torch_generator
+from protoquant.distributed.ranks import mean_over_ranks, own_images
+from protoquant.head.candidates import Fitted
+from protoquant.head.config import JointConfig
+from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs
+from protoquant.head.joint import joint_epochs
+from protoquant.head.record import JointRow, TrainingOutcome
+from protoquant.model.head import head_logits
+from protoquant.model.scored_split import presence_scores
+
+
+def train_jointly(
+    config: JointConfig,
+    given: TrainInputs,
+    trained: TrainingOutcome,
+    room: Scoring,
+    *,
+    device: torch.device,
+    seed: int,
+    on_event: OnEvent,
+) -> TrainingOutcome:
+    """Train codes and head together from the chosen head, and keep one epoch.
+
+    The epoch is the one that a held-out fold chose, or else the best on validation.
+
+    Args:
+        config: The section ``train.joint``.
+        given: Features of both splits.
+        trained: The path with the chosen head.
+        room: Scores both splits.
+        device: Device to compute on.
+        seed: The seed of params.yaml.
+        on_event: Receives an event for each epoch.
+
+    Raises:
+        DataError: A loss is NaN or infinite.
+    """
+    taken = trained.taken.candidate
+    epochs = joint_epochs(
+        (given.train, *given.train.views),
+        trained.codebook.to(device),
+        trained.taken.weights.to_dense(),
+        taken.temperature,
+        config=config,
+        generator=torch_generator(seed, "head", "joint"),
+    )
+    rows, best = [], None
+    labels = given.validation.labels[own_images(given.validation.n)].to(device)
+    for epoch in epochs:
+        with torch.inference_mode():
+            held = presence_scores(given.validation, epoch.codebook, taken.temperature, config.batch)
+            logits = head_logits(held, epoch.weights)
+            loss = float(mean_over_ranks(torch.nn.functional.cross_entropy(logits.double(), labels), len(labels)))
+        if not math.isfinite(loss):
+            raise DataError(
+                f"the joint loss on validation is {loss} after epoch {epoch.number}; lower train.joint.lr_codes, "
+                f"{config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+            )
+        row = JointRow(epoch.number, epoch.loss, loss, top1(logits, labels), epoch.drift)
+        rows.append(row)
+        on_event(EpochEvent("joint", epoch.number, row.values()))
+        wanted = epoch.number == trained.tried.epoch if trained.tried else best is None or row.merit > best[0].merit
+        if wanted:
+            best = (row, epoch)
+    if best is None:
+        raise ValueError("joint training of no epoch gives no head")
+    with torch.inference_mode():
+        codebook = best[1].codebook.to(torch.device("cpu"))
+        scores = room.scores(codebook)
+        moved = _measured(trained, best[1].weights, scores, room.temperatures.index(taken.temperature))
+    return replace(trained, codebook=codebook, scores=scores, moved=moved, joint=tuple(rows), epoch=best[1].number)
+
+
+def _measured(trained: TrainingOutcome, weights: torch.Tensor, scores: PresenceScores, place: int) -> Fitted:
+    """The chosen head after joint training, with new measurements; the solver's numbers are those before it."""
+    used = weights > 0
+    candidate = replace(
+        trained.taken.candidate,
+        nonzeros=int(used.sum()),
+        prototypes=int(used.any(dim=0).sum()),
+        class_size=int(used.sum()) / len(weights),
+        train_top1=top1(head_logits(scores.train.scores[place], weights), scores.train.labels),
+        validation_top1=top1(head_logits(scores.validation.scores[place], weights), scores.validation.labels),
+    )
+    return Fitted(candidate, weights.to_sparse())
