@@ -211,7 +211,9 @@ def test_train_keeps_a_head_that_is_within_the_budget_already(path, features, im
     """A plan without anything to remove gives what no plan gives, says so in one line, and loses no run."""
     most = largest_class(Bundle.open(path).head)
     plan = PrunePlan(unit="class_budget", criterion="magnitude", budget=most, semantics="compact")
-    config = TrainConfig.model_validate({**Bundle.open(path).params["train"], "temperature": 0.1, "prune": plan})
+    config = TrainConfig.model_validate(
+        {**Bundle.open(path).params["train"], "temperature": 0.1, "choice": None, "prune": plan}
+    )
     out, events = tmp_path / "kept", []
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
     train(config, **arguments, device=CPU, seed=0, on_event=events.append, prune=prune_trained)
