@@ -63,11 +63,13 @@ class LayerSpace:
         maps = self._directions(tokens, FeatureNorm.units)
         fine = finest(self.grids)
         parts = zip(maps, self.grids, self.weights, strict=True)
-        whole = torch.cat([weight * upsampled(part, grid, fine) for part, grid, weight in parts], dim=-1)
-        empty = (whole == 0).all(dim=-1, keepdim=True)
-        centred = whole - self.center.to(whole)
-        lengths: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
-        return torch.where(empty, 0.0, centred / lengths.clamp_min(_SMALL))
+        whole = torch.cat([upsampled(weight * part, grid, fine) for part, grid, weight in parts], dim=-1)
+        empty = torch.linalg.vector_norm(whole, dim=-1, keepdim=True) == 0.0
+        # In place: these vectors are the largest tensor that quantize makes, and each copy of them takes as long as
+        # the products.
+        whole.sub_(self.center.to(whole))
+        whole.div_(torch.linalg.vector_norm(whole, dim=-1, keepdim=True).clamp_min_(_SMALL))
+        return whole.masked_fill_(empty, 0.0) if bool(empty.any()) else whole
 
     def vectors(self, tokens: PatchTokens, metric: str) -> Float[Tensor, "n t d"]:
         """The vectors that a metric compares, which are unit vectors with either."""

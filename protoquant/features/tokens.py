@@ -103,8 +103,6 @@ def finest(grids: Sequence[Grid]) -> Grid:
 def upsampled(values: Float[Tensor, "n t k"], grid: Grid, fine: Grid) -> Float[Tensor, "n f k"]:
     """Values of each cell on a finer grid, bilinear between the centres of the cells; differentiable.
 
-    A product of small matrices, one for each axis, which gives the same bits on every run, on a GPU too.
-
     Args:
         values: Values on a grid, row by row.
         grid: (h, w) of the values, in cells.
@@ -113,6 +111,11 @@ def upsampled(values: Float[Tensor, "n t k"], grid: Grid, fine: Grid) -> Float[T
     if grid == fine:
         return values
     (rows, cols), k = grid, values.shape[-1]
+    if values.device.type == "cpu":
+        maps = values.reshape(-1, rows, cols, k).permute(0, 3, 1, 2)
+        finer = torch.nn.functional.interpolate(maps, size=fine, mode="bilinear", align_corners=False)
+        return finer.permute(0, 2, 3, 1).flatten(1, 2)
+    # On a GPU the gradient of torch's own interpolation adds in any order; that of two small products does not.
     down, across = (_axis(*sizes).to(values) for sizes in zip(grid, fine, strict=True))
     lines = down @ values.reshape(-1, rows, cols * k)
     return (across @ lines.reshape(-1, cols, k)).reshape(-1, fine[0] * fine[1], k)
