@@ -30,7 +30,7 @@ STYLES: Mapping[str, _Style] = {
     "fast": _Style("ours (default)", "#0072b2", "o"),
     "convex": _Style("ours, codes not trained", "#56b4e9", "^", aside=1.03),
     "kmeans": _Style("k-means codes, not trained", "#009e73", "v", aside=0.97),
-    "paper": _Style("paper's recipe", "#d55e00", "s", aside=0.94),
+    "paper": _Style("paper, ImageNet values", "#d55e00", "s", aside=0.94),
     "random": _Style("random codes", "#999999", "X", aside=1.06),
     "protopnet": _Style("ProtoPNet-style", "#cc79a7", "D", aside=1.12),
     "pipnet": _Style("PIP-Net-style", "#b08900", "P"),

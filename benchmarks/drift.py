@@ -29,8 +29,8 @@ from torch import Tensor
 from benchmarks.datasets import DataSet, Places, add_arguments, one_of
 from benchmarks.intervals import interval, of_images
 from benchmarks.protopnet import train_free_head
-from benchmarks.recipes import codebook_of, train_bundle, write_aside
 from benchmarks.steadiness import MEASURES, ON_TOKENS, VIEWS, Look, Watched, steadiness
+from benchmarks.training import codebook_of, train_bundle, write_aside
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm

@@ -27,7 +27,8 @@ import torch
 
 from benchmarks.datasets import DataSet, Places, add_arguments, demo, funnybirds, photos, quick, tell
 from benchmarks.evidence_chart import draw
-from benchmarks.recipes import CPU, codebook_of, sections_of
+from benchmarks.recipes import sections_of
+from benchmarks.training import CPU, codebook_of
 from protoquant.analysis.diff.agreement import agreement
 from protoquant.core.artifacts import artifact_digest, open_artifact, read_json
 from protoquant.core.errors import ArtifactError
@@ -40,7 +41,7 @@ from protoquant.model.bundle import Bundle
 from protoquant.prune.apply import prune_trained
 
 RECIPES = ("fast", "paper", "kmeans", "random")
-SHOWN = {"fast": "ours", "paper": "paper's recipe", "kmeans": "k-means codes", "random": "random codes"}
+SHOWN = {"fast": "ours", "paper": "paper, ImageNet values", "kmeans": "k-means codes", "random": "random codes"}
 SLOW = ("misalignment", "corruptions")
 """Groups that take seconds an image."""
 

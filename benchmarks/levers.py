@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.datasets import DataSet, Places, add_arguments, one_of
 from benchmarks.intervals import interval, of_images
-from benchmarks.recipes import codebook_of, train_bundle, write_aside
+from benchmarks.training import codebook_of, train_bundle, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.workspace import Workspace
 from protoquant.features.store.store import FeatureStore

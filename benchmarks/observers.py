@@ -28,7 +28,8 @@ from safetensors.torch import save_file
 
 from benchmarks.datasets import Places, add_arguments, one_of
 from benchmarks.questions import Ledgers, Simulated, class_of_ledger, region_matching, right_or_wrong
-from benchmarks.recipes import codebook_of, sections_of, train_bundle
+from benchmarks.recipes import sections_of
+from benchmarks.training import codebook_of, train_bundle
 from protoquant.core.events import ignore
 from protoquant.core.seeding import numpy_generator
 from protoquant.core.workspace import Workspace

@@ -12,22 +12,13 @@ import torch
 
 from benchmarks.datasets import DataSet
 from benchmarks.rivals import RIVALS
+from benchmarks.training import CPU, Model, Sections, codebook_of, features_of, logits_of, models, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe, pooled_tokens
-from protoquant.codebook.quantize import quantize
-from protoquant.core.events import ignore
 from protoquant.features.store.store import FeatureStore
-from protoquant.head.config import BudgetConfig, TrainConfig
-from protoquant.head.inputs import TrainInputs, scoring
-from protoquant.head.record import bundle_of
-from protoquant.head.train import fit
-from protoquant.model.bundle import Bundle
-from protoquant.model.head import head_logits
-from protoquant.model.scored_split import presence_scores
-from protoquant.prune.apply import prune_bundle
+from protoquant.head.config import TrainConfig
 from protoquant.settings.presets import Preset
 
-CPU = torch.device("cpu")
 PRESETS = Path(__file__).parents[1] / "presets"
 UNTRAINED: Mapping[str, Mapping[str, object]] = {
     "random": {"seeding": "normal"},  # QuantizeConfig refuses such codes without a learner, since nobody wants them
@@ -38,7 +29,6 @@ UNTRAINED: Mapping[str, Mapping[str, object]] = {
 _HELD = ("validation", "test")
 
 
-Sections = tuple[QuantizeConfig, TrainConfig]
 Way = Callable[[DataSet, Sections, Sequence[int], Path], Iterator["Measured"]]
 
 
@@ -104,10 +94,10 @@ def sections_of(recipe: str, *, quick: bool = False) -> Sections:
             coding.model_copy(update=UNTRAINED[recipe]),
             training.model_copy(update={"choice": None, "joint": None}),
         )
-    return _shorter(coding, training) if quick else (coding, training)
+    return shorter(coding, training) if quick else (coding, training)
 
 
-def _shorter(coding: QuantizeConfig, training: TrainConfig) -> Sections:
+def shorter(coding: QuantizeConfig, training: TrainConfig) -> Sections:
     """Return the sections with two epochs wherever epochs are counted, and with few codes."""
     short = {"epochs": 2, "warmup_epochs": 1}
     few = {"size": 3 if coding.size_unit == "class" else 32}
@@ -129,74 +119,15 @@ def _kept(data: DataSet, recipe: str, budget: int, plan: Sections, work: Path) -
     return work / "results" / f"{key[:16]}.json"
 
 
-def write_aside(path: Path, text: str) -> None:
-    """Write to a temporary file and rename it, so that a stopped run leaves no partial file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
-
-
 def paper_sections() -> tuple[QuantizeConfig, TrainConfig]:
     """Return the sections of the preset ``paper``."""
     values = Preset.open(PRESETS, "paper").values
     return QuantizeConfig.parse(values["quantize"]), TrainConfig.parse(values["train"])
 
 
-def codebook_of(data: DataSet, config: QuantizeConfig, work: Path) -> tuple[Path, float]:
-    """Learn a codebook unless it exists; return it with the CPU seconds that it took."""
-    out = _codebook(data, config, work)
-    if not out.with_suffix(".json").is_file():
-        began = time.process_time()
-        quantize(config, features=data.workspace.features, out=out, device=CPU, seed=data.seed, on_event=ignore)
-        write_aside(out.with_suffix(".json"), json.dumps(time.process_time() - began))
-    return out, _clock(data, config, work)
-
-
-def _codebook(data: DataSet, config: QuantizeConfig, work: Path) -> Path:
-    name = hashlib.sha256(f"{data.seed} {config.model_dump_json()}".encode()).hexdigest()[:12]
-    return work / "codebooks" / f"{data.key}-{name}"
-
-
-def _clock(data: DataSet, config: QuantizeConfig, work: Path) -> float:
-    """Return the CPU seconds that the codebook took; 0 if it is no longer there."""
-    path = _codebook(data, config, work).with_suffix(".json")
-    return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0.0
-
-
-def train_bundle(data: DataSet, config: TrainConfig, codebook: Path, work: Path) -> tuple[Bundle, float]:
-    """Train a head on a codebook; return the bundle with the CPU seconds it took."""
-    space = data.workspace
-    began = time.process_time()
-    given = TrainInputs.open(images=space.images, root=data.root, features=space.features, codebook=codebook)
-    with scoring(config, given, work / "bundle", CPU, ignore) as room:
-        trained = fit(config, given, room, device=CPU, seed=data.seed, on_event=ignore)
-    return bundle_of(config, given, trained), time.process_time() - began
-
-
-def _ours(
-    data: DataSet, plan: Sections, budgets: Sequence[int], work: Path, *, recipe: str = "fast"
-) -> Iterator[Measured]:
-    coding, training = plan
-    codebook, spent = codebook_of(data, coding, work)
-    for budget in budgets:
-        config = training.model_copy(update={"budget": BudgetConfig(sizes=(budget,)), "tolerance": 0.0})
-        bundle, took = train_bundle(data, config, codebook, work)
-        yield _test(data, recipe, budget, bundle, (spent + took, spent))
-
-
-def _paper(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path) -> Iterator[Measured]:
-    coding, training = plan
-    codebook, spent = codebook_of(data, coding, work)
-    if training.prune is None:
-        raise ValueError("the preset paper must prune")
-    dense, took = train_bundle(data, training.model_copy(update={"prune": None}), codebook, work)
-    stores = {name: FeatureStore.open(data.workspace.features / name) for name in ("train", "validation")}
-    for budget in budgets:
-        began = time.process_time()
-        pruning = training.prune.model_copy(update={"budget": budget})
-        pruned = prune_bundle(pruning, dense, stores, device=CPU, on_event=ignore).bundle
-        yield _test(data, "paper", budget, pruned, (spent + took + time.process_time() - began, spent))
+def _trained(data: DataSet, plan: Sections, budgets: Sequence[int], work: Path, *, recipe: str) -> Iterator[Measured]:
+    for model in models(data, plan, budgets, work):
+        yield tested(data, recipe, model)
 
 
 def _probe(data: DataSet, plan: Sections, _: Sequence[int], work: Path) -> Iterator[Measured]:
@@ -221,15 +152,14 @@ def _rival(data: DataSet, plan: Sections, _: Sequence[int], __: Path, *, recipe:
     yield _row(data, recipe, (0, rival.class_size), logits, (spent, 0.0))
 
 
-def _test(data: DataSet, recipe: str, budget: int, bundle: Bundle, cpu: tuple[float, float]) -> Measured:
+def tested(data: DataSet, recipe: str, model: Model) -> Measured:
+    """Measure a finished model on validation and, once, on test."""
     logits = {}
-    with torch.inference_mode():
-        for name in _HELD:
-            store = FeatureStore.open(data.workspace.features / name)
-            scores = presence_scores(store, bundle.codebook, bundle.temperature, 32)
-            logits[name] = (head_logits(scores, bundle.head), store.labels)
-    size = float((bundle.head > 0).sum()) / len(bundle.classes)
-    return _row(data, recipe, (budget, size), logits, cpu)
+    for name in _HELD:
+        store = features_of(data, model.bundle, name)
+        logits[name] = (logits_of(model.bundle, store), store.labels)
+    size = (model.budget, model.class_size)
+    return _row(data, recipe, size, logits, (model.cpu, model.codes_cpu))
 
 
 def _row(
@@ -257,9 +187,7 @@ def _row(
 RECIPES: dict[str, Way] = {
     "probe": _probe,
     **{name: partial(_rival, recipe=name) for name in RIVALS},
-    **{name: partial(_ours, recipe=name) for name in UNTRAINED},
-    "fast": _ours,
-    "paper": _paper,
+    **{name: partial(_trained, recipe=name) for name in (*UNTRAINED, "fast", "paper")},
 }
 """The recipes, in the order of tables."""
 BUDGETED = (*UNTRAINED, "fast", "paper")

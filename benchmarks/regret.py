@@ -22,8 +22,8 @@ import pandas as pd
 import torch
 
 from benchmarks.datasets import DataSet, Places, add_arguments, demo, photos
-from benchmarks.recipes import codebook_of
 from benchmarks.regret_chart import draw
+from benchmarks.training import CPU, codebook_of
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.events import ignore
 from protoquant.core.seeding import numpy_generator
@@ -40,7 +40,6 @@ from protoquant.model.head import head_logits
 from protoquant.model.scored_split import score_source
 
 RULES = ("old", "one_se", "tolerance")
-CPU = torch.device("cpu")
 
 
 def halve(data: DataSet, draw: int, work: Path) -> DataSet:

@@ -38,7 +38,7 @@ class Patience(Section):
     patience: int = Field(
         5,
         ge=0,
-        description="epochs in a row without a gain that are borne; 0: the first one without a gain is the last",
+        description="ends after so many epochs in a row without a gain; 0 is the same as 1",
     )
 
 

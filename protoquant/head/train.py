@@ -44,8 +44,8 @@ class Pruner(Protocol):
         *,
         device: torch.device,
         on_event: OnEvent,
-    ) -> tuple[Bundle, pd.DataFrame, str]:
-        """Return the pruned model, a table with a row for each step, and a one-line summary."""
+    ) -> tuple[Bundle, pd.DataFrame | None, str]:
+        """Return the pruned model, a table with a row for each step (None if there was none), and a summary."""
         ...
 
 

@@ -21,7 +21,7 @@ from protoquant.head.solvers.duality_gap import penalised
 from protoquant.head.solvers.problem import Limits
 from protoquant.model.answers_made import IN_SAMPLE, presence_made
 from protoquant.model.bundle import Bundle
-from protoquant.prune.engine import Pruned, PruneStep, Start, prune
+from protoquant.prune.engine import Pruned, PruneStep, Start, largest_class, prune
 from protoquant.prune.evidence import PresenceScorer, Rescore, Scored
 from protoquant.prune.measure import deviation, quality
 from protoquant.prune.sink import distil
@@ -89,8 +89,22 @@ def prune_bundle(
 
 def prune_trained(
     plan: PrunePlan, bundle: Bundle, stores: Mapping[str, FeatureStore], *, device: torch.device, on_event: OnEvent
-) -> tuple[Bundle, pd.DataFrame, str]:
-    """Carry out ``train.prune``: :func:`prune_bundle` in the form that :func:`protoquant.head.train.train` needs."""
+) -> tuple[Bundle, pd.DataFrame | None, str]:
+    """Carry out ``train.prune``: :func:`prune_bundle` in the form that :func:`protoquant.head.train.train` needs.
+
+    A class budget that the head already keeps leaves the bundle as it is: how many weights a trained head has is known
+    only after the training, which an error would lose.
+
+    Returns:
+        The model, the table of its steps (None where the plan had nothing to do), and a one-line summary.
+
+    Raises:
+        DataError: As for :func:`prune_bundle`.
+    """
+    most = largest_class(bundle.head)
+    if plan.budget is not None and 0 < most <= plan.budget:
+        reason = f"train.prune.budget is {plan.budget}, and no class has more than {most} weights"
+        return bundle, None, f"not pruned: {reason}; lower it to prune"
     pruned = prune_bundle(plan, bundle, stores, device=device, on_event=on_event)
     return pruned.bundle, pruned.table, pruning_sentence(pruned.bundle.metrics)
 

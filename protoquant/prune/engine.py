@@ -172,13 +172,18 @@ class _Drop:
         return self._low > self._rule.patience
 
 
+def largest_class(head: Float[Tensor, "c k"]) -> int:
+    """The most weights that a class of the head has; a class budget removes something only if it is smaller."""
+    return int((head > 0).sum(dim=1).max())
+
+
 def _target(plan: PrunePlan, head: Float[Tensor, "c k"]) -> tuple[int, float]:
     """The number of units at the start, and the share of them to remove."""
     used = head > 0
     if not bool(used.any()):
         raise DataError("the head has no weight; there is nothing to prune")
     if plan.budget is not None:
-        most = int(used.sum(dim=1).max())
+        most = largest_class(head)
         if plan.budget >= most:
             raise DataError(f"budget must be < {most}, the weights of the largest class, got {plan.budget}; lower it")
         return most, 1.0 - plan.budget / most

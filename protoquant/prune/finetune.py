@@ -79,8 +79,8 @@ class Watch:
 
     @property
     def over(self) -> bool:
-        """Whether more consecutive epochs than the patience allows brought no gain."""
-        return self._stale > self._rule.patience
+        """Whether as many consecutive epochs as the patience names brought no gain; 0 is the same as 1."""
+        return self._stale >= max(1, self._rule.patience)
 
 
 def descend(

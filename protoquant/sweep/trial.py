@@ -93,7 +93,7 @@ def _measure(job: Job, point: SearchPoint, on_event: OnEvent) -> dict[str, Any]:
     from protoquant.head.inputs import TrainInputs, scoring
     from protoquant.head.record import bundle_of
     from protoquant.head.train import fit
-    from protoquant.prune.apply import prune_bundle
+    from protoquant.prune.apply import prune_trained
 
     workspace, settings = Workspace(job.root), point.settings(job.plan.params)
     training = _training(job.plan, settings.train)
@@ -124,7 +124,7 @@ def _measure(job: Job, point: SearchPoint, on_event: OnEvent) -> dict[str, Any]:
         bundle = bundle_of(training, given, trained)
         if training.prune is not None:
             stores = {"train": given.train, "validation": given.validation}
-            bundle = prune_bundle(training.prune, bundle, stores, device=device, on_event=on_event).bundle
+            bundle, *_ = prune_trained(training.prune, bundle, stores, device=device, on_event=on_event)
     numbers = _numbers(bundle)
     return {"numbers": numbers, "path": [*_path(trained), {**numbers, "final": True}]}
 

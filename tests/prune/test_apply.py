@@ -7,7 +7,7 @@ import torch
 from protoquant.codebook.codebook import Codebook
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import DataError
-from protoquant.core.events import ignore
+from protoquant.core.events import MessageEvent, ignore
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
@@ -16,6 +16,7 @@ from protoquant.model.bundle import KIND, Bundle
 from protoquant.model.head import head_logits
 from protoquant.model.presence import presence
 from protoquant.prune.apply import prune_bundle, prune_trained, pruning_sentence, starting_point
+from protoquant.prune.engine import largest_class
 
 pytestmark = pytest.mark.model
 
@@ -204,3 +205,28 @@ def test_train_prunes_by_its_own_plan(path, features, images, codebook, tmp_path
     again = run(plan, Bundle.open(path), stores)
     assert torch.equal(again.bundle.head, opened.head)
     assert torch.equal(again.bundle.codebook.codes, opened.codebook.codes)
+
+
+def test_train_keeps_a_head_that_is_within_the_budget_already(path, features, images, codebook, tmp_path) -> None:
+    """A plan without anything to remove gives what no plan gives, says so in one line, and loses no run."""
+    most = largest_class(Bundle.open(path).head)
+    plan = PrunePlan(unit="class_budget", criterion="magnitude", budget=most, semantics="compact")
+    config = TrainConfig.model_validate(
+        {**Bundle.open(path).params["train"], "temperature": 0.1, "choice": None, "prune": plan}
+    )
+    out, events = tmp_path / "kept", []
+    arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
+    train(config, **arguments, device=CPU, seed=0, on_event=events.append, prune=prune_trained)
+    assert events[-1] == MessageEvent(
+        f"not pruned: train.prune.budget is {most}, and no class has more than {most} weights; lower it to prune"
+    )
+    opened = Bundle.open(out)
+    assert torch.equal(opened.head, Bundle.open(path).head)
+    assert "prune" not in opened.metrics
+    assert not (out / "pruning.csv").exists()
+
+
+def test_a_head_without_weights_is_still_refused(bundle, stores) -> None:
+    empty = replace(bundle, head=torch.zeros_like(bundle.head))
+    with pytest.raises(DataError, match="the head has no weight"):
+        prune_trained(PrunePlan.top_k(2), empty, stores, device=CPU, on_event=ignore)

@@ -118,7 +118,7 @@ def test_the_best_epoch_is_kept_by_value() -> None:
     assert not torch.equal(tune(config.model_copy(update={"stop": None}), start, held_out=WRONG).weights, start)
 
 
-@pytest.mark.parametrize(("patience", "work"), [(0, 1), (2, 3)])
+@pytest.mark.parametrize(("patience", "work"), [(0, 1), (1, 1), (2, 2), (9, 9), (10, 9)])
 def test_epochs_without_gain_end_it(patience, work) -> None:
     config = GradientTuning(lr=0.1, epochs=9, stop=Patience(patience=patience))
     assert tune(config, 1.0 * SUPPORT, held_out=WRONG).work == work
@@ -130,7 +130,7 @@ def test_patience_0_goes_on_while_every_epoch_gains() -> None:
 
 
 def test_watch_by_hand() -> None:
-    watch = Watch(Patience(min_delta=0.1, patience=1), 1.0)
+    watch = Watch(Patience(min_delta=0.1, patience=2), 1.0)
     said = [(watch.better(value), watch.over) for value in (0.95, 0.9, 0.85, 0.81, 0.85)]
     assert said == [(False, False), (True, False), (False, False), (False, True), (False, True)]
     assert not Watch(Patience(patience=0), 1.0).over

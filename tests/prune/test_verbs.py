@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from protoquant.cli.main import app
-from protoquant.core.errors import UsageError
+from protoquant.core.errors import DataError, UsageError
 from protoquant.model.bundle import Bundle
 
 pytestmark = pytest.mark.model
@@ -47,6 +47,14 @@ def test_a_plan_that_is_wrong_stops_before_any_work(workspace) -> None:
     result = CliRunner().invoke(app, ["prune", "plan.yaml"])
     assert result.exit_code == UsageError.exit_code
     assert "unit class_budget needs budget (plan.yaml)" in result.output
+    assert not (workspace / "artifacts" / "pruned").exists()
+
+
+def test_prune_refuses_a_budget_that_removes_nothing(workspace) -> None:
+    (workspace / "plan.yaml").write_text("unit: class_budget\ncriterion: magnitude\nbudget: 99\n")
+    result = CliRunner().invoke(app, ["prune", "plan.yaml"], env={"COLUMNS": "200"})
+    assert result.exit_code == DataError.exit_code
+    assert "the weights of the largest class, got 99; lower it" in result.output
     assert not (workspace / "artifacts" / "pruned").exists()
 
 
