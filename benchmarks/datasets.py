@@ -1,6 +1,7 @@
 """Provides the data sets of the benchmarks: partbirds of 50 classes in three seeds; photos and FunnyBirds if given."""
 
 import argparse
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from protoquant.data.prepare import prepare
 from protoquant.features.config import ExtractConfig
 from protoquant.features.extract import extract
 
+EXTRACT = ExtractConfig(layers=("blocks.4", "last"))
+"""Section extract of params.yaml. A recipe of the last layer alone reads that out of the same features."""
 SPEC = "classes: 50\ntrain: 30\nvalidation: 10\ntest: 100\nsize: 256\nseed: {seed}\n"
 DEMO = "classes: 20\ntrain: 30\nvalidation: 10\ntest: 20\nsize: 256\nseed: {seed}\n"
 QUICK = "classes: 4\ntrain: 8\nvalidation: 3\ntest: 5\nsize: 128\nseed: {seed}\n"
@@ -51,6 +54,7 @@ class Places:
         points: Table of the part points of the photos, columns path, part, x and y; None if there is none.
         funnybirds: FunnyBirds in its official layout; None if it is not there.
         reuse: Folders with ``artifacts/images`` and ``artifacts/features`` that are already there, by key.
+        extract: How features are extracted; those of another section lie in another folder.
     """
 
     work: Path
@@ -58,6 +62,7 @@ class Places:
     points: Path | None
     funnybirds: Path | None
     reuse: Mapping[str, Path]
+    extract: ExtractConfig = EXTRACT
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> "Places":
@@ -65,6 +70,11 @@ class Places:
         paths = (given.photos, given.photo_parts, given.funnybirds)
         photos, points, birds = (None if path is None else path.resolve() for path in paths)
         return cls(given.work, photos, points, birds, {name: path.resolve() for name, path in given.reuse})
+
+    def made(self, key: str) -> str:
+        """Name of the folder and the features of some images, for this section of extract."""
+        digest = hashlib.sha256(self.extract.model_dump_json().encode()).hexdigest()
+        return f"{key}-{digest[:8]}"
 
     @property
     def has_photos(self) -> bool:
@@ -159,26 +169,28 @@ def one_of(seed: int, places: Places) -> DataSet:
 
 
 def _read(root: Path, known: Path | None, config: PrepareConfig, seed: int, places: Places) -> DataSet:
-    made = DataSet(root.name, root.name, seed, Workspace(known or places.work / root.name), root)
+    key = root.name if known else places.made(root.name)
+    made = DataSet(root.name, key, seed, Workspace(known or places.work / key), root)
     if known is None:
         made.workspace.root.mkdir(parents=True, exist_ok=True)
-        _make(made, config, seed=0)
+        _make(made, config, places.extract, seed=0)
     return made
 
 
 def _drawn(name: str, key: str, text: str, seed: int, places: Places) -> DataSet:
     if key in places.reuse:
         return DataSet(name, key, seed, Workspace(places.reuse[key]), places.reuse[key])
+    key = places.made(key)
     folder = places.work / key
     folder.mkdir(parents=True, exist_ok=True)
     spec = folder / "partbirds.yaml"
     spec.write_text(text.format(seed=seed), encoding="utf-8")
     made = DataSet(name, key, seed, Workspace(folder), spec)
-    _make(made, PrepareConfig(reader="partbirds", root=spec.name), seed=seed)
+    _make(made, PrepareConfig(reader="partbirds", root=spec.name), places.extract, seed=seed)
     return made
 
 
-def _make(made: DataSet, config: PrepareConfig, seed: int) -> None:
+def _make(made: DataSet, config: PrepareConfig, how: ExtractConfig, seed: int) -> None:
     space, runtime = made.workspace, Runtime.from_environment()
     if not space.images.is_dir():
         prepare(
@@ -192,7 +204,7 @@ def _make(made: DataSet, config: PrepareConfig, seed: int) -> None:
         )
     if not space.features.is_dir():
         extract(
-            ExtractConfig(),
+            how,
             images=space.images,
             root=made.root,
             out=space.features,
