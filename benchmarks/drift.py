@@ -36,12 +36,15 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
 from protoquant.codebook.tokens import token_batches
+from protoquant.features.config import LAST
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.model.bundle import Bundle
 from protoquant.model.presence import presence
 
 PER_CLASS, PATCHES, EPOCHS, IMAGES = 10, 8, 40, 100
+CODES = QuantizeConfig(layers=(LAST,))
+"""The free head is a map of the last layer's tokens, so that all heads see these alone."""
 COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00")  # of Okabe and Ito, safe for colour-blind readers
 MARKERS = ("o", "^", "D", "s")
 LINES = ("-", "--", "-.", ":")
@@ -89,8 +92,8 @@ def measure(data: DataSet, work: Path) -> list[Drift]:
     """Measure all heads of one seed, or read the results of an earlier run."""
     config = TrainConfig(budget=BudgetConfig(sizes=(PER_CLASS,)), choice=None, tolerance=0.0)
     features = data.workspace.features
-    digests = [FeatureStore.open(features / name).digest for name in ("train", "validation")]
-    said = [QuantizeConfig().model_dump_json(), config.model_dump_json()]
+    digests = [FeatureStore.open(features / name, CODES.layers).digest for name in ("train", "validation")]
+    said = [CODES.model_dump_json(), config.model_dump_json()]
     key = json.dumps([data.key, data.seed, EPOCHS, IMAGES, PATCHES, *said, *digests])
     kept = work / "drift" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     if not kept.is_file():
@@ -113,9 +116,11 @@ def measure(data: DataSet, work: Path) -> list[Drift]:
 
 def _heads(data: DataSet, base: TrainConfig, work: Path) -> Iterator[_Head]:
     """Train the three heads of this library and the free one."""
-    codebook, _ = codebook_of(data, QuantizeConfig(), work)
+    codebook, _ = codebook_of(data, CODES, work)
     learned = Codebook.open(codebook)
-    train, validation = (FeatureStore.open(data.workspace.features / name) for name in ("train", "validation"))
+    train, validation = (
+        FeatureStore.open(data.workspace.features / name, CODES.layers) for name in ("train", "validation")
+    )
     ways = {
         "ours: codes and head together": base,
         "ours: codes as learned": base.model_copy(update={"joint": None}),

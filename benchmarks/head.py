@@ -58,7 +58,8 @@ MIB = 1 << 20
 
 def pipeline_problem(workspace: Workspace, temperature: float) -> Problem:
     """Compute the presence scores of the pipeline's own train split."""
-    store, codebook = FeatureStore.open(workspace.features / "train"), Codebook.open(workspace.codebook)
+    codebook = Codebook.open(workspace.codebook)
+    store = FeatureStore.open(workspace.features / "train", codebook.layer_names)
     scores = presence_scores(store, codebook, temperature, 32)
     return Problem(scores, store.labels, int(store.labels.max()) + 1)
 

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.datasets import DataSet, Places, add_arguments, one_of
 from benchmarks.intervals import interval, of_images
-from benchmarks.training import codebook_of, train_bundle, write_aside
+from benchmarks.training import codebook_of, features_of, train_bundle, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.workspace import Workspace
 from protoquant.features.store.store import FeatureStore
@@ -116,6 +116,7 @@ def judge(data: DataSet, name: str, work: Path) -> Judged:
     if not kept.is_file():
         codebook, learned = codebook_of(data, quantizing, work)
         bundle, spent = train_bundle(data, training, codebook, work)
+        store = features_of(data, bundle, "validation")
         with torch.inference_mode():
             logits = head_logits(presence_scores(store, bundle.codebook, bundle.temperature, 32), bundle.head)
         values = {

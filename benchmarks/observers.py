@@ -186,7 +186,9 @@ def ledgers_of(
         seed: Seed of the draw.
         place_of: Place of each code among the shown prototypes.
     """
-    seen = look_for_prototypes(FeatureStore.open(case.features / split), case.bundle, CPU, ignore)
+    seen = look_for_prototypes(
+        FeatureStore.open(case.features / split, case.bundle.backbone.layers), case.bundle, CPU, ignore
+    )
     images, codes = rows_of(seen, case.bundle, count, seed)
     cells = seen.cells[images[:, None, None], codes]
     wanted = sorted({(int(images[i]), int(cells[i, j, m])) for i, j, m in np.argwhere(codes >= 0)})

@@ -15,6 +15,7 @@ from benchmarks.rivals import RIVALS
 from benchmarks.training import CPU, Model, Sections, codebook_of, features_of, logits_of, models, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe, pooled_tokens
+from protoquant.features.config import LAST
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.settings.presets import Preset
@@ -136,17 +137,19 @@ def _probe(data: DataSet, plan: Sections, _: Sequence[int], work: Path) -> Itera
     logits = {}
     for name in _HELD:
         store = FeatureStore.open(features / name)
-        logits[name] = (probe.logits(pooled_tokens(store, 16_384, CPU)), store.labels)
+        logits[name] = (probe.of_pooled(pooled_tokens(store, 16_384, CPU)), store.labels)
     yield _row(data, "probe", (0, 0.0), logits, (spent, spent))
 
 
 def _rival(data: DataSet, plan: Sections, _: Sequence[int], __: Path, *, recipe: str) -> Iterator[Measured]:
-    train, validation = (FeatureStore.open(data.workspace.features / name) for name in ("train", "validation"))
+    train, validation, test = (
+        FeatureStore.open(data.workspace.features / name, (LAST,)) for name in ("train", "validation", "test")
+    )
     epochs = plan[1].joint.epochs // 2 if plan[1].joint is not None else 0
     began = time.process_time()
     rival = RIVALS[recipe](train, validation, epochs, data.seed)
     spent = time.process_time() - began
-    held = (validation, FeatureStore.open(data.workspace.features / "test"))
+    held = (validation, test)
     with torch.inference_mode():
         logits = {name: (rival.logits(store), store.labels) for name, store in zip(_HELD, held, strict=True)}
     yield _row(data, recipe, (0, rival.class_size), logits, (spent, 0.0))

@@ -54,7 +54,7 @@ def halve(data: DataSet, draw: int, work: Path) -> DataSet:
         rows = torch.from_numpy(kept)
         names = [store.image_ids[row] for row in kept]
         out = folder / "artifacts" / "features" / split
-        write_store(out, store.tokens(rows), store.labels[rows], names, store.grid, store.backbone)
+        write_store(out, store.tokens(rows), store.labels[rows], names, store.layers[-1].grid, store.backbone)
     for name in ("images", "features/test"):
         link = folder / "artifacts" / name
         if not link.exists():
@@ -115,7 +115,7 @@ def _measure(data: DataSet, draw: int, config: TrainConfig, choice: ChoiceConfig
 
 def _tested(trained: TrainingOutcome, data: DataSet, config: TrainConfig) -> list[float]:
     """Accuracy on test of every head."""
-    store = FeatureStore.open(data.workspace.features / "test")
+    store = FeatureStore.open(data.workspace.features / "test", trained.codebook.layer_names)
     scores = dict(
         zip(config.temperatures, score_source(store, trained.codebook, config.temperatures, config.batch), strict=True)
     )

@@ -14,6 +14,7 @@ from protoquant.data.table import ImageTable
 from protoquant.evaluation.changes.perturb import PERTURBATIONS
 from protoquant.evaluation.metrics.stability import Seen, compare
 from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.config import LAST
 from protoquant.features.store.store import FeatureStore
 
 ON_TOKENS = "token noise"
@@ -50,7 +51,7 @@ def steadiness(heads: Sequence[Watched], data: DataSet, images: int) -> Float[np
         where the prediction, the prototype of the largest contribution, and the cell where that is found, stay.
     """
     space = data.workspace
-    store = FeatureStore.open(space.features / "validation")
+    store = FeatureStore.open(space.features / "validation", (LAST,))
     table = ImageTable.open(space.images, data.root).split("validation")
     drawn = torch.randperm(store.n, generator=torch_generator(0, "benchmark steadiness"))[:images]
     backbone = Backbone.load(store.backbone, "cpu")

@@ -12,7 +12,7 @@ from protoquant.codebook.tokens import TokenSource, image_batches, own_part
 from protoquant.core.artifacts import load_tensors, save_tensors
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 from protoquant.distributed.ranks import largest_over_ranks, mean_over_ranks, sum_over_ranks, totals_over_ranks, world
-from protoquant.features.tokens import LayeredTokens, PatchTokens, finest, maps_of, pooled, slices, upsampled
+from protoquant.features.tokens import LayeredTokens, PatchTokens, finest, pooled, slices, upsampled
 
 _FILE = "probe.safetensors"
 _HISTORY = 10
@@ -54,7 +54,11 @@ class LinearProbe:
 
     def of_images(self, tokens: PatchTokens) -> Float[Tensor, "n c"]:
         """Score every class for images; of several layers, a probe of the last one reads that alone."""
-        return self.logits(self._own(pooled(tokens), tokens))
+        return self.of_pooled(pooled(tokens))
+
+    def of_pooled(self, means: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """As :meth:`of_images`, for the means of their tokens, layer beside layer."""
+        return self.logits(means[:, -len(self.mean) :])
 
     def of_cells(self, tokens: PatchTokens) -> Float[Tensor, "n t c"]:
         """Score every class for each cell of the finest grid; what coarser layers add is upsampled."""
@@ -70,11 +74,6 @@ class LinearProbe:
                 inputs = (part.to(self.mean) - self.mean[own]) / self.scale[own]
                 total = total + upsampled(inputs @ self.weight[:, own].T, grid, fine)
         return total
-
-    def _own(self, means: Float[Tensor, "n d"], tokens: PatchTokens) -> Float[Tensor, "n _d"]:
-        """The part of an image's pooled tokens that the probe was fitted on: all layers, or the last one."""
-        last = maps_of(tokens)[-1].shape[-1]
-        return means[:, -last:] if len(self.mean) == last else means
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save."""
