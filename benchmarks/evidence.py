@@ -1,8 +1,9 @@
 """Measure what the prototypes of several recipes look at, with every metric group of `evaluate`, where parts are known.
 
-Recipes: before (the defaults that were, of the last layer alone), fast (the defaults), paper (presets/paper.yaml), kmeans and random (codes without any training together with
-the head). Data: the embedded partbirds in each seed; photos whose part points are given, and FunnyBirds with its
-interventions, which have one split and are measured with the first seed. There the defaults are trained with every seed
+Recipes: before (the defaults that were, of the last layer alone), fast (the defaults), paper (presets/paper.yaml),
+kmeans and random (codes without any training together with the head). Data: the embedded partbirds in each seed;
+photos whose part points are given, and FunnyBirds with its interventions, which have one split and are measured with
+the first seed. There the defaults are trained with every seed
 too, and the last lines say how far the prototypes of two seeds agree. The groups that take seconds an image are
 measured on 64 images of the defaults alone. Models are chosen on validation; the test split is measured once.
 
