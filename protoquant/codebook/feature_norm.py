@@ -87,8 +87,16 @@ class FeatureNorm:
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        one = _finite(single(tokens))
-        return self.to(one).directions(one)
+        one = _wide(single(tokens))
+        lengths = _norms(one)
+        norm = self.to(one)
+        if norm.name != "center_l2" or norm.mean is None or (torch.is_grad_enabled() and one.requires_grad):
+            return norm.directions(one)
+        # As directions, in place: copies of tokens take longer than what is computed from them.
+        vectors = (one / lengths.clamp_min(_SMALL)).sub_(norm.mean)
+        vectors.div_(_lengths(vectors).clamp_min_(_SMALL))
+        empty = lengths == 0
+        return vectors.masked_fill_(empty, 0.0) if bool(empty.any()) else vectors
 
     def directions(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """As :meth:`units`, but without the check for NaN, so that it can be traced: no branch depends on a value.
