@@ -77,7 +77,10 @@ class TensorSource:
         return int(self.values.shape[2])
 
     def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
-        """Read the tokens of some images."""
+        """Read the tokens of some images; those of images in a row are not copied."""
+        first = int(indices[0]) if len(indices) else 0
+        if torch.equal(indices, torch.arange(first, first + len(indices), device=indices.device)):
+            return self.values[first : first + len(indices)]
         return self.values[indices]
 
 
