@@ -79,7 +79,7 @@ class TensorSource:
     def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
         """Read the tokens of some images; those of images in a row are not copied."""
         first = int(indices[0]) if len(indices) else 0
-        if torch.equal(indices, torch.arange(first, first + len(indices), device=indices.device)):
+        if first >= 0 and torch.equal(indices, torch.arange(first, first + len(indices), device=indices.device)):
             return self.values[first : first + len(indices)]
         return self.values[indices]
 
