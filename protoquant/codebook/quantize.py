@@ -9,13 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.codebook import KIND, Codebook
-from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.config import QuantizeConfig, read_layers
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
 from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.learning import learn_codebook
 from protoquant.codebook.probe import FittedProbe, best_probe, pooled_tokens
 from protoquant.codebook.seeding.size import resolve_size
-from protoquant.codebook.space import check_layers
 from protoquant.codebook.task.quantisation_gap import quantised_top1
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.codebook.tokens import TokenSource, all_views, image_batches, in_space, own_part, token_batches
@@ -82,7 +81,7 @@ def quantize(
     """
     train, validation = (FeatureStore.open(features / name, config.layers) for name in ("train", "validation"))
     size = resolve_size(config, train.labels, train.t)
-    check_layers(config, len(train.layers))
+    read_layers(config, train.backbone.layers)
     _check_validation(train, validation)
     fitted = probe or features_probe(config, train, validation, device)
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
