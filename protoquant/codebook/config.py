@@ -1,7 +1,7 @@
 """The params section ``quantize``."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -169,6 +169,14 @@ def read_layers(config: QuantizeConfig, stored: Sequence[str]) -> tuple[str, ...
     if len(layers) > 1:
         _check_several(config, layers)
     return layers
+
+
+def recorded(config: QuantizeConfig, layers: Sequence[str]) -> dict[str, Any]:
+    """The section in plain values, as a codebook of these layers records it.
+
+    What is made of the last layer alone keeps the bytes that it had when there was no other.
+    """
+    return config.model_dump(mode="json", exclude={"layers", "layer_weights"} if len(layers) == 1 else None)
 
 
 def _check_several(config: QuantizeConfig, layers: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.codebook import KIND, Codebook
-from protoquant.codebook.config import QuantizeConfig, read_layers
+from protoquant.codebook.config import QuantizeConfig, read_layers, recorded
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
 from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.learning import learn_codebook
@@ -81,7 +81,7 @@ def quantize(
     """
     train, validation = (FeatureStore.open(features / name, config.layers) for name in ("train", "validation"))
     size = resolve_size(config, train.labels, train.t)
-    read_layers(config, train.backbone.layers)
+    layers = read_layers(config, train.backbone.layers)
     _check_validation(train, validation)
     fitted = probe or features_probe(config, train, validation, device)
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
@@ -95,9 +95,7 @@ def quantize(
     if rank() > 0:
         return result
     inputs = {"features/train": train.digest, "features/validation": validation.digest}
-    # What is made of the last layer alone keeps the bytes that it had when there was no other.
-    params = config.model_dump(mode="json", exclude={"layers", "layer_weights"} if len(train.layers) == 1 else None)
-    with writing(out, KIND, inputs, params=params) as folder:
+    with writing(out, KIND, inputs, params=recorded(config, layers)) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)
         write_table(folder / "grounding.parquet", _grounding_table(train, codebook, grounding))
