@@ -10,7 +10,7 @@ from protoquant.codebook.config import QuantizeConfig, recorded
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
-from protoquant.features.store.store import write_store
+from protoquant.features.store.writer import write_store
 from protoquant.features.tokens import LayeredTokens
 from protoquant.settings.settings import read_params
 from protoquant.settings.sweep_section import SweepConfig
