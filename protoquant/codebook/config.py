@@ -1,10 +1,12 @@
 """The params section ``quantize``."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from protoquant.codebook.learners.config import EmaConfig, GradientLearnerConfig
+from protoquant.core.errors import ConfigError
 from protoquant.core.section import Section
 from protoquant.features.config import LAST
 
@@ -138,4 +140,53 @@ class QuantizeConfig(Section):
         if self.gradient is not None and self.gradient.warmup_epochs > self.epochs:
             raise ValueError(
                 f"gradient.warmup_epochs must be at most epochs, {self.epochs}, got {self.gradient.warmup_epochs}"
+            )
+
+
+def read_layers(config: QuantizeConfig, stored: Sequence[str]) -> tuple[str, ...]:
+    """Name the layers whose tokens the codes are compared with; refuse values that mean nothing for them.
+
+    Args:
+        config: The section.
+        stored: Layers that extract names, in the order of the network.
+
+    Raises:
+        ConfigError: A layer is not stored or in another order, the number of weights differs, or learner, metric or
+            feature norm take one layer alone.
+    """
+    layers = tuple(stored) if config.layers is None else config.layers
+    if layers != tuple(name for name in stored if name in layers):
+        raise ConfigError(
+            f"quantize.layers must be of those that extract.layers names, {list(stored)}, in their order, got "
+            f"{list(layers)} (params.yaml); name others there and run extract, or set quantize.layers to null"
+        )
+    weights = config.layer_weights
+    if isinstance(weights, tuple) and len(weights) != len(layers):
+        raise ConfigError(
+            f"quantize.layer_weights must be one number, or one for each layer that quantize reads, {list(layers)}, "
+            f"got {list(weights)} (params.yaml)"
+        )
+    if len(layers) > 1:
+        _check_several(config, layers)
+    return layers
+
+
+def recorded(config: QuantizeConfig, layers: Sequence[str]) -> dict[str, Any]:
+    """The section in plain values, as a codebook of these layers records it.
+
+    What is made of the last layer alone keeps the bytes that it had when there was no other.
+    """
+    return config.model_dump(mode="json", exclude={"layers", "layer_weights"} if len(layers) == 1 else None)
+
+
+def _check_several(config: QuantizeConfig, layers: tuple[str, ...]) -> None:
+    for key, value, allowed in (
+        ("feature_norm", config.feature_norm, ("center_l2",)),
+        ("learner", config.learner, ("kmeans", "ema")),
+        ("metric", config.metric, ("cosine",)),
+    ):
+        if value not in allowed:
+            raise ConfigError(
+                f"quantize.{key} must be {' or '.join(allowed)} with several layers, {list(layers)}, got {value} "
+                f"(params.yaml); or set quantize.layers to [{LAST}]"
             )

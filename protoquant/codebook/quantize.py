@@ -9,14 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.codebook import KIND, Codebook
-from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.config import QuantizeConfig, read_layers, recorded
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
 from protoquant.codebook.joined_source import all_views
 from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.learning import learn_codebook
 from protoquant.codebook.probe import FittedProbe, best_probe, pooled_tokens
 from protoquant.codebook.seeding.size import resolve_size
-from protoquant.codebook.space import check_layers
 from protoquant.codebook.space_source import in_space
 from protoquant.codebook.task.quantisation_gap import quantised_top1
 from protoquant.codebook.task.task_head import TaskHead
@@ -84,7 +83,7 @@ def quantize(
     """
     train, validation = (FeatureStore.open(features / name, config.layers) for name in ("train", "validation"))
     size = resolve_size(config, train.labels, train.t)
-    check_layers(config, len(train.layers))
+    layers = read_layers(config, train.backbone.layers)
     _check_validation(train, validation)
     fitted = probe or features_probe(config, train, validation, device)
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
@@ -98,9 +97,7 @@ def quantize(
     if rank() > 0:
         return result
     inputs = {"features/train": train.digest, "features/validation": validation.digest}
-    # What is made of the last layer alone keeps the bytes that it had when there was no other.
-    params = config.model_dump(mode="json", exclude={"layers", "layer_weights"} if len(train.layers) == 1 else None)
-    with writing(out, KIND, inputs, params=params) as folder:
+    with writing(out, KIND, inputs, params=recorded(config, layers)) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)
         write_table(folder / "grounding.parquet", _grounding_table(train, codebook, grounding))

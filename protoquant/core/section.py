@@ -42,7 +42,7 @@ class Section(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             schema = cls.model_json_schema()
-            lines = [_sentence(schema, detail, where, source) for detail in error.errors()]
+            lines = [_sentence(schema, detail, where, source) for detail in _deepest(error.errors())]
             raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
     @classmethod
@@ -50,6 +50,12 @@ class Section(BaseModel):
         """Describe the values that each key may hold, such as ``an integer >= 1``."""
         schema = cls.model_json_schema()
         return {name: _allowed(_resolve(schema, field)) for name, field in schema["properties"].items()}
+
+
+def _deepest(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without what the other kinds of a value say of a list in which an item is wrong."""
+    wrong = {detail["loc"][:-2] for detail in details if detail["loc"] and isinstance(detail["loc"][-1], int)}
+    return [detail for detail in details if detail["loc"][:-1] not in wrong or not isinstance(detail["input"], list)]
 
 
 def _sentence(schema: Schema, detail: ErrorDetails, where: str, source: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.config import QuantizeConfig, read_layers
 from protoquant.core.errors import ConfigError, one_line
 from protoquant.core.section import Section
 from protoquant.data.config import PrepareConfig
@@ -36,6 +36,23 @@ class Settings(Section):
     register_: RegisterConfig = Field(default_factory=RegisterConfig, alias="register")
     sweep: SweepConfig = Field(default_factory=SweepConfig)
     gates: GatesConfig = Field(default_factory=GatesConfig)
+
+    @classmethod
+    def parse(cls, values: object, where: str = "", source: str = "params.yaml") -> Self:
+        """Validate plain values, and hold ``quantize`` against the layers that ``extract`` names, if it is there.
+
+        Args:
+            values: As for :meth:`Section.parse`.
+            where: As for :meth:`Section.parse`.
+            source: As for :meth:`Section.parse`.
+
+        Raises:
+            ConfigError: As for :meth:`Section.parse`, or the two sections do not fit together.
+        """
+        settings = super().parse(values, where, source)
+        if isinstance(values, dict) and "extract" in values:  # the plan of a sweep holds the searched sections alone
+            read_layers(settings.quantize, settings.extract.layers)
+        return settings
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.config import QuantizeConfig, read_layers, recorded
 from protoquant.core.artifacts import artifact_digest, digest_json, open_artifact, read_json, write_json, writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.workspace import Workspace
+from protoquant.features.config import LAST
 from protoquant.settings.settings import Settings
 from protoquant.settings.sweep_section import SweepConfig
 from protoquant.sweep.points import SearchPoint, check_space, drawn_points, grid_points
@@ -116,7 +117,7 @@ class SweepPlan:
         }
         if not self.learns_codes:
             folders["codebook"] = workspace.codebook
-            self._check_codebook(workspace.codebook)
+            self._check_codebook(workspace)
         return {name: artifact_digest(folder) for name, folder in folders.items()}
 
     def check_inputs(self, workspace: Workspace) -> None:
@@ -159,13 +160,18 @@ class SweepPlan:
             "inputs": dict(self.inputs),
         }
 
-    def _check_codebook(self, codebook: Path) -> None:
-        now = Settings.parse(self.params).quantize.model_dump(mode="json")
-        learned = open_artifact(codebook, "codebook", verify=False).extra.get("params")
+    def _check_codebook(self, workspace: Workspace) -> None:
+        quantize = Settings.parse(self.params).quantize
+        backbone = open_artifact(workspace.features / "train", "feature-store", verify=False).extra["backbone"]
+        now = recorded(quantize, read_layers(quantize, backbone.get("layers", [LAST])))
+        learned = open_artifact(workspace.codebook, "codebook", verify=False).extra.get("params")
         if learned != now:
-            different = [name for name in QuantizeConfig.model_fields if (learned or {}).get(name) != now[name]]
+            pairs = {
+                name: [part.get(name, ...) for part in (learned or {}, now)] for name in QuantizeConfig.model_fields
+            }
+            different = [name for name, (before, after) in pairs.items() if before != after]
             raise ArtifactError(
-                f"{codebook} was learned with another quantize.{different[0]} than params.yaml has; "
+                f"{workspace.codebook} was learned with another quantize.{different[0]} than params.yaml has; "
                 "run dvc repro quantize"
             )
 

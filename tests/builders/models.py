@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.codebook import Codebook, Space
 from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.layer_space import fit_layer_space
 from protoquant.codebook.rest_codes import Rest
 from protoquant.features.backbone.backbone import Backbone
+from protoquant.features.tokens import LayeredTokens, PatchTokens
 from protoquant.model.bundle import Bundle
 from protoquant.model.nearest_images import NearestImages
 from protoquant.model.presence import presence
@@ -35,9 +37,9 @@ def bundle_of(
 ) -> Bundle:
     """Six codes, patches of one picture; the head uses five, with ``rest`` the sixth becomes a rest code."""
     tokens = backbone.features(backbone.batch([image])).tokens
-    space = feature_norm(norm, tokens.flatten(0, 1))
+    space = _space(norm, tokens)
     cells = torch.linspace(0, tokens.shape[1] - 1, 6).long()
-    codebook, head = Codebook(torch.nn.functional.normalize(space.units(tokens[0, cells])), space), HEAD
+    codebook, head = Codebook(torch.nn.functional.normalize(space.units(tokens)[0, cells]), space), HEAD
     if rest:
         codebook, head = codebook.only(torch.arange(5), Rest(codebook.codes[5:], torch.ones(1))), HEAD[:, :5].clone()
     best = NearestImages.empty(codebook.k, 1, torch.device("cpu")).with_images(codebook.similarity(tokens), 0)
@@ -54,6 +56,13 @@ def bundle_of(
         backbone=backbone.spec,
         patches=patches,
     )
+
+
+def _space(norm: str, tokens: PatchTokens) -> Space:
+    if isinstance(tokens, LayeredTokens):
+        weights = (*[1.5] * (len(tokens.maps) - 1), 1.0)
+        return fit_layer_space(lambda: [tokens], weights, torch.device("cpu"))
+    return feature_norm(norm, tokens.flatten(0, 1))
 
 
 def feature_norm(name: str, tokens: torch.Tensor) -> FeatureNorm:

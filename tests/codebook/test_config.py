@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.config import QuantizeConfig, read_layers
 from protoquant.codebook.learners.config import EmaConfig, GradientLearnerConfig
 from protoquant.core.errors import ConfigError
 
@@ -67,3 +67,37 @@ def test_every_value_of_a_learner_is_explained(section):
 def test_reading_the_section_loads_no_torch():
     code = "import sys, protoquant.codebook.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"layers": ("blocks.2", "last")},
+            "quantize.layers must be of those that extract.layers names, {}, in their order",
+        ),
+        (
+            {"layer_weights": (1.0,)},
+            "quantize.layer_weights must be one number, or one for each layer that quantize reads, {}, got [1.0]",
+        ),
+        ({"layers": ("last",), "layer_weights": (2.0, 1.0)}, "layer that quantize reads, ['last'], got [2.0, 1.0]"),
+        ({"feature_norm": "l2"}, "quantize.feature_norm must be center_l2 with several layers, {}, got l2"),
+        ({"metric": "euclidean"}, "quantize.metric must be cosine with several layers, {}, got euclidean"),
+        (GRADIENT, "quantize.learner must be kmeans or ema with several layers, {}, got gradient"),
+    ],
+)
+def test_what_means_nothing_for_the_layers_is_one_line(values, text):
+    with pytest.raises(ConfigError) as caught:
+        read_layers(QuantizeConfig.parse(values), ("blocks.4", "last"))
+    assert text.format(["blocks.4", "last"]) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_of_another_order_are_refused_since_weights_follow_it():
+    config = QuantizeConfig(layers=("blocks.4", "blocks.2", "last"), layer_weights=(1.0, 2.0, 1.0))
+    with pytest.raises(ConfigError, match="in their order"):
+        read_layers(config, ("blocks.2", "blocks.4", "last"))
+    assert read_layers(QuantizeConfig(layers=("blocks.4", "last")), ("blocks.2", "blocks.4", "last")) == (
+        "blocks.4",
+        "last",
+    )

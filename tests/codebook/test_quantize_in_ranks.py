@@ -14,6 +14,10 @@ from protoquant.codebook.quantize import quantize
 from protoquant.core.artifacts import read_table
 from protoquant.core.events import ignore
 from protoquant.distributed.ranks import rank
+from protoquant.features.store.writer import write_store
+from protoquant.features.tokens import LayeredTokens
+from tests.builders.specs import spec
+from tests.builders.tokens import GRID, clustered, units
 from tests.distributed.ranks import in_ranks
 
 pytestmark = pytest.mark.process
@@ -66,3 +70,26 @@ def test_two_and_three_processes_give_what_one_gives(features, tmp_path, values)
         histories = [pd.read_csv(folder / "history.csv") for folder in (tmp_path / "one", out)]
         assert list(histories[0]["phase"]) == list(histories[1]["phase"])
         np.testing.assert_allclose(*(frame.drop(columns="phase") for frame in histories), atol=1e-3)
+
+
+def test_the_space_of_several_layers_is_that_of_all_images_whatever_process_has_them(tmp_path):
+    layers = ("stage", "last")
+    for split, n in (("train", 21), ("validation", 9)):
+        tokens, labels = clustered(n, n)
+        finer = tokens.repeat_interleave(4, dim=1) @ units(16, 8).half()
+        both = LayeredTokens((finer, tokens), ((4, 6), GRID), layers)
+        ids = [f"{split}/{number:03d}.png" for number in range(n)]
+        write_store(tmp_path / "features" / split, both, labels, ids, GRID, spec(layers=layers), shard=4)
+    values = {"layer_weights": (1.5, 1.0)}
+    run(tmp_path / "features", tmp_path / "one", values)
+    alone = Codebook.open(tmp_path / "one")
+
+    def work():
+        run(tmp_path / "features", tmp_path / f"several-{rank()}", values)
+        return rank()
+
+    assert in_ranks(3, work) == [0, 1, 2]
+    several = Codebook.open(tmp_path / "several-0")
+    assert several.layers == alone.layers
+    for name, tensor in alone.tensors().items():
+        assert torch.allclose(several.tensors()[name], tensor, rtol=0.0, atol=1e-6), name

@@ -18,6 +18,7 @@ class Example(Section):
     share: float = Field(0.2, gt=0, lt=1)
     seeding: Literal["random", "kmeans++"] = "random"
     temperatures: tuple[float, ...] = (0.1,)
+    weights: float | tuple[float, ...] = 1.0
     patience: int | Literal["auto"] = "auto"
     note: str | None = None
     inner: Inner = Inner()
@@ -48,6 +49,8 @@ def test_values_become_typed_and_lists_tuples() -> None:
         ({"temperatures": [0.1, "x"]}, "quantize.temperatures.1 must be a number, got 'x' (params.yaml)"),
         ({"temperatures": [float("inf")]}, "quantize.temperatures.0 must be a number, got inf (params.yaml)"),
         ({"temperatures": 3}, "quantize.temperatures must be a list, each item a number, got 3 (params.yaml)"),
+        ({"weights": [1, "x"]}, "quantize.weights.1 must be a number, got 'x' (params.yaml)"),
+        ({"weights": "x"}, "quantize.weights must be a number or a list, each item a number, got 'x' (params.yaml)"),
         ({"note": 3}, "quantize.note must be a text or empty (null), got 3 (params.yaml)"),
         ({"other": {"depth": 0}}, "quantize.other.depth must be an integer >= 1, got 0 (params.yaml)"),
         (

@@ -45,8 +45,9 @@ def untraced(model: Model) -> Run:
         ("test_vit2", {}),
         ("test_resnet", {"view": "squash", "output_stride": 16}),
         ("test_vit", {"view": "pad", "patch_stride": 8, "grid": (9, 7)}),
+        ("test_resnet", {"layers": ("layer3", "last")}),
     ],
-    ids=["resnet", "vit", "vit2", "squash", "pad"],
+    ids=["resnet", "vit", "vit2", "squash", "pad", "layers"],
 )
 def test_onnx_answers_as_the_model(backbone: str, extract: dict[str, Any], tmp_path: Path) -> None:
     model = export_model(tmp_path, backbone, **extract)

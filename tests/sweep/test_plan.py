@@ -4,10 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from protoquant.codebook.config import QuantizeConfig, recorded
+from protoquant.core.artifacts import writing
+from protoquant.core.errors import ArtifactError
+from protoquant.core.workspace import Workspace
+from protoquant.features.store.writer import write_store
+from protoquant.features.tokens import LayeredTokens
 from protoquant.settings.settings import read_params
 from protoquant.settings.sweep_section import SweepConfig
 from protoquant.sweep.plan import SweepPlan
+from tests.builders.specs import spec
 
 PARAMS = read_params(Path(__file__).parents[2] / "params.yaml")
 
@@ -38,3 +46,33 @@ def test_plans_of_older_versions_are_measured_as_they_were() -> None:
     old = plan({"quantize.size": [2]})
     train = {name: value for name, value in old.params["train"].items() if name != "choice"}
     assert not SweepPlan("old", {**old.params, "train": train}, old.config, (), {}).cross_fits
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Features of two layers; no image and no token is looked at."""
+    found = Workspace(tmp_path)
+    with writing(found.images / "train", "images", {}):
+        pass
+    tokens = LayeredTokens((torch.ones(2, 4, 3), torch.ones(2, 1, 5)), ((2, 2), (1, 1)), ("blocks.4", "last"))
+    for split in ("train", "validation"):
+        write_store(found.features / split, tokens, [0, 1], ["a", "b"], (1, 1), spec(layers=("blocks.4", "last")))
+    return found
+
+
+@pytest.mark.parametrize("layers", [("last",), ("blocks.4", "last"), None])
+def test_a_sweep_of_train_alone_takes_the_codebook_of_params_and_no_other(
+    workspace: Workspace, layers: tuple[str, ...] | None
+) -> None:
+    config = QuantizeConfig(layers=layers)
+    with writing(workspace.codebook, "codebook", {}, params=recorded(config, layers or ("blocks.4", "last"))):
+        pass
+    own, other = (
+        SweepPlan(
+            "x", {"quantize": {"layers": of}}, SweepConfig.parse({"space": {"train.ratio": [0.1]}}, "sweep"), (), {}
+        )
+        for of in (layers, None if layers == ("last",) else ["last"])
+    )
+    assert "codebook" in own.inputs_of(workspace)
+    with pytest.raises(ArtifactError, match=r"was learned with another quantize\.layers than params.yaml has; run dvc"):
+        other.inputs_of(workspace)
