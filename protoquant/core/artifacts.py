@@ -116,8 +116,11 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Manifest:
         raise ArtifactError(f"{path / MANIFEST} is no manifest: {error} is missing; run the stage again") from error
     if strangers := set(_files(path)) - {MANIFEST, *manifest.files}:
         raise ArtifactError(f"{path} holds a file that its stage did not write: {min(strangers)}; remove it")
+    whole = path.resolve()
     for name, entry in manifest.files.items():
-        _check(path, name, entry, verify=verify)
+        if not (path / name).resolve().is_relative_to(whole):
+            raise ArtifactError(f"{path / MANIFEST} names a file outside its folder: {name}")
+        _check(path / name, entry, verify=verify)
     return manifest
 
 
@@ -261,10 +264,7 @@ def _entry(path: Path) -> dict[str, Any]:
     return {"sha256": digest_file(path), "bytes": path.stat().st_size}
 
 
-def _check(folder: Path, name: str, entry: Mapping[str, Any], *, verify: bool) -> None:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ArtifactError(f"{folder / MANIFEST} names a file outside its folder: {name}")
+def _check(path: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; run the stage that writes it again")
     if path.stat().st_size != entry["bytes"] or (verify and digest_file(path) != entry["sha256"]):
