@@ -53,13 +53,22 @@ class Manifest:
 
 
 @contextmanager
-def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **extra: Any) -> Iterator[Path]:
+def writing(
+    out: Path,
+    kind: str,
+    inputs: Mapping[str, str] | None = None,
+    *,
+    known_digests: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> Iterator[Path]:
     """Write an artifact to a temporary folder and move it into place when it is complete.
 
     Args:
         out: The folder; an older one is replaced.
         kind: What the folder holds.
         inputs: Digest of each input artifact by name.
+        known_digests: SHA-256 of files by their relative POSIX path, read when the block ends; those files are not read
+            again.
         extra: Plain values for the manifest.
 
     Yields:
@@ -71,11 +80,12 @@ def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **ext
     try:
         aside.chmod(0o755)
         yield aside
+        known = known_digests or {}
         manifest = {
             "schema": SCHEMA,
             "kind": kind,
             "inputs": dict(inputs or {}),
-            "files": {name: _entry(aside / name) for name in _files(aside)},
+            "files": {name: _entry(aside / name, known.get(name)) for name in _files(aside)},
             "packages": _versions(),
             "extra": extra,
         }
@@ -260,8 +270,8 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _entry(path: Path) -> dict[str, Any]:
-    return {"sha256": digest_file(path), "bytes": path.stat().st_size}
+def _entry(path: Path, known: str | None) -> dict[str, Any]:
+    return {"sha256": known or digest_file(path), "bytes": path.stat().st_size}
 
 
 def _check(path: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
