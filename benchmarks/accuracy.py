@@ -3,7 +3,8 @@
 Recipes: probe (linear), mean (nearest class mean), neighbours (k-NN): no prototypes. protopnet and pipnet: heads in the
 style of these methods, a trained 1 x 1 linear map on the frozen tokens, 10 prototypes per class at the start. random
 (codes drawn without a look at the data), kmeans (k-means over all train tokens) and convex (the default's class-aware
-k-means): our head on codes as they are. fast: the default. paper: presets/paper.yaml (codes and head by gradient, 60
+k-means): our head on codes as they are, of the last layer. before: the default of before, of the last layer alone,
+with a choice on validation. fast: the default. paper: presets/paper.yaml (codes and head by gradient, 60
 epochs each, then the largest weights of each class, fine-tuned).
 
 Selection uses validation alone; every finished model is measured on test once. Intervals are 95 % bootstrap intervals

@@ -28,6 +28,7 @@ class _Style:
 
 STYLES: Mapping[str, _Style] = {
     "fast": _Style("ours (default)", "#0072b2", "o"),
+    "before": _Style("ours, last layer alone", "#332288", "o", line=":", aside=1.02),
     "convex": _Style("ours, codes not trained", "#56b4e9", "^", aside=1.03),
     "kmeans": _Style("k-means codes, not trained", "#009e73", "v", aside=0.97),
     "paper": _Style("paper, ImageNet values", "#d55e00", "s", aside=0.94),

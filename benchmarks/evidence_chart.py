@@ -12,7 +12,7 @@ PANELS = {
     "stability.top_prototype": "first prototype stays under\nsmall changes",
     "topk.mask.area": "accuracy with few weights\n(mean over ln k)",
 }
-COLOURS = {"fast": "#0072b2", "paper": "#d55e00", "kmeans": "#009e73", "random": "#555555"}
+COLOURS = {"before": "#332288", "fast": "#0072b2", "paper": "#d55e00", "kmeans": "#009e73", "random": "#555555"}
 
 
 def draw(rows: pd.DataFrame, names: Mapping[str, str], out: Path) -> None:

@@ -28,7 +28,7 @@ import torch
 
 from benchmarks.datasets import EXTRACT, DataSet, Places, add_arguments, demo, photos, quick, tell
 from benchmarks.intervals import interval, of_images
-from benchmarks.recipes import shorter
+from benchmarks.recipes import BEFORE, shorter
 from benchmarks.training import CPU, Sections, codebook_of, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.artifacts import read_json, read_table
@@ -70,7 +70,7 @@ class Variant:
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "before": Variant(quantize={"layers": (LAST,)}, train={"choice": None}),
+    "before": Variant(quantize=BEFORE["quantize"], train=BEFORE["train"]),
     "last": Variant(quantize={"layers": (LAST,)}),
     "w 1": Variant(quantize={"layer_weights": 1.0}),
     "w 2": Variant(quantize={"layer_weights": 2.0}),

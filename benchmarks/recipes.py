@@ -22,11 +22,16 @@ from protoquant.settings.presets import Preset
 
 PRESETS = Path(__file__).parents[1] / "presets"
 UNTRAINED: Mapping[str, Mapping[str, object]] = {
-    "random": {"seeding": "normal"},  # QuantizeConfig refuses such codes without a learner, since nobody wants them
-    "kmeans": {"seeding": "kmeans++", "epochs": 20},
-    "convex": {},
+    "random": {
+        "layers": (LAST,),
+        "seeding": "normal",
+    },  # QuantizeConfig refuses such codes without a learner, since nobody wants them
+    "kmeans": {"layers": (LAST,), "seeding": "kmeans++", "epochs": 20},
+    "convex": {"layers": (LAST,)},
 }
 """What is changed in quantize for the recipes whose codes are not trained together with the head."""
+BEFORE: Mapping[str, Mapping[str, object]] = {"quantize": {"layers": (LAST,)}, "train": {"choice": None}}
+"""What made the default of before: the last layer alone, and a choice on validation; frozen here."""
 _HELD = ("validation", "test")
 
 
@@ -95,6 +100,8 @@ def sections_of(recipe: str, *, quick: bool = False) -> Sections:
             coding.model_copy(update=UNTRAINED[recipe]),
             training.model_copy(update={"choice": None, "joint": None}),
         )
+    if recipe == "before":
+        coding, training = coding.model_copy(update=BEFORE["quantize"]), training.model_copy(update=BEFORE["train"])
     return shorter(coding, training) if quick else (coding, training)
 
 
@@ -190,8 +197,8 @@ def _row(
 RECIPES: dict[str, Way] = {
     "probe": _probe,
     **{name: partial(_rival, recipe=name) for name in RIVALS},
-    **{name: partial(_trained, recipe=name) for name in (*UNTRAINED, "fast", "paper")},
+    **{name: partial(_trained, recipe=name) for name in (*UNTRAINED, "before", "fast", "paper")},
 }
 """The recipes, in the order of tables."""
-BUDGETED = (*UNTRAINED, "fast", "paper")
+BUDGETED = (*UNTRAINED, "before", "fast", "paper")
 """Those that can be asked for a number of prototypes per class."""

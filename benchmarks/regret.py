@@ -28,7 +28,8 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.events import ignore
 from protoquant.core.seeding import numpy_generator
 from protoquant.core.workspace import Workspace
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import write_store
 from protoquant.head.choice.choose import choose_head
 from protoquant.head.choice.crossfit import cross_fit, prepare_task
 from protoquant.head.config import ChoiceConfig, TrainConfig

@@ -36,8 +36,9 @@ from protoquant.core.machine.cores import cores
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
 from protoquant.features.store.dtypes import DTYPES, token_bytes
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.stream import stream_tokens
+from protoquant.features.store.writer import write_store
 from protoquant.head.candidates import fit_candidates
 from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.model.scored_split import score_split

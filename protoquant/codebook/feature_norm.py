@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.config import FeatureNormName, Metric
+from protoquant.codebook.directed import Directed
 from protoquant.codebook.matching import products
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 from protoquant.distributed.ranks import from_first_rank, sum_over_ranks, totals_over_ranks
@@ -87,8 +88,16 @@ class FeatureNorm:
         Raises:
             DataError: A token holds NaN or infinity.
         """
-        one = _finite(single(tokens))
-        return self.to(one).directions(one)
+        one = _wide(single(tokens))
+        lengths = _norms(one)
+        norm = self.to(one)
+        if norm.name != "center_l2" or norm.mean is None or (torch.is_grad_enabled() and one.requires_grad):
+            return norm.directions(one)
+        # As directions, in place: copies of tokens take longer than what is computed from them.
+        vectors = (one / lengths.clamp_min(_SMALL)).sub_(norm.mean)
+        vectors.div_(_lengths(vectors).clamp_min_(_SMALL))
+        empty = lengths == 0
+        return vectors.masked_fill_(empty, 0.0) if bool(empty.any()) else vectors
 
     def directions(self, tokens: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
         """As :meth:`units`, but without the check for NaN, so that it can be traced: no branch depends on a value.
@@ -104,6 +113,17 @@ class FeatureNorm:
     def vectors(self, tokens: Float[Tensor, "*any d"] | LayeredTokens, metric: Metric) -> Float[Tensor, "*any d"]:
         """The vectors that a metric compares: :meth:`units` for ``cosine``, :meth:`apply` for ``euclidean``."""
         return self.units(tokens) if metric == "cosine" else self.apply(single(tokens))
+
+    def directed(self, tokens: PatchTokens) -> Directed:
+        """What of tokens enters their cosines, whatever the codes are; raises DataError for NaN."""
+        vectors = self.units(tokens)
+        return Directed((vectors,), vectors.new_ones(()).expand(vectors.shape[:2]))
+
+    def project(self, directed: Directed, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
+        """Cosine of every token with unit vectors of the code space; differentiable by them."""
+        (vectors,) = directed.maps
+        n, t, d = vectors.shape
+        return products(vectors.reshape(n * t, d), units).reshape(n, t, len(units))
 
     def cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
         """Cosine of every token with unit vectors of the code space; differentiable by them."""

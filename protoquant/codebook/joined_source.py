@@ -9,6 +9,7 @@ from torch import Tensor
 
 from protoquant.codebook.tokens import TokenSource
 from protoquant.core.errors import ShapeError
+from protoquant.features.store.store import FeatureStore
 from protoquant.features.tokens import PatchTokens, joined
 
 
@@ -74,3 +75,8 @@ class JoinedSource:
         order = torch.sort(which, stable=True).indices
         found = [self.parts[part].tokens(indices[which == part] - self._starts[part]) for part in needed]
         return joined(found)[order.argsort()]
+
+
+def all_views(store: FeatureStore) -> TokenSource:
+    """The images of a store, then those of each of its augmented views; the store itself if it has none."""
+    return JoinedSource((store, *store.views)) if store.views else store

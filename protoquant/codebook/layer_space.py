@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from protoquant.codebook.directed import Directed
 from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
 from protoquant.core.errors import ArtifactError, ShapeError
@@ -76,55 +77,65 @@ class LayerSpace:
         del metric
         return self.units(tokens)
 
-    def cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
-        """Cosine of every cell with unit vectors; differentiable by them.
-
-        The products of each layer are upsampled instead of its tokens, so no token of the whole space is made.
-
-        Args:
-            tokens: As for :meth:`units`.
-            units: Unit vectors of the whole space.
+    def directed(self, tokens: PatchTokens) -> Directed:
+        """What of tokens enters their cosines, whatever the codes are.
 
         Raises:
             ShapeError: As for :meth:`units`. DataError: A token holds NaN or infinity.
         """
-        return self._cosines(self._directions(tokens, FeatureNorm.units), units, products)
+        return self._directed(self._directions(tokens, FeatureNorm.units))
+
+    def project(
+        self,
+        directed: Directed,
+        units: Float[Tensor, "k d"],
+        multiply: Callable[[Tensor, Tensor], Tensor] = products,
+    ) -> Float[Tensor, "n t k"]:
+        """Cosine of every cell with unit vectors of the whole space; differentiable by them.
+
+        The products of each layer are upsampled instead of its tokens, so no token of the whole space is made.
+
+        Args:
+            directed: From :meth:`directed`.
+            units: Unit vectors.
+            multiply: Inner products of rows with rows.
+        """
+        fine, k = finest(self.grids), len(units)
+        total = -(units @ self.center.to(units))
+        parts = zip(directed.maps, self.grids, self.weights, slices(self.sizes), strict=True)
+        for part, grid, weight, place in parts:
+            t, d = part.shape[1:]
+            own = (weight * units[:, place]).contiguous()
+            total = total + upsampled(multiply(part.reshape(-1, d), own).reshape(-1, t, k), grid, fine)
+        return total * directed.scale[..., None]
+
+    def cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
+        """Cosine of every cell with unit vectors, of tokens as for :meth:`directed`; see :meth:`project`."""
+        return self.project(self.directed(tokens), units)
 
     def traced_cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
         """As :meth:`cosines`, but without the check for NaN, so that it can be traced: no branch depends on a value."""
-        return self._cosines(
-            self._directions(tokens, FeatureNorm.directions), units, lambda rows, codes: rows @ codes.T
-        )
+        maps = self._directions(tokens, FeatureNorm.directions)
+        return self.project(self._directed(maps), units, lambda rows, codes: rows @ codes.T)
 
-    def _cosines(
-        self,
-        maps: Sequence[Float[Tensor, "n _t _d"]],
-        units: Float[Tensor, "k d"],
-        multiply: Callable[[Tensor, Tensor], Tensor],
-    ) -> Float[Tensor, "n t k"]:
-        center, fine = self.center.to(units), finest(self.grids)
-        columns = torch.cat([units, center[None]])
-        total, energy = units.new_zeros(()), units.new_zeros(())
-        parts = zip(maps, self.grids, self.weights, slices(self.sizes), strict=True)
-        for part, grid, weight, place in parts:
-            t, d = part.shape[1:]
-            of_layer = multiply(part.reshape(-1, d), columns[:, place].contiguous()).reshape(-1, t, len(columns))
-            total = total + weight * upsampled(of_layer, grid, fine)
+    def _directed(self, maps: tuple[Float[Tensor, "n _t _d"], ...]) -> Directed:
+        center, fine = self.center.to(maps[0]), finest(self.grids)
+        energy, along = center.new_zeros(()), center.new_zeros(())
+        for part, grid, weight, place in zip(maps, self.grids, self.weights, slices(self.sizes), strict=True):
             energy = energy + weight**2 * _energy(part, grid, fine)
-        inner, along = total[..., :-1], total[..., -1]
+            along = along + weight * upsampled((part @ center[place])[..., None], grid, fine)[..., 0]
         squared = energy - 2.0 * along + center.square().sum()
-        cosines = (inner - units @ center) / squared.clamp_min(_SMALL).sqrt()[..., None]
-        return torch.where((energy > 0.0)[..., None], cosines, 0.0)
+        return Directed(maps, torch.where(energy > 0.0, squared.clamp_min(_SMALL).rsqrt(), 0.0))
 
     def _directions(
         self, tokens: PatchTokens, directions: Callable[[FeatureNorm, Tensor], Tensor]
-    ) -> list[Float[Tensor, "n _t _d"]]:
+    ) -> tuple[Float[Tensor, "n _t _d"], ...]:
         maps = maps_of(tokens)
         shapes = [(part.shape[1], part.shape[2]) for part in maps]
         wanted = [(rows * cols, size) for (rows, cols), size in zip(self.grids, self.sizes, strict=True)]
         if shapes != wanted:
             raise ShapeError(f"the codebook needs layers of {wanted} cells and numbers in each, got {shapes}")
-        return [directions(norm, part) for norm, part in zip(self.norms, maps, strict=True)]
+        return tuple(directions(norm, part) for norm, part in zip(self.norms, maps, strict=True))
 
     def to(self, target: torch.device | Tensor) -> Self:
         """Copy to a device, or to the device and dtype of a tensor."""

@@ -18,8 +18,9 @@ from protoquant.codebook.seeding.draw import drawn_codes
 from protoquant.codebook.seeding.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
 from protoquant.codebook.seeding.size import CodebookSize
 from protoquant.codebook.space import fit_space
+from protoquant.codebook.space_source import in_space
 from protoquant.codebook.task.task_head import TaskHead
-from protoquant.codebook.tokens import FlatSource, Sampled, TokenSource, in_space, sample_tokens
+from protoquant.codebook.tokens import FlatSource, Sampled, TokenSource, sample_tokens
 from protoquant.core.errors import ConfigError, DataError
 from protoquant.core.events import EpochEvent, OnEvent
 from protoquant.core.seeding import torch_generator

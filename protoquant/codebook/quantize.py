@@ -11,14 +11,16 @@ from torch import Tensor
 from protoquant.codebook.codebook import KIND, Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
+from protoquant.codebook.joined_source import all_views
 from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.learning import learn_codebook
 from protoquant.codebook.probe import FittedProbe, best_probe, pooled_tokens
 from protoquant.codebook.seeding.size import resolve_size
 from protoquant.codebook.space import check_layers
+from protoquant.codebook.space_source import in_space
 from protoquant.codebook.task.quantisation_gap import quantised_top1
 from protoquant.codebook.task.task_head import TaskHead
-from protoquant.codebook.tokens import TokenSource, all_views, image_batches, in_space, own_part, token_batches
+from protoquant.codebook.tokens import TokenSource, image_batches, own_part, token_batches
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.artifacts import rounded, write_json, write_table, writing
 from protoquant.core.errors import DataError

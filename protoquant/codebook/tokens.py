@@ -2,19 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int16, Int64
 from torch import Tensor
 
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.layer_space import LayerSpace
-from protoquant.core.errors import ShapeError
 from protoquant.distributed.ranks import own, own_images, world
-from protoquant.features.store.store import FeatureStore
-from protoquant.features.tokens import PatchTokens, joined
+from protoquant.features.tokens import PatchTokens
 
 _DRAWN = 4_096  # images whose cells are drawn at once
 
@@ -82,71 +77,11 @@ class TensorSource:
         return int(self.values.shape[2])
 
     def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
-        """Read the tokens of some images."""
+        """Read the tokens of some images; those of images in a row are not copied."""
+        first = int(indices[0]) if len(indices) else 0
+        if first >= 0 and torch.equal(indices, torch.arange(first, first + len(indices), device=indices.device)):
+            return self.values[first : first + len(indices)]
         return self.values[indices]
-
-
-@dataclass(frozen=True)
-class ViewedSource:
-    """Images followed by their augmented views: position ``r * plain.n + i`` is view r of image i (r = 0: plain).
-
-    Attributes:
-        plain: The plain images.
-        views: Augmented views of the same images in the same order.
-    """
-
-    plain: TokenSource
-    views: tuple[TokenSource, ...]
-
-    def __post_init__(self) -> None:
-        of_plain = (self.plain.n, self.plain.t, self.plain.d)
-        for number, view in enumerate(self.views, start=1):
-            if (view.n, view.t, view.d) != of_plain or not torch.equal(view.labels, self.plain.labels):
-                raise ShapeError(
-                    f"view {number} must have the labels and shape {of_plain} of the plain images, "
-                    f"it has others, of shape {(view.n, view.t, view.d)}"
-                )
-
-    @property
-    def n(self) -> int:
-        """Number of images, counting each view."""
-        return self.plain.n * (1 + len(self.views))
-
-    @property
-    def t(self) -> int:
-        """Number of patch tokens in an image."""
-        return self.plain.t
-
-    @property
-    def d(self) -> int:
-        """Dimension of a token."""
-        return self.plain.d
-
-    @cached_property
-    def labels(self) -> Int64[Tensor, " n"]:
-        """Label of every image, repeated for each of its views."""
-        return self.plain.labels.repeat(1 + len(self.views))
-
-    def tokens(self, indices: Int64[Tensor, " m"]) -> PatchTokens:
-        """Read the tokens of some images, each from the store that holds it.
-
-        Args:
-            indices: Positions in [0, n), in any order; they may repeat.
-
-        Raises:
-            ShapeError: An index is out of range.
-        """
-        if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= self.n):
-            raise ShapeError(
-                f"image positions must lie in [0, {self.n}), got {int(indices.min())} to {int(indices.max())}"
-            )
-        which, images = indices // self.plain.n, indices % self.plain.n
-        parts = (self.plain, *self.views)
-        numbers = torch.unique(which).tolist()
-        if len(numbers) <= 1:
-            return parts[numbers[0] if numbers else 0].tokens(images)
-        found = joined([parts[number].tokens(images[which == number]) for number in numbers])
-        return found[torch.argsort(torch.argsort(which, stable=True))]
 
 
 @dataclass(frozen=True)
@@ -246,60 +181,6 @@ def own_part(source: TokenSource) -> TokenSource:
         UsageError: There are fewer images than processes.
     """
     return source if world() == 1 else SubsetSource(source, torch.arange(source.n)[own_images(source.n)])
-
-
-@dataclass(frozen=True)
-class SpaceSource:
-    """The images of a source as vectors of a space that joins several layers; made batch by batch, never stored.
-
-    Attributes:
-        source: Tokens of several layers.
-        space: The space, on the device of the vectors.
-    """
-
-    source: TokenSource
-    space: LayerSpace
-
-    @property
-    def n(self) -> int:
-        """Number of images."""
-        return self.source.n
-
-    @property
-    def t(self) -> int:
-        """Number of cells of the finest grid."""
-        return self.source.t
-
-    @property
-    def d(self) -> int:
-        """Dimension of a vector."""
-        return self.source.d
-
-    @property
-    def labels(self) -> Int64[Tensor, " n"]:
-        """Label of every image."""
-        return self.source.labels
-
-    def tokens(self, indices: Int64[Tensor, " m"]) -> Float[Tensor, "m t d"]:
-        """The vectors of some images."""
-        return self.space.units(self.source.tokens(indices).to(self.space.center.device))
-
-
-def flat_part(source: FlatSource) -> FlatSource:
-    """As :func:`own_part`, for a source of single tensors."""
-    return cast("FlatSource", own_part(source))
-
-
-def in_space(source: TokenSource, space: FeatureNorm | LayerSpace) -> tuple[FlatSource, FeatureNorm]:
-    """A source of single vectors, and the map that is left from them to the space."""
-    if isinstance(space, LayerSpace):
-        return SpaceSource(source, space), FeatureNorm("l2")
-    return cast("FlatSource", source), space
-
-
-def all_views(store: FeatureStore) -> TokenSource:
-    """The images of a store and all their augmented views as one source; the store itself if it has none."""
-    return ViewedSource(store, store.views) if store.views else store
 
 
 def image_batches(

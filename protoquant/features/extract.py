@@ -29,7 +29,8 @@ from protoquant.features.store.gather import gather, publish_rest
 from protoquant.features.store.layer_files import shard_name
 from protoquant.features.store.shards import Layers, ShardJob, ShardWorker
 from protoquant.features.store.shared_cache import OpenObjects
-from protoquant.features.store.store import INDEX, KIND, StoreHeader, index_table, view_name
+from protoquant.features.store.store import INDEX, KIND, view_name
+from protoquant.features.store.writer import StoreHeader, index_table
 
 
 @dataclass(frozen=True)

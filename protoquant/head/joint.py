@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled
+from protoquant.codebook.directed import KEPT, DirectedSource
 from protoquant.codebook.task.targets import smooth
 from protoquant.codebook.tokens import TokenSource
 from protoquant.core.descent import Batch, Descent, Slope
@@ -79,13 +80,15 @@ def joint_epochs(
     codes, head = start.clone().requires_grad_(), weights.to(device).clone().requires_grad_()
     remedy = f"; lower train.joint.lr_codes, {config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
 
-    def slope(source: TokenSource, batch: Batch) -> Slope:
+    room = KEPT // len(views)
+    held = [DirectedSource(view, codebook.norm, device, room) for view in views]
+
+    def slope(place: int, batch: Batch) -> Slope:
         size = len(batch.images)
         factors = _dropout((size, len(codes)), config.prototype_dropout, generator)[own(size)]
         mine = batch.images[own(size)]
-        tokens = source.tokens(mine).to(device)
-        targets = smooth(source.labels[mine].to(device), len(head), config.smoothing)
-        cosines = codebook.norm.cosines(tokens, normalize(codes, dim=1))
+        targets = smooth(views[place].labels[mine].to(device), len(head), config.smoothing)
+        cosines = codebook.norm.project(held[place].of(mine), normalize(codes, dim=1))
         scores = pooled(competition(cosines, temperature)) * factors.to(cosines)
         losses = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1)
         loss = losses.sum() / size
@@ -102,7 +105,7 @@ def joint_epochs(
     descent = Descent("adam", [codes, head], rates)
     for number in range(1, config.epochs + 1):
         order = torch.randperm(n, generator=generator)
-        view = partial(slope, views[(number - 1) % len(views)])
+        view = partial(slope, (number - 1) % len(views))
         sums = descent.epoch(number, torch.split(order, config.batch), view)
         moved = normalize(codes.detach(), dim=1)
         drift = float((moved * start).sum(dim=1).double().mean())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.directed import KEPT
 from protoquant.core.errors import ConfigError
 from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import ExtractConfig
@@ -140,7 +141,7 @@ def sizes_of(
             "train": PROCESS
             + (0 if mapped else once * times)
             + 4 * scored * c
-            + _training(train, t, k, d, c)
+            + _training(train, counts, used, k)
             + _cross_fitting(train, scored, c, d, 0 if mapped else once),
         },
     )
@@ -154,9 +155,16 @@ def _cross_fitting(train: TrainConfig, scored: int, c: int, d: int, scores: int)
     return 4 * scored * (d + 2 * heads * c) + scores
 
 
-def _training(train: TrainConfig, t: int, k: int, d: int, c: int) -> int:
-    """Return the bytes of solver or joint training besides the scores: copies of the head, one batch of cosines."""
+def _training(train: TrainConfig, counts: DatasetCounts, shape: Shape, k: int) -> int:
+    """Return the bytes of solver or joint training besides the scores: copies of the head, one batch of cosines.
+
+    Joint training also keeps the directions of all train tokens if they fit.
+    """
+    t, d, c = shape.t, shape.d, counts.classes
     solver = 10 * 4 * c * k
     scoring = 4 * train.batch * t * k * 3
-    joint = 0 if train.joint is None else 4 * train.joint.batch * t * k * 4 + 4 * 4 * k * d
+    if train.joint is None:
+        return max(solver, scoring)
+    directions = counts.train * (shape.stored("float32") + 4 * t)
+    joint = 4 * train.joint.batch * t * k * 4 + 4 * 4 * k * d + (directions if directions <= KEPT else 0)
     return max(solver, scoring, joint)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from protoquant.features.backbone.spec import BackboneSpec
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import write_store
 from tests.builders.specs import spec
 
 GRID = (2, 3)

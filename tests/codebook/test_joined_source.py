@@ -3,9 +3,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protoquant.codebook.joined_source import JoinedSource
-from protoquant.codebook.tokens import SubsetSource, TensorSource
+from protoquant.codebook.joined_source import JoinedSource, all_views
+from protoquant.codebook.tokens import SubsetSource, TensorSource, token_batches
 from protoquant.core.errors import ShapeError
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import write_store
 
 
 def part(n: int, start: int, t: int = 2) -> TensorSource:
@@ -40,3 +42,16 @@ def test_what_does_not_fit_is_refused() -> None:
         JOINED.tokens(torch.tensor([2, 9]))
     with pytest.raises(ShapeError, match=r"joined sources must be of one shape of tokens \(t, d\), got"):
         JoinedSource((part(3, 0), part(3, 0, t=5)))
+
+
+def test_a_store_without_views_is_its_own_source_and_one_with_views_gives_all(tmp_path, write):
+    write(tmp_path, "plain", 5)
+    plain = FeatureStore.open(tmp_path / "plain")
+    assert all_views(plain) is plain
+    tokens = plain.tokens(range(5))
+    write_store(
+        tmp_path / "train", tokens, plain.labels, plain.image_ids, plain.grid, plain.backbone, 2, views=[tokens + 1]
+    )
+    source = all_views(FeatureStore.open(tmp_path / "train"))
+    assert source.n == 10
+    assert torch.equal(torch.cat(list(token_batches(source, 18))), torch.cat([tokens, tokens + 1]).reshape(-1, plain.d))

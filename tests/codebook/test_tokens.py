@@ -1,19 +1,14 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from protoquant.codebook.tokens import (
     Sampled,
     TensorSource,
-    ViewedSource,
-    all_views,
     image_batches,
     sample_tokens,
     token_batches,
 )
-from protoquant.core.errors import ShapeError
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
 
 TOKENS = torch.arange(5 * 3 * 2, dtype=torch.float32).reshape(5, 3, 2)
 SOURCE = TensorSource(TOKENS, torch.tensor([0, 1, 0, 1, 0]))
@@ -55,53 +50,6 @@ def test_a_sample_is_drawn_from_the_named_images_without_replacement():
 def test_a_sample_larger_than_the_images_is_all_of_them():
     drawn = sample_tokens(SOURCE, torch.tensor([4, 0]), 99, torch.Generator())
     assert torch.equal(drawn, TOKENS[[4, 0]].reshape(-1, 2))
-
-
-VIEWED = ViewedSource(SOURCE, (TensorSource(TOKENS + 100, SOURCE.labels), TensorSource(TOKENS + 200, SOURCE.labels)))
-
-
-def test_views_follow_the_plain_images_with_their_labels():
-    assert (VIEWED.n, VIEWED.t, VIEWED.d) == (15, 3, 2)
-    assert VIEWED.labels.tolist() == [0, 1, 0, 1, 0] * 3
-    assert torch.equal(VIEWED.tokens(torch.arange(15)), torch.cat([TOKENS, TOKENS + 100, TOKENS + 200]))
-
-
-@given(st.lists(st.integers(0, 14), max_size=20))
-def test_viewed_tokens_come_in_the_order_of_the_indices(indices):
-    wanted = torch.tensor(indices, dtype=torch.int64)
-    assert torch.equal(VIEWED.tokens(wanted), torch.cat([TOKENS, TOKENS + 100, TOKENS + 200])[wanted])
-
-
-@pytest.mark.parametrize("index", [-1, 15])
-def test_an_index_outside_the_views_is_an_error(index):
-    with pytest.raises(ShapeError, match=r"must lie in \[0, 15\)"):
-        VIEWED.tokens(torch.tensor([0, index]))
-
-
-@pytest.mark.parametrize(
-    "view",
-    [
-        TensorSource(TOKENS[:4], SOURCE.labels[:4]),
-        TensorSource(TOKENS[:, :2], SOURCE.labels),
-        TensorSource(TOKENS, SOURCE.labels.flip(0) + 1),
-    ],
-)
-def test_views_of_other_images_are_refused(view):
-    with pytest.raises(ShapeError, match="view 1 must have the labels and shape"):
-        ViewedSource(SOURCE, (view,))
-
-
-def test_a_store_without_views_is_its_own_source_and_one_with_views_gives_all(tmp_path, write):
-    write(tmp_path, "plain", 5)
-    plain = FeatureStore.open(tmp_path / "plain")
-    assert all_views(plain) is plain
-    tokens = plain.tokens(range(5))
-    write_store(
-        tmp_path / "train", tokens, plain.labels, plain.image_ids, plain.grid, plain.backbone, 2, views=[tokens + 1]
-    )
-    source = all_views(FeatureStore.open(tmp_path / "train"))
-    assert source.n == 10
-    assert torch.equal(torch.cat(list(token_batches(source, 18))), torch.cat([tokens, tokens + 1]).reshape(-1, plain.d))
 
 
 def test_sampled_cells_are_drawn_once_and_do_not_depend_on_batches():

@@ -22,7 +22,8 @@ from protoquant.evaluation.evaluate import EvaluateResult, evaluate
 from protoquant.evaluation.metrics.measure import measure_abstention
 from protoquant.evaluation.score import LogitScorer, score
 from protoquant.evaluation.subject import GroupResult, LackingDataError, Subject
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import write_store
 from protoquant.model.bundle import Bundle
 from tests.builders.bundles import write_bundle
 

@@ -6,7 +6,8 @@ from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ignore
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import write_store
 from protoquant.head import inputs as module
 from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import Scoring, TrainInputs, scoring

@@ -10,7 +10,8 @@ from protoquant.core.artifacts import open_artifact, read_json, read_table, writ
 from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ProgressEvent, ignore
 from protoquant.core.seeding import torch_generator
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import write_store
 from protoquant.head import inputs as module
 from protoquant.head.candidates import fit_candidates
 from protoquant.head.config import BudgetConfig, GradientHeadConfig, TrainConfig

@@ -12,7 +12,8 @@ from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ignore
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import write_store
 from protoquant.head import inputs as inputs_module
 from protoquant.head import joint_stage as module
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig

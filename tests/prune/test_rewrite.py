@@ -4,7 +4,8 @@ import pytest
 from protoquant.core.artifacts import open_artifact
 from protoquant.core.errors import ArtifactError, UsageError
 from protoquant.core.events import ignore
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import write_store
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.model.bundle import Bundle
 from protoquant.prune.rewrite import prune_and_write

@@ -5,8 +5,9 @@ import torch
 
 from protoquant.core.artifacts import artifact_digest, open_artifact
 from protoquant.core.errors import ArtifactError
-from protoquant.features.store.store import FeatureStore, write_store
+from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.stream import stream_tokens
+from protoquant.features.store.writer import write_store
 from protoquant.features.tokens import LayeredTokens
 from tests.builders.specs import spec
 

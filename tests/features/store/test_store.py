@@ -6,7 +6,8 @@ import torch
 from protoquant.core.artifacts import load_tensors, open_artifact, save_tensors, write_table, writing
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.features.backbone.layers import LayerShape
-from protoquant.features.store.store import FeatureStore, StoreHeader, index_table, write_store
+from protoquant.features.store.store import FeatureStore
+from protoquant.features.store.writer import StoreHeader, index_table, write_store
 from tests.builders.specs import spec
 
 SPEC = spec("test_resnet", digest="ab" * 32, file="weights.safetensors")
