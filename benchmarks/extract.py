@@ -1,13 +1,14 @@
-"""Compare extract with the plain forward pass on large photos, and measure its memory; one run prints one table.
+"""Compare extract with the plain forward pass and with Pillow, in seconds and in CPU seconds, and measure its memory.
 
 Run from the project's folder (some minutes on two idle cores; it writes to a temporary folder only)::
 
-    python -m benchmarks.extract
-    python -m benchmarks.extract --images 256 --repeats 3 --no-memory    # shorter
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.extract
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.extract --images 128 --photos 16 --repeats 3 --only cpu    # shorter
 
 Each repeat runs the plain pass and the step one after the other, so that a busy machine slows both; the table shows
 the median of the ratios. The plain pass is the same backbone on as many preloaded, normalised tensors. The step reads,
-checks, decodes, transforms, runs the backbone, writes, syncs and links shards, from an empty cache.
+checks, decodes, transforms, runs the backbone, writes, syncs and links shards, from an empty cache. A second table has
+the CPU seconds of the step and of each part alone, for one layer and for two.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 
+from benchmarks.extract_cpu import cost
 from protoquant.core.events import ignore
 from protoquant.core.runtime import Runtime
 from protoquant.data.config import PrepareConfig
@@ -41,6 +44,8 @@ from protoquant.features.extract import extract
 THREADS = 2
 WORKERS = 2
 TARGET = 0.80
+CPU_TARGET = 1.05
+LAYERS = (("last",), ("blocks.4", "last"))
 MEMORY = (1_024, 10_240)
 
 
@@ -59,22 +64,51 @@ def main() -> None:
     if arguments.child:
         _child(Path(arguments.child))
         return
+    with tempfile.TemporaryDirectory(prefix="protoquant-benchmark-") as folder:
+        data = {
+            "partbirds, 256 x 256 PNG": _partbirds(Path(folder) / "birds", arguments.images),
+            "photos, 4000 x 3000 JPEG": _photos(Path(folder) / "photos", arguments.photos),
+        }
+        if arguments.only != "cpu":
+            _print_rates(data, arguments, Path(folder))
+        if arguments.only != "rates":
+            _print_cpu(data, arguments)
+
+
+def _print_rates(data: dict[str, Path], arguments: argparse.Namespace, folder: Path) -> None:
     table = Table(title=f"extract, {THREADS} threads, {WORKERS} decoding workers")
     for name in ("what", "images", "plain", "extract", "ratio", "wanted"):
         table.add_column(name, justify="left" if name == "what" else "right")
-    with tempfile.TemporaryDirectory(prefix="protoquant-benchmark-") as folder:
-        _rates(
-            table, "partbirds, 256 x 256 PNG", _partbirds(Path(folder) / "birds", arguments.images), arguments, TARGET
-        )
-        _rates(table, "photos, 4000 x 3000 JPEG", _photos(Path(folder) / "photos", 64), arguments, None)
-        if arguments.memory:
-            _memory(table, Path(folder))
+    for (what, of_data), wanted in zip(data.items(), (TARGET, None), strict=True):
+        _rates(table, what, of_data, arguments, wanted)
+    if arguments.memory:
+        _memory(table, folder)
+    Console().print(table)
+
+
+def _print_cpu(data: dict[str, Path], arguments: argparse.Namespace) -> None:
+    """Print milliseconds of CPU for an image: a column for each data set and layers."""
+    table = Table(title=f"CPU ms an image, {THREADS} threads, {WORKERS} decoding workers, {arguments.repeats} repeats")
+    table.add_column("part")
+    costs = []
+    for (what, folder), layers in product(data.items(), LAYERS):
+        table.add_column(f"{what}, n {_count(folder)}: {' and '.join(layers)}", justify="right")
+        config, repeats = ExtractConfig(layers=layers), arguments.repeats
+        costs.append(cost(config, folder / "images", _root(folder), workers=WORKERS, repeats=repeats))
+    for part in costs[0].parts:
+        table.add_row(part, *(f"{one.parts[part]:.2f}" for one in costs))
+    table.add_row("the parts together", *(f"{sum(one.parts.values()):.2f}" for one in costs))
+    table.add_row("extract", *(f"{one.step:.2f}" for one in costs))
+    table.add_row("extract / (forward + decode + resize)", *(f"{one.ratio:.3f}" for one in costs))
+    table.add_row("wanted", *(f"<= {CPU_TARGET:.2f}" for _ in costs))
     Console().print(table)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=512, help="partbirds images, a multiple of 64")
+    parser.add_argument("--photos", type=int, default=64, help="photos, at least 8")
+    parser.add_argument("--only", choices=("rates", "cpu"), help="one of the two tables")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of plain pass and step")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="also measure memory")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -107,11 +141,10 @@ def _pair(folder: Path, repeat: int) -> Pair:
 
 def _extract(config: ExtractConfig, folder: Path, name: str) -> float:
     """Return the seconds of the step's shards, without loading the backbone."""
-    root = folder / "spec.yaml" if (folder / "spec.yaml").exists() else folder / "photos"
     result = extract(
         config,
         images=folder / "images",
-        root=root,
+        root=_root(folder),
         out=folder / f"features-{name}",
         cache=folder / f"cache-{name}",
         device="cpu",
@@ -120,6 +153,10 @@ def _extract(config: ExtractConfig, folder: Path, name: str) -> float:
         on_event=ignore,
     )
     return result.seconds
+
+
+def _root(folder: Path) -> Path:
+    return folder / "spec.yaml" if (folder / "spec.yaml").exists() else folder / "photos"
 
 
 def _partbirds(folder: Path, images: int) -> Path:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import psutil
 
 from protoquant.core.errors import ArtifactError
 from protoquant.core.files import sync
+from protoquant.core.packages import installed_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,13 +53,22 @@ class Manifest:
 
 
 @contextmanager
-def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **extra: Any) -> Iterator[Path]:
+def writing(
+    out: Path,
+    kind: str,
+    inputs: Mapping[str, str] | None = None,
+    *,
+    known_digests: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> Iterator[Path]:
     """Write an artifact to a temporary folder and move it into place when it is complete.
 
     Args:
         out: The folder; an older one is replaced.
         kind: What the folder holds.
         inputs: Digest of each input artifact by name.
+        known_digests: SHA-256 of files by their relative POSIX path, read when the block ends; those files are not read
+            again.
         extra: Plain values for the manifest.
 
     Yields:
@@ -70,11 +80,12 @@ def writing(out: Path, kind: str, inputs: Mapping[str, str] | None = None, **ext
     try:
         aside.chmod(0o755)
         yield aside
+        known = known_digests or {}
         manifest = {
             "schema": SCHEMA,
             "kind": kind,
             "inputs": dict(inputs or {}),
-            "files": {name: _entry(aside / name) for name in _files(aside)},
+            "files": {name: _entry(aside / name, known.get(name)) for name in _files(aside)},
             "packages": _versions(),
             "extra": extra,
         }
@@ -115,8 +126,11 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Manifest:
         raise ArtifactError(f"{path / MANIFEST} is no manifest: {error} is missing; run the stage again") from error
     if strangers := set(_files(path)) - {MANIFEST, *manifest.files}:
         raise ArtifactError(f"{path} holds a file that its stage did not write: {min(strangers)}; remove it")
+    whole = path.resolve()
     for name, entry in manifest.files.items():
-        _check(path, name, entry, verify=verify)
+        if not (path / name).resolve().is_relative_to(whole):
+            raise ArtifactError(f"{path / MANIFEST} names a file outside its folder: {name}")
+        _check(path / name, entry, verify=verify)
     return manifest
 
 
@@ -256,14 +270,11 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _entry(path: Path) -> dict[str, Any]:
-    return {"sha256": digest_file(path), "bytes": path.stat().st_size}
+def _entry(path: Path, known: str | None) -> dict[str, Any]:
+    return {"sha256": known or digest_file(path), "bytes": path.stat().st_size}
 
 
-def _check(folder: Path, name: str, entry: Mapping[str, Any], *, verify: bool) -> None:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ArtifactError(f"{folder / MANIFEST} names a file outside its folder: {name}")
+def _check(path: Path, entry: Mapping[str, Any], *, verify: bool) -> None:
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; run the stage that writes it again")
     if path.stat().st_size != entry["bytes"] or (verify and digest_file(path) != entry["sha256"]):
@@ -274,7 +285,7 @@ def _versions() -> dict[str, str]:
     found = {}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            found[name] = installed_version(name)
         except PackageNotFoundError:
             continue
     return found

@@ -1,7 +1,21 @@
 """Versions of installed packages."""
 
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+
+
+@cache
+def installed_version(name: str) -> str:
+    """Read the version of an installed package once; each reading parses all that the package says of itself.
+
+    Args:
+        name: Name of the distribution.
+
+    Raises:
+        PackageNotFoundError: It is not installed.
+    """
+    return version(name)
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:

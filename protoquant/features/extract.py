@@ -126,11 +126,13 @@ def extract(
     ended = iter(every)
     shards = {part: list(islice(ended, len(of_part))) for part, of_part in jobs.items()}
     header = StoreHeader(backbone.shapes, config.dtype, config.shard, backbone.spec)
-    with writing(out, "features", {"images": artifact_digest(images)}) as folder:
+    digests: dict[str, str] = {}
+    with writing(out, "features", {"images": artifact_digest(images)}, known_digests=digests) as folder:
         for name, sources in splits.items():
             part = _Split(sources, header, artifact_digest(images / name))
             viewed = {view: shards["train", view] for view in views if name == "train"}
-            part.assemble(folder / name, shards[name, None], viewed)
+            of_split = part.assemble(folder / name, shards[name, None], viewed)
+            digests |= {f"{name}/{file}": digest for file, digest in of_split.items()}
     publish_rest(worker, flat, every, on_event)
     files = list(chain(*every))
     result = ExtractResult(
@@ -196,19 +198,29 @@ class _Split:
 
     def assemble(
         self, out: Path, shards: Sequence[Layers], views: Mapping[View, Sequence[Layers]], **extra: Any
-    ) -> None:
-        """Link finished shards into a store, and those of its views into stores inside it."""
+    ) -> dict[str, str]:
+        """Link finished shards into a store, and those of its views into stores inside it.
+
+        Returns:
+            The digests of the shards that are known, by their paths in the store.
+        """
+        digests: dict[str, str] = {}
         index = index_table([source.image_id for source in self.sources], [source.label for source in self.sources])
         header = self.header.to_dict() | extra
-        with writing(out, KIND, {"images": self.images}, n=len(self.sources), **header) as folder:
+        with writing(
+            out, KIND, {"images": self.images}, n=len(self.sources), known_digests=digests, **header
+        ) as folder:
             for number, layers in enumerate(shards):
                 for shape, shard in zip(self.header.shapes, layers, strict=True):
                     file = folder / shard_name(number, shape.name)
                     file.parent.mkdir(parents=True, exist_ok=True)
-                    link(shard.path, file)
+                    if link(shard.path, file) and shard.digest:
+                        digests[shard_name(number, shape.name)] = shard.digest
             write_table(folder / INDEX, index)
             for view, found in views.items():
-                self.assemble(folder / view_name(view.number), found, {}, view=view.to_dict())
+                of_view = self.assemble(folder / view_name(view.number), found, {}, view=view.to_dict())
+                digests |= {f"{view_name(view.number)}/{file}": digest for file, digest in of_view.items()}
+        return digests
 
 
 def _jobs(sources: Sequence[Source], size: int, view: View | None) -> list[ShardJob]:

@@ -131,3 +131,30 @@ def test_the_weights_of_the_mean_are_those_of_the_fine_cells() -> None:
     ]
     assert torch.allclose(space.center, torch.cat(parts, dim=-1).mean(dim=(0, 1)), atol=1e-6)
     assert math.isclose(float(torch.linalg.vector_norm(space.units(tokens)[0, 0])), 1.0, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05])
+def test_a_massive_number_in_every_token_is_centred_away(spread) -> None:
+    """A vision transformer may give one dimension a thousand times the others: directions are those of the rest."""
+    generator = torch.Generator().manual_seed(0)
+    rest = torch.randn(40, 24, 16, generator=generator)
+    massive = 1_000.0 * (1 + spread * torch.randn(40, 24, 1, generator=generator))
+    maps = (torch.cat([massive, rest], dim=-1), torch.randn(40, 6, 5, generator=generator))
+    space = fit_layer_space(lambda: [LayeredTokens(maps, (FINE, COARSE), ("stage", "last"))], (2.0, 1.0), CPU)
+    found = space.norms[0].units(maps[0])
+    expected = torch.nn.functional.normalize(rest - rest.mean(dim=(0, 1)), dim=-1)
+    assert float((found[..., 1:] * expected).sum(dim=-1).min()) > 0.98
+    assert float(found[..., 0].square().max()) < 0.02
+
+
+def test_massive_numbers_in_a_few_tokens_leave_the_other_cells_as_they_are() -> None:
+    tokens = LayeredTokens((layered(200).maps[0],) * 2, (FINE, FINE), ("early", "last"))
+    struck = tokens.maps[0].clone()
+    struck[::50, 3, 2] = 1_000.0
+    before, after = (
+        fitted(one).units(one) for one in (tokens, LayeredTokens((struck, tokens.maps[1]), tokens.grids, tokens.names))
+    )
+    cosines = (before * after).sum(dim=-1)
+    assert float(cosines[::50, 3].min()) < 0.9
+    cosines[::50, 3] = 1.0
+    assert float(cosines.min()) > 0.999

@@ -156,3 +156,17 @@ def test_a_file_that_the_stage_did_not_write_is_refused(tmp_path: Path) -> None:
     (write(tmp_path / "out") / "inner" / "added.png").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"holds a file that its stage did not write: inner/added\.png"):
         artifacts.open_artifact(tmp_path / "out", "example")
+
+
+def test_a_digest_that_is_known_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest, known, read = artifacts.digest_bytes(b"large"), {}, []
+    monkeypatch.setattr(artifacts, "digest_file", lambda path: read.append(path.name) or artifacts.digest_bytes(b"s"))
+    with artifacts.writing(tmp_path / "out", "example", known_digests=known) as folder:
+        (folder / "in").mkdir()
+        (folder / "in/large").write_bytes(b"large")
+        (folder / "small").write_bytes(b"s")
+        known["in/large"] = digest
+    monkeypatch.undo()
+    assert read == ["small"]
+    manifest = artifacts.open_artifact(tmp_path / "out", "example")
+    assert manifest.files["in/large"] == {"sha256": digest, "bytes": 5}

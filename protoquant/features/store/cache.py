@@ -34,12 +34,14 @@ class CachedShard:
 
     Attributes:
         path: Its file.
+        digest: SHA-256 of the file; empty where another process told of it.
         computed: Whether this call computed it.
         fetched: Whether this call fetched it from the shared cache.
         unshared: Why the shared cache does not have it; empty if it does, or if there is no shared cache.
     """
 
     path: Path
+    digest: str
     computed: bool
     fetched: bool = False
     unshared: str = ""
@@ -97,8 +99,8 @@ class FeatureCache:
 
                 stored = compute()
                 folder = self.root / key
-                self._keep(folder, stored, {"schema": SCHEMA, "backbone": backbone, "images": len(stored[TOKENS])})
-                found = CachedShard(folder / SHARD, computed=True)
+                entry = {"schema": SCHEMA, "backbone": backbone, "images": len(stored[TOKENS])}
+                found = CachedShard(folder / SHARD, self._keep(folder, stored, entry), computed=True)
             if shared is None or found.fetched:
                 return found
             return replace(found, unshared=shared.publish(key, self.root / key))
@@ -157,17 +159,18 @@ class FeatureCache:
         self, key: str, on_event: OnEvent, shared: SharedCache | None, *, patient: bool = True
     ) -> CachedShard | None:
         folder = self.root / key
-        if folder.exists() and self._whole(folder, key, on_event):
+        if folder.exists() and (digest := self._whole(folder, key, on_event)):
             os.utime(folder)
-            return CachedShard(folder / SHARD, computed=False)
+            return CachedShard(folder / SHARD, digest, computed=False)
         if shared is None:
             return None
         partial = self._begin(folder)
         if not shared.fetch(key, partial, patient=patient):
             shutil.rmtree(partial)
             return None
+        digest = read_json(partial / ENTRY)["digest"]
         self._settle(partial, folder)
-        return CachedShard(folder / SHARD, computed=False, fetched=True)
+        return CachedShard(folder / SHARD, digest, computed=False, fetched=True)
 
     def _lock(self, key: str, timeout: float = -1) -> FileLock:
         locks = self.root / _LOCKS
@@ -178,20 +181,24 @@ class FeatureCache:
         if self.root.is_dir():
             yield from (path for path in self.root.iterdir() if path.is_dir() and (path / ENTRY).is_file())
 
-    def _whole(self, folder: Path, key: str, on_event: OnEvent) -> bool:
+    def _whole(self, folder: Path, key: str, on_event: OnEvent) -> str:
+        """The digest of a complete entry; an empty string where it is damaged, which is then dropped."""
         with suppress(ArtifactError, FileNotFoundError, KeyError, TypeError):
             entry = read_json(folder / ENTRY)
-            if entry["schema"] == SCHEMA and entry["digest"] == digest_file(folder / SHARD):
-                return True
+            if entry["schema"] == SCHEMA and entry["digest"] == (digest := digest_file(folder / SHARD)):
+                return digest
         on_event(MessageEvent(f"feature cache: shard {key[:12]} is damaged; dropped, computing it again", "warning"))
         shutil.rmtree(folder)
-        return False
+        return ""
 
-    def _keep(self, folder: Path, stored: Mapping[str, Tensor], entry: dict[str, object]) -> None:
+    def _keep(self, folder: Path, stored: Mapping[str, Tensor], entry: dict[str, object]) -> str:
+        """Write an entry, and return the digest of its shard."""
         partial = self._begin(folder)
         save_tensors(partial / SHARD, stored)
-        write_json(partial / ENTRY, entry | {"digest": digest_file(partial / SHARD)})
+        digest = digest_file(partial / SHARD)
+        write_json(partial / ENTRY, entry | {"digest": digest})
         self._settle(partial, folder)
+        return digest
 
     def _begin(self, folder: Path) -> Path:
         """Make the temporary folder of an entry, so that a killed process leaves no partial entry under the key."""
@@ -221,7 +228,7 @@ class FeatureCache:
         return True
 
 
-def link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> bool:
     """Give a file a second name, without a second copy if the file system allows it.
 
     A reflink shares the blocks, a hard link the file; across file systems the bytes are copied.
@@ -230,17 +237,23 @@ def link(source: Path, target: Path) -> None:
         source: An existing file.
         target: A path that does not exist.
 
+    Returns:
+        Whether both names stand for the same bytes on the disk; False for a copy.
+
     Raises:
         ArtifactError: The source no longer exists.
     """
     if not source.is_file():
         raise ArtifactError(f"{source} was removed from the feature cache while extract ran; run extract again")
+    shared = True
     if not _reflink(source, target):
         try:
             target.hardlink_to(source)
         except OSError:
             shutil.copyfile(source, target)
+            shared = False
     target.chmod(0o444)
+    return shared
 
 
 def _reflink(source: Path, target: Path) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from protoquant.core.artifacts import digest_json
+from protoquant.core.packages import installed_version
 from protoquant.core.syntax import syntax_digest
 from protoquant.features.augment import View
 from protoquant.features.backbone.backbone import Backbone
@@ -155,7 +155,7 @@ def shard_keys(
         "batch": config.batch,
         "device": backbone.device.type,
         "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in _DECIDING_PACKAGES},
+        "packages": {name: installed_version(name) for name in _DECIDING_PACKAGES},
         "images": list(digests),
         **({} if layer == LAST else {"layer": {"name": layer, "source": _syntax()[_LAYERS]}}),
     }

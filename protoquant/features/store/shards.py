@@ -88,7 +88,7 @@ class ShardWorker:
     def here(self, job: ShardJob, shards: Layers) -> Layers:
         """The same shards with the paths that they have in this machine's cache."""
         paths = (self._path(job, layer) for layer in self.layers)
-        return tuple(replace(shard, path=path) for shard, path in zip(shards, paths, strict=True))
+        return tuple(replace(shard, path=path, digest="") for shard, path in zip(shards, paths, strict=True))
 
     def find(self, job: ShardJob, *, needed: bool = False) -> Layers | None:
         """Find a shard here or in the shared cache without computing it; None if a layer is in neither, or none shared.

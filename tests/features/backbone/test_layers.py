@@ -2,14 +2,16 @@
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from protoquant.codebook.layer_space import fit_layer_space
 from protoquant.core.errors import ConfigError
 from protoquant.features.backbone.backbone import Backbone, FeatureMap
 from protoquant.features.backbone.layers import LayerShape, known_layers, layer_positions, layer_shapes
 from protoquant.features.backbone.layout import Layout
 from protoquant.features.config import ExtractConfig
-from protoquant.features.tokens import LayeredTokens
+from protoquant.features.tokens import LayeredTokens, maps_of
 from tests.builders.backbones import CASES, NAMES, RESNET, Case
 
 
@@ -78,3 +80,45 @@ def test_a_grid_that_divides_no_other_is_refused() -> None:
 def test_a_model_that_gives_no_other_layer_says_so() -> None:
     with pytest.raises(ConfigError, match="net has no 'stage'; it has no other layer and last"):
         layer_positions(nn.Identity(), "net", ("stage", "last"))
+
+
+@pytest.mark.parametrize("view", ["center", "squash", "pad"])
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+@torch.inference_mode()
+def test_a_square_changes_most_the_cell_of_each_layer_whose_box_holds_it(case: Case, view: str, tmp_path) -> None:
+    plain = Backbone.load(case.config(tmp_path), "cpu")
+    known = list(known_layers(plain.model))
+    layers = (known[-2] if len(known) > 1 else known[-1], "last")
+    backbone = Backbone.load(case.config(tmp_path, layers=layers, view=view), "cpu")
+    scale, (width, height) = backbone.spec.preprocessing, (400, 300)
+    blank = Image.new("RGB", (width, height), (128, 128, 128))
+    before = backbone.features(backbone.batch([blank])).tokens
+    for shape, empty, layer in zip(backbone.shapes, maps_of(before), range(2), strict=True):
+        rows, cols = shape.grid
+        row, col = rows // 2, cols // 2
+        box = scale.cell_box(row, col, shape.grid, width, height)
+        image = blank.copy()
+        image.paste((255, 0, 0), tuple(map(round, box)))
+        tokens = maps_of(backbone.features(backbone.batch([image])).tokens)[layer]
+        changes = torch.linalg.vector_norm(tokens - empty, dim=-1)[0].reshape(rows, cols)
+        assert divmod(int(changes.argmax()), cols) == (row, col), shape
+
+
+@torch.inference_mode()
+def test_a_code_of_two_layers_is_found_in_the_cell_whose_box_holds_the_same_square(tmp_path) -> None:
+    backbone = Backbone.load(RESNET.config(tmp_path, layers=("layer3", "last"), view="pad"), "cpu")
+    scale, (width, height), (rows, cols) = backbone.spec.preprocessing, (90, 60), backbone.grid
+    cells = [(row, col) for row in range(rows) for col in range(cols)]
+    images = []
+    for row, col in cells:
+        image = Image.new("RGB", (width, height), (128, 128, 128))
+        image.paste((255, 0, 0), tuple(map(round, scale.cell_box(row, col, (rows, cols), width, height))))
+        images.append(image)
+    tokens = backbone.features(backbone.batch(images)).tokens
+    assert isinstance(tokens, LayeredTokens)
+    space = fit_layer_space(lambda: [tokens], (2.0, 1.0), torch.device("cpu"))
+    code = space.units(tokens)[cells.index((1, 1)), cols + 1]
+    for image, (row, col) in enumerate(cells):
+        found = space.cosines(tokens[image : image + 1], code[None])[0, :, 0]
+        if 0 < row < rows - 1 and 0 < col < cols - 1:  # at an edge the network sees other surroundings
+            assert divmod(int(found.argmax()), cols) == (row, col)

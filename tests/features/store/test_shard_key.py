@@ -81,7 +81,7 @@ def test_another_source_of_a_token_gives_another_key_and_none_of_before(monkeypa
 @pytest.mark.parametrize("package", ["pillow", "timm", "torch"])
 def test_another_version_of_a_package_that_makes_tokens_gives_another_key(monkeypatch, package):
     before = keys()
-    monkeypatch.setattr(shard_key, "version", lambda name: "0" if name == package else version(name))
+    monkeypatch.setattr(shard_key, "installed_version", lambda name: "0" if name == package else version(name))
     assert not set(before) & set(keys())
 
 
