@@ -15,11 +15,12 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.joined_source import JoinedSource
 from protoquant.codebook.learning import learn_codebook
-from protoquant.codebook.probe import LinearProbe, fit_probe
+from protoquant.codebook.probe import LinearProbe, best_probe, fit_probe
 from protoquant.codebook.seeding.size import resolve_size
 from protoquant.codebook.tokens import SubsetSource, TokenSource
 from protoquant.core.events import ignore
 from protoquant.core.seeding import derive_seed, torch_generator
+from protoquant.features.tokens import maps_of
 from protoquant.head.choice.folds import Fold, inner_split
 from protoquant.head.config import TrainConfig
 from protoquant.head.solvers.problem import Problem
@@ -131,16 +132,17 @@ def learn_part(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"]) -> 
 
 
 def _probe(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "m d"], labels: Int64[Tensor, " m"]) -> LinearProbe:
-    """The probe of a training part; an inner split of the part chooses its penalty."""
+    """The probe of a training part; an inner split of the part chooses its penalty, and its layers as quantize does."""
     config, there = task.quantize, labels.to(pooled.device)
-    penalties = config.probe_penalties
-    if len(penalties) > 1:
+    penalties, iterations = config.probe_penalties, config.probe_iterations
+    last = maps_of(task.images.tokens(torch.zeros(1, dtype=torch.int64)))[-1].shape[-1]
+    if len(penalties) > 1 or pooled.shape[1] > last:
         generator = torch_generator(task.seed, "choice", "probe", fold.repeat, fold.number)
         fitting, choosing = (rows.to(pooled.device) for rows in inner_split(labels, generator))
         parts = pooled[fitting], there[fitting], pooled[choosing], there[choosing]
-        penalties = (fit_probe(*parts, penalties=penalties, iterations=config.probe_iterations).penalty,)
-    whole = pooled, there, pooled, there
-    return fit_probe(*whole, penalties=penalties, iterations=config.probe_iterations).probe
+        tried = best_probe(*parts, last=last, penalties=penalties, iterations=iterations)
+        penalties, pooled = (tried.penalty,), pooled[:, -len(tried.probe.mean) :]
+    return fit_probe(pooled, there, pooled, there, penalties=penalties, iterations=iterations).probe
 
 
 @contextmanager
