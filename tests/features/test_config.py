@@ -30,7 +30,7 @@ def test_a_size_is_read_as_two_sides():
         ({"input_size": 0}, "extract.input_size must be an integer >= 1 or a list"),
         ({"grid": [0, 7]}, "grid must be two sides of at least 1 cell"),
         ({"grid": 7, "input_size": 224}, "extract: grid and input_size are two ways to say one thing; remove one of"),
-        ({"view": "padd"}, "extract.view must be one of center, squash, pad, got 'padd'; did you mean 'pad'"),
+        ({"view": "padded"}, "extract.view must be one of center, squash, pad, got 'padded'; did you mean 'pad'"),
         ({"output_stride": 4}, "extract.output_stride must be one of 8, 16 or empty"),
         ({"patch_stride": 0}, "extract.patch_stride must be an integer >= 1 or empty"),
         ({"batch": 0}, "extract.batch must be an integer >= 1 and <= 4096, got 0"),
