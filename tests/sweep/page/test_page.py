@@ -50,9 +50,9 @@ def test_charts_are_drawn_and_the_table_sorts(tab: Page, tmp_path: Path) -> None
     expect(tab.locator(".parcoords .axis-title").first).to_have_text("quantize.size")
     first = tab.locator("tbody tr").first.locator("td").first
     expect(first).to_have_text("1")
-    tab.get_by_role("button", name="validation, %").click()
+    tab.get_by_role("button", name="accuracy, %").click()
     expect(first).to_have_text("13")
-    tab.get_by_role("button", name="validation, %").click()
+    tab.get_by_role("button", name="accuracy, %").click()
     expect(tab.locator("tbody tr").first.locator("td").nth(5)).to_have_text("95.14")
     expect(tab.locator("tr.chosen")).to_have_count(1)
     expect(tab.get_by_text("ended early")).to_be_visible()
