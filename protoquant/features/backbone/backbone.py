@@ -117,7 +117,7 @@ class Backbone:
         spec = BackboneSpec(name, weights, preprocessing, layers, source.output_stride, source.patch_stride)
         backbone = cls._proven(spec, model, place)
         if isinstance(source, ExtractConfig):
-            check_grid(source, backbone.grid)
+            check_grid(source, backbone.layout.grid)
         return backbone
 
     @classmethod
@@ -143,7 +143,7 @@ class Backbone:
             config.patch_stride,
         )
         backbone = cls._proven(spec, model, torch.device(device))
-        check_grid(config, backbone.grid)
+        check_grid(config, backbone.layout.grid)
         return backbone
 
     @classmethod

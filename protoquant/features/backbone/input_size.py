@@ -8,8 +8,9 @@ from torch import nn
 
 from protoquant.core.errors import ConfigError
 from protoquant.features.backbone.build import check_name, create, stride_of
+from protoquant.features.backbone.layers import layer_positions
 from protoquant.features.backbone.overlap import check_overlap
-from protoquant.features.config import ExtractConfig
+from protoquant.features.config import LAST, ExtractConfig
 
 Sides = tuple[int, int]
 
@@ -18,20 +19,21 @@ def asked_size(config: ExtractConfig) -> Sides | None:
     """Work out the size and refuse what the model cannot do.
 
     Args:
-        config: Its input_size, grid, output_stride and patch_stride count.
+        config: Its input_size, grid, output_stride, patch_stride and layers count.
 
     Returns:
         (height, width) in pixels; None for the model's own.
 
     Raises:
-        ConfigError: The model is unknown, does not take the strides or states none, or the size is no multiple of its
-            stride.
+        ConfigError: The model is unknown, has no such layer, does not take the strides or states none, or the size is
+            no multiple of its stride.
     """
     asked = (config.input_size, config.grid, config.output_stride, config.patch_stride)
-    if all(one is None for one in asked):
+    if all(one is None for one in asked) and config.layers == (LAST,):
         return None
     check_name(config.backbone)
     model = _outline(config.backbone, config.output_stride)
+    layer_positions(model, config.backbone, config.layers)
     patch = stride_of(model)
     if config.patch_stride is not None:
         check_overlap(model, config.patch_stride, config.backbone)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from protoquant.core.errors import ConfigError, suggest
+from protoquant.core.errors import ConfigError
 from protoquant.features.backbone.layout import Layout
 from protoquant.features.config import LAST
 from protoquant.features.tokens import Grid, finest
@@ -60,8 +60,7 @@ def layer_positions(model: nn.Module, name: str, layers: Sequence[str]) -> list[
     for layer in layers[:-1]:
         if layer not in known:
             has = ", ".join(f"{each} (stride {stride})" for each, stride in known.items()) or "no other layer"
-            near = suggest(layer, known)
-            raise ConfigError(f"extract.layers: {name} has no {layer!r}{near}; it has {has} and {LAST}")
+            raise ConfigError(f"extract.layers: {name} has no {layer!r}, it has {has} and {LAST}, which alone will do")
     found = [list(known).index(layer) for layer in layers[:-1]]
     if found != sorted(found):
         order = [*(each for each in known if each in layers), LAST]

@@ -76,7 +76,7 @@ _FORMER = {
         "49497e8eed5c644c05024190600cf469ccf4d552c54bd120c4a93a8f29f4154c",
         "4035052d94472dcb0669a72d40b09a8001428782aab4d1c0abae251a189a20c3",
         "e8cc36bfdfe33bdf17c4fadcac1cc900d7fcf46a8a302829a630360534b66697",
-        "595a66a8c7e817d26a74a1b3aa29100b8fb358c7377f930944eb196e90b780bf",
+        "bcff36cbb69cbd7263801dd9d38e6fa50a4c3c73c17244392ee245111fb32ce1",
     ),
     "build": _Former(
         "features/build.py",

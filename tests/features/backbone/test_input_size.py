@@ -80,6 +80,12 @@ def test_a_map_with_other_cells_than_its_stride_promises_is_refused(tmp_path, mo
         load_backbone(tmp_path, "test_resnet", grid=2)
 
 
+def test_the_grid_asked_for_is_that_of_the_last_map_whatever_other_layers_there_are(tmp_path):
+    backbone = load_backbone(tmp_path, "test_resnet", grid=3, layers=("layer3", "last"))
+    assert (backbone.layout.grid, backbone.grid) == ((3, 3), (6, 6))
+    assert Backbone.untrained(config("test_resnet", grid=3, layers=("layer3", "last")), "cpu").grid == (6, 6)
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])
 @pytest.mark.parametrize("stride", [8, 16])
 def test_dilation_gives_a_finer_grid_of_the_same_input(tmp_path, name, stride):

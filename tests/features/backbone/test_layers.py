@@ -52,7 +52,10 @@ def test_each_layer_is_what_its_module_gives(case: Case, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (("layer5", "last"), "extract.layers: test_resnet has no 'layer5'; did you mean 'layer4'.*layer3 .stride 16."),
+        (
+            ("layer5", "last"),
+            "extract.layers: test_resnet has no 'layer5', it has .*layer3 .stride 16.*and last",
+        ),
         (("layer3", "layer2", "last"), "extract.layers must be in the order of the network, .'layer2', 'layer3'"),
     ],
 )
@@ -78,7 +81,7 @@ def test_a_grid_that_divides_no_other_is_refused() -> None:
 
 
 def test_a_model_that_gives_no_other_layer_says_so() -> None:
-    with pytest.raises(ConfigError, match="net has no 'stage'; it has no other layer and last"):
+    with pytest.raises(ConfigError, match="net has no 'stage', it has no other layer and last"):
         layer_positions(nn.Identity(), "net", ("stage", "last"))
 
 
