@@ -36,6 +36,7 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import evaluate
 from protoquant.evaluation.tables import PREDICTIONS
 from protoquant.features.config import LAST, ExtractConfig
+from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.head.train import train
 
@@ -112,6 +113,7 @@ def _row(data: DataSet, sections: Sections, place: Path, work: Path) -> dict[str
     predictions = read_table(out / PREDICTIONS)
     right = (predictions["label"] == predictions["predicted"]).astype(int)
     return {
+        "images": FeatureStore.open(space.features / "test").digest,
         "size": own["class_size"],
         "validation": own["validation"]["top1"],
         "cross_fitted": own.get("choice", {}).get("top1"),
@@ -148,9 +150,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for (data, asked, variant), own in rows.groupby(["data", "asked", "variant"], sort=False):
         bits = [np.frombuffer(text.encode(), dtype=np.uint8) - ord("0") for text in own["right"]]
-        # Seeds of partbirds have images of their own, seeds of photos share them.
-        images = [f"{data}" if data != "partbirds" else f"{data}-{seed}" for seed in own["seed"]]
-        right = of_images(bits, images)
+        right = of_images(bits, list(own["images"]))
         low, high = interval(right)
         means = own[[*COLUMNS, "quantize_cpu", "train_cpu", "mib"]].astype(float).mean()
         line = {"data": data, "asked": asked, "variant": variant, "seeds": len(own), "n": len(right)}
