@@ -148,11 +148,11 @@ def sizes_of(
 
 
 def _cross_fitting(train: TrainConfig, scored: int, c: int, d: int, scores: int) -> int:
-    """Return the bytes that cross-fitting holds: mean tokens, the scores of a fold, logits of all heads of a repeat."""
+    """Return the bytes that cross-fitting holds: mean tokens, scores of folds, logits of all heads of a repeat."""
     if train.choice is None:
         return 0
     heads = len(train.temperatures) * (len(train.budget.sizes) if train.budget is not None else train.points)
-    return 4 * scored * (d + 2 * heads * c) + scores
+    return 4 * scored * (d + 2 * heads * c) + min(train.choice.folds * scores, MAPPED)
 
 
 def _training(train: TrainConfig, counts: DatasetCounts, shape: Shape, k: int) -> int:

@@ -18,7 +18,7 @@ def maker() -> Callable[[Job], str]:
         if doing == "die always":
             os.kill(os.getpid(), signal.SIGKILL)
         if doing == "die once" and not (folder / "died").exists():
-            (folder / "died").touch()
+            (folder / "died").write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
         if doing == "fail":
             raise DataError("robin.png changed since prepare")

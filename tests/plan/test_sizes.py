@@ -65,7 +65,7 @@ def test_more_codes_than_tokens_are_refused():
         sizes_of(ExtractConfig(), config, TRAIN, SMALL, SHAPE)
 
 
-def test_cross_fitting_holds_mean_tokens_scores_of_a_fold_and_logits_of_all_heads():
+def test_cross_fitting_holds_mean_tokens_scores_of_all_folds_and_logits_of_all_heads():
     choice = TRAIN.model_copy(update={"choice": ChoiceConfig()})
     without, found = (sizes_of(ExtractConfig(), QuantizeConfig(size=4), one, SMALL, SHAPE) for one in (TRAIN, choice))
-    assert found.memory["train"] - without.memory["train"] == 4 * 120 * (8 + 2 * 12 * 5) + 4 * 120 * 20 * 2
+    assert found.memory["train"] - without.memory["train"] == 4 * 120 * (8 + 2 * 12 * 5) + 5 * 4 * 120 * 20 * 2

@@ -15,6 +15,7 @@ from protoquant.codebook.probe import pooled_tokens
 from protoquant.codebook.seeding.size import resolve_size
 from protoquant.core.errors import ConfigError, ProtoQuantError
 from protoquant.core.events import EpochEvent, OnEvent, track
+from protoquant.core.machine.side_by_side import side_by_side
 from protoquant.distributed.ranks import alone, gather_over_ranks, own
 from protoquant.head.choice.fold import CrossFitTask, HeldOut, answer_fold
 from protoquant.head.choice.folds import Fold, check_folds, stratified_folds
@@ -134,11 +135,12 @@ def _answers(
 ) -> list[HeldOut]:
     """The answers of all folds of a repeat; each process fits its share of them."""
     mine = folds[own(len(folds))]
-    with alone():
-        found = [
-            answer_fold(task, fold, pooled, keep=fold.repeat == fold.number == 0)
-            for fold in track(mine, label, len(mine), "folds", on_event)
-        ]
+
+    def answer(fold: Fold) -> HeldOut:
+        with alone():
+            return answer_fold(task, fold, pooled, keep=fold.repeat == fold.number == 0)
+
+    found = list(track(side_by_side(answer, mine, task.at_once), label, len(mine), "folds", on_event))
     return [answer for some in gather_over_ranks(found) for answer in some]
 
 

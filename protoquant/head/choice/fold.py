@@ -23,6 +23,7 @@ from protoquant.core.seeding import derive_seed, torch_generator
 from protoquant.features.tokens import maps_of
 from protoquant.head.choice.folds import Fold, inner_split
 from protoquant.head.config import TrainConfig
+from protoquant.head.inputs import MAPPED
 from protoquant.head.solvers.problem import Problem
 from protoquant.head.solvers.registry import SOLVERS, FitTask
 from protoquant.model.scored_split import score_source
@@ -56,6 +57,14 @@ class CrossFitTask:
     def labels(self) -> Int64[Tensor, " n"]:
         """Label of every image."""
         return self.images.labels
+
+    @property
+    def at_once(self) -> int:
+        """Folds that may be fitted side by side: one on a GPU, else as many as hold scores of at most ``MAPPED``."""
+        if self.device.type != "cpu" or self.room is not None:
+            return 1
+        k = resolve_size(self.quantize, self.labels, self.images.t).k
+        return max(1, MAPPED // (4 * self.images.n * k * len(self.train.temperatures)))
 
     def part(self, images: Int64[Tensor, " m"]) -> SubsetSource:
         """Some of the plain images."""

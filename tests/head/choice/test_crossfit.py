@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,8 +82,26 @@ def test_classes_that_are_there_are_found_and_every_candidate_is_paired() -> Non
     assert told[1].values["cross_fitted_top1"] == pytest.approx(float(found.right.mean(dim=1).max()))
     assert (found.first.repeat, found.first.number) == (0, 0)
     assert len(found.start.heads) == 4
-    again = cross_fit(cross_fit_task(values, labels), TWICE, ignore)
-    assert torch.equal(found.losses, again.losses)
+
+
+def test_answers_do_not_depend_on_the_number_of_cores() -> None:
+    task, threads = cross_fit_task(*clustered(60, 0)), torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append(cross_fit(replace(task), TWICE, ignore).losses)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
+def test_folds_run_one_by_one_where_their_scores_are_many_or_in_files(tmp_path: Path) -> None:
+    task = cross_fit_task(*clustered(60, 0))
+    assert task.at_once > 5
+    assert replace(task, room=tmp_path).at_once == 1
+    many = TensorSource(task.images.tokens(torch.zeros(1, dtype=torch.int64)).expand(1 << 28, -1, -1), task.labels)
+    assert replace(task, images=many).at_once == 1
 
 
 def test_sizes_of_a_path_are_those_that_the_folds_found() -> None:
