@@ -33,8 +33,8 @@ from benchmarks.steadiness import MEASURES, ON_TOKENS, VIEWS, Look, Watched, ste
 from benchmarks.training import codebook_of, train_bundle, write_aside
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import token_batches
 from protoquant.features.config import LAST
 from protoquant.features.store.store import FeatureStore

@@ -25,9 +25,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional
 
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.kmeans import kmeans
 from protoquant.codebook.matching import nearest
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.seeding import torch_generator
 

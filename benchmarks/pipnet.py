@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import nll_loss
 
 from benchmarks.protopnet import accuracy, unit_tokens
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.seeding import torch_generator
 from protoquant.features.store.store import FeatureStore
 

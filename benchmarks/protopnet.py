@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from benchmarks.steadiness import Look
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
 from protoquant.codebook.probe import top1
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.seeding import torch_generator
 from protoquant.features.store.store import FeatureStore
 

@@ -16,8 +16,8 @@ from torch.nn.functional import normalize, one_hot
 from benchmarks.pipnet import train_soft_head
 from benchmarks.protopnet import fit_last_layer, projected, train_free_head
 from benchmarks.steadiness import Look
-from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.probe import pooled_tokens, top1
+from protoquant.codebook.space.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.tokens import token_batches
 from protoquant.features.store.store import FeatureStore
 

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.competition import rest_total
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.rest_codes import Rest
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.layer_space import LayerSpace
 from protoquant.core.artifacts import load_tensors, open_artifact, read_json, save_tensors, write_json
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.features.config import LAST

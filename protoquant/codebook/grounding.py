@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import FlatSource, TokenSource, image_batches
 from protoquant.core.errors import DataError
 from protoquant.distributed.ranks import gather_over_ranks

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import Drawn, QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.learn import learn
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.seeding.class_aware import class_aware_codes
 from protoquant.codebook.seeding.draw import drawn_codes
 from protoquant.codebook.seeding.initialise import farthest, kmeans_plus_plus, random_patches, with_direction
 from protoquant.codebook.seeding.size import CodebookSize
-from protoquant.codebook.space import fit_space
-from protoquant.codebook.space_source import in_space
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.fit import fit_space
+from protoquant.codebook.space.source import in_space
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.codebook.tokens import FlatSource, Sampled, TokenSource, sample_tokens
 from protoquant.core.errors import ConfigError, DataError

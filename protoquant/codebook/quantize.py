@@ -12,11 +12,11 @@ from protoquant.codebook.codebook import KIND, Codebook
 from protoquant.codebook.config import QuantizeConfig, read_layers, recorded
 from protoquant.codebook.grounding import Grounding, NearestPatches, ground
 from protoquant.codebook.joined_source import all_views
-from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.learning import learn_codebook
 from protoquant.codebook.probe import FittedProbe, best_probe, pooled_tokens
 from protoquant.codebook.seeding.size import resolve_size
-from protoquant.codebook.space_source import in_space
+from protoquant.codebook.space.layer_space import LayerSpace
+from protoquant.codebook.space.source import in_space
 from protoquant.codebook.task.quantisation_gap import quantised_top1
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.codebook.tokens import TokenSource, image_batches, own_part, token_batches

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled
-from protoquant.codebook.directed import KEPT, DirectedSource
+from protoquant.codebook.space.directed import KEPT, DirectedSource
 from protoquant.codebook.task.targets import smooth
 from protoquant.codebook.tokens import TokenSource
 from protoquant.core.descent import Batch, Descent, Slope

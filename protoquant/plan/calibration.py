@@ -19,13 +19,13 @@ from torch.nn.functional import normalize
 from protoquant.codebook.codebook import Codebook, Space
 from protoquant.codebook.competition import competition, pooled
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.layer_space import fit_layer_space
 from protoquant.codebook.matching import Matcher
 from protoquant.codebook.probe import fit_probe
 from protoquant.codebook.seeding.class_aware import seed_class
 from protoquant.codebook.seeding.size import typical_cells
-from protoquant.codebook.space import layer_weights
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.fit import layer_weights
+from protoquant.codebook.space.layer_space import fit_layer_space
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.artifacts import digest_bytes
 from protoquant.features.backbone.backbone import Backbone

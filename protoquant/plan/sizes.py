@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.directed import KEPT
+from protoquant.codebook.space.directed import KEPT
 from protoquant.core.errors import ConfigError
 from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import ExtractConfig

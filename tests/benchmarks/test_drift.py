@@ -5,7 +5,7 @@ import torch
 from benchmarks.drift import Drift, draw, summary, text, together
 from benchmarks.protopnet import FreeHead
 from benchmarks.steadiness import MEASURES, VIEWS, stays
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.evaluation.metrics.stability import Seen
 
 pytestmark = pytest.mark.model

@@ -5,8 +5,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from benchmarks.pipnet import CLAMP, SoftHead, train_soft_head
 from benchmarks.protopnet import FreeHead, fit_last_layer, projected, train_free_head, unit_tokens
 from benchmarks.rivals import RIVALS, nearest_mean, neighbours
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.probe import top1
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from tests.builders.tokens import clustered, write_split
 
 pytestmark = pytest.mark.model

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.artifacts import writing
 from protoquant.features.backbone.spec import BackboneSpec
 from protoquant.model.bundle import CROPS, KIND, Bundle

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from protoquant.codebook.codebook import Codebook, Space
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.layer_space import fit_layer_space
 from protoquant.codebook.rest_codes import Rest
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.layer_space import fit_layer_space
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.tokens import LayeredTokens, PatchTokens
 from protoquant.model.bundle import Bundle

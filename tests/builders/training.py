@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.artifacts import writing
 from protoquant.features.store.store import FeatureStore
 from tests.builders.bundles import plain_probe

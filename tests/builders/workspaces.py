@@ -7,7 +7,7 @@ import torch
 
 from protoquant.codebook.codebook import KIND as CODEBOOK
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.artifacts import artifact_digest, write_json, writing
 from protoquant.core.workspace import Workspace
 from tests.builders.backbones import load_backbone

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import FeatureNormName
-from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
+from protoquant.codebook.space.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.core.artifacts import save_tensors, writing
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.grounding import NearestPatches, ground
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource, token_batches
 from protoquant.core.errors import DataError
 

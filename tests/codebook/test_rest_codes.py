@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest_codes import Rest
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.artifacts import writing
 from protoquant.core.errors import ArtifactError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.artifacts import writing
 from tests.builders.bundles import bundle, plain_probe, write_bundle
 from tests.builders.images import write_images

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.artifacts import writing
 from protoquant.core.events import ignore
 from protoquant.data.config import PrepareConfig

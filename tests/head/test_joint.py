@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest_codes import Rest
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.errors import DataError
 from protoquant.head import joint
 from protoquant.head.config import JointConfig

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.events import ignore
 from protoquant.head.candidates import Fitted
 from protoquant.head.config import TrainConfig

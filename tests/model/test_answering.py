@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.backbone.spec import BackboneSpec, WeightsSpec
 from protoquant.model.answering import answers

@@ -10,7 +10,7 @@ import torch
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import FeatureNormName
-from protoquant.codebook.feature_norm import fit_feature_norm
+from protoquant.codebook.space.feature_norm import fit_feature_norm
 from protoquant.core.artifacts import (
     MANIFEST,
     digest_file,

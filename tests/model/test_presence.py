@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest_codes import Rest
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import ignore
 from protoquant.evaluation.score import LogitScorer, score

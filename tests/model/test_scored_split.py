@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.features.store.store import FeatureStore

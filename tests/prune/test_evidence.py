@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest_codes import Rest
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.events import ignore
 from protoquant.model.presence import presence
 from protoquant.prune.evidence import PresenceScorer, PruningEvidence

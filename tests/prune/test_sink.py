@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.model.presence import presence
 from protoquant.prune.sink import distil
 

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.assignment import match
 from protoquant.codebook.learners.config import EmaConfig
 from protoquant.codebook.learners.kmeans import CodebookEpoch
 from protoquant.codebook.learners.revival import revive
 from protoquant.codebook.learners.worst_tokens import WorstTokens, revival_due
 from protoquant.codebook.matching import Matcher, Metric
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import FlatSource, own_token_batches
 from protoquant.codebook.usage import UsageCounter
 from protoquant.distributed.ranks import sum_over_ranks

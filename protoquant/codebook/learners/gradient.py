@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.assignment import match
 from protoquant.codebook.learners.config import GradientLearnerConfig
 from protoquant.codebook.learners.kmeans import CodebookEpoch
@@ -17,6 +16,7 @@ from protoquant.codebook.learners.revival import revive
 from protoquant.codebook.learners.stage_one import BatchSums
 from protoquant.codebook.learners.worst_tokens import WorstTokens, revival_due
 from protoquant.codebook.matching import Matcher, Metric
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.task.targets import Mixing, smooth
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.codebook.tokens import FlatSource, image_batches, own_token_batches

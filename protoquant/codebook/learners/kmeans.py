@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.config import Metric
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.revival import revive
 from protoquant.codebook.learners.worst_tokens import WorstTokens
 from protoquant.codebook.matching import Matcher
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import FlatSource, own_token_batches
 from protoquant.codebook.usage import UsageCounter
 from protoquant.distributed.ranks import rank, sum_over_ranks, totals_over_ranks

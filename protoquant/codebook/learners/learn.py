@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.ema import ema
 from protoquant.codebook.learners.gradient import gradient
 from protoquant.codebook.learners.kmeans import CodebookEpoch, kmeans
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.codebook.tokens import FlatSource
 from protoquant.core.seeding import torch_generator

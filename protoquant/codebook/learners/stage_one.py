@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.balance import balance_loss
 from protoquant.codebook.learners.config import GradientLearnerConfig
 from protoquant.codebook.matching import Metric
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.task.quantised_mean import QuantisedMean
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.distributed.ranks import totals_over_ranks, world

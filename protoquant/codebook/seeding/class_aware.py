@@ -8,12 +8,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.layer_space import LayerSpace
 from protoquant.codebook.learners.kmeans import kmeans
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.seeding.initialise import kmeans_plus_plus, with_direction
 from protoquant.codebook.seeding.size import typical_cells
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.layer_space import LayerSpace
 from protoquant.codebook.tokens import TensorSource, TokenSource
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.events import OnEvent, track

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.assignment import match
 from protoquant.codebook.matching import Matcher, Metric
-from protoquant.codebook.space_source import flat_part
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.source import flat_part
 from protoquant.codebook.task.quantised_mean import QuantisedMean
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.codebook.tokens import FlatSource, image_batches

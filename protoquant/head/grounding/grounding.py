@@ -12,7 +12,7 @@ from torch import Tensor
 from protoquant.codebook.codebook import Codebook, Space
 from protoquant.codebook.grounding import NearestPatches, foreign, ground
 from protoquant.codebook.probe import top1
-from protoquant.codebook.space_source import in_space
+from protoquant.codebook.space.source import in_space
 from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.core.errors import DataError
 from protoquant.head.candidates import Fitted

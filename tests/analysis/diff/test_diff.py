@@ -6,7 +6,7 @@ import torch
 from protoquant.analysis.diff.diff import compare
 from protoquant.analysis.diff.numbers import Number
 from protoquant.analysis.diff.words import amount, change, headline, is_clear
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from tests.builders.bundles import answering
 from tests.builders.specs import spec
 from tests.builders.tokens import turned

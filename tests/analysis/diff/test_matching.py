@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from protoquant.analysis.diff.matching import KEPT, MOVED, assign, match, match_codes, other_space
 from protoquant.analysis.diff.patches import share_patches
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from tests.builders.bundles import answering
 from tests.builders.specs import spec
 from tests.builders.tokens import turned

@@ -2,10 +2,10 @@ import pytest
 import torch
 from vector_quantize_pytorch import VectorQuantize
 
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.config import EmaConfig
 from protoquant.codebook.learners.ema import EmaState, ema
 from protoquant.codebook.matching import nearest
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 
 NONE = FeatureNorm("none")

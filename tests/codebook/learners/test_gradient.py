@@ -3,11 +3,11 @@ import itertools
 import pytest
 import torch
 
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners import gradient as module
 from protoquant.codebook.learners.config import GradientLearnerConfig
 from protoquant.codebook.learners.gradient import gradient
 from protoquant.codebook.learners.stage_one import BatchSums
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.task.targets import Mixing, smooth
 from protoquant.codebook.task.task_head import TaskHead
 from protoquant.codebook.tokens import TensorSource

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from protoquant.codebook.config import Drawn
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.learners.kmeans import kmeans
 from protoquant.codebook.matching import nearest
 from protoquant.codebook.seeding.draw import drawn_codes
 from protoquant.codebook.seeding.initialise import farthest, kmeans_plus_plus, random_patches
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.errors import DataError
 

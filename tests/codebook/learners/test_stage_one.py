@@ -3,12 +3,12 @@ import math
 import pytest
 import torch
 
-from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.learners.balance import balance_loss
 from protoquant.codebook.learners.config import GradientLearnerConfig
 from protoquant.codebook.learners.stage_one import BatchSums
 from protoquant.codebook.matching import nearest
 from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.space.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.task.targets import smooth
 from protoquant.codebook.task.task_head import TaskHead
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.seeding.class_aware import class_aware_codes, seeding_images, typical_vectors
 from protoquant.codebook.seeding.size import resolve_size
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.errors import DataError
 from protoquant.core.events import ProgressEvent, ignore

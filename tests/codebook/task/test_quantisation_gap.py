@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.matching import nearest
 from protoquant.codebook.probe import LinearProbe, top1
+from protoquant.codebook.space.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.codebook.task.quantisation_gap import quantised_top1
 from protoquant.codebook.task.quantised_mean import QuantisedMean
 from protoquant.codebook.task.task_head import TaskHead

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.evaluation.metrics.grounding import grounding_numbers, prototype_table
 from protoquant.model.bundle import Bundle
 from tests.builders.bundles import bundle

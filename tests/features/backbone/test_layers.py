@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from protoquant.codebook.layer_space import fit_layer_space
+from protoquant.codebook.space.layer_space import fit_layer_space
 from protoquant.core.errors import ConfigError
 from protoquant.features.backbone.backbone import Backbone, FeatureMap
 from protoquant.features.backbone.layers import LayerShape, known_layers, layer_positions, layer_shapes

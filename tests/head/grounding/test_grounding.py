@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.errors import DataError
 from protoquant.head.candidates import Fitted

@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.rest_codes import Rest
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import SubsetSource, TensorSource
 from protoquant.head.grounding import patch_choice
 from protoquant.head.grounding.patch_choice import Judge, Offers, choose_patches, halves

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.codebook.config import FeatureNormName, Metric
-from protoquant.codebook.directed import Directed
 from protoquant.codebook.matching import products
+from protoquant.codebook.space.directed import Directed
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 from protoquant.distributed.ranks import from_first_rank, sum_over_ranks, totals_over_ranks
 from protoquant.features.tokens import LayeredTokens, PatchTokens, single

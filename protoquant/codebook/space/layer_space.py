@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.codebook.directed import Directed
-from protoquant.codebook.feature_norm import FeatureNorm
 from protoquant.codebook.matching import products
+from protoquant.codebook.space.directed import Directed
+from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks
 from protoquant.features.tokens import Grid, LayeredTokens, PatchTokens, finest, maps_of, slices, upsampled

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.layer_space import LayerSpace, fit_layer_space
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.layer_space import LayerSpace, fit_layer_space
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 from protoquant.features.tokens import LayeredTokens, upsampled
 from tests.builders.tokens import units

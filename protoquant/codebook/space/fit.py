@@ -6,8 +6,8 @@ from typing import cast
 import torch
 
 from protoquant.codebook.config import QuantizeConfig, read_layers
-from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
-from protoquant.codebook.layer_space import LayerSpace, fit_layer_space
+from protoquant.codebook.space.feature_norm import FeatureNorm, fit_feature_norm
+from protoquant.codebook.space.layer_space import LayerSpace, fit_layer_space
 from protoquant.codebook.tokens import FlatSource, TokenSource, image_batches, own_part, token_batches
 from protoquant.features.config import LAST
 from protoquant.features.tokens import LayeredTokens

@@ -6,8 +6,8 @@ from typing import cast
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.feature_norm import FeatureNorm
-from protoquant.codebook.layer_space import LayerSpace
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.layer_space import LayerSpace
 from protoquant.codebook.tokens import FlatSource, TokenSource, own_part
 
 

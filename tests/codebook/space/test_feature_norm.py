@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protoquant.codebook.config import FeatureNormName
-from protoquant.codebook.feature_norm import FeatureNorm, fit_feature_norm
+from protoquant.codebook.space.feature_norm import FeatureNorm, fit_feature_norm
 from protoquant.core.errors import ArtifactError, DataError, ShapeError
 
 CPU = torch.device("cpu")
