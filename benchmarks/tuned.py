@@ -15,7 +15,7 @@ that codebooks that trials share count for each; the seconds of the two rows tha
 
 A stopped run resumes where it was: trials are kept by the digest of values and features (not of the code).
 
-Run: python -m benchmarks.tuned [--photos FOLDER] [--seeds 0 1 2] [--budgets 5 10] [--trials 24] [--only NAME ...]
+Run: python -m benchmarks.tuned [--data partbirds photos --photos FOLDER] [--seeds 0 1 2] [--budgets 5 10] [--trials 24] [--only NAME ...]
      python -m benchmarks.tuned --quick       # a few small images, two trials and two epochs: shows that all runs
 Writes tuned.csv and the picked settings, tuned-picked.csv, to docs; with --quick to the work folder.
 """
@@ -32,7 +32,7 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.datasets import DataSet, Places, add_arguments, all_of, quick
+from benchmarks.datasets import DataSet, Places, add_arguments, demo, photos, quick
 from benchmarks.recipes import Measured, measure, shorter, tested
 from benchmarks.search_spaces import SEARCHES, Search, Setting
 from benchmarks.training import Sections, codebook_of, features_of, logits_of, models, write_aside
@@ -194,11 +194,15 @@ def run(data: Sequence[DataSet], given: argparse.Namespace) -> list[Found]:
     return found
 
 
+MAKERS = {"partbirds": demo, "photos": photos}
+
+
 def main() -> None:
     """Print both tables, and write them with the picked settings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data", nargs="+", choices=list(MAKERS), default=["partbirds"])
     parser.add_argument("--budgets", type=int, nargs="+", default=[5, 10])
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--only", nargs="+", choices=list(SEARCHES), default=list(SEARCHES))
@@ -209,7 +213,10 @@ def main() -> None:
     places, out = Places.of(given), given.work / "quick" if given.quick else given.out
     if given.quick:
         given.budgets, given.trials = [1, 2], 2
-    data = [quick(seed, places) for seed in given.seeds[:1]] if given.quick else all_of(given.seeds, places)
+    if given.quick:
+        data = [quick(given.seeds[0], places)]
+    else:
+        data = [MAKERS[name](seed, places) for name in given.data for seed in given.seeds]
     found = run(data, given)
     rows = summarise(found)
     print(text(rows, gains(found)))

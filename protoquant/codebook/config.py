@@ -85,7 +85,7 @@ class QuantizeConfig(Section):
     )
     layer_weights: Annotated[float, Field(gt=0.0, le=100.0)] | tuple[Annotated[float, Field(gt=0.0, le=100.0)], ...] = (
         Field(
-            2.0,
+            1.0,
             description="weights of the layers, by which they enter the direction of a cell; one "
             "number: of each layer before the last, which has 1; a list: one for each layer",
         )
