@@ -15,7 +15,7 @@ that codebooks that trials share count for each; the seconds of the two rows tha
 
 A stopped run resumes where it was: trials are kept by the digest of values and features (not of the code).
 
-Run: python -m benchmarks.tuned [--data partbirds photos --photos FOLDER] [--seeds 0 1 2] [--budgets 5 10] [--trials 24] [--only NAME ...]
+Run: python -m benchmarks.tuned [--data partbirds photos --photos FOLDER] [--seeds 0 1 2] [--trials 24] [--only NAME ...]
      python -m benchmarks.tuned --quick       # a few small images, two trials and two epochs: shows that all runs
 Writes tuned.csv and the picked settings, tuned-picked.csv, to docs; with --quick to the work folder.
 """
@@ -212,9 +212,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     places, out = Places.of(given), given.work / "quick" if given.quick else given.out
     if given.quick:
-        given.budgets, given.trials = [1, 2], 2
-    if given.quick:
-        data = [quick(given.seeds[0], places)]
+        given.budgets, given.trials, data = [1, 2], 2, [quick(given.seeds[0], places)]
     else:
         data = [MAKERS[name](seed, places) for name in given.data for seed in given.seeds]
     found = run(data, given)
