@@ -15,7 +15,7 @@ that codebooks that trials share count for each; the seconds of the two rows tha
 
 A stopped run resumes where it was: trials are kept by the digest of values and features (not of the code).
 
-Run: python -m benchmarks.tuned [--data partbirds photos --photos FOLDER] [--seeds 0 1 2] [--trials 24] [--only NAME ...]
+Run: python -m benchmarks.tuned [--data partbirds photos --photos FOLDER] [--seeds 0 1 2] [--only NAME ...]
      python -m benchmarks.tuned --quick       # a few small images, two trials and two epochs: shows that all runs
 Writes tuned.csv and the picked settings, tuned-picked.csv, to docs; with --quick to the work folder.
 """
