@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.codebook.test_layer_space import fitted, layered
 
 from protoquant.codebook.space.directed import DirectedSource
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 from tests.builders.tokens import units
+from tests.codebook.space.test_layer_space import fitted, layered
 
 CPU = torch.device("cpu")
 
