@@ -29,6 +29,7 @@ from benchmarks.intervals import interval, of_images
 from benchmarks.training import codebook_of, features_of, train_bundle, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.workspace import Workspace
+from protoquant.features.config import LAST
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.model.head import head_logits
@@ -52,8 +53,8 @@ LEVERS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "15 codes a class": {"quantize": {"size": 15}},
     "k-means++ over all": {"quantize": {"size_unit": "codebook", "seeding": "kmeans++", "epochs": 20}},
     "all patches seed codes": {"quantize": {"seeding_share": 1.0}},
-    "l2": {"quantize": {"feature_norm": "l2"}},
-    "whitened": {"quantize": {"feature_norm": "whiten"}},
+    "l2, last layer": {"quantize": {"feature_norm": "l2", "layers": (LAST,)}},
+    "whitened, last layer": {"quantize": {"feature_norm": "whiten", "layers": (LAST,)}},
     "L1 path, no joint": {"train": {"solver": "proximal", "budget": None, "joint": None, "max_class_size": PER_CLASS}},
     "codes are mean of 8 patches": {"train": {"grounding": "mean", "grounding_patches": 8}},
     "codes are medoids": {"train": {"grounding": "medoid"}},

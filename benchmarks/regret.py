@@ -28,6 +28,7 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.events import ignore
 from protoquant.core.seeding import numpy_generator
 from protoquant.core.workspace import Workspace
+from protoquant.features.config import LAST
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.writer import write_store
 from protoquant.head.choice.choose import choose_head
@@ -90,7 +91,7 @@ def measure(data: DataSet, draw: int, choice: ChoiceConfig, work: Path) -> pd.Da
 
 
 def _measure(data: DataSet, draw: int, config: TrainConfig, choice: ChoiceConfig, work: Path) -> pd.DataFrame:
-    codebook, _ = codebook_of(data, QuantizeConfig(), work)
+    codebook, _ = codebook_of(data, QuantizeConfig(layers=(LAST,)), work)
     space = data.workspace
     given = TrainInputs.open(images=space.images, root=data.root, features=space.features, codebook=codebook)
     task = prepare_task(config, choice, given, room=None, device=CPU, seed=draw)
