@@ -86,7 +86,7 @@ MORE: Mapping[str, Variant] = {
 def measured(data: DataSet, name: str, variant: Variant, size: int, work: Path, *, quick: bool) -> dict[str, Any]:
     """Train and measure a model unless that is done; return its row, with one character for each test image."""
     place = work / "layers" / f"{data.key}-{data.seed}-{name.replace(' ', '')}-{size}"
-    kept = place.with_suffix(".json")
+    kept = place.with_name(f"{place.name}.json")
     if not kept.is_file():
         sections = variant.sections(size)
         row = _row(data, shorter(*sections) if quick else sections, place, work)
