@@ -11,5 +11,5 @@ if TYPE_CHECKING:
     from protoquant.codebook.space.feature_norm import FeatureNorm as FeatureNorm
 
 __getattr__, __dir__, __all__ = lazily(
-    __name__, Codebook="codebook", FeatureNorm="feature_norm", LinearProbe="probe", QuantizeConfig="config"
+    __name__, Codebook="codebook", FeatureNorm="space.feature_norm", LinearProbe="probe", QuantizeConfig="config"
 )
