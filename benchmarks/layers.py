@@ -1,7 +1,7 @@
 """Measure what several layers of the backbone give beside the last: accuracy, places, steadiness, bytes and seconds.
 
 Variants: before (the defaults that were: the last layer, a head chosen on validation), last (the last layer, and the
-present rule), and the default's two layers with the weights 1, 2 and 4; with --more, weight 1 also on the whole image
+present rule), and the default's two layers with the weights 1, 2 and 4; with --more, weight 2 also on the whole image
 squashed to the input, and on an input of 320 pixels. Each is trained at fixed numbers of prototypes per class, and once
 with the number that its rule takes (column asked: rule). Nothing is chosen on the test split, which is measured once
 for each model. Places need part points: partbirds has them, photos where --photo-parts gives them.
@@ -78,8 +78,8 @@ VARIANTS: Mapping[str, Variant] = {
     "w 4": Variant(quantize={"layer_weights": 4.0}),
 }
 MORE: Mapping[str, Variant] = {
-    "w 1, squashed": Variant(extract={"view": "squash"}, quantize={"layer_weights": 1.0}),
-    "w 1, 320 pixels": Variant(extract={"input_size": (320, 320)}, quantize={"layer_weights": 1.0}),
+    "w 2, squashed": Variant(extract={"view": "squash"}, quantize={"layer_weights": 2.0}),
+    "w 2, 320 pixels": Variant(extract={"input_size": (320, 320)}, quantize={"layer_weights": 2.0}),
 }
 
 
