@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.competition import rest_total
+from protoquant.codebook.mixture import Mixture
 from protoquant.codebook.rest_codes import Rest
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.space.layer_space import LayerSpace
@@ -46,12 +47,15 @@ class Codebook:
         norm: Map from patch tokens into the space of the codes.
         class_of_code: With class-aware seeding, the label that each code was seeded from (k); otherwise None.
         rest: Rest codes that compete in place of the codes that pruning removed; None if there are none.
+        mixture: The train patches that the codes are made of, while a model is trained; None for free codes. It is not
+            saved with the codes.
     """
 
     codes: Float[Tensor, "k d"]
     norm: Space
     class_of_code: tuple[int, ...] | None = None
     rest: Rest | None = None
+    mixture: Mixture | None = None
 
     @property
     def feature_norm(self) -> str:
@@ -131,7 +135,8 @@ class Codebook:
     def to(self, device: torch.device) -> "Codebook":
         """Copy to a device."""
         rest = None if self.rest is None else self.rest.to(device)
-        return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code, rest)
+        mixture = None if self.mixture is None else self.mixture.to(device)
+        return Codebook(self.codes.to(device), self.norm.to(device), self.class_of_code, rest, mixture)
 
     def only(self, kept: Int64[Tensor, " m"], rest: Rest | None = None) -> "Codebook":
         """The codebook of some of the codes, renumbered in the given order.
@@ -142,7 +147,8 @@ class Codebook:
         """
         of_code = self.class_of_code
         classes = None if of_code is None else tuple(of_code[code] for code in kept.tolist())
-        return Codebook(self.codes[kept.to(self.codes.device)], self.norm, classes, rest)
+        mixture = None if self.mixture is None else self.mixture.on(kept)
+        return Codebook(self.codes[kept.to(self.codes.device)], self.norm, classes, rest, mixture)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save: ``codes``, those of the feature space and those of the rest codes."""

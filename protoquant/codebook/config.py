@@ -23,6 +23,13 @@ class QuantizeConfig(Section):
     size_unit: Literal["class", "codebook"] = Field(
         "class", description="class: size codes for each class; codebook: size codes in all"
     )
+    keep: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="most codes of each class that stay after seeding: those nearest to their nearest patches in ten "
+        "images of the class; none: all (class_aware)",
+    )
     seeding: Seeding = Field(
         "class_aware",
         description="random: patches of the train images; kmeans++: patches far from each other; "
@@ -114,6 +121,8 @@ class QuantizeConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.seeding != "class_aware" and self.keep is not None:
+            raise ValueError(f"keep must be null with seeding {self.seeding!r}, got {self.keep}; set it to null")
         if self.seeding != "class_aware" and self.epochs == 0:
             raise ValueError(f"epochs must be at least 1 with seeding {self.seeding!r}, got 0; raise quantize.epochs")
         self._check_learner()
@@ -174,9 +183,10 @@ def read_layers(config: QuantizeConfig, stored: Sequence[str]) -> tuple[str, ...
 def recorded(config: QuantizeConfig, layers: Sequence[str]) -> dict[str, Any]:
     """The section in plain values, as a codebook of these layers records it.
 
-    What is made of the last layer alone keeps the bytes that it had when there was no other.
+    What is made of the last layer alone, or of all codes, keeps the bytes that it had when there was no other way.
     """
-    return config.model_dump(mode="json", exclude={"layers", "layer_weights"} if len(layers) == 1 else None)
+    absent = {"layers", "layer_weights"} if len(layers) == 1 else set()
+    return config.model_dump(mode="json", exclude=absent | ({"keep"} if config.keep is None else set()))
 
 
 def _check_several(config: QuantizeConfig, layers: tuple[str, ...]) -> None:

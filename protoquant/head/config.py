@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from protoquant.core.descent import OptimizerName
+from protoquant.core.errors import ConfigError
 from protoquant.core.section import Section
 from protoquant.head.prune_plan import PrunePlan
 
@@ -74,11 +75,43 @@ class JointConfig(Section):
     lr_codes: float = Field(
         0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors"
     )
+    lr_mixture: float = Field(
+        0.05, gt=0.0, le=10.0, description="highest learning rate of the logits of mixtures' weights (codes mixture)"
+    )
     lr_head: float = Field(0.02, gt=0.0, le=10.0, description="highest learning rate of the head's weights")
     prototype_dropout: float = Field(
         0.5, ge=0.0, lt=1.0, description="chance that a prototype is left out of an image in a step"
     )
     smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
+    steadiness: float = Field(
+        0.0,
+        ge=0.0,
+        le=100.0,
+        description="weight of a loss that keeps the order of the strongest prototypes between an image and its "
+        "augmented view; needs extract.views; 0: none",
+    )
+
+
+class MixtureConfig(Section):
+    """Codes as convex mixtures of real train patches."""
+
+    patches: int = Field(
+        16,
+        ge=1,
+        le=64,
+        description="train patches of a code at most, each of another image of its class; 1: each code is one patch",
+    )
+    temperature: float = Field(
+        0.2,
+        ge=0.001,
+        le=10.0,
+        description="of the softmax over the patches' cosines with the code of k-means, with which the weights start",
+    )
+    tokens: bool = Field(
+        True,
+        description="whether the bundle keeps the patches' tokens, by which it is checked; false for data that may not "
+        "be passed on",
+    )
 
 
 class ChoiceConfig(Section):
@@ -142,6 +175,12 @@ class TrainConfig(Section):
     max_class_size: float | None = Field(
         None, gt=0.0, description="most prototypes per class, on average, of a head that may be taken; none: no limit"
     )
+    codes: Literal["free", "mixture"] = Field(
+        "free",
+        description="free: codes are where the learner and joint training put them; mixture: each is the direction of "
+        "a weighted mean of a few train patches of its class, and joint training moves the weights",
+    )
+    mixture: MixtureConfig | None = Field(None, description="how patches are mixed (codes mixture); null otherwise")
     joint: JointConfig | None = Field(
         JointConfig(), description="how codes and head are then trained together; null: codes stay as learned"
     )
@@ -228,6 +267,18 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _mixed(self) -> "TrainConfig":
+        if (self.codes == "mixture") != (self.mixture is not None):
+            wanted, got = ("null", "a section") if self.codes == "free" else ("a section, {} for its defaults,", "null")
+            raise ValueError(f"mixture must be {wanted} with codes {self.codes}, got {got} (train.mixture)")
+        if self.codes == "mixture" and self.grounding != "centroid":
+            raise ValueError(
+                f"grounding must be centroid with codes mixture, which are grounded in train patches already, got "
+                f"{self.grounding}; set train.grounding to centroid, or train.codes to free"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _grounded(self) -> "TrainConfig":
         takes = self.grounding in ("chosen", "mean")
         if takes != (self.grounding_patches is not None):
@@ -236,3 +287,20 @@ class TrainConfig(Section):
                 f"grounding_patches must be {wanted} with grounding {self.grounding}, got {self.grounding_patches}"
             )
         return self
+
+
+def check_views(config: TrainConfig, views: int) -> None:
+    """Refuse steadiness without the augmented views that it compares.
+
+    Args:
+        config: The section of train.
+        views: Augmented views of each train image.
+
+    Raises:
+        ConfigError: Steadiness is asked for, and there are none.
+    """
+    if config.joint is not None and config.joint.steadiness and not views:
+        raise ConfigError(
+            f"train.joint.steadiness must be 0 without augmented views of the train images, got "
+            f"{config.joint.steadiness:g} (params.yaml); set it to 0, or extract.views to 1 and extract.augment to {{}}"
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -142,6 +142,7 @@ class Scoring:
             ShapeError: d differs from the codebook's, or a split is empty. DataError: A token holds NaN or infinity.
         """
         self._times += 1
+        codebook = replace(codebook, mixture=None)  # scores need no patches, which would go to the device too
         return PresenceScores(self._split("train", codebook), self._split("validation", codebook))
 
     def _split(self, name: str, codebook: Codebook) -> ScoredSplit:

@@ -1,13 +1,12 @@
 """Joint training of codes and head on stored tokens, starting from a fitted head."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled
@@ -18,6 +17,8 @@ from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 from protoquant.head.config import JointConfig
+from protoquant.head.moving_codes import moving_codes
+from protoquant.head.steadiness import order_loss
 
 FLOOR = 0.01
 """Final learning rate, as a share of the highest."""
@@ -51,16 +52,19 @@ def joint_epochs(
     config: JointConfig,
     generator: torch.Generator,
 ) -> Iterator[JointEpoch]:
-    """Minimise the mean cross-entropy jointly over unit codes and non-negative weights, by Adam.
+    """Minimise the mean cross-entropy jointly over codes and non-negative weights, by Adam.
 
-    The gradient reaches a code through the softmax at the cells that determine some prototype's presence, so codes
-    that the head does not use move too, because they compete. A zero weight stays zero, as in the paper's training, so
-    the head keeps its size or shrinks. In every step each prototype is dropped from an image with probability
-    ``prototype_dropout`` and the others are scaled up, so that no class depends on a single part. In a distributed run
-    every process handles its share of each batch, and all make the same step.
+    Free codes may become any direction; of mixtures only the weights of their patches move. The gradient reaches a code
+    through the softmax at the cells that determine some prototype's presence, so codes that the head does not use move
+    too, because they compete. A zero weight of the head stays zero, as in the paper's training, so the head keeps its
+    size or shrinks. In every step each prototype is dropped from an image with probability ``prototype_dropout`` and
+    the others are scaled up, so that no class depends on a single part. With ``steadiness`` every step sees an image
+    and a view of it: the loss is the mean of both, and ``steadiness`` times :func:`order_loss` between them. In a
+    distributed run every process handles its share of each batch, and all make the same step.
 
     Args:
-        views: The plain train tokens, then augmented views of the same images; each epoch uses the next one in turn.
+        views: The plain train tokens, then augmented views of the same images; each epoch uses the next one in turn,
+            with ``steadiness`` beside the plain ones.
         codebook: Initial codes, on the device to compute on.
         weights: Initial head, >= 0.
         temperature: Temperature of the softmax over codes; it is fixed.
@@ -76,40 +80,57 @@ def joint_epochs(
     """
     if codebook.rest is not None:
         raise ValueError("joint training does not count rest codes, which pruning alone makes; train whole codebooks")
-    device, start = codebook.codes.device, codebook.codes
-    codes, head = start.clone().requires_grad_(), weights.to(device).clone().requires_grad_()
-    remedy = f"; lower train.joint.lr_codes, {config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+    if config.steadiness and len(views) == 1:
+        raise ValueError("steadiness compares images with views of them, and there are none")
+    device, start, moving = codebook.codes.device, codebook.codes, moving_codes(codebook, config)
+    head = weights.to(device).clone().requires_grad_()
+    remedy = f"; lower {moving.rate_key}, {moving.rate:g}, and train.joint.lr_head, {config.lr_head:g}"
 
     room = KEPT // len(views)
     held = [DirectedSource(view, codebook.norm, device, room) for view in views]
 
-    def slope(place: int, batch: Batch) -> Slope:
+    def slope(places: Sequence[int], batch: Batch) -> Slope:
         size = len(batch.images)
-        factors = _dropout((size, len(codes)), config.prototype_dropout, generator)[own(size)]
+        factors = _dropout((size, codebook.k), config.prototype_dropout, generator)[own(size)].to(device)
         mine = batch.images[own(size)]
-        targets = smooth(views[place].labels[mine].to(device), len(head), config.smoothing)
-        cosines = codebook.norm.project(held[place].of(mine), normalize(codes, dim=1))
-        scores = pooled(competition(cosines, temperature)) * factors.to(cosines)
-        losses = -(targets * torch.log_softmax(scores @ head.relu().T, dim=1)).sum(dim=1)
-        loss = losses.sum() / size
+        labels = views[0].labels[mine].to(device)
+        targets = smooth(labels, len(head), config.smoothing)
+        units, positive = moving.units(), head.relu()
+        seen = [
+            pooled(competition(codebook.norm.project(held[place].of(mine), units), temperature)) for place in places
+        ]
+        losses = [_cross_entropy((scores * factors) @ positive.T, targets) for scores in seen]
+        loss = torch.stack(losses).mean(dim=0).sum() / size
+        if config.steadiness:
+            loss = loss + config.steadiness * order_loss(seen[0], seen[1], positive, labels) * len(mine) / size
         (value,) = totals_over_ranks(float(loss.detach()))
         batch.require_finite(value, subject="the joint loss is", remedy=remedy)
-        return Slope(map(sum_over_ranks, torch.autograd.grad(loss, [codes, head])), {"loss": value * size})
+        gradients = torch.autograd.grad(loss, [moving.parameter, head])
+        return Slope(map(sum_over_ranks, gradients), {"loss": value * size})
 
     n = views[0].n
     total = config.epochs * -(-n // config.batch)
     rates = [
         partial(warmup_cosine, total=total, warmup=total // 10, peak=peak, floor=peak * FLOOR)
-        for peak in (config.lr_codes, config.lr_head)
+        for peak in (moving.rate, config.lr_head)
     ]
-    descent = Descent("adam", [codes, head], rates)
+    descent = Descent("adam", [moving.parameter, head], rates)
     for number in range(1, config.epochs + 1):
         order = torch.randperm(n, generator=generator)
-        view = partial(slope, (number - 1) % len(views))
+        view = partial(slope, _views_of_epoch(number, len(views), together=config.steadiness > 0))
         sums = descent.epoch(number, torch.split(order, config.batch), view)
-        moved = normalize(codes.detach(), dim=1)
-        drift = float((moved * start).sum(dim=1).double().mean())
-        yield JointEpoch(number, sums["loss"] / n, drift, replace(codebook, codes=moved), head.detach().relu())
+        moved = moving.codebook()
+        drift = float((moved.codes * start).sum(dim=1).double().mean())
+        yield JointEpoch(number, sums["loss"] / n, drift, moved, head.detach().relu())
+
+
+def _views_of_epoch(number: int, views: int, *, together: bool) -> tuple[int, ...]:
+    """The views that an epoch sees: the next in turn, or the plain one and the next augmented one."""
+    return (0, 1 + (number - 1) % (views - 1)) if together else ((number - 1) % views,)
+
+
+def _cross_entropy(logits: Float[Tensor, "b c"], targets: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
+    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
 
 
 def _dropout(shape: tuple[int, int], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:

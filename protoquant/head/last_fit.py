@@ -62,7 +62,8 @@ def _refit(task: CrossFitTask, trained: TrainingOutcome, temperature: float) -> 
     """Codes and convex head of all images."""
     every = torch.arange(task.images.n)
     pooled = pooled_tokens(task.images, task.quantize.batch, task.device)
-    codebook = learn_part(task, Fold(_LAST, 0, every, every[:0]), pooled)
+    # Prototypes name train images, whatever they were fitted on.
+    codebook = learn_part(task, Fold(_LAST, 0, every, every[:0]), pooled, every[: trained.scores.train.images])
     (scores,) = score_source(task.part(every), codebook, (temperature,), task.train.batch)
     problem = Problem(scores, task.labels.to(task.device), task.classes)
     heads = len(trained.fitted) // len(task.train.temperatures)

@@ -20,6 +20,7 @@ from protoquant.head.inputs import PresenceScores, TrainInputs
 from protoquant.head.select import HeadCandidate
 from protoquant.model.answers_made import CROSS_FITTED, HELD_OUT, IN_SAMPLE
 from protoquant.model.bundle import Bundle
+from protoquant.model.grounded import patches_of
 from protoquant.model.provenance import provenance_table
 from protoquant.model.reference import measure_reference
 
@@ -114,17 +115,21 @@ class TrainingOutcome:
         return None if self.choice is None else self.choice.table
 
 
+ABSENT = {"choice": None, "fit_on": "train", "codes": "free", "mixture": None}
+"""Keys of the section that a bundle leaves out where they have these values: it is then as before there were any."""
+
+
 def bundle_of(config: TrainConfig, given: TrainInputs, trained: TrainingOutcome) -> Bundle:
     """Combine the taken head with everything that its explanations need; nothing is written."""
     chosen = trained.taken.candidate
-    # Without a choice and a last fit the section reads as before there were any, so that such a bundle keeps its bytes.
-    absent = {name for name, value in (("choice", None), ("fit_on", "train")) if getattr(config, name) == value}
+    # What a section does not use reads as before it could, so that such a bundle keeps its bytes.
+    absent = {name for name, value in ABSENT.items() if getattr(config, name) == value}
     section = config.model_dump(mode="json", exclude=absent)
     params: dict[str, Any] = {"train": section}
     if given.quantize_params is not None:
         params["quantize"] = given.quantize_params
     bundle = Bundle(
-        codebook=trained.codebook,
+        codebook=replace(trained.codebook, mixture=None),
         head=trained.taken.weights.to_dense().cpu(),
         temperature=chosen.temperature,
         classes=given.images.classes,
@@ -134,8 +139,11 @@ def bundle_of(config: TrainConfig, given: TrainInputs, trained: TrainingOutcome)
         provenance=pd.DataFrame(),
         metrics=_metrics(config, trained),
     )
-    table = provenance_table(bundle.prototypes.tolist(), trained.scores.train.nearest, given.train)
-    return replace(bundle, provenance=table)
+    prototypes, mixture = bundle.prototypes.tolist(), trained.codebook.mixture
+    table = provenance_table(prototypes, trained.scores.train.nearest, given.train, mixture)
+    kept = mixture is not None and config.mixture is not None and config.mixture.tokens
+    patches = patches_of(mixture, prototypes) if kept and mixture is not None else None
+    return replace(bundle, provenance=table, patches=patches)
 
 
 def referred(

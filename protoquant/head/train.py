@@ -20,11 +20,12 @@ from protoquant.head.choice.choose import HeadChoice, choose_head
 from protoquant.head.choice.crossfit import cross_fit, prepare_task
 from protoquant.head.choice.fold import CrossFitTask
 from protoquant.head.choice.joint_epoch import held_out_epochs
-from protoquant.head.config import ChoiceConfig, TrainConfig
+from protoquant.head.config import ChoiceConfig, TrainConfig, check_views
 from protoquant.head.grounding.grounding import Price, ground_codes, price_of
 from protoquant.head.grounding.patch_choice import Judge, halves
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
 from protoquant.head.joint_stage import train_jointly
+from protoquant.head.kind_of_codes import few_patches, of_kind
 from protoquant.head.last_fit import fit_on_all
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.record import TrainingOutcome, answered_by, bundle_of, head_sentence, referred
@@ -107,6 +108,7 @@ def train(
     if config.prune is not None and prune is None:
         raise ValueError("train.prune needs what carries it out: pass prune=prune_trained")
     given = TrainInputs.open(images=images, root=root, features=features, codebook=codebook)
+    check_views(config, len(given.train.views))
     with scoring(config, given, out, device, on_event) as room:
         trained = fit(config, given, room, device=device, seed=seed, on_event=on_event)
     bundle = bundle_of(config, given, trained)
@@ -177,8 +179,11 @@ def fit(
     task = None
     if config.choice is not None:
         task = prepare_task(config, config.choice, given, room=room.folder, device=device, seed=seed)
+    codebook = of_kind(config, given.codebook.to(device), given.train).to(torch.device("cpu"))
+    if few := few_patches(config, codebook, given.train, given.images.classes):
+        on_event(MessageEvent(few, "warning"))
     with torch.inference_mode():
-        trained = _path(config, given, given.codebook, room.scores(given.codebook), seed=seed, on_event=on_event)
+        trained = _path(config, given, codebook, room.scores(codebook), seed=seed, on_event=on_event)
     if config.choice is not None and task is not None:
         trained = _chosen(config, config.choice, task, trained, on_event)
     if config.joint is not None:

@@ -27,17 +27,19 @@ from protoquant.core.artifacts import (
 from protoquant.core.errors import ArtifactError
 from protoquant.core.lazy_fields import later, may_come_later
 from protoquant.features.backbone.spec import BackboneSpec
-from protoquant.model.provenance import COLUMNS, crop_name
+from protoquant.model.grounded import check_mixtures, read_units
+from protoquant.model.provenance import COLUMNS, WEIGHTED, crop_name
 from protoquant.model.reference import FILES, Reference
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KIND = "bundle"
-TENSORS, CARD, PROVENANCE, PATH, METRICS, CROPS, PRUNING, JOINT, CHOICE = (
+TENSORS, CARD, PROVENANCE, PATCHES, PATH, METRICS, CROPS, PRUNING, JOINT, CHOICE = (
     "tensors.safetensors",
     "model.json",
     "provenance.parquet",
+    "patches.safetensors",
     "path.csv",
     "metrics.json",
     "crops",
@@ -75,11 +77,14 @@ class Bundle:
         grid: (h, w) of the finest layer of the features, in cells.
         backbone: Specification of the backbone that computed the features.
         params: The params sections that the model was made with, by stage, as plain values.
-        provenance: Nearest training patches of every prototype: code, rank, image_id, label, row, col, cosine.
+        provenance: Nearest training patches of every prototype: code, rank, image_id, label, row, col, cosine; where
+            prototypes are mixtures of patches also the weight of each.
         metrics: Metrics of the model on validation.
         reference: Measurements of the finished model on its train and validation images; None before they are made,
             and in bundles of older versions.
         path: The folder it was read from; None before it is written.
+        patches: The patches with a weight, as unit vectors of the codes' space, in the order of the provenance; None if
+            the model has none or keeps them to itself.
     """
 
     codebook: Codebook
@@ -93,6 +98,12 @@ class Bundle:
     metrics: Mapping[str, Any]
     reference: Reference | None = None
     path: Path | None = None
+    patches: Float[Tensor, "r d"] | None = None
+
+    @property
+    def codes_are(self) -> str:
+        """The kind of the prototypes: ``mixture`` of train patches, or ``free``."""
+        return "mixture" if "weight" in self.provenance else "free"
 
     @cached_property
     def prototypes(self) -> Int64[Tensor, " p"]:
@@ -156,6 +167,8 @@ class Bundle:
             },
         )
         write_table(folder / PROVENANCE, self.provenance)
+        if self.patches is not None:
+            save_tensors(folder / PATCHES, {"units": self.patches})
         if self.reference is not None:
             self.reference.save(folder)
         for name, table in ((PATH, candidates), (PRUNING, pruning), (JOINT, joint), (CHOICE, choice)):
@@ -187,6 +200,11 @@ class Bundle:
         _check_head(head, (len(card.classes), codebook.k), where)
         prototypes = tuple(_used(head).tolist())
         provenance = partial(_read_provenance, path / PROVENANCE, prototypes)
+        patches = None
+        if PATCHES in manifest.files:
+            patches = read_units(path / PATCHES)
+            if verify:
+                check_mixtures(codebook, provenance(), patches, str(path))
         reference = None
         if set(FILES) <= set(manifest.files):
             reference = Reference.open(path, prototypes, len(card.classes), tables=tables)
@@ -202,6 +220,7 @@ class Bundle:
             metrics=read_json(path / METRICS),
             reference=reference,
             path=path,
+            patches=patches,
         )
 
 
@@ -213,7 +232,7 @@ def _used(head: Float[Tensor, "c k"]) -> Int64[Tensor, " p"]:
 def _check_files(path: Path, files: Mapping[str, Any]) -> None:
     needed = {TENSORS, CARD, PROVENANCE, PATH, METRICS}
     named = {name for name in files if not name.startswith(f"{CROPS}/")}
-    if named - {PRUNING, JOINT, CHOICE, *FILES} != needed:
+    if named - {PATCHES, PRUNING, JOINT, CHOICE, *FILES} != needed:
         raise ArtifactError(f"{path} must name {', '.join(sorted(needed))}, it names {', '.join(sorted(named))}")
 
 
@@ -240,7 +259,7 @@ def _read_provenance(path: Path, prototypes: tuple[int, ...]) -> pd.DataFrame:
     """Read the table, which must have its columns and list the prototypes of the head."""
     table = read_table(path)
     found = {name: str(dtype) for name, dtype in table.dtypes.items()}
-    if found != COLUMNS:
+    if found not in (COLUMNS, WEIGHTED):
         raise ArtifactError(f"{path} must have the columns {', '.join(COLUMNS)}, got {', '.join(map(str, found))}")
     if set(table["code"]) != set(prototypes):
         raise ArtifactError(f"{path} must list every prototype of the head and no other code; run train again")

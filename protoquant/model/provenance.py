@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
+from protoquant.codebook.mixture import Mixture
+from protoquant.codebook.nearest_images import NearestImages
 from protoquant.core.events import OnEvent, ProgressEvent
 from protoquant.data.table import ImageTable
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.store.store import FeatureStore
-from protoquant.model.nearest_images import NearestImages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,21 +36,30 @@ COLUMNS = {
     "col": "int32",
     "cosine": "float32",
 }
+WEIGHTED = {**COLUMNS, "weight": "float32"}
+"""Columns where prototypes are mixtures: also the weight of each patch in the code, 0 if it is only near."""
 
 
-def provenance_table(prototypes: list[int], nearest: NearestImages, store: FeatureStore) -> pd.DataFrame:
-    """List the nearest training patches of every prototype.
+def provenance_table(
+    prototypes: list[int], nearest: NearestImages, store: FeatureStore, mixture: Mixture | None = None
+) -> pd.DataFrame:
+    """List the training patches that every prototype is made of, and those nearest to it.
 
     Args:
         prototypes: Codes that the head uses.
         nearest: Nearest train images of every code.
         store: The train split.
+        mixture: The patches that the codes are made of; None for free codes.
 
     Returns:
-        ``code``, ``rank`` (from 0, nearest first), ``image_id``, ``label``, ``row``, ``col`` (grid cell), ``cosine``.
+        ``code``, ``rank`` (from 0), ``image_id``, ``label``, ``row``, ``col`` (grid cell), ``cosine``; for mixtures
+        also ``weight``. The patches of a mixture come first, largest weight first, then the others, nearest first.
     """
     import pandas as pd
 
+    weights = None
+    if mixture is not None:
+        nearest, weights = _led(nearest, mixture)
     cosines, images, cells = (part.cpu().tolist() for part in (nearest.cosines, nearest.images, nearest.cells))
     labels, cols = store.labels.tolist(), store.grid[1]
     rows: list[dict[str, Any]] = [
@@ -58,12 +71,34 @@ def provenance_table(prototypes: list[int], nearest: NearestImages, store: Featu
             "row": cell // cols,
             "col": cell % cols,
             "cosine": cosine,
+            **({} if weights is None else {"weight": float(weights[code, rank])}),
         }
         for code in prototypes
         for rank, (cosine, image, cell) in enumerate(zip(cosines[code], images[code], cells[code], strict=True))
         if image >= 0
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    columns = COLUMNS if weights is None else WEIGHTED
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def _led(nearest: NearestImages, mixture: Mixture) -> tuple[NearestImages, Float[Tensor, "k w"]]:
+    """The nearest images behind the patches of the mixtures, and the weight of each."""
+    weights, order = mixture.weights.cpu().sort(dim=1, descending=True, stable=True)
+    used = weights > 0
+    images, cells = (part.gather(1, order).masked_fill(~used, -1) for part in (mixture.images, mixture.cells))
+    codes = mixture.codes(mixture.weights)
+    cosines = (mixture.units @ codes[:, :, None])[:, :, 0].cpu().gather(1, order).clamp(-1.0, 1.0)
+    near = nearest.cpu()
+    again = (near.images[:, :, None] == images[:, None, :]).any(dim=2)
+    width = max(int(used.sum(dim=1).max()), near.images.shape[1])
+    every = torch.cat([images, near.images.masked_fill(again, -1)], dim=1)
+    there = (every < 0).long().argsort(dim=1, stable=True)[:, :width]
+
+    def joined(leading: Tensor, following: Tensor) -> Tensor:
+        return torch.cat([leading, following], dim=1).gather(1, there)
+
+    led = NearestImages(joined(cosines, near.cosines), every.gather(1, there), joined(cells, near.cells))
+    return led, joined(weights, torch.zeros_like(near.cosines))
 
 
 def crop_name(code: int, rank: int) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled
+from protoquant.codebook.nearest_images import NearestImages
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.core.events import OnEvent
@@ -17,7 +18,6 @@ from protoquant.core.machine.disk import reserve
 from protoquant.distributed.ranks import own_images, totals_over_ranks
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.stream import refuse_empty, stream_tokens
-from protoquant.model.nearest_images import NearestImages
 from protoquant.model.presence import presence
 
 

@@ -197,7 +197,8 @@ def _joint(
     once = config.model_copy(update={"epochs": 1})
 
     def work() -> object:
-        return next(joint_epochs([source], codebook, head, 0.05, config=once, generator=draw))
+        views = [source, source] if config.steadiness else [source]
+        return next(joint_epochs(views, codebook, head, 0.05, config=once, generator=draw))
 
     return _seconds(work, budget) / n
 

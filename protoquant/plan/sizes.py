@@ -76,7 +76,7 @@ class Sizes:
     """Sizes in bytes, except for the counts.
 
     Attributes:
-        k: Number of codes.
+        k: Number of codes that stay after seeding.
         features: Features of each split, including augmented views.
         shards: Number of files in the store.
         scores: Presence scores of all images that train sees, for all temperatures and each time they are computed.
@@ -115,11 +115,13 @@ def sizes_of(
     """
     used = shape.only(quantize.layers)
     t, d, c = used.t, used.d, counts.classes
-    k = quantize.size * c if quantize.size_unit == "class" else quantize.size
-    if k > counts.train * t:
+    seeded = quantize.size * c if quantize.size_unit == "class" else quantize.size
+    if seeded > counts.train * t:
         raise ConfigError(
-            f"quantize.size must give at most {counts.train * t:,} codes, the train tokens, got {k:,} (params.yaml)"
+            f"quantize.size must give at most {counts.train * t:,} codes, the train tokens, got {seeded:,} "
+            f"(params.yaml)"
         )
+    k = seeded if quantize.keep is None else min(seeded, quantize.keep * c)
     image = shape.stored(extract.dtype)
     of_split = {"train": counts.train * (1 + extract.views), "validation": counts.validation, "test": counts.test}
     scored, temperatures = counts.train + counts.validation, len(train.temperatures)
@@ -142,6 +144,7 @@ def sizes_of(
             + (0 if mapped else once * times)
             + 4 * scored * c
             + _training(train, counts, used, k)
+            + (0 if train.mixture is None else 4 * 4 * k * min(train.mixture.patches, counts.train) * d)
             + _cross_fitting(train, scored, c, d, 0 if mapped else once),
         },
     )
@@ -166,5 +169,6 @@ def _training(train: TrainConfig, counts: DatasetCounts, shape: Shape, k: int) -
     if train.joint is None:
         return max(solver, scoring)
     directions = counts.train * (shape.stored("float32") + 4 * t)
-    joint = 4 * train.joint.batch * t * k * 4 + 4 * 4 * k * d + (directions if directions <= KEPT else 0)
+    seen = 2 if train.joint.steadiness else 1
+    joint = seen * 4 * train.joint.batch * t * k * 4 + 4 * 4 * k * d + (directions if directions <= KEPT else 0)
     return max(solver, scoring, joint)

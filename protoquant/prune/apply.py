@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.rest_codes import Rest
@@ -17,6 +17,7 @@ from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
+from protoquant.head.record import ABSENT
 from protoquant.head.solvers.duality_gap import penalised
 from protoquant.head.solvers.problem import Limits
 from protoquant.model.answers_made import IN_SAMPLE, presence_made
@@ -83,7 +84,12 @@ def prune_bundle(
         reference=None,
         path=None,
     )
-    pruned = replace(pruned, provenance=renumbered(bundle.provenance, codes, pruned.prototypes.tolist()))
+    prototypes = pruned.prototypes.tolist()
+    pruned = replace(
+        pruned,
+        provenance=renumbered(bundle.provenance, codes, prototypes),
+        patches=_left(bundle, {codes[prototype] for prototype in prototypes}),
+    )
     return PrunedBundle(pruned, pruning_table(result), result, codes)
 
 
@@ -191,6 +197,14 @@ def renumbered(provenance: pd.DataFrame, codes: tuple[int, ...], prototypes: lis
     return rows.assign(code=rows["code"].map(new).astype("int64")).reset_index(drop=True)
 
 
+def _left(bundle: Bundle, codes: set[int]) -> Float[Tensor, "r d"] | None:
+    """The patches of some of the codes, by their old indices."""
+    if bundle.patches is None:
+        return None
+    rows = bundle.provenance[bundle.provenance["weight"] > 0]
+    return bundle.patches[torch.from_numpy(rows["code"].isin(list(codes)).to_numpy(copy=True))].contiguous()
+
+
 def pruning_sentence(metrics: Mapping[str, Any]) -> str:
     """A one-line summary of the pruning, from the metrics of the pruned model."""
     pruned = metrics["prune"]
@@ -221,7 +235,7 @@ def _flat(row: PruneStep) -> dict[str, Any]:
 
 def fitted_with(bundle: Bundle) -> TrainConfig:
     """The section that the bundle's head was fitted with."""
-    return TrainConfig.parse({"choice": None, **bundle.params.get("train", {})}, where="train", source="the bundle")
+    return TrainConfig.parse({**ABSENT, **bundle.params.get("train", {})}, where="train", source="the bundle")
 
 
 def _split(fitted: TrainConfig, penalty: float) -> tuple[float, float]:

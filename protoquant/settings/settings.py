@@ -16,7 +16,7 @@ from protoquant.data.config import PrepareConfig
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.explain.config import VisualizeConfig
 from protoquant.features.config import ExtractConfig
-from protoquant.head.config import TrainConfig
+from protoquant.head.config import TrainConfig, check_views
 from protoquant.settings.sweep_section import SweepConfig
 from protoquant.tracking.config import RegisterConfig
 from protoquant.tracking.promotion.config import GatesConfig
@@ -39,7 +39,7 @@ class Settings(Section):
 
     @classmethod
     def parse(cls, values: object, where: str = "", source: str = "params.yaml") -> Self:
-        """Validate plain values, and hold ``quantize`` against the layers that ``extract`` names, if it is there.
+        """Validate plain values, and hold ``quantize`` and ``train`` against ``extract``, if it is there.
 
         Args:
             values: As for :meth:`Section.parse`.
@@ -47,11 +47,12 @@ class Settings(Section):
             source: As for :meth:`Section.parse`.
 
         Raises:
-            ConfigError: As for :meth:`Section.parse`, or the two sections do not fit together.
+            ConfigError: As for :meth:`Section.parse`, or sections do not fit together.
         """
         settings = super().parse(values, where, source)
         if isinstance(values, dict) and "extract" in values:  # the plan of a sweep holds the searched sections alone
             read_layers(settings.quantize, settings.extract.layers)
+            check_views(settings.train, settings.extract.views)
         return settings
 
     @classmethod

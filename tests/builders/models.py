@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from protoquant.codebook.codebook import Codebook, Space
+from protoquant.codebook.nearest_images import NearestImages
 from protoquant.codebook.rest_codes import Rest
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.space.layer_space import fit_layer_space
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.tokens import LayeredTokens, PatchTokens
 from protoquant.model.bundle import Bundle
-from protoquant.model.nearest_images import NearestImages
 from protoquant.model.presence import presence
 from protoquant.model.reference import Reference
 from tests.builders.backbones import load_backbone

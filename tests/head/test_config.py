@@ -48,6 +48,14 @@ def test_one_temperature_or_a_list() -> None:
             {"solver": "gradient", "budget": None, "gradient": {}},
             r"choice must be null with solver gradient, whose epochs validation chooses.*set train\.choice to null",
         ),
+        ({"codes": "mixture"}, r"mixture must be a section, \{\} for its defaults, with codes mixture, got null"),
+        ({"mixture": {}}, r"mixture must be null with codes free, got a section"),
+        ({"codes": "mixture", "mixture": {"patches": 0}}, r"train\.mixture\.patches must be an integer >= 1.*got 0"),
+        (
+            {"codes": "mixture", "mixture": {}, "grounding": "medoid"},
+            r"grounding must be centroid with codes mixture, which are grounded in train patches already, got medoid",
+        ),
+        ({"joint": {"steadiness": -1}}, r"train\.joint\.steadiness must be a number >= 0"),
         ({"fit_on": "every"}, r"train\.fit_on must be one of train, all"),
         (
             {"fit_on": "all", "choice": None},

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.mixture import mixed, with_mixtures
 from protoquant.codebook.rest_codes import Rest
 from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.tokens import TensorSource
 from protoquant.core.errors import DataError
 from protoquant.head import joint
 from protoquant.head.config import JointConfig
 from protoquant.head.joint import joint_epochs
+from protoquant.model.presence import look
 from tests.builders.tokens import DIRECTIONS, clustered
 
 PLAIN = JointConfig(epochs=4, batch=8, lr_codes=0.02, lr_head=0.1, prototype_dropout=0.0)
@@ -291,3 +294,63 @@ def test_the_last_batch_may_be_smaller_and_counts_by_its_images() -> None:
     still = {"epochs": 1, "lr_codes": 1e-12, "lr_head": 1e-12, "prototype_dropout": 0.0}
     whole, cut = (run(JointConfig(batch=batch, **still))[0].loss for batch in (24, 7))
     assert cut == pytest.approx(whole, abs=1e-6)
+
+
+def mixtures(patches: int = 4) -> Codebook:
+    tokens, labels = clustered(24, 0)
+    whole = Codebook(DIRECTIONS, FeatureNorm("l2"), (0, 0, 1, 1, 2, 2, 0, 1))
+    return with_mixtures(whole, TensorSource(tokens, labels), patches=patches, temperature=0.2, batch=8)
+
+
+def test_mixtures_move_by_their_weights_alone() -> None:
+    start = mixtures()
+    config = PLAIN.model_copy(update={"lr_mixture": 0.5})
+    for epoch in run(config, codes=start):
+        moved = epoch.codebook.mixture
+        assert torch.equal(moved.units, start.mixture.units)
+        torch.testing.assert_close(mixed(moved.weights, moved.units), epoch.codebook.codes)
+        torch.testing.assert_close(moved.weights.sum(dim=1), torch.ones(8))
+    assert not torch.allclose(moved.weights, start.mixture.weights, atol=0.02)
+
+
+def test_a_mixture_of_one_patch_stays_that_patch() -> None:
+    start = mixtures(1)
+    last = run(PLAIN.model_copy(update={"lr_mixture": 0.5}), codes=start, weights=head()[:, : start.k])[-1]
+    torch.testing.assert_close(last.codebook.codes, start.codes)
+    assert not torch.equal(last.weights, head()[:, : start.k])
+
+
+def test_steadiness_sees_an_image_beside_the_next_of_its_views() -> None:
+    views = [source(seed=0), source(seed=1), source(seed=2)]
+    for each in views:
+        each.labels = views[0].labels
+    wide = [replace(each, values=each.values.repeat(1, 1, 1)) for each in views]
+    with_room = joint.KEPT
+    try:
+        joint.KEPT = 0  # nothing is kept, so that every read is seen
+        run(PLAIN.model_copy(update={"steadiness": 1.0, "epochs": 3}), wide)
+    finally:
+        joint.KEPT = with_room
+    size = [[len(images) for images in each.read] for each in wide]
+    assert [len([n for n in reads if n == 8]) for reads in size] == [9, 6, 3]  # plain always, the views in turn
+
+
+def test_steadiness_makes_the_first_reason_the_same_in_a_view() -> None:
+    """A view with noise: without the term the two codes of a class swap places more often."""
+    plain = source(48)
+    noise = torch.randn(plain.values.shape, generator=torch.Generator().manual_seed(7))
+    view = Source(plain.values + 0.9 * noise, plain.labels)
+
+    def first(config: JointConfig) -> float:
+        last = run(config, [plain, view])[-1]
+        scores = [look(each.values.float(), last.codebook, 0.1).pooled().scores for each in (plain, view)]
+        tops = [(score * last.weights[plain.labels]).argmax(dim=1) for score in scores]
+        return float((tops[0] == tops[1]).float().mean())
+
+    config = JointConfig(epochs=12, batch=8, lr_codes=0.02, lr_head=0.1, prototype_dropout=0.0)
+    assert first(config.model_copy(update={"steadiness": 2.0})) > first(config)
+
+
+def test_steadiness_without_views_is_refused() -> None:
+    with pytest.raises(ValueError, match="steadiness compares images with views"):
+        run(PLAIN.model_copy(update={"steadiness": 1.0}))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.nearest_images import NearestImages
 from protoquant.codebook.probe import LinearProbe, top1
 from protoquant.core.artifacts import open_artifact, read_json, read_table, writing
 from protoquant.core.errors import ArtifactError, DataError
@@ -21,7 +22,6 @@ from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.train import train
 from protoquant.model.bundle import Bundle
 from protoquant.model.head import head_logits
-from protoquant.model.nearest_images import NearestImages
 from protoquant.model.presence import presence
 from protoquant.model.scored_split import ScoredSplit
 

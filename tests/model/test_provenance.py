@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from protoquant.codebook.nearest_images import NearestImages
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.data.table import ImageTable
 from protoquant.features.store.store import FeatureStore
-from protoquant.model.nearest_images import NearestImages
 from protoquant.model.provenance import crop_name, cut_patch, provenance_table, write_crops
 from tests.builders.specs import preprocessing
 

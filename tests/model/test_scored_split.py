@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.nearest_images import NearestImages
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.errors import ShapeError
 from protoquant.core.events import ProgressEvent, ignore
 from protoquant.features.store.store import FeatureStore
-from protoquant.model.nearest_images import NearestImages
 from protoquant.model.presence import presence
 from protoquant.model.scored_split import ScoredSplit, score_split
 from tests.builders.bundles import plain_probe

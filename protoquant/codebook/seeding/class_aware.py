@@ -10,11 +10,12 @@ from torch import Tensor
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.learners.kmeans import kmeans
 from protoquant.codebook.probe import LinearProbe
+from protoquant.codebook.seeding.agreement import agreeing
 from protoquant.codebook.seeding.initialise import kmeans_plus_plus, with_direction
 from protoquant.codebook.seeding.size import typical_cells
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.space.layer_space import LayerSpace
-from protoquant.codebook.tokens import TensorSource, TokenSource
+from protoquant.codebook.tokens import SubsetSource, TensorSource, TokenSource
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
 from protoquant.core.events import OnEvent, track
 from protoquant.core.seeding import torch_generator
@@ -26,8 +27,8 @@ class ClassCodes:
     """Codes of all classes, in the order of the labels.
 
     Attributes:
-        codes: Codes (k, d), unit vectors for the metric cosine.
-        history: Health of each pass over the tokens used for seeding, over all classes.
+        codes: Codes that stay (k, d), unit vectors for the metric cosine.
+        history: Health of each pass over the tokens used for seeding, over all classes and all seeded codes.
     """
 
     codes: Float[Tensor, "k d"]
@@ -67,7 +68,11 @@ def class_aware_codes(
             images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
             typical = typical_vectors(config, source, images, label, norm=norm, probe=probe)
             vectors = with_direction(typical, of_class[label])
-            found.append(seed_class(config, vectors, of_class[label], generator))
+            codes, passes = seed_class(config, vectors, of_class[label], generator)
+            if config.keep is not None:
+                own_images = SubsetSource(source, images)
+                codes = codes[agreeing(codes.to(device), own_images, norm, keep=config.keep, batch=config.batch)]
+            found.append((codes, passes))
     every = [one for some in gather_over_ranks(found) for one in some]
     longest = max(len(passes) for _, passes in every)
     history = [[passes[min(number, len(passes) - 1)] for _, passes in every] for number in range(longest)]

@@ -16,19 +16,22 @@ class CodebookSize:
     """The codebook's size.
 
     Attributes:
-        k: Total number of codes.
+        k: Total number of codes that stay.
         of_class: Number of codes seeded from each class (c); None if seeding ignores classes.
+        keep: Most codes of a class that stay; None: all.
     """
 
     k: int
     of_class: tuple[int, ...] | None
+    keep: int | None = None
 
     @property
     def class_of_code(self) -> tuple[int, ...] | None:
         """The label that each code is seeded from (k); None if seeding ignores classes."""
         if self.of_class is None:
             return None
-        return tuple(label for label, count in enumerate(self.of_class) for _ in range(count))
+        kept = _kept(self.of_class, self.keep)
+        return tuple(label for label, count in enumerate(kept) for _ in range(count))
 
 
 def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) -> CodebookSize:
@@ -81,7 +84,11 @@ def resolve_size(config: QuantizeConfig, labels: Int64[Tensor, " n"], t: int) ->
                 f"lower quantize.size or raise quantize.seeding_share"
             )
     _check_draw(config, max(of_class))
-    return CodebookSize(k, of_class)
+    return CodebookSize(sum(_kept(of_class, config.keep)), of_class, config.keep)
+
+
+def _kept(of_class: tuple[int, ...], keep: int | None) -> tuple[int, ...]:
+    return of_class if keep is None else tuple(min(count, keep) for count in of_class)
 
 
 def typical_cells(share: float, t: int) -> int:

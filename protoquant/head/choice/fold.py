@@ -24,6 +24,7 @@ from protoquant.features.tokens import maps_of
 from protoquant.head.choice.folds import Fold, inner_split
 from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import MAPPED
+from protoquant.head.kind_of_codes import of_kind
 from protoquant.head.solvers.problem import Problem
 from protoquant.head.solvers.registry import SOLVERS, FitTask
 from protoquant.model.scored_split import score_source
@@ -124,8 +125,17 @@ def answer_fold(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], *,
     return HeldOut(torch.stack(logits), sizes, codebook.to(cpu), tuple(head.to_sparse() for head in heads))
 
 
-def learn_part(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"]) -> Codebook:
-    """Learn the codes of a fold's training part, by a probe of that part; they are on the device."""
+def learn_part(
+    task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], patches: Int64[Tensor, " p"] | None = None
+) -> Codebook:
+    """Learn the codes of a fold's training part, by a probe of that part; they are on the device.
+
+    Args:
+        task: Images and sections.
+        fold: The fold.
+        pooled: Mean of each image's patch tokens, on the device.
+        patches: Images that mixtures may take patches of; None: those of the training part.
+    """
     labels, part = task.labels[fold.fitting], task.part(fold.fitting)
     probe = _probe(task, fold, pooled[fold.fitting], labels)
     learned = learn_codebook(
@@ -137,7 +147,8 @@ def learn_part(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"]) -> 
         seed=derive_seed(task.seed, "choice", fold.repeat, fold.number),
         on_event=ignore,
     )
-    return learned.codebook.to(task.device)
+    source = part if patches is None else task.part(patches)
+    return of_kind(task.train, learned.codebook.to(task.device), source)
 
 
 def _probe(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "m d"], labels: Int64[Tensor, " m"]) -> LinearProbe:

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.codebook import Codebook, Space
+from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.grounding import NearestPatches, foreign, ground
+from protoquant.codebook.nearest_images import NearestImages
+from protoquant.codebook.patches import read_patches
 from protoquant.codebook.probe import top1
 from protoquant.codebook.space.source import in_space
 from protoquant.codebook.tokens import TokenSource, image_batches
@@ -20,7 +21,6 @@ from protoquant.head.config import Grounding
 from protoquant.head.grounding.patch_choice import Judge, Offers, choose_patches
 from protoquant.head.select import HeadCandidate
 from protoquant.model.head import head_logits
-from protoquant.model.nearest_images import NearestImages
 from protoquant.model.scored_split import ScoredSplit
 
 
@@ -137,27 +137,6 @@ def _look(
         first.add(units, similarities)
         nearest = nearest.with_images(similarities.reshape(len(images), source.t, codebook.k), int(images[0]))
     return first, nearest
-
-
-def read_patches(
-    source: TokenSource, norm: Space, images: Int64[Tensor, "k m"], cells: Int64[Tensor, "k m"]
-) -> Float[Tensor, "k m d"]:
-    """Read patches as unit vectors, reading each image once.
-
-    Args:
-        source: Source of the tokens.
-        norm: Map from tokens to unit vectors.
-        images: Positions of the patches' images.
-        cells: Grid cells of the patches, row by row.
-    """
-    flat, places = images.flatten(), cells.flatten()
-    units = torch.empty(len(flat), source.d)
-    order = flat.argsort(stable=True).tolist()
-    norm = norm.to(units.device)
-    for image, group in groupby(order, key=flat.tolist().__getitem__):
-        rows = torch.tensor(list(group))
-        units[rows] = norm.units(source.tokens(torch.tensor([image])))[0, places[rows]]
-    return units.reshape(*images.shape, source.d)
 
 
 def price_of(

@@ -111,3 +111,15 @@ def test_zero_tokens_never_become_codes():
     assert torch.allclose(torch.linalg.vector_norm(codes, dim=1), torch.ones(9))
     with pytest.raises(DataError, match="5 codes need 5 tokens that are not zero, found 4"):
         codes_of(source, size=5)
+
+
+def test_the_codes_that_agree_stay_in_their_order():
+    source = random_source(30, 8)
+    whole, kept = codes_of(source, size=6), codes_of(source, size=6, keep=4)
+    assert kept.codes.shape == (12, 6)
+    for label in range(3):
+        mine, every = kept.codes[4 * label : 4 * label + 4], whole.codes[6 * label : 6 * label + 6]
+        places = (mine @ every.T).argmax(dim=1)
+        torch.testing.assert_close(every[places], mine)
+        assert places.tolist() == sorted(places.tolist())
+    assert kept.history == whole.history  # of all codes that were seeded

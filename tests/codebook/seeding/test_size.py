@@ -23,6 +23,12 @@ def test_a_size_in_all_is_shared_out_with_the_rest_to_the_first_classes():
     assert resolve(size=8, size_unit="codebook").of_class == (3, 3, 2)
 
 
+def test_codes_that_are_seeded_and_not_kept_do_not_count():
+    size = resolve(size=3, keep=2)
+    assert (size.k, size.of_class, size.class_of_code) == (6, (3, 3, 3), (0, 0, 1, 1, 2, 2))
+    assert resolve(size=2, keep=5).k == 6  # there are no more
+
+
 @pytest.mark.parametrize("seeding", ["random", "kmeans++", "farthest", *get_args(Drawn)])
 def test_other_seedings_know_no_classes(seeding):
     size = resolve(size=2, seeding=seeding, epochs=4)

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.nearest_images import NearestImages
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.errors import DataError
@@ -12,7 +13,6 @@ from protoquant.head.candidates import Fitted
 from protoquant.head.grounding.grounding import GroundedCodes, Price, accuracy_at, ground_codes, price_of, read_patches
 from protoquant.head.grounding.patch_choice import Judge
 from protoquant.head.select import HeadCandidate
-from protoquant.model.nearest_images import NearestImages
 from protoquant.model.scored_split import ScoredSplit
 
 L2 = FeatureNorm("l2")

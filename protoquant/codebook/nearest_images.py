@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from protoquant.codebook.space.feature_norm import FeatureNorm
+from protoquant.codebook.space.layer_space import LayerSpace
+from protoquant.codebook.tokens import TokenSource, image_batches
 from protoquant.distributed.ranks import gather_over_ranks
 
 _NONE = -2.0
@@ -59,6 +62,15 @@ class NearestImages:
         kept = order[:, : self.cosines.shape[1]]
         return type(self)(cosines[:, : kept.shape[1]], images.gather(1, kept), cells.gather(1, kept))
 
+    def filled(self, codes: Int64[Tensor, " r"], own: Self) -> Self:
+        """Put the images of some codes, from another search, in their places."""
+        parts = ((self.cosines, own.cosines), (self.images, own.images), (self.cells, own.cells))
+        return type(self)(*(whole.index_copy(0, codes, part) for whole, part in parts))
+
+    def cpu(self) -> Self:
+        """Copy to the CPU."""
+        return type(self)(self.cosines.cpu(), self.images.cpu(), self.cells.cpu())
+
     def led_by(self, images: Int64[Tensor, "k l"], cells: Int64[Tensor, "k l"], cosines: Float[Tensor, "k l"]) -> Self:
         """Put the patches that a code is made of first; its other images follow, each once.
 
@@ -80,3 +92,22 @@ class NearestImages:
         return type(self)(
             joined(cosines, self.cosines, _NONE), joined(images, self.images, -1), joined(cells, self.cells, -1)
         )
+
+
+def nearest_patches(
+    source: TokenSource, norm: FeatureNorm | LayerSpace, units: Float[Tensor, "k d"], count: int, batch: int
+) -> NearestImages:
+    """Find the patches nearest to unit vectors, each of another image of a source.
+
+    Args:
+        source: Patch tokens.
+        norm: Map from tokens to the space of the vectors.
+        units: Unit vectors, on the device to compute on.
+        count: Images for each vector.
+        batch: Tokens per step.
+    """
+    nearest = NearestImages.empty(len(units), count, units.device)
+    for images in image_batches(source, batch):
+        cosines = norm.cosines(source.tokens(images).to(units.device), units)
+        nearest = nearest.with_images(cosines.clamp(-1.0, 1.0), int(images[0]))
+    return nearest

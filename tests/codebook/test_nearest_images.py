@@ -1,6 +1,6 @@
 import torch
 
-from protoquant.model.nearest_images import NearestImages
+from protoquant.codebook.nearest_images import NearestImages
 
 CPU = torch.device("cpu")
 
