@@ -6,7 +6,7 @@ There are three columns of prices: the head fitted again at whichever temperatur
 temperature that was best before, and the old head. Where patches were chosen on half of validation, both sides are
 measured on the other half.
 
-Run: python benchmarks/grounding.py [artifacts/features] [--codes 7] [--seed 0] [--threads 2]
+Run: python -m benchmarks.grounding [artifacts/features] [--codes 7] [--seed 0] [--threads 2]
 """
 
 import argparse
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.former import free_quantize, free_train
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.probe import LinearProbe, top1
 from protoquant.codebook.quantize import quantize
 from protoquant.codebook.tokens import SubsetSource
@@ -104,7 +104,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, nargs="?", default=Path("artifacts/features"))
-    parser.add_argument("--codes", type=int, default=QuantizeConfig().size, help="codes of each class")
+    parser.add_argument("--codes", type=int, default=free_quantize().size, help="codes of each class")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -114,10 +114,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "codebook"
-        learned = QuantizeConfig(size=given.codes)
+        learned = free_quantize(size=given.codes)
         quantize(learned, features=given.features, out=out, device=CPU, seed=given.seed, on_event=ignore)
         codebook, probe = Codebook.open(out), LinearProbe.open(out)
-    config = TrainConfig(
+    config = free_train(
         temperature=TEMPERATURES, solver="proximal", budget=None, choice=None, joint=None, points=12, ratio=0.006
     )
     bench = Bench(given.features, probe, config)

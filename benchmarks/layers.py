@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 
 from benchmarks.datasets import EXTRACT, DataSet, Places, add_arguments, demo, photos, quick, tell
+from benchmarks.former import free_quantize, free_train
 from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import BEFORE, shorter
 from benchmarks.training import CPU, Sections, codebook_of, write_aside
@@ -65,7 +66,7 @@ class Variant:
 
     def sections(self, size: int) -> tuple[QuantizeConfig, TrainConfig]:
         """Sections quantize and train for a number of prototypes per class."""
-        coding, training = QuantizeConfig().model_copy(update=dict(self.quantize)), TrainConfig()
+        coding, training = free_quantize(**self.quantize), free_train()
         budget = BudgetConfig() if size == RULE else BudgetConfig(sizes=(size,))
         return coding, training.model_copy(update={**self.train, "budget": budget})
 

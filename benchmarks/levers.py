@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch.nn.functional import cross_entropy
 
 from benchmarks.datasets import DataSet, Places, add_arguments, one_of
+from benchmarks.former import free_quantize, free_train
 from benchmarks.intervals import interval, of_images
 from benchmarks.training import codebook_of, features_of, train_bundle, write_aside
 from protoquant.codebook.config import QuantizeConfig
@@ -96,7 +97,7 @@ class Gain:
 
 def sections(lever: Mapping[str, Mapping[str, Any]], classes: int) -> tuple[QuantizeConfig, TrainConfig]:
     """Return the default with the lever's values; a shared codebook is as large as all class codebooks together."""
-    quantize, train = QuantizeConfig().model_dump(mode="json"), TrainConfig().model_dump(mode="json")
+    quantize, train = free_quantize().model_dump(mode="json"), free_train().model_dump(mode="json")
     train |= {"budget": {**train["budget"], "sizes": [PER_CLASS]}, "tolerance": 0.0}
     train["joint"] |= lever.get("joint", {})
     train |= lever.get("train", {})

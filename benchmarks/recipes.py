@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.datasets import DataSet
+from benchmarks.former import free_quantize, free_train
 from benchmarks.rivals import RIVALS
 from benchmarks.training import CPU, Model, Sections, codebook_of, features_of, logits_of, models, write_aside
 from protoquant.codebook.config import QuantizeConfig
@@ -94,7 +95,7 @@ def measure(data: DataSet, recipe: str, budgets: Sequence[int], work: Path, *, q
 
 def sections_of(recipe: str, *, quick: bool = False) -> Sections:
     """Return the values of a recipe; the probe is that of the default codebook, and no head is trained for it."""
-    coding, training = paper_sections() if recipe == "paper" else (QuantizeConfig(), TrainConfig())
+    coding, training = paper_sections() if recipe == "paper" else (free_quantize(), free_train())
     if recipe in UNTRAINED:
         coding, training = (
             coding.model_copy(update=UNTRAINED[recipe]),

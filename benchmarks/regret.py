@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 
 from benchmarks.datasets import DataSet, Places, add_arguments, demo, photos
+from benchmarks.former import free_quantize, free_train
 from benchmarks.regret_chart import draw
 from benchmarks.training import CPU, codebook_of
-from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.events import ignore
 from protoquant.core.seeding import numpy_generator
 from protoquant.core.workspace import Workspace
@@ -81,7 +81,7 @@ def measure(data: DataSet, draw: int, choice: ChoiceConfig, work: Path) -> pd.Da
         A row for each head: data, draw, temperature, size, validation_top1, cross_fitted_top1, log_loss, test_top1,
         and 1 in the column of each rule that chooses it.
     """
-    config = TrainConfig(joint=None, choice=None)
+    config = free_train(joint=None, choice=None)
     values = f"{config.model_dump_json()} {choice.model_dump_json()}"
     file = work / "regret" / f"{data.key}-{hashlib.sha256(values.encode()).hexdigest()[:12]}.csv"
     if not file.is_file():
@@ -91,7 +91,7 @@ def measure(data: DataSet, draw: int, choice: ChoiceConfig, work: Path) -> pd.Da
 
 
 def _measure(data: DataSet, draw: int, config: TrainConfig, choice: ChoiceConfig, work: Path) -> pd.DataFrame:
-    codebook, _ = codebook_of(data, QuantizeConfig(layers=(LAST,)), work)
+    codebook, _ = codebook_of(data, free_quantize(layers=(LAST,)), work)
     space = data.workspace
     given = TrainInputs.open(images=space.images, root=data.root, features=space.features, codebook=codebook)
     task = prepare_task(config, choice, given, room=None, device=CPU, seed=draw)

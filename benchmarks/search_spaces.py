@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.former import free_quantize, free_train
 from benchmarks.recipes import paper_sections
 from benchmarks.training import Sections
 from protoquant.codebook.config import QuantizeConfig
@@ -122,7 +123,7 @@ def _stage_one(setting: Setting) -> QuantizeConfig:
 def _class_aware(setting: Setting, *, layers: Sequence[str] | None = (LAST,)) -> QuantizeConfig:
     """The default's seeding on centred tokens, and nothing that moves codes after it; of one layer, or all (None)."""
     changed = {"size": setting[CODES], "layers": None if layers is None else list(layers)}
-    return QuantizeConfig.parse({**QuantizeConfig().model_dump(mode="json"), **changed})
+    return QuantizeConfig.parse({**free_quantize().model_dump(mode="json"), **changed})
 
 
 def _relu_head(setting: Setting, *, joint: bool = False) -> TrainConfig:
@@ -138,6 +139,7 @@ def _relu_head(setting: Setting, *, joint: bool = False) -> TrainConfig:
         "lr_head": setting.get("joint rate of a ReLU head"),
         "prototype_dropout": 0.0,
         "smoothing": labels["smoothing"],
+        "steadiness": 0.0,
     }
     changed = {
         "temperature": setting[TEMPERATURE],
@@ -150,7 +152,7 @@ def _relu_head(setting: Setting, *, joint: bool = False) -> TrainConfig:
 
 def _convex_head(setting: Setting, *, joint: bool = False) -> TrainConfig:
     """The default's head: one candidate, and validation takes the joint epoch, as it takes those of the ReLU head."""
-    base = TrainConfig().model_dump(mode="json")
+    base = free_train().model_dump(mode="json")
     together = {
         "epochs": JOINT_EPOCHS,
         "lr_codes": setting.get("joint rate of codes"),

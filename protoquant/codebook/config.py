@@ -19,12 +19,12 @@ Seeding = Literal["random", "kmeans++", "class_aware", "farthest"] | Drawn
 class QuantizeConfig(Section):
     """How the codebook is learned and the linear probe fitted."""
 
-    size: int = Field(10, ge=1, le=1_000_000, description="codes, counted as size_unit says")
+    size: int = Field(40, ge=1, le=1_000_000, description="codes, counted as size_unit says")
     size_unit: Literal["class", "codebook"] = Field(
         "class", description="class: size codes for each class; codebook: size codes in all"
     )
     keep: int | None = Field(
-        None,
+        12,
         ge=1,
         le=1_000_000,
         description="most codes of each class that stay after seeding: those nearest to their nearest patches in ten "
@@ -121,8 +121,6 @@ class QuantizeConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.seeding != "class_aware" and self.keep is not None:
-            raise ValueError(f"keep must be null with seeding {self.seeding!r}, got {self.keep}; set it to null")
         if self.seeding != "class_aware" and self.epochs == 0:
             raise ValueError(f"epochs must be at least 1 with seeding {self.seeding!r}, got 0; raise quantize.epochs")
         self._check_learner()

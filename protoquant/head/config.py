@@ -70,7 +70,7 @@ class BudgetConfig(Section):
 class JointConfig(Section):
     """Codes and head trained together, from the chosen head."""
 
-    epochs: int = Field(40, ge=1, le=1_000, description="passes over the train images; choice takes one of them")
+    epochs: int = Field(24, ge=1, le=1_000, description="passes over the train images; choice takes one of them")
     batch: int = Field(64, ge=1, le=100_000, description="images of a step")
     lr_codes: float = Field(
         0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors"
@@ -80,11 +80,11 @@ class JointConfig(Section):
     )
     lr_head: float = Field(0.02, gt=0.0, le=10.0, description="highest learning rate of the head's weights")
     prototype_dropout: float = Field(
-        0.5, ge=0.0, lt=1.0, description="chance that a prototype is left out of an image in a step"
+        0.3, ge=0.0, lt=1.0, description="chance that a prototype is left out of an image in a step"
     )
     smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
     steadiness: float = Field(
-        0.0,
+        0.3,
         ge=0.0,
         le=100.0,
         description="weight of a loss that keeps the order of the strongest prototypes between an image and its "
@@ -176,11 +176,13 @@ class TrainConfig(Section):
         None, gt=0.0, description="most prototypes per class, on average, of a head that may be taken; none: no limit"
     )
     codes: Literal["free", "mixture"] = Field(
-        "free",
+        "mixture",
         description="free: codes are where the learner and joint training put them; mixture: each is the direction of "
         "a weighted mean of a few train patches of its class, and joint training moves the weights",
     )
-    mixture: MixtureConfig | None = Field(None, description="how patches are mixed (codes mixture); null otherwise")
+    mixture: MixtureConfig | None = Field(
+        MixtureConfig(), description="how patches are mixed (codes mixture); null otherwise"
+    )
     joint: JointConfig | None = Field(
         JointConfig(), description="how codes and head are then trained together; null: codes stay as learned"
     )

@@ -121,7 +121,7 @@ def sizes_of(
             f"quantize.size must give at most {counts.train * t:,} codes, the train tokens, got {seeded:,} "
             f"(params.yaml)"
         )
-    k = seeded if quantize.keep is None else min(seeded, quantize.keep * c)
+    k = seeded if quantize.keep is None or quantize.seeding != "class_aware" else min(seeded, quantize.keep * c)
     image = shape.stored(extract.dtype)
     of_split = {"train": counts.train * (1 + extract.views), "validation": counts.validation, "test": counts.test}
     scored, temperatures = counts.train + counts.validation, len(train.temperatures)

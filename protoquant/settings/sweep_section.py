@@ -45,7 +45,7 @@ class SweepConfig(Section):
     """Which keys of ``quantize`` and ``train`` are searched, in which order, with what of the machine."""
 
     space: Annotated[dict[str, Choices | Range], Field(min_length=1, max_length=50)] = Field(
-        {"quantize.size": (2, 4, 7, 10, 14, 20)},
+        {"quantize.size": (4, 7, 10, 14, 20, 40)},
         description="keys of quantize and train with the values to try: a list, or {low, high, log} (random, tpe)",
     )
     search: Literal["grid", "random", "tpe"] = Field(

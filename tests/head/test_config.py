@@ -6,6 +6,8 @@ import pytest
 from protoquant.core.errors import ConfigError
 from protoquant.head.config import BudgetConfig, ChoiceConfig, GradientHeadConfig, JointConfig, TrainConfig
 
+FREE = {"codes": "free", "mixture": None}
+
 
 def by_gradient(**values: object) -> dict[str, object]:
     return {"solver": "gradient", "budget": None, "choice": None, "gradient": values}
@@ -27,9 +29,12 @@ def test_one_temperature_or_a_list() -> None:
         ({"refit": 0.0}, r"train\.refit must be a number > 0"),
         ({"tolerance": -0.1}, r"train\.tolerance must be a number >= 0"),
         ({"grounding": "medoids"}, r"train\.grounding must be"),
-        ({"grounding": "mean"}, r"grounding_patches must be a number from 2 to 16 with grounding mean, got None"),
+        (
+            {**FREE, "grounding": "mean"},
+            r"grounding_patches must be a number from 2 to 16 with grounding mean, got None",
+        ),
         ({"grounding_patches": 4}, r"grounding_patches must be null with grounding centroid, got 4"),
-        ({"grounding": "medoid", "grounding_patches": 4}, r"must be null with grounding medoid, got 4"),
+        ({**FREE, "grounding": "medoid", "grounding_patches": 4}, r"must be null with grounding medoid, got 4"),
         ({"grounding": "chosen", "grounding_patches": 17}, r"train\.grounding_patches must be"),
         ({"crops": 9}, r"train\.crops must be an integer >= 0 and <= 8"),
         ({"solver": "adam"}, r"train\.solver must be one of budget, proximal, gradient, got 'adam'"),
@@ -48,11 +53,11 @@ def test_one_temperature_or_a_list() -> None:
             {"solver": "gradient", "budget": None, "gradient": {}},
             r"choice must be null with solver gradient, whose epochs validation chooses.*set train\.choice to null",
         ),
-        ({"codes": "mixture"}, r"mixture must be a section, \{\} for its defaults, with codes mixture, got null"),
-        ({"mixture": {}}, r"mixture must be null with codes free, got a section"),
-        ({"codes": "mixture", "mixture": {"patches": 0}}, r"train\.mixture\.patches must be an integer >= 1.*got 0"),
+        ({"mixture": None}, r"mixture must be a section, \{\} for its defaults, with codes mixture, got null"),
+        ({"codes": "free"}, r"mixture must be null with codes free, got a section"),
+        ({"mixture": {"patches": 0}}, r"train\.mixture\.patches must be an integer >= 1.*got 0"),
         (
-            {"codes": "mixture", "mixture": {}, "grounding": "medoid"},
+            {"grounding": "medoid"},
             r"grounding must be centroid with codes mixture, which are grounded in train patches already, got medoid",
         ),
         ({"joint": {"steadiness": -1}}, r"train\.joint\.steadiness must be a number >= 0"),

@@ -46,7 +46,12 @@ def test_learning_codes_and_head_leaves_every_tensor_of_the_backbone(images, tmp
     quantize(chosen, features=extracted, out=tmp_path / "codebook", device=CPU, seed=0, on_event=ignore)
     train(
         TrainConfig(
-            temperature=(0.1,), budget=BudgetConfig(sizes=(1, 2)), joint=JointConfig(epochs=2, batch=8), crops=0
+            codes="free",
+            mixture=None,
+            temperature=(0.1,),
+            budget=BudgetConfig(sizes=(1, 2)),
+            joint=JointConfig(steadiness=0.0, epochs=2, batch=8),
+            crops=0,
         ),
         images=images,
         root=tmp_path,

@@ -19,7 +19,7 @@ from protoquant.head.joint import joint_epochs
 from protoquant.model.presence import look
 from tests.builders.tokens import DIRECTIONS, clustered
 
-PLAIN = JointConfig(epochs=4, batch=8, lr_codes=0.02, lr_head=0.1, prototype_dropout=0.0)
+PLAIN = JointConfig(steadiness=0.0, epochs=4, batch=8, lr_codes=0.02, lr_head=0.1, prototype_dropout=0.0)
 
 
 @dataclass
@@ -87,7 +87,9 @@ def test_a_weight_that_is_zero_stays_zero_and_none_is_negative() -> None:
 def test_a_weight_that_became_zero_never_comes_back() -> None:
     """Adam's memory moves on after the last gradient, but only further below zero."""
     gone = torch.zeros_like(head(), dtype=torch.bool)
-    for epoch in run(JointConfig(epochs=12, batch=4, lr_codes=0.02, lr_head=0.4, prototype_dropout=0.2)):
+    for epoch in run(
+        JointConfig(steadiness=0.0, epochs=12, batch=4, lr_codes=0.02, lr_head=0.4, prototype_dropout=0.2)
+    ):
         assert not bool((epoch.weights > 0)[gone].any())
         gone = epoch.weights == 0
     assert bool(gone[head() > 0].any())
@@ -108,7 +110,7 @@ def test_codes_that_no_class_uses_move_too_since_they_compete() -> None:
 
 
 def test_the_loss_falls_on_a_problem_that_can_be_learned() -> None:
-    config = JointConfig(epochs=20, batch=8, lr_codes=0.02, lr_head=0.2, prototype_dropout=0.0)
+    config = JointConfig(steadiness=0.0, epochs=20, batch=8, lr_codes=0.02, lr_head=0.2, prototype_dropout=0.0)
     losses = [epoch.loss for epoch in run(config)]
     assert losses[-1] < 0.3 * losses[0]
     assert [epoch.number for epoch in run(config)] == list(range(1, 21))
@@ -185,7 +187,9 @@ def test_the_gradient_of_a_step_is_that_of_finite_differences(monkeypatch: pytes
     monkeypatch.setattr(joint.torch.optim, "Adam", Spy)
     some = source(6)
     some.values = some.values.float()
-    config = JointConfig(epochs=1, batch=6, lr_codes=1e-3, lr_head=1e-3, prototype_dropout=0.0, smoothing=share)
+    config = JointConfig(
+        steadiness=0.0, epochs=1, batch=6, lr_codes=1e-3, lr_head=1e-3, prototype_dropout=0.0, smoothing=share
+    )
     (epoch,) = run(config, [some])
     tokens, labels = some.values.double().numpy(), some.labels.tolist()
     codes, weights = DIRECTIONS.double().numpy(), head().double().numpy()
@@ -283,7 +287,7 @@ def test_directions_that_are_kept_give_the_same_bits(monkeypatch: pytest.MonkeyP
 
 
 def test_with_hardly_any_rate_nothing_drifts() -> None:
-    (epoch,) = run(JointConfig(epochs=1, batch=8, lr_codes=1e-12, lr_head=1e-12, prototype_dropout=0.0))
+    (epoch,) = run(JointConfig(steadiness=0.0, epochs=1, batch=8, lr_codes=1e-12, lr_head=1e-12, prototype_dropout=0.0))
     assert epoch.drift == pytest.approx(1.0, abs=1e-6)
     torch.testing.assert_close(epoch.codebook.codes, DIRECTIONS, atol=1e-6, rtol=0)
     torch.testing.assert_close(epoch.weights, head(), atol=1e-6, rtol=0)
@@ -292,7 +296,7 @@ def test_with_hardly_any_rate_nothing_drifts() -> None:
 def test_the_last_batch_may_be_smaller_and_counts_by_its_images() -> None:
     """With no rate, the mean over a pass does not depend on how it is cut."""
     still = {"epochs": 1, "lr_codes": 1e-12, "lr_head": 1e-12, "prototype_dropout": 0.0}
-    whole, cut = (run(JointConfig(batch=batch, **still))[0].loss for batch in (24, 7))
+    whole, cut = (run(JointConfig(steadiness=0.0, batch=batch, **still))[0].loss for batch in (24, 7))
     assert cut == pytest.approx(whole, abs=1e-6)
 
 
@@ -347,7 +351,7 @@ def test_steadiness_makes_the_first_reason_the_same_in_a_view() -> None:
         tops = [(score * last.weights[plain.labels]).argmax(dim=1) for score in scores]
         return float((tops[0] == tops[1]).float().mean())
 
-    config = JointConfig(epochs=12, batch=8, lr_codes=0.02, lr_head=0.1, prototype_dropout=0.0)
+    config = JointConfig(steadiness=0.0, epochs=12, batch=8, lr_codes=0.02, lr_head=0.1, prototype_dropout=0.0)
     assert first(config.model_copy(update={"steadiness": 2.0})) > first(config)
 
 

@@ -12,7 +12,7 @@ from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_se
 from protoquant.head.select import HeadCandidate
 
 CPU = torch.device("cpu")
-CONFIG = TrainConfig(temperature=(0.1,))
+CONFIG = TrainConfig(codes="free", mixture=None, temperature=(0.1,))
 
 
 def candidate(penalty: float, top1: float = 0.75) -> HeadCandidate:

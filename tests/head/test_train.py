@@ -28,6 +28,8 @@ from protoquant.model.scored_split import ScoredSplit
 pytestmark = pytest.mark.model
 
 CONFIG = TrainConfig(
+    codes="free",
+    mixture=None,
     temperature=(0.1, 0.3),
     solver="proximal",
     budget=None,
@@ -203,8 +205,18 @@ def test_a_second_fit_that_is_not_finished_is_said(inputs, tmp_path, monkeypatch
     assert {one.refit_iterations for one in result.candidates} == {1}
 
 
-BUDGET = TrainConfig(temperature=(0.1, 0.3), budget=BudgetConfig(sizes=(1, 2, 4)), choice=None, joint=None, crops=1)
+BUDGET = TrainConfig(
+    codes="free",
+    mixture=None,
+    temperature=(0.1, 0.3),
+    budget=BudgetConfig(sizes=(1, 2, 4)),
+    choice=None,
+    joint=None,
+    crops=1,
+)
 GRADIENT = TrainConfig(
+    codes="free",
+    mixture=None,
     temperature=(0.1, 0.3),
     crops=1,
     solver="gradient",
@@ -238,7 +250,16 @@ def test_validation_chooses_the_epoch() -> None:
     generator = torch.Generator().manual_seed(0)
     scores, labels = torch.rand(40, 5, generator=generator), torch.arange(40) % 2
     config = GradientHeadConfig(epochs=12, warmup_epochs=0, batch=8, lr=0.1, penalties=(0.01, 0.1))
-    section = TrainConfig(temperature=0.1, solver="gradient", budget=None, joint=None, choice=None, gradient=config)
+    section = TrainConfig(
+        codes="free",
+        mixture=None,
+        temperature=0.1,
+        solver="gradient",
+        budget=None,
+        joint=None,
+        choice=None,
+        gradient=config,
+    )
     train_split, held = (
         ScoredSplit((scores[rows],), torch.zeros(20, 2), NearestImages.empty(5, 1, torch.device("cpu")), labels[rows])
         for rows in (slice(0, 20), slice(20, 40))

@@ -26,13 +26,15 @@ pytestmark = pytest.mark.model
 
 CPU = torch.device("cpu")
 CHOICE = TrainConfig(
+    codes="free",
+    mixture=None,
     temperature=(0.1, 0.3),
     budget=BudgetConfig(sizes=(1, 2, 4)),
     choice=ChoiceConfig(folds=3, repeats=2),
     joint=None,
     crops=1,
 )
-JOINT = CHOICE.model_copy(update={"joint": JointConfig(epochs=5, batch=8, lr_codes=0.02, lr_head=0.05)})
+JOINT = CHOICE.model_copy(update={"joint": JointConfig(steadiness=0.0, epochs=5, batch=8, lr_codes=0.02, lr_head=0.05)})
 
 
 @pytest.fixture

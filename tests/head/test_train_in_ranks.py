@@ -22,6 +22,8 @@ from tests.distributed.ranks import in_ranks
 pytestmark = pytest.mark.process
 
 BUDGET = TrainConfig(
+    codes="free",
+    mixture=None,
     temperature=(0.1, 0.3),
     budget=BudgetConfig(sizes=(1, 2, 4)),
     choice=None,
@@ -29,7 +31,7 @@ BUDGET = TrainConfig(
     crops=1,
     solver_tolerance=1e-3,
 )
-JOINT = JointConfig(epochs=3, batch=7, lr_codes=0.02, lr_head=0.05)  # 24 images: the last batch has 3
+JOINT = JointConfig(steadiness=0.0, epochs=3, batch=7, lr_codes=0.02, lr_head=0.05)  # 24 images: the last batch has 3
 GRADIENT = GradientHeadConfig(penalties=(0.02,), epochs=3, batch=5, warmup_epochs=1, mixup=0.4)
 VARIANTS = {
     "budgets": {},

@@ -29,6 +29,8 @@ from tests.builders.tokens import clustered
 pytestmark = pytest.mark.model
 
 BUDGET = TrainConfig(
+    codes="free",
+    mixture=None,
     temperature=(0.1, 0.3),
     budget=BudgetConfig(sizes=(1, 2, 4)),
     choice=None,
@@ -36,7 +38,7 @@ BUDGET = TrainConfig(
     crops=1,
     solver_tolerance=0.001,
 )
-JOINT = BUDGET.model_copy(update={"joint": JointConfig(epochs=4, batch=8, lr_codes=0.02, lr_head=0.05)})
+JOINT = BUDGET.model_copy(update={"joint": JointConfig(steadiness=0.0, epochs=4, batch=8, lr_codes=0.02, lr_head=0.05)})
 
 
 def fit(inputs, out, config, on_event=ignore, seed: int = 0):

@@ -28,7 +28,7 @@ MIXED = TrainConfig(
     temperature=0.1,
     budget=BudgetConfig(sizes=(2,)),
     choice=None,
-    joint=JointConfig(epochs=3, batch=8, lr_mixture=0.3),
+    joint=JointConfig(steadiness=0.0, epochs=3, batch=8, lr_mixture=0.3),
     codes="mixture",
     mixture=MixtureConfig(patches=4),
     crops=2,

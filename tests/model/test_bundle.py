@@ -36,7 +36,16 @@ CPU, D = torch.device("cpu"), 16
 @pytest.fixture
 def path(features, images, codebook, tmp_path):
     config = TrainConfig(
-        temperature=0.1, solver="proximal", budget=None, choice=None, joint=None, points=4, ratio=0.05, crops=1
+        codes="free",
+        mixture=None,
+        temperature=0.1,
+        solver="proximal",
+        budget=None,
+        choice=None,
+        joint=None,
+        points=4,
+        ratio=0.05,
+        crops=1,
     )
     out = tmp_path / "bundle"
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}

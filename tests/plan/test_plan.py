@@ -98,7 +98,7 @@ def test_a_plan_for_images_that_are_not_here(job):
     done = job.run("protoquant", "plan", "--seconds", "0", "--json", *COUNTS, check=False)
     found = json.loads(done.stdout)
     assert (found["shape"]["grid"], found["shape"]["d"]) == ([14, 14], 112 + 1280)
-    assert found["sizes"]["store"] == 1_331_167 * (196 * 112 + 49 * 1280) * 2
+    assert found["sizes"]["store"] == (2 * 1_231_167 + 100_000) * (196 * 112 + 49 * 1280) * 2
     assert found["sizes"]["k"] == 5_000
     assert (found["rates"], found["times"], found["shared"]) == (None, [], {})
     if found["missing"]:

@@ -13,7 +13,12 @@ from protoquant.plan.times import START, StageTime, times_of
 COUNTS, SHAPE = DatasetCounts(train=100, validation=20, test=30, classes=5), Shape((LayerShape("last", (2, 3), 8),))
 NONE = dict.fromkeys(("extract", "pooled", "seeding", "match", "score", "solve", "joint"), 0.0)
 TRAIN = TrainConfig(
-    temperature=(0.03, 0.05), budget=BudgetConfig(sizes=(1, 2)), choice=None, joint=JointConfig(epochs=10)
+    codes="free",
+    mixture=None,
+    temperature=(0.03, 0.05),
+    budget=BudgetConfig(sizes=(1, 2)),
+    choice=None,
+    joint=JointConfig(steadiness=0.0, epochs=10),
 )
 QUANTIZE = QuantizeConfig(epochs=2, probe_penalties=(1.0, 0.1), probe_iterations=100)
 

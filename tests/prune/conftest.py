@@ -17,6 +17,8 @@ CPU = torch.device("cpu")
 def path(features, images, codebook, tmp_path):
     """A bundle with a dense head."""
     config = TrainConfig(
+        codes="free",
+        mixture=None,
         temperature=0.1,
         solver="proximal",
         budget=None,

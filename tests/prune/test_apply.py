@@ -11,6 +11,7 @@ from protoquant.core.events import MessageEvent, ignore
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
+from protoquant.head.record import ABSENT
 from protoquant.head.train import train
 from protoquant.model.bundle import KIND, Bundle
 from protoquant.model.head import head_logits
@@ -184,7 +185,7 @@ def test_train_prunes_by_its_own_plan(path, features, images, codebook, tmp_path
     """A plan in train gives what the plan on the trained bundle gives."""
     plan = PrunePlan(unit="class_budget", criterion="magnitude", budget=1, semantics="compact")
     config = TrainConfig.model_validate(
-        {"choice": None, **Bundle.open(path).params["train"], "temperature": 0.1, "prune": plan}
+        {**ABSENT, **Bundle.open(path).params["train"], "temperature": 0.1, "prune": plan}
     )
     out, events = tmp_path / "pruned", []
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
@@ -212,7 +213,7 @@ def test_train_keeps_a_head_that_is_within_the_budget_already(path, features, im
     most = largest_class(Bundle.open(path).head)
     plan = PrunePlan(unit="class_budget", criterion="magnitude", budget=most, semantics="compact")
     config = TrainConfig.model_validate(
-        {**Bundle.open(path).params["train"], "temperature": 0.1, "choice": None, "prune": plan}
+        {**ABSENT, **Bundle.open(path).params["train"], "temperature": 0.1, "prune": plan}
     )
     out, events = tmp_path / "kept", []
     arguments = {"images": images, "root": tmp_path, "features": features, "codebook": codebook, "out": out}
