@@ -31,7 +31,8 @@ class ContributionRow:
     Attributes:
         contribution: The contribution shown.
         box: Its cell, in pixels of the view.
-        train: Pictures of its nearest training patches.
+        train: Pictures of its training patches.
+        shares: What of the prototype each of them is, in words; empty where it is only near.
         caption: Class of the nearest patch.
         share: Share of the class score, in [0, 1].
     """
@@ -39,6 +40,7 @@ class ContributionRow:
     contribution: Contribution
     box: Box
     train: tuple[Image.Image, ...]
+    shares: tuple[str, ...]
     caption: str
     share: float
 
@@ -133,15 +135,16 @@ def _row(part: Contribution, explanation: Explanation) -> ContributionRow:
     size = _PIXELS / max(right - left, bottom - top)
     (rows, cols), (row, col) = explanation.grid, part.cell
     down, across = (bottom - top) * size / rows, (right - left) * size / cols
-    pictures = []
+    pictures, shares = [], []
     for patch in part.patches:
         if patch.crop is not None:
             with Image.open(patch.crop) as crop:
                 pictures.append(crop.convert("RGB"))
+                shares.append(f"{patch.weight:.0%} of it" if patch.weight else "")
     caption = part.patches[0].class_name if part.patches else "no training patch recorded"
     share = part.contribution / explanation.logit if explanation.logit > 0 else 0.0
     box = (col * across, row * down, (col + 1) * across, (row + 1) * down)
-    return ContributionRow(part, box, tuple(pictures[:3]), caption, share)
+    return ContributionRow(part, box, tuple(pictures[:3]), tuple(shares[:3]), caption, share)
 
 
 def _heading(figure: Figure, found: Sheet, height: float) -> None:
@@ -168,8 +171,10 @@ def _draw_row(figure: Figure, view: Image.Image, row: ContributionRow, number: s
     heat = _panel(figure, (0.345, bottom, 0.115, height))
     heat.imshow(_over(view, part))
     _box(heat, row.box)
-    for place, picture in enumerate(row.train):
-        _panel(figure, (0.485 + 0.097 * place, bottom, 0.092, height)).imshow(np.asarray(picture))
+    for place, (picture, patch_share) in enumerate(zip(row.train, row.shares, strict=True)):
+        panel = _panel(figure, (0.485 + 0.097 * place, bottom, 0.092, height))
+        panel.imshow(np.asarray(picture))
+        panel.text(0.5, -0.03, patch_share, size=6.5, color=QUIET, ha="center", va="top", transform=panel.transAxes)
     middle = bottom + height / 2
     text = f"{number}   prototype {part.code}"
     figure.text(0.79, middle + 0.24 * height, text, size=8.5, color=QUIET, va="center")

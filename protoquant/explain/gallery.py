@@ -1,6 +1,8 @@
 """The prototypes that the report shows, with the patches, classes and use of each."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ class Patch:
         row: Row of the grid cell.
         col: Column of that cell.
         cosine: Similarity of the patch with the prototype.
+        weight: Weight of the patch in the mixture that the prototype is, in [0, 1]; None for free codes.
     """
 
     image_id: str
@@ -24,6 +27,14 @@ class Patch:
     row: int
     col: int
     cosine: float
+    weight: float | None
+
+    @classmethod
+    def of(cls, row: Mapping[Hashable, Any]) -> Self:
+        """The patch of a row of the provenance."""
+        weight = float(row["weight"]) if "weight" in row else None
+        place = str(row["image_id"]), int(row["label"]), int(row["row"]), int(row["col"])
+        return cls(*place, float(row["cosine"]), weight)
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,4 @@ def _heaviest(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _patches(rows: pd.DataFrame | None, count: int) -> tuple[Patch, ...]:
     if rows is None:
         return ()
-    return tuple(
-        Patch(str(row["image_id"]), int(row["label"]), int(row["row"]), int(row["col"]), float(row["cosine"]))
-        for row in rows.head(count).to_dict("records")
-    )
+    return tuple(map(Patch.of, rows.head(count).to_dict("records")))

@@ -270,6 +270,7 @@ class Model(nn.Module):
                 cell=(int(row["row"]), int(row["col"])),
                 cosine=float(row["cosine"]),
                 crop=self.bundle.crop(code, rank),
+                weight=float(row["weight"]) if "weight" in row else None,
             )
             found.setdefault(code, []).append(patch)
         return {code: tuple(patches) for code, patches in found.items()}

@@ -35,13 +35,14 @@ class TrainPatch:
     """A training patch that a prototype stands for.
 
     Attributes:
-        rank: From 0, nearest first.
+        rank: From 0: largest weight first, then nearest first.
         image_id: Relative path of the training image.
         label: Its class.
         class_name: The class's name.
         cell: (row, col) in the grid.
         cosine: Similarity with the prototype, in [-1, 1].
         crop: Picture of the patch; None where the bundle was written without it.
+        weight: Weight of the patch in the mixture that the prototype is, in [0, 1]; None for free codes.
     """
 
     rank: int
@@ -51,6 +52,7 @@ class TrainPatch:
     cell: tuple[int, int]
     cosine: float
     crop: Path | None
+    weight: float | None = None
 
 
 @dataclass(frozen=True)

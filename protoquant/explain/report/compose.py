@@ -63,7 +63,9 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
         wrong=wrong,
         selection=words.selection(len(right), len(wrong)),
         groups=groups,
-        gallery_note=words.gallery_note(shown, len(bundle.classes) - len(groups)),
+        gallery_note=words.gallery_note(shown, len(bundle.classes) - len(groups), mixed=bundle.codes_are == "mixture"),
+        beside=words.beside(sources),
+        kind_note=words.kind_note(sources),
         confusion=_confusion(sources),
         classes=_classes(sources.per_class, sources.names),
         reliability=_reliability(sources.reliability),
@@ -105,9 +107,7 @@ def _explained(
     rows = dict(iter(sources.contributions.groupby("image_id")))
     none = sources.contributions.head(0)
     nearest = {
-        int(row["code"]): Patch(
-            str(row["image_id"]), int(row["label"]), int(row["row"]), int(row["col"]), float(row["cosine"])
-        )
+        int(row["code"]): Patch.of(row)
         for row in sources.bundle.provenance.sort_values("rank", ascending=False).to_dict("records")
     }
     witness = Witness(album, sources.names, nearest, score_maps(sources), config.parts)

@@ -222,6 +222,8 @@ class Page:
     selection: str
     groups: tuple[ClassGroup, ...]
     gallery_note: str
+    beside: str
+    kind_note: str
     confusion: Confusion
     classes: tuple[ClassMetricsRow, ...]
     reliability: Curve

@@ -40,6 +40,10 @@ _GROUNDED = {
 }
 
 
+_MIXED = "Every prototype is a weighted mean of a few training patches"
+_NEAREST = "the training patch nearest to the prototype"
+
+
 def interval(found: Number, *, share: bool = True) -> str:
     """Write an interval, such as ``88.5 to 94.0 %``."""
     low, high = found["low"], found["high"]
@@ -160,7 +164,26 @@ def selection(right: int, wrong: int) -> str:
     )
 
 
-def gallery_note(shown: Gallery, silent: int) -> str:
+def beside(sources: Sources) -> str:
+    """The training patch that an explanation puts beside a part."""
+    mixed = sources.bundle.codes_are == "mixture"
+    return "the training patch with the largest share in the prototype" if mixed else _NEAREST
+
+
+def kind_note(sources: Sources) -> str:
+    """What a prototype is, and what the training patches beside it are."""
+    if sources.bundle.codes_are == "mixture":
+        return (
+            "A prototype is the direction of a weighted mean of a few training patches, each from another image, and "
+            "nothing else; their shares are given with them."
+        )
+    return (
+        "A training patch beside a prototype is its nearest one, not the prototype itself, which is a mean of many "
+        "patches unless grounding says otherwise."
+    )
+
+
+def gallery_note(shown: Gallery, silent: int, *, mixed: bool) -> str:
     """The note on the gallery."""
     most = "" if shown.shown == shown.total else f" Shown are {shown.shown:,} of {shown.total:,}."
     without = (
@@ -168,9 +191,15 @@ def gallery_note(shown: Gallery, silent: int) -> str:
         if silent
         else ""
     )
+    patches = (
+        "Above are the training patches with the largest shares in it, cut out; below them the images they come from, "
+        "and the shares (of patches that are only near it, the cosine similarity)"
+        if mixed
+        else "Above are the training patches nearest to it, cut out; below them the images they come from, and their "
+        "cosine similarity"
+    )
     return (
-        "A prototype is a code that the model uses. Above are the training patches nearest to it, cut out; below them "
-        "the images they come from, and their cosine similarity. Counted are the test images where it speaks for the "
+        f"A prototype is a code that the model uses. {patches}. Counted are the test images where it speaks for the "
         "answer, with its mean share of that score. Bars are its weights for the classes that use it; it stands under "
         f"the class with the largest.{most}{without}"
     )
@@ -206,8 +235,9 @@ def grounding_note(sources: Sources) -> str:
     method = sources.bundle.metrics.get("grounding", {}).get("method", "centroid")
     drift = found["drift_mean"]
     moved = "" if drift is None else f" Training left codes at a mean cosine of {number(drift)} to what they were."
+    kind = _MIXED if sources.bundle.codes_are == "mixture" else _GROUNDED[method]
     return (
-        f"{_GROUNDED[method]}. Counted is the cosine of each of the {found['prototypes']:,} prototypes with the "
+        f"{kind}. Counted is the cosine of each of the {found['prototypes']:,} prototypes with the "
         f"training patch nearest to it: {number(found['nearest_mean'])} on average, {number(found['nearest_min'])} at "
         f"the least.{moved}"
     )
