@@ -140,7 +140,7 @@ def _row(part: Contribution, explanation: Explanation) -> ContributionRow:
         if patch.crop is not None:
             with Image.open(patch.crop) as crop:
                 pictures.append(crop.convert("RGB"))
-                shares.append(f"{patch.weight:.0%} of it" if patch.weight else "")
+                shares.append(f"{100 * patch.weight:.0f} % of it" if patch.weight else "")
     caption = part.patches[0].class_name if part.patches else "no training patch recorded"
     share = part.contribution / explanation.logit if explanation.logit > 0 else 0.0
     box = (col * across, row * down, (col + 1) * across, (row + 1) * down)
