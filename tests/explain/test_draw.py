@@ -42,6 +42,15 @@ def test_sheet_by_hand(explanation: Explanation) -> None:
     assert sum(row.contribution.contribution for row in found.rows) + found.rest == found.logit
 
 
+def test_a_patch_of_a_mixture_says_its_share(explanation: Explanation) -> None:
+    part = explanation.contributions[0]
+    patches = tuple(replace(part.patches[0], weight=weight) for weight in (0.416, 0.0, None))
+    mixed = replace(explanation, contributions=(replace(part, patches=patches),))
+    found = sheet(mixed, Image.new("RGB", (120, 80)), 2)
+    assert found.rows[0].shares == ("42 % of it", "", "")
+    assert explanation_figure(mixed, Image.new("RGB", (120, 80))).size[0] > 1000
+
+
 def test_view_is_what_the_backbone_sees(explanation: Explanation) -> None:
     image = Image.new("RGB", (120, 80), (255, 0, 0))
     image.paste((0, 0, 255), (20, 0, 100, 80))

@@ -26,5 +26,13 @@ def test_what_the_layers_do_not_allow_is_refused_before_anything_is_extracted(ch
     assert "\n" not in str(caught.value)
 
 
+def test_steadiness_without_the_views_that_it_compares_is_refused() -> None:
+    without = {"extract.views": 0, "extract.augment": None}
+    with pytest.raises(ConfigError, match=r"^train.joint.steadiness must be 0 without augmented views.*got 0.3"):
+        Settings.parse(with_changes(read_params(PARAMS), without, "x"))
+    Settings.parse(with_changes(read_params(PARAMS), without | {"train.joint.steadiness": 0.0}, "x"))
+    Settings.parse(with_changes(read_params(PARAMS), without | {"train.joint": None}, "x"))
+
+
 def test_sections_without_extract_are_those_of_a_plan_and_say_nothing_of_it() -> None:
     assert Settings.parse({"quantize": {"layers": ["blocks.4", "last"]}}).quantize.layers == ("blocks.4", "last")
