@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -101,7 +101,7 @@ class Bundle:
     patches: Float[Tensor, "r d"] | None = None
 
     @property
-    def codes_are(self) -> str:
+    def codes_are(self) -> Literal["free", "mixture"]:
         """The kind of the prototypes: ``mixture`` of train patches, or ``free``."""
         return "mixture" if "weight" in self.provenance else "free"
 

@@ -101,6 +101,11 @@ def _led(nearest: NearestImages, mixture: Mixture) -> tuple[NearestImages, Float
     return led, joined(weights, torch.zeros_like(near.cosines))
 
 
+def nearest_cosine(table: pd.DataFrame) -> float:
+    """Mean over prototypes of the cosine with the nearest of their patches, which need not have the largest weight."""
+    return float(table.groupby("code")["cosine"].max().mean())
+
+
 def crop_name(code: int, rank: int) -> str:
     """File name of a patch picture."""
     return f"{code:05d}-{rank}.png"

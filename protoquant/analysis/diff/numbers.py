@@ -11,6 +11,7 @@ from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.calibration import error_of
 from protoquant.evaluation.metrics.registry import METRICS, Better, Unit
 from protoquant.model.bundle import Bundle
+from protoquant.model.provenance import nearest_cosine
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,7 @@ def _class_size(bundle: Bundle) -> float:
 
 def _grounding(bundle: Bundle) -> float | None:
     """Mean cosine of the prototypes with their nearest training patches."""
-    nearest = bundle.provenance.loc[bundle.provenance["rank"] == 0, "cosine"]
-    return float(nearest.mean()) if len(nearest) else None
+    return nearest_cosine(bundle.provenance) if len(bundle.provenance) else None
 
 
 def _seen(before: Bundle, after: Bundle) -> list[Number]:

@@ -23,6 +23,7 @@ from protoquant.features.backbone.spec import BackboneSpec
 from protoquant.model.answers_made import IN_SAMPLE, answers_made, presence_made
 from protoquant.model.bundle import KIND, Bundle
 from protoquant.model.classifier import BATCH, Model
+from protoquant.model.provenance import nearest_cosine
 from protoquant.model.reference import Reference
 from protoquant.tracking.connection.mlflow_api import MlflowException, ModelVersion
 from protoquant.tracking.connection.outage import unanswered
@@ -82,16 +83,16 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
         )
     if bundle.backbone.weights.source == "file":
         _check_weights(uri, bundle.backbone, fetched.weights)
-    nearest = bundle.provenance[bundle.provenance["rank"] == 0]
     measured = of_tracked(run_metrics(store, version), "validation")
     evidence = GateEvidence(
         version=int(version.version),
         class_size=int((bundle.head > 0).sum()) / len(bundle.classes),
-        grounding=float(nearest["cosine"].mean()),
+        grounding=nearest_cosine(bundle.provenance),
         dead_share=None if bundle.reference is None else bundle.reference.codebook.get("dead_share"),
         stability=measured.get(PREDICTION.path),
         test_accuracy=version.tags.get("test_accuracy"),
         metrics=measured,
+        codes=bundle.codes_are,
     )
     images = open_artifact(fetched.bundle, KIND, verify=False).inputs.get(_VALIDATION)
     return CandidateVersion(fetched.bundle, bundle, fetched.weights, images, evidence)

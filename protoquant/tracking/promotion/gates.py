@@ -18,6 +18,7 @@ Answer = tuple[bool, str]
 """Whether a gate lets a version pass, and why."""
 Rival = TypeVar("Rival", "GateEvidence", "Paired")
 _ROUNDING = 1e-9
+_KINDS = {"free": "of free codes", "mixture": "mixtures of train patches"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class GateEvidence:
         stability: Share of changed validation images whose answer stays; None in older versions, which lack it.
         test_accuracy: The tag of the version; it is shown, but no gate uses it.
         metrics: Metrics of validation by their path, as far as they were measured.
+        codes: The kind of its prototypes: mixture or free.
     """
 
     version: int
@@ -56,6 +58,7 @@ class GateEvidence:
     stability: float | None
     test_accuracy: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    codes: Literal["free", "mixture"] = "free"
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,10 @@ def _codebook(challenger: GateEvidence, limit: float, champion: GateEvidence) ->
 
 
 def _grounding(challenger: GateEvidence, limit: float, champion: GateEvidence) -> Answer:
+    if champion.codes != challenger.codes:
+        was, now = (_KINDS[one.codes] for one in (champion, challenger))
+        said = f"prototypes {was} -> {now}: cosines with train patches are not compared"
+        return challenger.codes == "mixture", f"{said}; mixtures must stay mixtures"
     before, after = champion.grounding, challenger.grounding
     return _share("mean cosine of prototypes with their nearest train patch", before, after, "lost", limit)
 

@@ -62,6 +62,19 @@ def test_each_gate_refuses_what_is_worse_by_more_than_allowed_and_names_itself(g
     assert verdict(just).passed
 
 
+def test_cosines_of_prototypes_of_another_kind_are_not_compared() -> None:
+    """Mixtures may replace free codes, however near either is to a patch; the other way evidence would be lost."""
+    mixed = replace(NEW, codes="mixture", grounding=0.1)
+    found = {gate.name: gate for gate in ask(mixed).gates}["grounding"]
+    assert found.passed
+    assert found.said == (
+        "prototypes of free codes -> mixtures of train patches: cosines with train patches are not compared; "
+        "mixtures must stay mixtures"
+    )
+    assert ask(replace(NEW, grounding=1.0), replace(OLD, codes="mixture")).failed == ("grounding",)
+    assert ask(mixed, replace(OLD, codes="mixture", grounding=0.1)).passed
+
+
 @pytest.mark.parametrize(
     ("before", "after", "passed", "said"),
     [
