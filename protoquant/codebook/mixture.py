@@ -80,7 +80,7 @@ def with_mixtures(codebook: Codebook, source: TokenSource, *, patches: int, temp
         batch: Images per step.
 
     Returns:
-        The codebook of the mixtures; codes that would be the same mixture are left out but for the first.
+        The codebook of the mixtures; of codes whose patches are all the same only the first is left.
     """
     nearest = _nearest(codebook, source, patches, batch)
     units = read_patches(source, codebook.norm, nearest.images, nearest.cells)
@@ -108,7 +108,7 @@ def _nearest(codebook: Codebook, source: TokenSource, patches: int, batch: int) 
 
 
 def _first_of_equals(mixture: Mixture, t: int) -> Int64[Tensor, " r"]:
-    """The codes whose patches no code before them has, too: they would be equal."""
+    """The codes whose patches no code before them has, too: the others would show the same and nearly be the same."""
     places = (mixture.images * t + mixture.cells).masked_fill(mixture.weights.cpu() == 0.0, -1).sort(dim=1).values
     _, kind = torch.unique(places, dim=0, return_inverse=True)
     first = torch.full((int(kind.max()) + 1,), len(kind)).scatter_reduce(0, kind, torch.arange(len(kind)), "amin")

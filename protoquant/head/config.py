@@ -272,7 +272,7 @@ class TrainConfig(Section):
     def _mixed(self) -> "TrainConfig":
         if (self.codes == "mixture") != (self.mixture is not None):
             wanted, got = ("null", "a section") if self.codes == "free" else ("a section, {} for its defaults,", "null")
-            raise ValueError(f"mixture must be {wanted} with codes {self.codes}, got {got} (train.mixture)")
+            raise ValueError(f"mixture must be {wanted} with codes {self.codes}, got {got}; or change codes")
         if self.codes == "mixture" and self.grounding != "centroid":
             raise ValueError(
                 f"grounding must be centroid with codes mixture, which are grounded in train patches already, got "
@@ -304,5 +304,5 @@ def check_views(config: TrainConfig, views: int) -> None:
     if config.joint is not None and config.joint.steadiness and not views:
         raise ConfigError(
             f"train.joint.steadiness must be 0 without augmented views of the train images, got "
-            f"{config.joint.steadiness:g} (params.yaml); set it to 0, or extract.views to 1 and extract.augment to {{}}"
+            f"{config.joint.steadiness:g} (params.yaml); set it to 0, or extract.views to 1 with mild extract.augment"
         )

@@ -17,7 +17,7 @@ from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 from protoquant.head.config import JointConfig
-from protoquant.head.moving_codes import moving_codes
+from protoquant.head.moving_codes import lower_rates, moving_codes
 from protoquant.head.steadiness import order_loss
 
 FLOOR = 0.01
@@ -84,7 +84,7 @@ def joint_epochs(
         raise ValueError("steadiness compares images with views of them, and there are none")
     device, start, moving = codebook.codes.device, codebook.codes, moving_codes(codebook, config)
     head = weights.to(device).clone().requires_grad_()
-    remedy = f"; lower {moving.rate_key}, {moving.rate:g}, and train.joint.lr_head, {config.lr_head:g}"
+    remedy = f"; {lower_rates(codebook, config)}"
 
     room = KEPT // len(views)
     held = [DirectedSource(view, codebook.norm, device, room) for view in views]

@@ -14,6 +14,7 @@ from protoquant.head.candidates import Fitted
 from protoquant.head.config import JointConfig
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs
 from protoquant.head.joint import joint_epochs
+from protoquant.head.moving_codes import lower_rates
 from protoquant.head.record import JointRow, TrainingOutcome
 from protoquant.model.head import head_logits
 from protoquant.model.scored_split import presence_scores
@@ -63,8 +64,8 @@ def train_jointly(
             loss = float(mean_over_ranks(torch.nn.functional.cross_entropy(logits.double(), labels), len(labels)))
         if not math.isfinite(loss):
             raise DataError(
-                f"the joint loss on validation is {loss} after epoch {epoch.number}; lower train.joint.lr_codes, "
-                f"{config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+                f"the joint loss on validation is {loss} after epoch {epoch.number}; "
+                f"{lower_rates(trained.codebook, config)}"
             )
         row = JointRow(epoch.number, epoch.loss, loss, top1(logits, labels), epoch.drift)
         rows.append(row)

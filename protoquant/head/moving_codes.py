@@ -24,10 +24,6 @@ class MovingCodes(Protocol):
     def rate(self) -> float:
         """Its highest learning rate."""
 
-    @property
-    def rate_key(self) -> str:
-        """The key of params.yaml that gives the rate."""
-
     def units(self) -> Float[Tensor, "k d"]:
         """The present codes, differentiable by the parameter."""
 
@@ -37,8 +33,6 @@ class MovingCodes(Protocol):
 
 class FreeCodes:
     """Codes that may become any direction."""
-
-    rate_key = "train.joint.lr_codes"
 
     def __init__(self, start: Codebook, rate: float) -> None:
         self._start, self.rate = start, rate
@@ -55,8 +49,6 @@ class FreeCodes:
 
 class MixtureCodes:
     """Codes that stay convex mixtures of their patches; the parameter holds the logits of the weights."""
-
-    rate_key = "train.joint.lr_mixture"
 
     def __init__(self, start: Codebook, mixture: Mixture, rate: float) -> None:
         self._start, self._mixture, self.rate = start, mixture, rate
@@ -78,3 +70,9 @@ def moving_codes(start: Codebook, config: JointConfig) -> MovingCodes:
     if start.mixture is None:
         return FreeCodes(start, config.lr_codes)
     return MixtureCodes(start, start.mixture, config.lr_mixture)
+
+
+def lower_rates(codebook: Codebook, config: JointConfig) -> str:
+    """What to do if joint training of a codebook diverges: the learning rates that it uses, with their values."""
+    key, rate = ("lr_codes", config.lr_codes) if codebook.mixture is None else ("lr_mixture", config.lr_mixture)
+    return f"lower train.joint.{key}, {rate:g}, and train.joint.lr_head, {config.lr_head:g}"

@@ -37,11 +37,17 @@ def measure(subject: Subject, split: str) -> GroupResult:
 
 
 def _shown(subject: Subject) -> Patches:
-    """The training patches that the bundle names for its prototypes, as far as their images are annotated."""
+    """The training patches that the bundle names for its prototypes, as far as their images are annotated.
+
+    Of a mixture these are the patches that it is made of, not the others that are near.
+    """
     bundle, positions = subject.bundle, subject.places(TRAIN).positions
     image_ids = subject.store(TRAIN).image_ids
     place = {image_ids[position]: number for number, position in enumerate(positions)}
-    rows = bundle.provenance[bundle.provenance["image_id"].isin(list(place))]
+    named = bundle.provenance
+    if bundle.codes_are == "mixture":
+        named = named[named["weight"] > 0]
+    rows = named[named["image_id"].isin(list(place))]
     codes = bundle.prototypes.numpy()
     return Patches(
         owner=np.searchsorted(codes, rows["code"].to_numpy()),

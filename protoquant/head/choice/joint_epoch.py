@@ -19,6 +19,7 @@ from protoquant.head.choice.fold import CrossFitTask
 from protoquant.head.choice.rule import smoothed
 from protoquant.head.config import JointConfig
 from protoquant.head.joint import joint_epochs
+from protoquant.head.moving_codes import lower_rates
 from protoquant.model.head import head_logits
 from protoquant.model.scored_split import score_source
 
@@ -79,8 +80,8 @@ def held_out_epochs(
         loss = _loss(held, epoch.codebook, epoch.weights, temperature, config.batch)
         if not math.isfinite(loss):
             raise DataError(
-                f"the joint loss on a held-out fold is {loss} after epoch {epoch.number}; lower train.joint.lr_codes, "
-                f"{config.lr_codes:g}, and train.joint.lr_head, {config.lr_head:g}"
+                f"the joint loss on a held-out fold is {loss} after epoch {epoch.number}; "
+                f"{lower_rates(answers.start.codebook, config)}"
             )
         losses.append(loss)
     means = smoothed(torch.tensor(losses, dtype=torch.float64), WINDOW)
