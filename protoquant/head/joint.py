@@ -30,7 +30,7 @@ class JointEpoch:
 
     Attributes:
         number: Number of the epoch, from 1.
-        loss: Mean training cross-entropy over the pass, in nats.
+        loss: Mean training loss over the pass, in nats: cross-entropy, and what ``steadiness`` adds to it.
         drift: Mean cosine of the codes with their initial values, in [-1, 1].
         codebook: The moved codes, as unit vectors.
         weights: The head (c, k), >= 0; zero wherever it was zero at the start.

@@ -31,7 +31,7 @@ class JointRow:
 
     Attributes:
         epoch: Number of the epoch, from 1.
-        train_loss: Training cross-entropy, with dropout, in nats.
+        train_loss: Training cross-entropy, with dropout, and what ``steadiness`` adds to it, in nats.
         validation_loss: Cross-entropy on validation, in nats; without a choice by cross-fitting the lowest one decides
             between equal accuracies.
         validation_top1: Accuracy on validation, in [0, 1]; without a choice by cross-fitting the highest one decides.
