@@ -29,20 +29,16 @@ import pandas as pd
 import torch
 
 from benchmarks.believable_chart import draw
-from benchmarks.datasets import EXTRACT, DataSet, Places, add_arguments, demo, funnybirds, photos, quick, tell
-from benchmarks.former import FREE_JOINT, free_quantize, free_train
+from benchmarks.datasets import EXTRACT, DataSet, Places, add_arguments, demo, funnybirds, photos, quick
+from benchmarks.evaluated import evaluated
+from benchmarks.former import free_quantize, free_train
 from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import shorter
-from benchmarks.training import CPU, Sections, codebook_of, write_aside
+from benchmarks.training import Sections, write_aside
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.core.artifacts import read_json, read_table
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.evaluate import evaluate
-from protoquant.evaluation.tables import PREDICTIONS
 from protoquant.features.config import AugmentConfig, ExtractConfig
-from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import BudgetConfig, MixtureConfig, TrainConfig
-from protoquant.head.train import train
 
 RULE = 0
 """Stands for the number of prototypes per class that the rule takes."""
@@ -87,7 +83,7 @@ def _mixed(patches: int = 16, **joint: float) -> TrainConfig:
 
 VARIANTS: Mapping[str, Variant] = {
     "before": Variant(free_quantize(), free_train()),
-    "narrow": Variant(QuantizeConfig(), free_train(joint=FREE_JOINT)),
+    "narrow": Variant(QuantizeConfig(), free_train()),
     "mixtures": Variant(QuantizeConfig(), _mixed(steadiness=0.0)),
     "default": Variant(QuantizeConfig(), TrainConfig(), VIEWED),
     "few": Variant(QuantizeConfig(), _mixed(4), VIEWED),
@@ -121,44 +117,14 @@ def measured(data: DataSet, name: str, size: int, work: Path, *, quick: bool) ->
 
 
 def _row(data: DataSet, sections: Sections, place: Path, work: Path, *, images: int | None) -> dict[str, Any]:
-    (coding, training), space, out = sections, data.workspace, place / "evaluation"
-    codebook, spent = codebook_of(data, coding, work)
-    began, cpu = time.monotonic(), time.process_time()
-    train(
-        training, images=space.images, root=data.root, features=space.features, codebook=codebook,
-        out=place / "bundle", device=CPU, seed=data.seed, on_event=tell,
-    )  # fmt: skip
-    took = {"train_s": time.monotonic() - began, "train_cpu": time.process_time() - cpu, "quantize_cpu": spent}
-    evaluate(
-        EvaluateConfig(metrics=GROUPS, stability_images=images), images=space.images, root=data.root,
-        parts=space.parts, features=space.features, codebook=codebook, bundle=place / "bundle", out=out,
-        metrics=place / "metrics.json", device=CPU, seed=data.seed, on_event=tell,
-    )  # fmt: skip
-    numbers, own = read_json(out / "metrics.json"), read_json(place / "bundle" / "metrics.json")
-    predictions = read_table(out / PREDICTIONS)
-    right = (predictions["label"] == predictions["predicted"]).astype(int)
+    model = evaluated(data, sections, EvaluateConfig(metrics=GROUPS, stability_images=images), place, work)
     return {
-        "images": FeatureStore.open(space.features / "test").digest,
-        "size": own["class_size"],
-        "validation": own["validation"]["top1"],
-        "probe": numbers["test"]["probe"]["top1"]["value"],
-        "prototypes": own["prototypes"],
-        **{name: _value(numbers, *path) for name, path in PROPERTIES.items()},
-        **took,
-        "right": "".join(map(str, right)),
+        **model.row,
+        **{name: model.value(*path) for name, path in PROPERTIES.items()},
+        "train_s": model.seconds,
+        "train_cpu": model.cpu,
+        "quantize_cpu": model.codes_cpu,
     }
-
-
-def _value(numbers: Mapping[str, Any], *path: str) -> float | None:
-    """A metric of nested numbers; None where it was not measured."""
-    found: Any = numbers
-    for name in path:
-        if not isinstance(found, Mapping) or name not in found:
-            return None
-        found = found[name]
-    if isinstance(found, Mapping):
-        found = found["value"]
-    return None if found is None else float(found)
 
 
 COLUMNS = ("size", "validation", "probe", "prototypes", *PROPERTIES, "train_s", "train_cpu", "quantize_cpu")

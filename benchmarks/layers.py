@@ -26,20 +26,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.datasets import EXTRACT, DataSet, Places, add_arguments, demo, photos, quick, tell
+from benchmarks.datasets import EXTRACT, DataSet, Places, add_arguments, demo, photos, quick
+from benchmarks.evaluated import evaluated
 from benchmarks.former import free_quantize, free_train
 from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import BEFORE, shorter
-from benchmarks.training import CPU, Sections, codebook_of, write_aside
+from benchmarks.training import Sections, write_aside
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.core.artifacts import read_json, read_table
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.evaluate import evaluate
-from protoquant.evaluation.tables import PREDICTIONS
 from protoquant.features.config import LAST, ExtractConfig
-from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import BudgetConfig, TrainConfig
-from protoquant.head.train import train
 
 RULE = 0
 """Stands for the number of prototypes per class that the rule takes."""
@@ -97,48 +93,18 @@ def measured(data: DataSet, name: str, variant: Variant, size: int, work: Path, 
 
 
 def _row(data: DataSet, sections: Sections, place: Path, work: Path) -> dict[str, Any]:
-    (coding, training), space, out = sections, data.workspace, place / "evaluation"
-    codebook, spent = codebook_of(data, coding, work)
-    began = time.process_time()
-    train(
-        training, images=space.images, root=data.root, features=space.features, codebook=codebook,
-        out=place / "bundle", device=CPU, seed=data.seed, on_event=tell,
-    )  # fmt: skip
-    took = time.process_time() - began
-    evaluate(
-        EvaluateConfig(metrics=GROUPS), images=space.images, root=data.root, parts=space.parts,
-        features=space.features, codebook=codebook, bundle=place / "bundle", out=out, metrics=place / "metrics.json",
-        device=CPU, seed=data.seed, on_event=tell,
-    )  # fmt: skip
-    numbers, own = read_json(out / "metrics.json"), read_json(place / "bundle" / "metrics.json")
-    predictions = read_table(out / PREDICTIONS)
-    right = (predictions["label"] == predictions["predicted"]).astype(int)
+    model = evaluated(data, sections, EvaluateConfig(metrics=GROUPS), place, work)
     return {
-        "images": FeatureStore.open(space.features / "test").digest,
-        "size": own["class_size"],
-        "validation": own["validation"]["top1"],
-        "cross_fitted": own.get("choice", {}).get("top1"),
-        "probe": numbers["test"]["probe"]["top1"]["value"],
-        "prototypes": own["prototypes"],
-        "purity": _value(numbers, "purity", "fixed", "mean"),
-        "holding": _value(numbers, "purity", "fixed", "holding"),
-        "off": _value(numbers, "evidence", "fixed", "prototypes_off"),
-        "stays": _value(numbers, "stability", "top_prototype"),
-        "quantize_cpu": spent,
-        "train_cpu": took,
-        "mib": sum(file.stat().st_size for file in space.features.glob("train/**/*.safetensors")) / 2**20,
-        "right": "".join(map(str, right)),
+        **model.row,
+        "cross_fitted": model.own.get("choice", {}).get("top1"),
+        "purity": model.value("purity", "fixed", "mean"),
+        "holding": model.value("purity", "fixed", "holding"),
+        "off": model.value("evidence", "fixed", "prototypes_off"),
+        "stays": model.value("stability", "top_prototype"),
+        "quantize_cpu": model.codes_cpu,
+        "train_cpu": model.cpu,
+        "mib": sum(file.stat().st_size for file in data.workspace.features.glob("train/**/*.safetensors")) / 2**20,
     }
-
-
-def _value(numbers: Mapping[str, Any], *path: str) -> float | None:
-    """A metric of nested numbers; None where it was not measured."""
-    found: Any = numbers
-    for name in path:
-        if not isinstance(found, Mapping) or name not in found:
-            return None
-        found = found[name]
-    return float(found["value"] if isinstance(found, Mapping) else found)
 
 
 TITLES = ("asked", "layers", "test", "per class", "validation", "cross-fitted", "probe", "prototypes", "purity")

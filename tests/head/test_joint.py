@@ -324,18 +324,13 @@ def test_a_mixture_of_one_patch_stays_that_patch() -> None:
     assert not torch.equal(last.weights, head()[:, : start.k])
 
 
-def test_steadiness_sees_an_image_beside_the_next_of_its_views() -> None:
+def test_steadiness_sees_an_image_beside_the_next_of_its_views(monkeypatch) -> None:
+    monkeypatch.setattr(joint, "KEPT", 0)  # nothing is kept, so that every read is seen
     views = [source(seed=0), source(seed=1), source(seed=2)]
     for each in views:
         each.labels = views[0].labels
-    wide = [replace(each, values=each.values.repeat(1, 1, 1)) for each in views]
-    with_room = joint.KEPT
-    try:
-        joint.KEPT = 0  # nothing is kept, so that every read is seen
-        run(PLAIN.model_copy(update={"steadiness": 1.0, "epochs": 3}), wide)
-    finally:
-        joint.KEPT = with_room
-    size = [[len(images) for images in each.read] for each in wide]
+    run(PLAIN.model_copy(update={"steadiness": 1.0, "epochs": 3}), views)
+    size = [[len(images) for images in each.read] for each in views]
     assert [len([n for n in reads if n == 8]) for reads in size] == [9, 6, 3]  # plain always, the views in turn
 
 
