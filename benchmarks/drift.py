@@ -1,9 +1,9 @@
 """Measure how far prototypes drift from the training patches that they are said to show.
 
-Four heads on the same stored features, ten prototypes per class: ours (the default, codes and head trained together),
-ours with the codes as k-means left them, ours tied to the mean of eight real patches, and a ProtoPNet-style head before
-its projection (benchmarks/protopnet.py). Every prototype is compared by cosine with the nearest train patch and with
-its start. On validation images, the benchmark measures how much the activations behind a prediction change under JPEG,
+Four heads on the same stored features, ten prototypes per class: ours (free codes and head trained together), ours
+with the codes as k-means left them, ours tied to the mean of eight real patches, and a ProtoPNet-style head before its
+projection (benchmarks/protopnet.py). Every prototype is compared by cosine with the nearest train patch and with its
+start. On validation images, the benchmark measures how much the activations behind a prediction change under JPEG,
 blur, shift and noise, and under noise on the tokens, as a share of their difference to other images; and whether
 prediction, first prototype and its cell stay. Accuracy is on validation. Intervals are 95 % bootstrap intervals over
 images, as in benchmarks.accuracy. Finished seeds are kept in the work folder; remove its ``drift`` after a change of
@@ -27,12 +27,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.datasets import DataSet, Places, add_arguments, one_of
+from benchmarks.former import free_quantize, free_train
 from benchmarks.intervals import interval, of_images
 from benchmarks.protopnet import train_free_head
 from benchmarks.steadiness import MEASURES, ON_TOKENS, VIEWS, Look, Watched, steadiness
 from benchmarks.training import codebook_of, train_bundle, write_aside
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.matching import products
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import token_batches
@@ -43,7 +43,7 @@ from protoquant.model.bundle import Bundle
 from protoquant.model.presence import presence
 
 PER_CLASS, PATCHES, EPOCHS, IMAGES = 10, 8, 40, 100
-CODES = QuantizeConfig(layers=(LAST,))
+CODES = free_quantize(layers=(LAST,))
 """The free head is a map of the last layer's tokens, so that all heads see these alone."""
 COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00")  # of Okabe and Ito, safe for colour-blind readers
 MARKERS = ("o", "^", "D", "s")
@@ -90,7 +90,7 @@ def nearest_cosines(store: FeatureStore, norm: FeatureNorm, codes: Float[Tensor,
 
 def measure(data: DataSet, work: Path) -> list[Drift]:
     """Measure all heads of one seed, or read the results of an earlier run."""
-    config = TrainConfig(budget=BudgetConfig(sizes=(PER_CLASS,)), choice=None, tolerance=0.0)
+    config = free_train(budget=BudgetConfig(sizes=(PER_CLASS,)), choice=None, tolerance=0.0)
     features = data.workspace.features
     digests = [FeatureStore.open(features / name, CODES.layers).digest for name in ("train", "validation")]
     said = [CODES.model_dump_json(), config.model_dump_json()]
@@ -125,7 +125,7 @@ def _heads(data: DataSet, base: TrainConfig, work: Path) -> Iterator[_Head]:
         "ours: codes and head together": base,
         "ours: codes as learned": base.model_copy(update={"joint": None}),
         f"ours: mean of {PATCHES} real patches": base.model_copy(
-            update={"grounding": "mean", "grounding_patches": PATCHES}
+            update={"joint": None, "grounding": "mean", "grounding_patches": PATCHES}
         ),
     }
     for name, config in ways.items():

@@ -57,8 +57,8 @@ LEVERS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "l2, last layer": {"quantize": {"feature_norm": "l2", "layers": (LAST,)}},
     "whitened, last layer": {"quantize": {"feature_norm": "whiten", "layers": (LAST,)}},
     "L1 path, no joint": {"train": {"solver": "proximal", "budget": None, "joint": None, "max_class_size": PER_CLASS}},
-    "codes are mean of 8 patches": {"train": {"grounding": "mean", "grounding_patches": 8}},
-    "codes are medoids": {"train": {"grounding": "medoid"}},
+    "codes are mean of 8 patches": {"train": {"joint": None, "grounding": "mean", "grounding_patches": 8}},
+    "codes are medoids": {"train": {"joint": None, "grounding": "medoid"}},
     VIEWS: {},
 }
 

@@ -193,9 +193,9 @@ class TrainConfig(Section):
     )
     grounding: Grounding = Field(
         "centroid",
-        description="what codes become before the last fit of the head; centroid: they stay as learned; medoid: each "
-        "its nearest train patch; chosen: of its grounding_patches nearest the one of least loss on half of validation "
-        "(the other half measures); mean: the direction of their mean",
+        description="what codes become before the last fit of the head; centroid: they stay as they are; the others "
+        "need codes free without joint; medoid: each its nearest train patch; chosen: of its grounding_patches nearest "
+        "the one of least loss on half of validation (the other half measures); mean: the direction of their mean",
     )
     grounding_patches: int | None = Field(
         None,
@@ -287,6 +287,12 @@ class TrainConfig(Section):
             wanted = "a number from 2 to 16" if takes else "null"
             raise ValueError(
                 f"grounding_patches must be {wanted} with grounding {self.grounding}, got {self.grounding_patches}"
+            )
+        if self.grounding != "centroid" and self.joint is not None:
+            raise ValueError(
+                f"joint must be null with grounding {self.grounding}, which would throw its work away, got a section; "
+                "set train.joint to null, or train.codes to mixture (with grounding centroid), whose weights are "
+                "trained with the head"
             )
         return self
 

@@ -163,7 +163,7 @@ def _write(
 def fit(
     config: TrainConfig, given: TrainInputs, room: Scoring, *, device: torch.device, seed: int, on_event: OnEvent
 ) -> TrainingOutcome:
-    """Run the steps between the inputs and the bundle: path, choice, joint training and grounding.
+    """Run the steps between the inputs and the bundle: path, choice, and joint training or grounding.
 
     Args:
         config: The params section.
@@ -262,8 +262,7 @@ def _ground(
     scores = PresenceScores(replace(found.train, nearest=led), found.validation.on(measuring.to(device)))
     again = _path(config, given, codebook, scores, seed=seed, on_event=on_event)
     before = trained.scores.validation.on(measuring.to(device))
-    fitted = (taken,) if trained.moved is not None else trained.fitted
-    price: Price = price_of(fitted, taken.candidate.class_size, again.fitted, before, config.temperatures)
+    price: Price = price_of(trained.fitted, taken.candidate.class_size, again.fitted, before, config.temperatures)
     on_event(MessageEvent(price.sentence(config.grounding)))
     place = again.place if trained.choice is None else trained.place
-    return replace(trained, codebook=codebook, scores=scores, fitted=again.fitted, place=place, moved=None, price=price)
+    return replace(trained, codebook=codebook, scores=scores, fitted=again.fitted, place=place, price=price)

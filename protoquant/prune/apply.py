@@ -234,8 +234,14 @@ def _flat(row: PruneStep) -> dict[str, Any]:
 
 
 def fitted_with(bundle: Bundle) -> TrainConfig:
-    """The section that the bundle's head was fitted with."""
-    return TrainConfig.parse({**ABSENT, **bundle.params.get("train", {})}, where="train", source="the bundle")
+    """The section that the bundle's head was fitted with.
+
+    Old bundles may name both joint training and a grounding after it; the head was fitted on the grounded codes alone.
+    """
+    section = {**ABSENT, **bundle.params.get("train", {})}
+    if section.get("grounding", "centroid") != "centroid":
+        section["joint"] = None
+    return TrainConfig.parse(section, where="train", source="the bundle")
 
 
 def _split(fitted: TrainConfig, penalty: float) -> tuple[float, float]:

@@ -90,9 +90,7 @@ class SweepPlan:
         acts after the choice or on it. Plans of older versions name no choice.
         """
         train = self.params.get("train", {})
-        later = tuple(
-            f"train.{name}" for name in ("choice", "joint", "grounding", "prune", "solver", "gradient", "fit_on")
-        )
+        later = tuple(f"train.{name}" for name in ("choice", "joint", "prune", "solver", "gradient", "fit_on"))
         return (
             train.get("choice") is not None
             and Settings.parse(self.params).train.joint is not None

@@ -133,9 +133,7 @@ def _training(plan: SweepPlan, config: TrainConfig) -> TrainConfig:
     """The section with one way to measure: cross-fitted heads without what comes after them, or validation alone."""
     if not plan.cross_fits:
         return config.model_copy(update={"choice": None, "fit_on": "train"})
-    return config.model_copy(
-        update={"fit_on": "train", "joint": None, "grounding": "centroid", "grounding_patches": None, "prune": None}
-    )
+    return config.model_copy(update={"fit_on": "train", "joint": None, "prune": None})
 
 
 def _listener(plan: SweepPlan, tell: Callable[[float], None]) -> OnEvent:

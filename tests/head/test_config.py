@@ -35,6 +35,10 @@ def test_one_temperature_or_a_list() -> None:
         ),
         ({"grounding_patches": 4}, r"grounding_patches must be null with grounding centroid, got 4"),
         ({**FREE, "grounding": "medoid", "grounding_patches": 4}, r"must be null with grounding medoid, got 4"),
+        (
+            {**FREE, "grounding": "medoid"},
+            r"joint must be null with grounding medoid, which would throw its work away.*set train\.joint to null, or",
+        ),
         ({"grounding": "chosen", "grounding_patches": 17}, r"train\.grounding_patches must be"),
         ({"crops": 9}, r"train\.crops must be an integer >= 0 and <= 8"),
         ({"solver": "adam"}, r"train\.solver must be one of budget, proximal, gradient, got 'adam'"),
@@ -97,6 +101,7 @@ def test_the_default_is_the_budget_solver_and_joint_training() -> None:
     assert config.joint == JointConfig()
     assert config.choice == ChoiceConfig()
     assert TrainConfig.parse({"joint": None}).joint is None
+    assert TrainConfig.parse({**FREE, "joint": None, "grounding": "medoid"}).grounding == "medoid"
 
 
 def test_every_field_is_described() -> None:

@@ -118,13 +118,16 @@ def test_the_bundle_holds_the_taken_head_and_its_numbers(given, scores) -> None:
     assert "joint" not in bundle.metrics
 
 
-def test_joint_training_and_the_price_of_grounding_are_numbers_of_the_bundle(given, scores) -> None:
-    config = CONFIG.model_copy(update={"grounding": "mean", "grounding_patches": 4})
-    found = trained(scores, moved=fitted(0.2, 5, 0.9), joint=ROWS, epoch=2, price=Price(1.5, 0.75, 0.5))
-    bundle = bundle_of(config, given, found)
+def test_the_moved_head_is_that_of_the_bundle(given, scores) -> None:
+    bundle = bundle_of(CONFIG, given, trained(scores, moved=fitted(0.2, 5, 0.9), joint=ROWS, epoch=2))
     assert bundle.prototypes.tolist() == [5]
     assert bundle.metrics["validation"]["top1"] == 0.9
     assert bundle.metrics["joint"] == {"epoch": 2, "drift": 0.95}
+
+
+def test_the_price_of_grounding_is_a_number_of_the_bundle(given, scores) -> None:
+    config = CONFIG.model_copy(update={"joint": None, "grounding": "mean", "grounding_patches": 4})
+    bundle = bundle_of(config, given, trained(scores, price=Price(1.5, 0.75, 0.5)))
     assert bundle.metrics["grounding"] == {
         "method": "mean",
         "patches": 4,

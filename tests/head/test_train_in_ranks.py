@@ -38,7 +38,7 @@ VARIANTS = {
     "path": {"solver": "proximal", "budget": None, "points": 4, "ratio": 0.02},
     "joint": {"joint": JOINT},
     "by gradient": {"solver": "gradient", "budget": None, "gradient": GRADIENT},
-    "joint, medoids": {"joint": JOINT, "grounding": "medoid"},
+    "medoids": {"grounding": "medoid"},
     "chosen patches": {"grounding": "chosen", "grounding_patches": 3},
     "pruned": {"prune": PrunePlan.parse({"criterion": "magnitude", "end": 0.3})},
 }

@@ -119,11 +119,21 @@ def everything(bundle: Path) -> dict[str, bytes]:
     return {file.relative_to(bundle).as_posix(): file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
 
 
+def test_joint_training_then_pruning(inputs, tmp_path) -> None:
+    plan = PrunePlan(unit="class_budget", criterion="magnitude", budget=1, semantics="compact")
+    config = JOINT.model_copy(update={"budget": BudgetConfig(sizes=(2,)), "prune": plan})
+    fit(inputs, tmp_path / "bundle", config)
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert bundle.metrics["class_size"] <= 1
+    assert {"joint", "prune"} <= set(bundle.metrics)
+    assert (tmp_path / "bundle" / "joint.csv").is_file()
+
+
 @pytest.mark.parametrize("method", ["medoid", "chosen", "mean"])
-def test_joint_training_then_grounding_then_pruning(inputs, tmp_path, method, monkeypatch) -> None:
+def test_grounding_then_pruning(inputs, tmp_path, method, monkeypatch) -> None:
     patches = None if method == "medoid" else 3
     plan = PrunePlan(unit="class_budget", criterion="magnitude", budget=1, semantics="compact")
-    config = JOINT.model_copy(
+    config = BUDGET.model_copy(
         update={
             "budget": BudgetConfig(sizes=(2,)),
             "grounding": method,
@@ -142,8 +152,7 @@ def test_joint_training_then_grounding_then_pruning(inputs, tmp_path, method, mo
     hits = head_logits(seen.scores, bundle.head).argmax(dim=1) == held.labels[images]
     right = {"top1": pytest.approx(float(hits.double().mean()), abs=1e-6), "n": len(images)}
     assert bundle.metrics["validation"] == right
-    assert {"joint", "grounding", "prune"} <= set(bundle.metrics)
-    assert (tmp_path / "bundle" / "joint.csv").is_file()
+    assert {"grounding", "prune"} <= set(bundle.metrics)
     assert (tmp_path / "bundle" / "pruning.csv").is_file()
     assert bundle.codebook.k == len(bundle.prototypes) <= 3
     # The codes are tied to train patches: the first of each prototype's provenance is the patch, or the mean of some.

@@ -28,16 +28,18 @@ def test_a_small_plan_by_hand():
     assert (found.codebook, found.head) == (4 * 20 * 8, 4 * 5 * 20)
 
 
-def test_scores_are_computed_again_after_joint_training_and_grounding():
-    values = {"grounding": "mean", "grounding_patches": 4}
-    config = TrainConfig(temperature=0.05).model_copy(update=values)
+GROUNDED = {"codes": "free", "mixture": None, "joint": None, "grounding": "mean", "grounding_patches": 4}
+
+
+@pytest.mark.parametrize(("values", "times"), [({"joint": None}, 1), ({}, 2), (GROUNDED, 2)])
+def test_scores_are_computed_again_after_joint_training_or_grounding(values, times):
+    config = TrainConfig(temperature=0.05, **values)
     found = sizes_of(ExtractConfig(), QuantizeConfig(size=4), config, SMALL, SHAPE)
-    assert found.scores == 3 * 4 * 120 * 20
+    assert found.scores == times * 4 * 120 * 20
 
 
 def test_scores_are_mapped_where_those_of_one_time_are_too_many(monkeypatch):
-    values = {"grounding": "mean", "grounding_patches": 4}
-    config, once = TrainConfig(temperature=0.05).model_copy(update=values), 4 * 120 * 20
+    config, once = TrainConfig(temperature=0.05, **GROUNDED), 4 * 120 * 20
     for most, mapped in ((once, False), (once - 1, True)):
         monkeypatch.setattr(sizes, "MAPPED", most)
         assert sizes_of(ExtractConfig(), QuantizeConfig(size=4), config, SMALL, SHAPE).mapped == mapped

@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
+import torch
 
-from protoquant.core.artifacts import open_artifact
+from protoquant.core.artifacts import open_artifact, writing
 from protoquant.core.errors import ArtifactError, UsageError
 from protoquant.core.events import ignore
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.writer import write_store
 from protoquant.head.prune_plan import PrunePlan
-from protoquant.model.bundle import Bundle
+from protoquant.model.bundle import KIND, Bundle
+from protoquant.prune.apply import fitted_with
 from protoquant.prune.rewrite import prune_and_write
 from tests.prune.conftest import CPU
 
@@ -39,6 +43,20 @@ def test_a_new_bundle_with_its_pictures_and_its_origin(path, features, tmp_path)
     pd.testing.assert_frame_equal(pd.read_csv(result.out / "path.csv"), pd.read_csv(path / "path.csv"))
     assert result.sentence.startswith("pruned: validation top-1 ")
     assert result.images == 12
+
+
+def test_an_old_bundle_of_joint_training_and_then_grounding_opens_and_is_pruned(path, features, tmp_path) -> None:
+    """Its params name both sections, which train now refuses together; the head was fitted on grounded codes."""
+    new, old = Bundle.open(path), tmp_path / "old"
+    both = {"joint": {"epochs": 40, "prototype_dropout": 0.5}, "grounding": "mean", "grounding_patches": 4}
+    with writing(old, KIND, open_artifact(path, KIND).inputs) as folder:
+        replace(new, params={"train": {**new.params["train"], **both}}).save(folder, pd.read_csv(path / "path.csv"))
+    opened = Bundle.open(old)
+    assert opened.params["train"]["joint"] == both["joint"]
+    assert fitted_with(opened).joint is None
+    found = [Bundle.open(run(one, features, tmp_path / f"{one.name}-small").out) for one in (old, path)]
+    assert torch.equal(found[0].head, found[1].head)
+    assert found[0].params["train"] == opened.params["train"]
 
 
 def test_never_opens_test(path, features, tmp_path) -> None:

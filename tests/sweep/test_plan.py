@@ -34,7 +34,6 @@ def plan(space: dict[str, Any], **train: Any) -> SweepPlan:
         pytest.param({"quantize.size": [2]}, {"joint": None}, False, id="no joint training whose time it could take"),
         pytest.param({"train.joint.lr_head": [0.1]}, {}, False, id="a key of joint training"),
         pytest.param({"train.joint": [None]}, {}, False, id="joint training as a whole"),
-        pytest.param({"train.grounding": ["medoid"]}, {}, False, id="grounding comes after the choice"),
         pytest.param({"train.choice.folds": [3]}, {}, False, id="a key of the choice"),
     ],
 )

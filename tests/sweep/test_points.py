@@ -57,6 +57,10 @@ def test_more_draws_than_the_space_holds_are_refused() -> None:
         ({"quantize.sise": [1]}, r"unknown key 'quantize.sise'; did you mean 'size'\? \(sweep.space\)"),
         ({"train.tolerance": [0.1, 7]}, r"train.tolerance must be a number >= 0.0 and <= 1.0, got 7 \(sweep.space\)"),
         ({"quantize.learner": ["ema"]}, r"quantize: ema must be a section"),
+        (
+            {"train.codes": ["free"], "train.mixture": [None], "train.grounding": ["centroid", "medoid"]},
+            r"joint must be null with grounding medoid.*\(sweep.space\)",
+        ),
         ({"train.joint.epochs.more": [1]}, r"train.joint.epochs is a value and has no key below it"),
     ],
 )
