@@ -42,7 +42,7 @@ from protoquant.head.config import BudgetConfig, MixtureConfig, TrainConfig
 
 RULE = 0
 """Stands for the number of prototypes per class that the rule takes."""
-GROUPS = ("sizes", "purity", "evidence", "stability")
+GROUPS = ("sizes", "purity", "evidence", "stability", "funnybirds")
 VIEWED: Mapping[str, Any] = {
     "views": 1,
     "augment": AugmentConfig(area=(0.7, 1.0), ratio=(0.9, 1.1), flip=0.0),
@@ -100,6 +100,10 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "stays": ("stability", "top_prototype"),
     "three_stay": ("stability", "top3"),
     "answer_stays": ("stability", "prediction"),
+    "complete": ("funnybirds", "map", "completeness"),
+    "correct": ("funnybirds", "map", "single_deletion"),
+    "contrast": ("funnybirds", "map", "target_sensitivity"),
+    "explained": ("funnybirds", "map", "mean"),
 }
 """Numbers of evaluate, by their column."""
 
@@ -159,6 +163,10 @@ TITLES: Mapping[str, str] = {
     "stays": "first stays",
     "three_stay": "three stay",
     "answer_stays": "answer stays",
+    "complete": "completeness",
+    "correct": "correctness",
+    "contrast": "contrastivity",
+    "explained": "FunnyBirds' mean",
 }
 
 

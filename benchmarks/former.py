@@ -6,7 +6,7 @@ Benchmarks whose published tables are of that default start from these values.
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.head.config import JointConfig, TrainConfig
 
-FREE_JOINT = JointConfig(epochs=40, prototype_dropout=0.5, steadiness=0.0)
+FREE_JOINT = JointConfig(epochs=40, start_size=None, prototype_dropout=0.5, steadiness=0.0)
 
 
 def free_quantize(**changes: object) -> QuantizeConfig:

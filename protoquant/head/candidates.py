@@ -7,6 +7,7 @@ from torch import Tensor
 
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
 from protoquant.head.config import TrainConfig
+from protoquant.head.narrowing import wide_head
 from protoquant.head.select import HeadCandidate
 from protoquant.head.solvers.problem import Problem
 from protoquant.head.solvers.registry import SOLVERS, Fit, FitTask
@@ -20,10 +21,12 @@ class Fitted:
     Attributes:
         candidate: Measurements of the head.
         weights: The head (c, k), sparse in memory.
+        start: The head (c, k) with which joint training would start, sparse in memory.
     """
 
     candidate: HeadCandidate
     weights: Float[Tensor, "c k"]
+    start: Float[Tensor, "c k"]
 
 
 def fit_candidates(
@@ -56,7 +59,7 @@ def fit_candidates(
         task = FitTask(config, problem, held, temperature, seed, on_event)
         for fit in SOLVERS[config.solver](task):
             candidate = _describe(temperature, problem, held, fit)
-            fitted.append(Fitted(candidate, fit.last.weights.to_sparse()))
+            fitted.append(Fitted(candidate, fit.last.weights.to_sparse(), wide_head(config, fit).to_sparse()))
             _tell(candidate, len(fitted), on_event)
             # One dense fit ranks the weights of all budgets, so its warning is given only once.
             said = _warn(config, candidate, said, on_event)

@@ -71,6 +71,13 @@ class JointConfig(Section):
     """Codes and head trained together, from the chosen head."""
 
     epochs: int = Field(24, ge=1, le=1_000, description="passes over the train images; choice takes one of them")
+    start_size: int | None = Field(
+        12,
+        ge=1,
+        le=100_000,
+        description="prototypes of a class with which joint training starts; they are cut to the chosen number over "
+        "the first half of the epochs (budget); null: it starts with the chosen head",
+    )
     batch: int = Field(64, ge=1, le=100_000, description="images of a step")
     lr_codes: float = Field(
         0.002, gt=0.0, le=10.0, description="highest learning rate of the codes, which are unit vectors"
@@ -250,6 +257,11 @@ class TrainConfig(Section):
             raise ValueError(
                 "choice must be null with solver gradient, whose epochs validation chooses, got a section; "
                 "set train.choice to null"
+            )
+        if self.solver != "budget" and self.joint is not None and self.joint.start_size is not None:
+            raise ValueError(
+                f"joint.start_size must be null with solver {self.solver}, which fits no head of all weights, got "
+                f"{self.joint.start_size}; set train.joint.start_size to null"
             )
         return self
 

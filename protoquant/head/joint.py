@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, pooled
@@ -18,6 +19,8 @@ from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
 from protoquant.head.config import JointConfig
 from protoquant.head.moving_codes import lower_rates, moving_codes
+from protoquant.head.narrowing import narrowing
+from protoquant.head.solvers.budget import largest_of_class
 from protoquant.head.steadiness import order_loss
 
 FLOOR = 0.01
@@ -34,6 +37,7 @@ class JointEpoch:
         drift: Mean cosine of the codes with their initial values, in [-1, 1].
         codebook: The moved codes, as unit vectors.
         weights: The head (c, k), >= 0; zero wherever it was zero at the start.
+        cut: Whether the head has come down to the size that it was to have; only then may the epoch be taken.
     """
 
     number: int
@@ -41,6 +45,7 @@ class JointEpoch:
     drift: float
     codebook: Codebook
     weights: Float[Tensor, "c k"]
+    cut: bool
 
 
 def joint_epochs(
@@ -51,16 +56,19 @@ def joint_epochs(
     *,
     config: JointConfig,
     generator: torch.Generator,
+    size: int | None = None,
 ) -> Iterator[JointEpoch]:
     """Minimise the mean cross-entropy jointly over codes and non-negative weights, by Adam.
 
     Free codes may become any direction; of mixtures only the weights of their patches move. The gradient reaches a code
     through the softmax at the cells that determine some prototype's presence, so codes that the head does not use move
     too, because they compete. A zero weight of the head stays zero, as in the paper's training, so the head keeps its
-    size or shrinks. In every step each prototype is dropped from an image with probability ``prototype_dropout`` and
-    the others are scaled up, so that no class depends on a single part. With ``steadiness`` every step sees an image
-    and a view of it: the loss is the mean of both, and ``steadiness`` times :func:`order_loss` between them. In a
-    distributed run every process handles its share of each batch, and all make the same step.
+    size or shrinks. A head of more than ``size`` weights in a class is cut to it over the first half of the epochs, the
+    smallest weights of each class first, by :func:`narrowing`. In every step each prototype is dropped from an image
+    with probability ``prototype_dropout`` and the others are scaled up, so that no class depends on a single part. With
+    ``steadiness`` every step sees an image and a view of it: the loss is the mean of both, and ``steadiness`` times
+    :func:`order_loss` between them. In a distributed run every process handles its share of each batch, and all make
+    the same step.
 
     Args:
         views: The plain train tokens, then augmented views of the same images; each epoch uses the next one in turn,
@@ -70,6 +78,7 @@ def joint_epochs(
         temperature: Temperature of the softmax over codes; it is fixed.
         config: Learning rates, epochs and dropout.
         generator: Decides the order of the images and the dropout; on the CPU, so that all devices draw the same.
+        size: Most weights of a class at the end; None: as many as at the start.
 
     Yields:
         Codes and head after every epoch.
@@ -84,6 +93,8 @@ def joint_epochs(
         raise ValueError("steadiness compares images with views of them, and there are none")
     device, start, moving = codebook.codes.device, codebook.codes, moving_codes(codebook, config)
     head = weights.to(device).clone().requires_grad_()
+    kept = head.detach() > 0
+    sizes = narrowing(config.epochs, int(kept.sum(dim=1).max()), size)
     remedy = f"; {lower_rates(codebook, config)}"
 
     room = KEPT // len(views)
@@ -95,11 +106,11 @@ def joint_epochs(
         mine = batch.images[own(size)]
         labels = views[0].labels[mine].to(device)
         targets = smooth(labels, len(head), config.smoothing)
-        units, positive = moving.units(), head.relu()
+        units, positive = moving.units(), head.relu() * kept
         seen = [
             pooled(competition(codebook.norm.project(held[place].of(mine), units), temperature)) for place in places
         ]
-        losses = [_cross_entropy((scores * factors) @ positive.T, targets) for scores in seen]
+        losses = [cross_entropy((scores * factors) @ positive.T, targets, reduction="none") for scores in seen]
         loss = torch.stack(losses).mean(dim=0).sum() / size
         if config.steadiness:
             loss = loss + config.steadiness * order_loss(seen[0], seen[1], positive, labels) * len(mine) / size
@@ -119,18 +130,17 @@ def joint_epochs(
         order = torch.randperm(n, generator=generator)
         view = partial(slope, _views_of_epoch(number, len(views), together=config.steadiness > 0))
         sums = descent.epoch(number, torch.split(order, config.batch), view)
+        found = head.detach().relu() * kept
+        # What is cut stays out, wherever the optimizer's memory moves it.
+        kept &= largest_of_class(found, sizes[number - 1])
         moved = moving.codebook()
         drift = float((moved.codes * start).sum(dim=1).double().mean())
-        yield JointEpoch(number, sums["loss"] / n, drift, moved, head.detach().relu())
+        yield JointEpoch(number, sums["loss"] / n, drift, moved, found * kept, cut=sizes[number - 1] == sizes[-1])
 
 
 def _views_of_epoch(number: int, views: int, *, together: bool) -> tuple[int, ...]:
     """The views that an epoch sees: the next in turn, or the plain one and the next augmented one."""
     return (0, 1 + (number - 1) % (views - 1)) if together else ((number - 1) % views,)
-
-
-def _cross_entropy(logits: Float[Tensor, "b c"], targets: Float[Tensor, "b c"]) -> Float[Tensor, " b"]:
-    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
 
 
 def _dropout(shape: tuple[int, int], share: float, generator: torch.Generator) -> Float[Tensor, "n k"]:

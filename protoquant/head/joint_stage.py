@@ -26,19 +26,21 @@ def train_jointly(
     trained: TrainingOutcome,
     room: Scoring,
     *,
+    size: int | None,
     device: torch.device,
     seed: int,
     on_event: OnEvent,
 ) -> TrainingOutcome:
     """Train codes and head together from the chosen head, and keep one epoch.
 
-    The epoch is the one that a held-out fold chose, or else the best on validation.
+    The epoch is the one that a held-out fold chose, or else the best on validation, once the head has its size.
 
     Args:
         config: The section ``train.joint``.
         given: Features of both splits.
         trained: The path with the chosen head.
         room: Scores both splits.
+        size: Most weights of a class that the head is to have; None: as many as it starts with.
         device: Device to compute on.
         seed: The seed of params.yaml.
         on_event: Receives an event for each epoch.
@@ -50,10 +52,11 @@ def train_jointly(
     epochs = joint_epochs(
         (given.train, *given.train.views),
         trained.codebook.to(device),
-        trained.taken.weights.to_dense(),
+        trained.fitted[trained.place].start.to_dense(),
         taken.temperature,
         config=config,
         generator=torch_generator(seed, "head", "joint"),
+        size=size,
     )
     rows, best = [], None
     labels = given.validation.labels[own_images(given.validation.n)].to(device)
@@ -67,11 +70,12 @@ def train_jointly(
                 f"the joint loss on validation is {loss} after epoch {epoch.number}; "
                 f"{lower_rates(trained.codebook, config)}"
             )
-        row = JointRow(epoch.number, epoch.loss, loss, top1(logits, labels), epoch.drift)
+        class_size = int((epoch.weights > 0).sum()) / len(epoch.weights)
+        row = JointRow(epoch.number, epoch.loss, loss, top1(logits, labels), epoch.drift, class_size)
         rows.append(row)
         on_event(EpochEvent("joint", epoch.number, row.values()))
         wanted = epoch.number == trained.tried.epoch if trained.tried else best is None or row.merit > best[0].merit
-        if wanted:
+        if epoch.cut and wanted:
             best = (row, epoch)
     if best is None:
         raise ValueError("joint training of no epoch gives no head")
@@ -100,4 +104,4 @@ def measured(trained: TrainingOutcome, weights: torch.Tensor, scores: PresenceSc
         train_top1=top1(head_logits(scores.train.scores[place], weights), scores.train.labels),
         validation_top1=top1(head_logits(scores.validation.scores[place], weights), scores.validation.labels),
     )
-    return Fitted(candidate, weights.to_sparse())
+    return replace(trained.taken, candidate=candidate, weights=weights.to_sparse())

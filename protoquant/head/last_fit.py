@@ -18,6 +18,7 @@ from protoquant.head.config import JointConfig
 from protoquant.head.inputs import Scoring
 from protoquant.head.joint import joint_epochs
 from protoquant.head.joint_stage import measured
+from protoquant.head.narrowing import final_size, wide_head
 from protoquant.head.record import TrainingOutcome
 from protoquant.head.solvers.problem import Problem
 from protoquant.head.solvers.registry import SOLVERS, FitTask
@@ -59,7 +60,7 @@ def fit_on_all(task: CrossFitTask, trained: TrainingOutcome, room: Scoring, on_e
 
 
 def _refit(task: CrossFitTask, trained: TrainingOutcome, temperature: float) -> tuple[Codebook, Float[Tensor, "c k"]]:
-    """Codes and convex head of all images."""
+    """Codes and convex head of all images; with joint training, the head with which it starts."""
     every = torch.arange(task.images.n)
     pooled = pooled_tokens(task.images, task.quantize.batch, task.device)
     # Prototypes name train images, whatever they were fitted on.
@@ -68,7 +69,7 @@ def _refit(task: CrossFitTask, trained: TrainingOutcome, temperature: float) -> 
     problem = Problem(scores, task.labels.to(task.device), task.classes)
     heads = len(trained.fitted) // len(task.train.temperatures)
     fits = SOLVERS[task.train.solver](FitTask(task.train, problem, problem, temperature, task.seed, ignore))
-    return codebook, list(fits)[trained.place % heads].last.weights
+    return codebook, wide_head(task.train, list(fits)[trained.place % heads])
 
 
 def _together(
@@ -85,6 +86,7 @@ def _together(
         trained.taken.candidate.temperature,
         config=config,
         generator=torch_generator(task.seed, "choice", "last"),
+        size=final_size(task.train, trained.place),
     )
     for epoch in track(epochs, "joint training, all images", config.epochs, "epochs", on_event):
         if epoch.number == trained.epoch:

@@ -36,6 +36,7 @@ class JointRow:
             between equal accuracies.
         validation_top1: Accuracy on validation, in [0, 1]; without a choice by cross-fitting the highest one decides.
         drift: Mean cosine of the codes with those of quantize, in [-1, 1].
+        class_size: Mean non-zero weights per class.
     """
 
     epoch: int
@@ -43,6 +44,7 @@ class JointRow:
     validation_loss: float
     validation_top1: float
     drift: float
+    class_size: float
 
     @property
     def merit(self) -> tuple[float, float]:
@@ -117,6 +119,9 @@ class TrainingOutcome:
 
 ABSENT = {"choice": None, "fit_on": "train", "codes": "free", "mixture": None}
 """Keys of the section that a bundle leaves out where they have these values: it is then as before there were any."""
+
+ABSENT_JOINT = {"start_size": None, "steadiness": 0.0}
+"""What joint training did before its section had these keys."""
 
 
 def bundle_of(config: TrainConfig, given: TrainInputs, trained: TrainingOutcome) -> Bundle:

@@ -27,6 +27,7 @@ from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
 from protoquant.head.joint_stage import train_jointly
 from protoquant.head.kind_of_codes import few_patches, of_kind
 from protoquant.head.last_fit import fit_on_all
+from protoquant.head.narrowing import final_size
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.record import TrainingOutcome, answered_by, bundle_of, head_sentence, referred
 from protoquant.head.select import HeadCandidate, select
@@ -187,7 +188,10 @@ def fit(
     if config.choice is not None and task is not None:
         trained = _chosen(config, config.choice, task, trained, on_event)
     if config.joint is not None:
-        trained = train_jointly(config.joint, given, trained, room, device=device, seed=seed, on_event=on_event)
+        size = final_size(config, trained.place)
+        trained = train_jointly(
+            config.joint, given, trained, room, size=size, device=device, seed=seed, on_event=on_event
+        )
     if config.fit_on == "all" and task is not None:
         trained = fit_on_all(task, trained, room, on_event)
     if config.grounding != "centroid":

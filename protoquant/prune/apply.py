@@ -17,7 +17,7 @@ from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
-from protoquant.head.record import ABSENT
+from protoquant.head.record import ABSENT, ABSENT_JOINT
 from protoquant.head.solvers.duality_gap import penalised
 from protoquant.head.solvers.problem import Limits
 from protoquant.model.answers_made import IN_SAMPLE, presence_made
@@ -241,6 +241,8 @@ def fitted_with(bundle: Bundle) -> TrainConfig:
     section = {**ABSENT, **bundle.params.get("train", {})}
     if section.get("grounding", "centroid") != "centroid":
         section["joint"] = None
+    if section.get("joint") is not None:
+        section["joint"] = {**ABSENT_JOINT, **section["joint"]}
     return TrainConfig.parse(section, where="train", source="the bundle")
 
 

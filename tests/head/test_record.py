@@ -38,10 +38,10 @@ def candidate(penalty: float, top1: float = 0.75) -> HeadCandidate:
 def fitted(penalty: float, code: int, top1: float = 0.75) -> Fitted:
     weights = torch.zeros(3, 8)
     weights[:, code] = torch.tensor([1.0, 2.0, 3.0])
-    return Fitted(candidate(penalty, top1), weights.to_sparse())
+    return Fitted(candidate(penalty, top1), weights.to_sparse(), weights.to_sparse())
 
 
-ROWS = (JointRow(1, 0.9, 0.8, 0.6, 0.99), JointRow(2, 0.7, 0.6, 0.7, 0.95), JointRow(3, 0.5, 0.65, 0.8, 0.9))
+ROWS = (JointRow(1, 0.9, 0.8, 0.6, 0.99, 2.0), JointRow(2, 0.7, 0.6, 0.7, 0.95, 2.0), JointRow(3, 0.5, 0.65, 0.8, 0.9, 2.0))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_the_path_is_a_table_with_one_head_taken() -> None:
 
 def test_of_epochs_that_are_equally_accurate_the_least_loss_decides() -> None:
     numbers = ((0.8, 0.7), (0.6, 0.7), (0.6, 0.7), (0.1, 0.6))
-    rows = [JointRow(epoch, 0.5, loss, top1, 1.0) for epoch, (loss, top1) in enumerate(numbers, start=1)]
+    rows = [JointRow(epoch, 0.5, loss, top1, 1.0, 2.0) for epoch, (loss, top1) in enumerate(numbers, start=1)]
     assert max(rows, key=lambda row: row.merit).epoch == 2
 
 

@@ -25,6 +25,7 @@ from protoquant.head.choice.folds import Fold, inner_split
 from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import MAPPED
 from protoquant.head.kind_of_codes import of_kind
+from protoquant.head.narrowing import wide_head
 from protoquant.head.solvers.problem import Problem
 from protoquant.head.solvers.registry import SOLVERS, FitTask
 from protoquant.model.scored_split import score_source
@@ -86,13 +87,14 @@ class HeldOut:
         logits: Logits of every candidate for the images held out (m, h, c).
         sizes: Non-zero weights per class of every candidate (m).
         codebook: The codes; None unless asked for.
-        heads: The head (c, k) of every candidate, sparse in memory; empty unless asked for.
+        starts: The head (c, k) with which joint training of every candidate would start, sparse in memory; empty unless
+            asked for.
     """
 
     logits: Float[Tensor, "m h c"]
     sizes: Float[Tensor, " m"]
     codebook: Codebook | None = None
-    heads: tuple[Tensor, ...] = ()
+    starts: tuple[Tensor, ...] = ()
 
 
 def answer_fold(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], *, keep: bool) -> HeldOut:
@@ -110,19 +112,18 @@ def answer_fold(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], *,
         DataError: No code tells any class apart, or a token holds NaN or infinity.
     """
     labels, codebook = task.labels[fold.fitting], learn_part(task, fold, pooled)
-    logits, heads = [], []
+    logits, sizes, starts = [], [], []
     with _scores(task, fold, codebook) as (fitting, held):
         for temperature, scores, held_out in zip(task.train.temperatures, fitting, held, strict=True):
             problem = Problem(scores, labels.to(task.device), task.classes)
             fits = SOLVERS[task.train.solver](FitTask(task.train, problem, problem, temperature, task.seed, ignore))
             for fit in fits:
-                heads.append(fit.last.weights.cpu())
                 logits.append((held_out @ fit.last.weights.T).cpu())
-    sizes = torch.stack([(head > 0).sum() / task.classes for head in heads])
-    if not keep:
-        return HeldOut(torch.stack(logits), sizes)
-    cpu = torch.device("cpu")
-    return HeldOut(torch.stack(logits), sizes, codebook.to(cpu), tuple(head.to_sparse() for head in heads))
+                sizes.append((fit.last.weights > 0).sum().cpu() / task.classes)
+                if keep:
+                    starts.append(wide_head(task.train, fit).to_sparse().cpu())
+    kept = codebook.to(torch.device("cpu")) if keep else None
+    return HeldOut(torch.stack(logits), torch.stack(sizes), kept, tuple(starts))
 
 
 def learn_part(

@@ -20,6 +20,7 @@ from protoquant.head.choice.rule import smoothed
 from protoquant.head.config import JointConfig
 from protoquant.head.joint import joint_epochs
 from protoquant.head.moving_codes import lower_rates
+from protoquant.head.narrowing import final_size
 from protoquant.model.head import head_logits
 from protoquant.model.scored_split import score_source
 
@@ -33,7 +34,8 @@ class HeldOutEpochs:
 
     Attributes:
         losses: Cross-entropy of the fold's held-out images after each epoch, in nats.
-        smoothed: Their centred moving average.
+        smoothed: Their centred moving average over the epochs that may be taken, which have the head's final size; NaN
+            for those before.
         epoch: The epoch of the least average, from 1; the first on a tie.
     """
 
@@ -69,13 +71,14 @@ def held_out_epochs(
     epochs = joint_epochs(
         views_of(task, answers.first.fitting),
         answers.start.codebook.to(task.device),
-        answers.start.heads[place].to_dense(),
+        answers.start.starts[place].to_dense(),
         temperature,
         config=config,
         generator=torch_generator(task.seed, "choice", "joint"),
+        size=final_size(task.train, place),
     )
     held = own_part(task.part(answers.first.held))
-    losses = []
+    losses, before = [], 0
     for epoch in track(epochs, "joint training, held-out fold", config.epochs, "epochs", on_event):
         loss = _loss(held, epoch.codebook, epoch.weights, temperature, config.batch)
         if not math.isfinite(loss):
@@ -84,8 +87,9 @@ def held_out_epochs(
                 f"{lower_rates(answers.start.codebook, config)}"
             )
         losses.append(loss)
-    means = smoothed(torch.tensor(losses, dtype=torch.float64), WINDOW)
-    return HeldOutEpochs(tuple(losses), tuple(means.tolist()), int(means.argmin()) + 1)
+        before += not epoch.cut
+    means = smoothed(torch.tensor(losses[before:], dtype=torch.float64), WINDOW)
+    return HeldOutEpochs(tuple(losses), (math.nan,) * before + tuple(means.tolist()), before + int(means.argmin()) + 1)
 
 
 def views_of(task: CrossFitTask, images: Int64[Tensor, " m"]) -> tuple[TokenSource, ...]:

@@ -81,7 +81,7 @@ def test_classes_that_are_there_are_found_and_every_candidate_is_paired() -> Non
     assert [event.epoch for event in told] == [1, 2]
     assert told[1].values["cross_fitted_top1"] == pytest.approx(float(found.right.mean(dim=1).max()))
     assert (found.first.repeat, found.first.number) == (0, 0)
-    assert len(found.start.heads) == 4
+    assert len(found.start.starts) == 4
     again = cross_fit(cross_fit_task(values, labels), TWICE, ignore)
     assert torch.equal(found.losses, again.losses)
 

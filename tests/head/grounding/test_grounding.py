@@ -120,8 +120,8 @@ def test_the_price_compares_both_paths_on_the_same_images() -> None:
     labels = torch.tensor([0, 1, 0, 1])
     right, wrong = torch.eye(2)[labels], torch.eye(2)[1 - labels]
     before = ScoredSplit((right, wrong), torch.zeros(4, 2), NearestImages.empty(2, 1, CPU), labels)
-    heads = [Fitted(candidate(t, 1.0, 0.5), torch.eye(2).to_sparse()) for t in (0.1, 0.2)]
-    after = [Fitted(candidate(0.1, 1.0, 0.75), torch.eye(2).to_sparse())]
+    heads = [Fitted(candidate(t, 1.0, 0.5), torch.eye(2).to_sparse(), torch.eye(2).to_sparse()) for t in (0.1, 0.2)]
+    after = [Fitted(candidate(0.1, 1.0, 0.75), torch.eye(2).to_sparse(), torch.eye(2).to_sparse())]
     assert price_of(heads, 1.0, after, before, (0.1, 0.2)) == Price(1.0, 1.0, 0.75)
     assert price_of(heads[1:], 1.0, after, before, (0.1, 0.2)) == Price(1.0, 0.0, 0.75)
 

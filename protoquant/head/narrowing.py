@@ -1,0 +1,51 @@
+"""How joint training comes down from a wide head to the number of prototypes that choice took."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from protoquant.head.config import TrainConfig
+from protoquant.head.solvers.budget import largest_of_class
+from protoquant.head.solvers.registry import Fit
+
+
+def wide_head(config: TrainConfig, fit: Fit) -> Float[Tensor, "c k"]:
+    """The head with which joint training of a fitted head starts.
+
+    With ``joint.start_size`` these are so many of the largest weights of each class of the fit that ranked them, unless
+    the head is as wide already; else it is the fitted head. So weights that are close are told apart by the loss while
+    codes and head are trained, not by their rank before.
+
+    Args:
+        config: The section of train.
+        fit: A head with the fit that ranked its weights.
+    """
+    head, most = fit.last.weights, None if config.joint is None else config.joint.start_size
+    if most is None or int((head > 0).sum(dim=1).max()) >= most:
+        return head
+    return fit.first.weights * largest_of_class(fit.first.weights, most)
+
+
+def final_size(config: TrainConfig, place: int) -> int | None:
+    """Most weights of a class that joint training leaves of a candidate's wide head; None: as many as it starts with.
+
+    Args:
+        config: The section of train.
+        place: Position of the candidate among those of all temperatures.
+    """
+    if config.budget is None or config.joint is None or config.joint.start_size is None:
+        return None
+    return config.budget.sizes[place % len(config.budget.sizes)]
+
+
+def narrowing(epochs: int, start: int, end: int | None) -> tuple[int, ...]:
+    """Most weights of a class after each epoch: from start to end in even steps over the first half of the epochs.
+
+    Args:
+        epochs: Number of epochs, >= 1.
+        start: Most weights of a class before the first.
+        end: Most weights of a class in the end; None, or at least ``start``: none is cut.
+    """
+    if end is None or end >= start:
+        return (start,) * epochs
+    done = (min(1.0, 2 * number / epochs) for number in range(1, epochs + 1))
+    return tuple(round(start + (end - start) * share) for share in done)
