@@ -258,11 +258,6 @@ class TrainConfig(Section):
                 "choice must be null with solver gradient, whose epochs validation chooses, got a section; "
                 "set train.choice to null"
             )
-        if self.solver != "budget" and self.joint is not None and self.joint.start_size is not None:
-            raise ValueError(
-                f"joint.start_size must be null with solver {self.solver}, which fits no head of all weights, got "
-                f"{self.joint.start_size}; set train.joint.start_size to null"
-            )
         return self
 
     @model_validator(mode="after")

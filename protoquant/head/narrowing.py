@@ -11,15 +11,15 @@ from protoquant.head.solvers.registry import Fit
 def wide_head(config: TrainConfig, fit: Fit) -> Float[Tensor, "c k"]:
     """The head with which joint training of a fitted head starts.
 
-    With ``joint.start_size`` these are so many of the largest weights of each class of the fit that ranked them, unless
-    the head is as wide already; else it is the fitted head. So weights that are close are told apart by the loss while
-    codes and head are trained, not by their rank before.
+    With solver budget these are ``joint.start_size`` of the largest weights of each class of the fit that ranked them,
+    unless the head is as wide already; else it is the fitted head. So of weights that are about as large the loss
+    chooses, while codes and head are trained, and not their rank before.
 
     Args:
         config: The section of train.
         fit: A head with the fit that ranked its weights.
     """
-    head, most = fit.last.weights, None if config.joint is None else config.joint.start_size
+    head, most = fit.last.weights, _start_size(config)
     if most is None or int((head > 0).sum(dim=1).max()) >= most:
         return head
     return fit.first.weights * largest_of_class(fit.first.weights, most)
@@ -32,7 +32,7 @@ def final_size(config: TrainConfig, place: int) -> int | None:
         config: The section of train.
         place: Position of the candidate among those of all temperatures.
     """
-    if config.budget is None or config.joint is None or config.joint.start_size is None:
+    if config.budget is None or _start_size(config) is None:
         return None
     return config.budget.sizes[place % len(config.budget.sizes)]
 
@@ -49,3 +49,7 @@ def narrowing(epochs: int, start: int, end: int | None) -> tuple[int, ...]:
         return (start,) * epochs
     done = (min(1.0, 2 * number / epochs) for number in range(1, epochs + 1))
     return tuple(round(start + (end - start) * share) for share in done)
+
+
+def _start_size(config: TrainConfig) -> int | None:
+    return None if config.budget is None or config.joint is None else config.joint.start_size

@@ -1,6 +1,6 @@
 import copy
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -65,7 +65,9 @@ def head() -> Tensor:
     return weights
 
 
-def run(config: JointConfig = PLAIN, views=None, weights=None, seed: int = 0, codes: Codebook | None = None):
+def run(
+    config: JointConfig = PLAIN, views=None, weights=None, *, seed: int = 0, codes: Codebook | None = None, size=None
+):
     return list(
         joint_epochs(
             views or [source()],
@@ -74,6 +76,7 @@ def run(config: JointConfig = PLAIN, views=None, weights=None, seed: int = 0, co
             0.1,
             config=config,
             generator=torch.Generator().manual_seed(seed),
+            size=size,
         )
     )
 
@@ -93,6 +96,21 @@ def test_a_weight_that_became_zero_never_comes_back() -> None:
         assert not bool((epoch.weights > 0)[gone].any())
         gone = epoch.weights == 0
     assert bool(gone[head() > 0].any())
+
+
+def test_a_wide_head_is_cut_to_its_size_over_the_first_half_of_the_epochs() -> None:
+    config = PLAIN.model_copy(update={"epochs": 8})
+    found = run(config, size=1)
+    assert [int((epoch.weights > 0).sum(dim=1).max()) for epoch in found] == [2, 2, 2, 1, 1, 1, 1, 1]
+    assert [epoch.cut for epoch in found] == [False] * 3 + [True] * 5
+    for before, after in pairwise(found):
+        assert not bool((after.weights > 0)[before.weights == 0].any())
+    uncut = run(config)
+    assert all(epoch.cut for epoch in uncut)
+    kept = found[0].weights > 0
+    assert torch.equal(found[0].weights[kept], uncut[0].weights[kept])
+    for own, every in zip(found[0].weights, uncut[0].weights, strict=True):
+        assert float(own[own > 0].min()) >= float(every[own == 0].max())
 
 
 def test_codes_stay_unit_vectors_and_move() -> None:

@@ -41,7 +41,11 @@ def fitted(penalty: float, code: int, top1: float = 0.75) -> Fitted:
     return Fitted(candidate(penalty, top1), weights.to_sparse(), weights.to_sparse())
 
 
-ROWS = (JointRow(1, 0.9, 0.8, 0.6, 0.99, 2.0), JointRow(2, 0.7, 0.6, 0.7, 0.95, 2.0), JointRow(3, 0.5, 0.65, 0.8, 0.9, 2.0))
+ROWS = (
+    JointRow(1, 0.9, 0.8, 0.6, 0.99, 2.0),
+    JointRow(2, 0.7, 0.6, 0.7, 0.95, 2.0),
+    JointRow(3, 0.5, 0.65, 0.8, 0.9, 2.0),
+)
 
 
 @pytest.fixture
@@ -83,7 +87,15 @@ def test_epochs_are_a_table_with_one_kept_and_the_moved_head_is_the_model() -> N
     moved = fitted(0.2, 5, 0.9)
     found = trained(moved=moved, joint=ROWS, epoch=2)
     table = found.joint_table()
-    assert list(table.columns) == ["epoch", "train_loss", "validation_loss", "validation_top1", "drift", "selected"]
+    assert list(table.columns) == [
+        "epoch",
+        "train_loss",
+        "validation_loss",
+        "validation_top1",
+        "drift",
+        "class_size",
+        "selected",
+    ]
     assert table["epoch"].tolist() == [1, 2, 3]
     assert table["selected"].tolist() == [0, 1, 0]
     assert table["drift"].tolist() == [0.99, 0.95, 0.9]
@@ -93,7 +105,13 @@ def test_epochs_are_a_table_with_one_kept_and_the_moved_head_is_the_model() -> N
 
 
 def test_a_row_gives_its_values_without_the_epoch() -> None:
-    assert ROWS[0].values() == {"train_loss": 0.9, "validation_loss": 0.8, "validation_top1": 0.6, "drift": 0.99}
+    assert ROWS[0].values() == {
+        "train_loss": 0.9,
+        "validation_loss": 0.8,
+        "validation_top1": 0.6,
+        "drift": 0.99,
+        "class_size": 2.0,
+    }
 
 
 def test_the_sentence_names_what_was_taken(scores) -> None:

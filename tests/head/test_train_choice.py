@@ -34,7 +34,9 @@ CHOICE = TrainConfig(
     joint=None,
     crops=1,
 )
-JOINT = CHOICE.model_copy(update={"joint": JointConfig(steadiness=0.0, epochs=5, batch=8, lr_codes=0.02, lr_head=0.05)})
+JOINT = CHOICE.model_copy(
+    update={"joint": JointConfig(start_size=None, steadiness=0.0, epochs=5, batch=8, lr_codes=0.02, lr_head=0.05)}
+)
 
 
 @pytest.fixture
@@ -96,6 +98,16 @@ def test_a_held_out_fold_chooses_the_joint_epoch(inputs, tmp_path) -> None:
     assert bundle.metrics["joint"]["epoch"] == epoch
     assert any(isinstance(one, MessageEvent) and f"epoch {epoch} of 5 by the loss" in one.text for one in heard)
     assert [one.epoch for one in heard if isinstance(one, EpochEvent) and one.label == "choice"] == [1, 2]
+
+
+def test_only_an_epoch_after_the_cut_is_chosen(inputs, tmp_path) -> None:
+    wide = JOINT.model_copy(update={"joint": JOINT.joint.model_copy(update={"start_size": 6})})
+    fit(inputs, tmp_path / "bundle", wide)
+    table = pd.read_csv(tmp_path / "bundle" / "joint.csv")
+    assert table["smoothed_loss"].isna().tolist() == [True, True, False, False, False]
+    means = smoothed(torch.tensor(table["held_out_loss"].to_numpy()[2:]), 5)
+    assert table["smoothed_loss"].to_numpy()[2:] == pytest.approx(means.numpy(), abs=1e-6)
+    assert table[table["selected"] == 1]["epoch"].item() == int(table["smoothed_loss"].idxmin()) + 1
 
 
 def test_without_a_choice_the_section_reads_as_before_there_was_one(inputs, tmp_path) -> None:

@@ -38,7 +38,9 @@ BUDGET = TrainConfig(
     crops=1,
     solver_tolerance=0.001,
 )
-JOINT = BUDGET.model_copy(update={"joint": JointConfig(steadiness=0.0, epochs=4, batch=8, lr_codes=0.02, lr_head=0.05)})
+JOINT = BUDGET.model_copy(
+    update={"joint": JointConfig(start_size=None, steadiness=0.0, epochs=4, batch=8, lr_codes=0.02, lr_head=0.05)}
+)
 
 
 def fit(inputs, out, config, on_event=ignore, seed: int = 0):
@@ -75,6 +77,17 @@ def test_budgets_that_are_not_finished_are_said_once_each(inputs, tmp_path) -> N
     assert any("the second fit is" in text for text in warnings)
     assert all("raise train.max_iterations" in text and "penalty 0.03" in text for text in warnings)
     assert len(set(warnings)) == len(warnings)
+
+
+def test_joint_training_may_start_wider_than_the_head_that_is_left(inputs, tmp_path) -> None:
+    """The head starts with four prototypes of a class; from the second of four epochs on it has the chosen one."""
+    wide = JOINT.model_copy(update={"joint": JOINT.joint.model_copy(update={"start_size": 4})})
+    result = fit(inputs, tmp_path / "bundle", wide)
+    table = pd.read_csv(tmp_path / "bundle" / "joint.csv")
+    assert (table["class_size"] <= [2.0, 1.0, 1.0, 1.0]).all()
+    assert table["class_size"][0] > 1.0
+    assert table[table["selected"] == 1]["epoch"].item() >= 2
+    assert result.chosen.nonzeros <= 3
 
 
 def test_joint_training_moves_codes_and_head_and_keeps_the_best_epoch(inputs, tmp_path) -> None:
