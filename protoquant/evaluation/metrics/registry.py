@@ -133,7 +133,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     PREDICTION,
     Metric(
-        "stability.top_prototype", "share", "higher", "changed images whose first prototype stays",
+        "stability.top_prototype", "share", "higher",
+        "changed images whose first prototype, tied with no other, stays first",
         headline="stable_top_prototype",
     ),
     Metric("stability.top3", "share", "higher", "changed images whose three largest contributions stay", row="top3"),
