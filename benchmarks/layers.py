@@ -93,7 +93,7 @@ def measured(data: DataSet, name: str, variant: Variant, size: int, work: Path, 
 
 
 def _row(data: DataSet, sections: Sections, place: Path, work: Path) -> dict[str, Any]:
-    model = evaluated(data, sections, EvaluateConfig(metrics=GROUPS), place, work)
+    model = evaluated(data, sections, EvaluateConfig(metrics=GROUPS, stability_images=64), place, work)
     return {
         **model.row,
         "cross_fitted": model.own.get("choice", {}).get("top1"),

@@ -29,7 +29,7 @@ class EvaluateConfig(Section):
         DEFAULT, description=f"What is measured beside accuracy, sizes and codebook: {meanings()}."
     )
     stability_images: int | None = Field(
-        64, ge=1, le=1_000_000, description="images drawn at random for the group stability; null: all"
+        None, ge=1, le=1_000_000, description="images of a split drawn at random for the group stability; null: all"
     )
     misalignment_images: int = Field(
         0,

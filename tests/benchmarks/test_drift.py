@@ -41,10 +41,10 @@ def test_change_is_a_share_of_the_difference_to_other_images():
     def seen(*scores):
         return Seen(np.array(scores), np.zeros(3, dtype=np.int64), head @ np.array(scores))
 
-    first = [seen(2.0, 2.0, 1.0), seen(1.0, 2.0, 9.0), seen(2.0, 2.0, 1.0)]
+    first = [seen(2.0, 2.0, 1.0), seen(1.0, 2.0, 9.0), seen(2.0, 2.0, 1.0)]  # the second: two share the first place
     other = [seen(4.0, 0.0, 1.0), seen(4.0, 1.0, 1.0), seen(4.0, 0.0, 1.0)]
     values = stays([first, other], head)
-    assert values[0, 0].tolist() == [0.25, 0.0, 1.0, 1.0]
+    assert values[0, 0].tolist() == [0.25, 0.0, 0.0, 1.0]
     assert values[0, 1].tolist() == [0.0, 1.0, 1.0, 1.0]
     assert values[1, 0, 0] == 0.0  # only the first prototype counts there, and it stays
 

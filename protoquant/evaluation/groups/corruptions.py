@@ -1,23 +1,24 @@
-"""Accuracy under common corruptions of the image."""
+"""Accuracy and explanations under common corruptions of the image."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float
+from PIL import Image
 
-from protoquant.codebook.codebook import Codebook
 from protoquant.core.events import MessageEvent, track
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.changes.corruptions import CORRUPTIONS, SEVERITIES
+from protoquant.evaluation.metrics.stability import MEASURES, agreements, see
 from protoquant.evaluation.subject import GroupResult, Subject
-from protoquant.model.head import head_logits
-from protoquant.model.presence import presence
 
 TABLE = "corruptions.csv"
 KINDS = [(kind, severity) for kind in CORRUPTIONS for severity in SEVERITIES]
+KEPT = {"kept": "prediction", "top_prototype": "top_prototype", "top3": "top3"}
+"""What a corrupted copy may keep, and the measure of stability that says whether it does."""
 
 
 def measure(subject: Subject, split: str) -> GroupResult:
@@ -28,47 +29,46 @@ def measure(subject: Subject, split: str) -> GroupResult:
         return GroupResult({})
     drawn, images = subject.drawn(split, count, "corruptions"), subject.images_of(split)
     labels = images.frame.set_index("image_id")["label"]
-    codebook = subject.bundle.codebook.to(subject.device)
-    progress = track(drawn, f"corruptions, {split}", len(drawn), "images", subject.on_event)
-    predicted = np.stack([_answers(subject, images, image_id, codebook) for image_id in progress])
-    return measured(subject, predicted, labels[drawn].to_numpy())
+    model = replace(subject.bundle, codebook=subject.bundle.codebook.to(subject.device))
+    right, kept = [], []
+    for image_id in track(drawn, f"corruptions, {split}", len(drawn), "images", subject.on_event):
+        seen = see(model, subject.backbone, _views(subject, images, image_id))
+        right.append([int(np.argmax(one.logits)) == labels[image_id] for one in seen])
+        kept.append(agreements(seen, model, subject.config.epsilon))
+    return measured(subject, np.array(right), np.stack(kept))
 
 
-def measured(subject: Subject, predicted: Int[np.ndarray, "n m"], labels: Int[np.ndarray, " n"]) -> GroupResult:
-    """Numbers and table of answers to n images: unchanged, then in the order of ``KINDS``."""
-    right, same = predicted == labels[:, None], predicted[:, 1:] == predicted[:, :1]
-    by_kind = right[:, 1:].reshape(len(labels), len(CORRUPTIONS), len(SEVERITIES)).mean(axis=2)
+def measured(subject: Subject, right: Bool[np.ndarray, "n v"], kept: Float[np.ndarray, "n m a"]) -> GroupResult:
+    """Numbers and table of n images.
+
+    Args:
+        subject: Gives the intervals.
+        right: Whether the answer is the true class: unchanged, then in the order of ``KINDS``.
+        kept: What each copy keeps of the explanation, in the order of ``KINDS`` and of ``MEASURES``.
+    """
+    by_kind = right[:, 1:].reshape(len(right), len(CORRUPTIONS), len(SEVERITIES)).mean(axis=2)
+    stays = {name: kept[:, :, MEASURES.index(measure)] for name, measure in KEPT.items()}
     numbers: dict[str, Any] = {
         "clean": subject.estimate("corruptions-clean", right[:, 0].astype(np.float64)),
         "top1": subject.estimate("corruptions-top1", right[:, 1:].mean(axis=1)),
-        "kept": subject.estimate("corruptions-kept", same.mean(axis=1)),
+        **{name: subject.estimate(f"corruptions-{name}", values.mean(axis=1)) for name, values in stays.items()},
         "kinds": {
             kind: subject.estimate(f"corruptions-{kind}", by_kind[:, place]) for place, kind in enumerate(CORRUPTIONS)
         },
     }
-    return GroupResult(numbers, {TABLE: _table(right[:, 1:], same)})
+    table = pd.DataFrame(KINDS, columns=["kind", "severity"])
+    shares = {name: values.mean(axis=0) for name, values in {"top1": right[:, 1:], **stays}.items()}
+    return GroupResult(numbers, {TABLE: table.assign(n=len(right), **shares)})
 
 
-def _table(right: Bool[np.ndarray, "n m"], same: Bool[np.ndarray, "n m"]) -> pd.DataFrame:
-    """One row per kind and severity: kind, severity, n, top1, kept (share of answers that stay)."""
-    frame = pd.DataFrame(KINDS, columns=["kind", "severity"])
-    return frame.assign(n=len(right), top1=right.mean(axis=0), kept=same.mean(axis=0))
-
-
-def _answers(subject: Subject, images: ImageTable, image_id: str, codebook: Codebook) -> Int[np.ndarray, " m"]:
-    """The class predicted for an image and for each of its copies."""
-    preprocessing, backbone = subject.bundle.backbone.preprocessing, subject.backbone
-    image = images.image(image_id, at_least=preprocessing.at_least)
-    view = preprocessing.apply(image)
+def _views(subject: Subject, images: ImageTable, image_id: str) -> list[Image.Image]:
+    """The backbone's view of an image, and a copy for each of ``KINDS``."""
+    preprocessing = subject.bundle.backbone.preprocessing
+    view = preprocessing.apply(images.image(image_id, at_least=preprocessing.at_least))
     copies = [
         CORRUPTIONS[kind](
             view, severity, numpy_generator(subject.seed, "evaluate", "corruptions", kind, severity, image_id)
         )
         for kind, severity in KINDS
     ]
-    pixels = torch.from_numpy(np.stack([np.asarray(one) for one in [view, *copies]]))
-    with torch.inference_mode():
-        found = presence(backbone.features(backbone.normalise(pixels)).tokens, codebook, subject.bundle.temperature)
-        logits = head_logits(found.scores.cpu().double(), subject.bundle.head.double())
-    best: Int[np.ndarray, " m"] = logits.numpy().argmax(axis=1)
-    return best
+    return [view, *copies]

@@ -45,7 +45,9 @@ GROUPS: Mapping[str, MetricGroup] = {
     "deletion": MetricGroup("the answer without the prototypes it names, and with them put back"),
     "topk": MetricGroup("accuracy with the k largest weights of each class"),
     "misalignment": MetricGroup("prototypes when pixels outside their region change; see misalignment_images"),
-    "corruptions": MetricGroup("accuracy under noise, blur and other corruptions; see corruption_images"),
+    "corruptions": MetricGroup(
+        "answers and explanations under noise, blur and other corruptions; see corruption_images"
+    ),
     "funnybirds": MetricGroup("whether explanations name the parts on which an answer depends", needs="interventions"),
 }
 

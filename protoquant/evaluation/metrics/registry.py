@@ -133,7 +133,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     PREDICTION,
     Metric(
-        "stability.top_prototype", "share", "higher", "changed images whose first prototype stays",
+        "stability.top_prototype", "share", "higher",
+        "changed images whose first prototype stays, without a tie",
         headline="stable_top_prototype",
     ),
     Metric("stability.top3", "share", "higher", "changed images whose three largest contributions stay", row="top3"),
@@ -248,6 +249,15 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "corruptions.kept", "share", "higher", "corrupted images whose answer stays", row="answer under corruption",
+    ),
+    Metric(
+        "corruptions.top_prototype", "share", "higher",
+        "corrupted images whose first prototype stays, without a tie",
+        row="first prototype under corruption",
+    ),
+    Metric(
+        "corruptions.top3", "share", "higher", "corrupted images whose three largest contributions stay",
+        row="top3 under corruption",
     ),
     Metric(
         "purity.fixed.mean", "share", "higher",

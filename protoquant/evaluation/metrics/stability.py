@@ -1,14 +1,13 @@
 """Stability: how much of an explanation remains when the image is compressed, blurred, shifted or made noisy."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from PIL import Image
-from torch import Tensor
 
 from protoquant.core.events import OnEvent, track
 from protoquant.core.seeding import numpy_generator
@@ -45,9 +44,10 @@ class ExplanationAgreement:
     Attributes:
         presence_change: Mean absolute change of the presence of the prototypes that contribute, in [0, 1].
         prediction: 1.0 where the predicted class stays, else 0.0.
-        top_prototype: 1.0 where the same prototype has the largest contribution.
-        top3: 1.0 where the same three prototypes have the largest contributions, in any order.
-        cell: 1.0 where the prototype of the largest contribution is found in the same grid cell.
+        top_prototype: 1.0 where the same single prototype has the largest contribution, else 0.0, also for a tie.
+        top3: 1.0 where the same three prototypes have the largest contributions, in any order, else 0.0, also where
+            the third is tied with the fourth.
+        cell: 1.0 where the single prototype of the largest contribution is found in the same grid cell, else 0.0.
     """
 
     presence_change: float
@@ -117,22 +117,37 @@ def measure_stability(
     Raises:
         DataError: An image is missing, has changed, or cannot be decoded.
     """
-    head, values = bundle.head.cpu().double(), []
-    weights: Float[np.ndarray, "c k"] = head.numpy()
-    codebook, preprocessing = bundle.codebook.to(backbone.device), backbone.spec.preprocessing
+    model, values = replace(bundle, codebook=bundle.codebook.to(backbone.device)), []
+    preprocessing = backbone.spec.preprocessing
     for image_id in track(image_ids, label, len(image_ids), "images", on_event):
         image = table.image(image_id, at_least=preprocessing.at_least)
         views = [preprocessing.apply(image)]
         for name, change in PERTURBATIONS.items():
             views.append(change(image, preprocessing, numpy_generator(seed, "evaluate", "stability", name, image_id)))
-        with torch.inference_mode():
-            tokens = backbone.features(backbone.normalise(_pixels(views))).tokens
-            found = presence(tokens, codebook, bundle.temperature)
-            scores, cells = found.scores.cpu().double(), found.cells.cpu()
-            logits = head_logits(scores, head)
-        seen = [Seen(*(part.numpy() for part in one)) for one in zip(scores, cells, logits, strict=True)]
-        values.append([astuple(compare(seen[0], one, weights, epsilon)) for one in seen[1:]])
-    return Stability(np.array(values, dtype=np.float64))
+        values.append(agreements(see(model, backbone, views), model, epsilon))
+    return Stability(np.stack(values))
+
+
+def see(bundle: Bundle, backbone: Backbone, views: Sequence[Image.Image]) -> list[Seen]:
+    """Run a model on views as one batch.
+
+    Args:
+        bundle: The model, with its codebook on the backbone's device.
+        backbone: The bundle's backbone.
+        views: RGB images as the backbone sees them, at least one.
+    """
+    pixels = torch.from_numpy(np.stack([np.asarray(view) for view in views]))
+    with torch.inference_mode():
+        found = presence(backbone.features(backbone.normalise(pixels)).tokens, bundle.codebook, bundle.temperature)
+        scores, cells = found.scores.cpu().double(), found.cells.cpu()
+        logits = head_logits(scores, bundle.head.cpu().double())
+    return [Seen(*(part.numpy() for part in one)) for one in zip(scores, cells, logits, strict=True)]
+
+
+def agreements(seen: Sequence[Seen], bundle: Bundle, epsilon: float) -> Float[np.ndarray, "v m"]:
+    """Compare all views but the first with the first, in the order of ``MEASURES``."""
+    weights = bundle.head.cpu().double().numpy()
+    return np.array([astuple(compare(seen[0], one, weights, epsilon)) for one in seen[1:]], dtype=np.float64)
 
 
 def compare(before: Seen, after: Seen, head: Float[np.ndarray, "c k"], epsilon: float) -> ExplanationAgreement:
@@ -142,25 +157,29 @@ def compare(before: Seen, after: Seen, head: Float[np.ndarray, "c k"], epsilon: 
         before: The model's output for the image.
         after: The model's output for the changed image.
         head: Non-negative weights.
-        epsilon: Contribution above which a prototype counts. If none counts, nothing can be lost: the change
-            is 0 and all else is kept, except perhaps the prediction.
+        epsilon: Contribution above which a prototype counts. If none counts, no presence can change and no prototype
+            can stay.
     """
     label = int(np.argmax(before.logits))
     prediction = float(np.argmax(after.logits) == label)
     own, other = before.scores * head[label], after.scores * head[label]
     counted = own > epsilon
     if not counted.any():
-        return ExplanationAgreement(0.0, prediction, 1.0, 1.0, 1.0)
-    top = min(_TOP, int(counted.sum()))
-    first, second = (np.argsort(-parts, kind="stable")[:top] for parts in (own, other))
+        return ExplanationAgreement(0.0, prediction, 0.0, 0.0, 0.0)
+    top, first = min(_TOP, int(counted.sum())), _largest(own, 1)
+    leading = _largest(own, top)
     return ExplanationAgreement(
         presence_change=float(np.abs(after.scores - before.scores)[counted].mean()),
         prediction=prediction,
-        top_prototype=float(first[0] == second[0]),
-        top3=float(set(first.tolist()) == set(second.tolist())),
-        cell=float(before.cells[first[0]] == after.cells[first[0]]),
+        top_prototype=float(first is not None and first == _largest(other, 1)),
+        top3=float(leading is not None and leading == _largest(other, top)),
+        cell=float(first is not None and all(before.cells[one] == after.cells[one] for one in first)),
     )
 
 
-def _pixels(views: Sequence[Image.Image]) -> UInt8[Tensor, "v h w 3"]:
-    return torch.from_numpy(np.stack([np.asarray(view) for view in views]))
+def _largest(contributions: Float[np.ndarray, " k"], count: int) -> frozenset[int] | None:
+    """The prototypes of the largest contributions; None where a tie leaves open which they are."""
+    order = np.argsort(-contributions, kind="stable").tolist()
+    if count < len(order) and contributions[order[count - 1]] == contributions[order[count]]:
+        return None
+    return frozenset(order[:count])

@@ -59,9 +59,33 @@ def test_of_fewer_than_three_that_count_only_these_are_compared() -> None:
     assert compare(before, after, HEAD, 0.001).top3 == 1.0
 
 
-def test_an_image_that_nothing_speaks_for_loses_nothing() -> None:
-    silent = seen([0.0] * 5, [0] * 5)
-    assert compare(silent, BEFORE, HEAD, 0.001) == stability.ExplanationAgreement(0.0, 1.0, 1.0, 1.0, 1.0)
+def test_of_an_image_that_nothing_speaks_for_no_prototype_stays() -> None:
+    faint = seen([0.0001, 0.0, 0.0, 0.0, 0.0], [0] * 5)
+    assert compare(faint, faint, HEAD, 0.001) == stability.ExplanationAgreement(0.0, 1.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param([0.25, 0.5, 0.1, 0.0, 0.0], [0.5, 0.4, 0.1, 0.0, 0.0], id="before"),
+        pytest.param([0.5, 0.4, 0.1, 0.0, 0.0], [0.25, 0.5, 0.1, 0.0, 0.0], id="after"),
+        pytest.param([0.25, 0.5, 0.1, 0.0, 0.0], [0.25, 0.5, 0.1, 0.0, 0.0], id="before and after"),
+    ],
+)
+def test_a_prototype_that_shares_the_first_place_does_not_stay_first(before: list[float], after: list[float]) -> None:
+    """Contributions 1.0 and 1.0 of the first two codes, and 0.1 of the third, whatever their order."""
+    cells = [1, 2, 3, 4, 5]
+    kept = compare(seen(before, cells), seen(after, cells), HEAD, 0.001)
+    assert (kept.prediction, kept.top_prototype, kept.top3) == (1.0, 0.0, 1.0)
+    assert kept.cell == float(before[0] > 0.25)  # without a first prototype there is no cell to stay in
+
+
+def test_a_third_place_that_is_shared_leaves_open_which_three_they_are() -> None:
+    shared, clear = (seen([0.5, 0.4, score, 0.2, 0.0], [1, 2, 3, 4, 5]) for score in (0.1, 0.3))
+    for before, after in ((shared, shared), (shared, clear), (clear, shared)):
+        kept = compare(before, after, HEAD, 0.001)
+        assert (kept.top_prototype, kept.top3) == (1.0, 0.0)
+    assert compare(clear, clear, HEAD, 0.001).top3 == 1.0
 
 
 def test_table_and_image_means() -> None:
