@@ -4,7 +4,7 @@ Variants: before (free codes, ten a class, the former default), then one propert
 a class, the twelve that agree most stay), mixtures (those as mixtures of 16 patches), and default (also steadiness);
 then few (mixtures of 4), medoids (of 1), and whole (the default on the whole photo, squashed to the input). Each is
 trained at five prototypes per class and once with the number that its rule takes (column asked: rule). Nothing is
-chosen on the test split, which is measured once for each model; stability is measured on all test images. Places need
+chosen on the test split, which is measured once for each model; stability is measured on all test images, corruptions on 64 of them. Places need
 parts: partbirds and funnybirds have them, photos where --photo-parts gives them.
 
 A stopped run resumes: a model that is there is not trained or measured again. It does not see that code has changed
@@ -42,7 +42,7 @@ from protoquant.head.config import BudgetConfig, MixtureConfig, TrainConfig
 
 RULE = 0
 """Stands for the number of prototypes per class that the rule takes."""
-GROUPS = ("sizes", "purity", "evidence", "stability", "funnybirds")
+GROUPS = ("sizes", "purity", "evidence", "stability", "corruptions", "funnybirds")
 VIEWED: Mapping[str, Any] = {
     "views": 1,
     "augment": AugmentConfig(area=(0.7, 1.0), ratio=(0.9, 1.1), flip=0.0),
@@ -100,6 +100,7 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "stays": ("stability", "top_prototype"),
     "three_stay": ("stability", "top3"),
     "answer_stays": ("stability", "prediction"),
+    "corrupted_stays": ("corruptions", "top_prototype"),
     "complete": ("funnybirds", "map", "completeness"),
     "correct": ("funnybirds", "map", "single_deletion"),
     "contrast": ("funnybirds", "map", "target_sensitivity"),
@@ -114,14 +115,17 @@ def measured(data: DataSet, name: str, size: int, work: Path, *, quick: bool) ->
     kept = place.with_name(f"{place.name}.json")
     if not kept.is_file():
         sections = VARIANTS[name].sections(size)
-        row = _row(data, shorter(*sections) if quick else sections, place, work, images=64 if quick else None)
+        row = _row(data, shorter(*sections) if quick else sections, place, work, quick=quick)
         write_aside(kept, json.dumps({"data": data.name, "seed": data.seed, "variant": name, "asked": size, **row}))
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
 
-def _row(data: DataSet, sections: Sections, place: Path, work: Path, *, images: int | None) -> dict[str, Any]:
-    model = evaluated(data, sections, EvaluateConfig(metrics=GROUPS, stability_images=images), place, work)
+def _row(data: DataSet, sections: Sections, place: Path, work: Path, *, quick: bool) -> dict[str, Any]:
+    measuring = EvaluateConfig(
+        metrics=GROUPS, stability_images=8 if quick else None, corruption_images=2 if quick else 64
+    )
+    model = evaluated(data, sections, measuring, place, work)
     return {
         **model.row,
         **{name: model.value(*path) for name, path in PROPERTIES.items()},
@@ -163,6 +167,7 @@ TITLES: Mapping[str, str] = {
     "stays": "first stays",
     "three_stay": "three stay",
     "answer_stays": "answer stays",
+    "corrupted_stays": "first stays, corrupted",
     "complete": "completeness",
     "correct": "correctness",
     "contrast": "contrastivity",
