@@ -4,8 +4,8 @@ Variants: before (free codes, ten a class, the former default), then one propert
 a class, the twelve that agree most stay), mixtures (those as mixtures of 16 patches), and default (also steadiness);
 then few (mixtures of 4), medoids (of 1), and whole (the default on the whole photo, squashed to the input). Each is
 trained at five prototypes per class and once with the number that its rule takes (column asked: rule). Nothing is
-chosen on the test split, which is measured once for each model; stability is measured on all test images, corruptions on 64 of them. Places need
-parts: partbirds and funnybirds have them, photos where --photo-parts gives them.
+chosen on the test split, which is measured once for each model; stability is measured on all test images, corruptions
+on 64 of them. Places need parts: partbirds and funnybirds have them, photos where --photo-parts gives them.
 
 A stopped run resumes: a model that is there is not trained or measured again. It does not see that code has changed
 since: remove WORK/believable after such a change.
