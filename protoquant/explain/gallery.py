@@ -38,6 +38,27 @@ class Patch:
 
 
 @dataclass(frozen=True)
+class Sighting:
+    """A test image in whose answer a prototype speaks.
+
+    Attributes:
+        kind: Why it is shown: ``strongest``, ``at random`` or ``weakest``, by contribution.
+        image_id: The test image.
+        label: The predicted class.
+        row: Row of the grid cell.
+        col: Column of that cell.
+        score: Presence of the prototype, in [0, 1].
+    """
+
+    kind: str
+    image_id: str
+    label: int
+    row: int
+    col: int
+    score: float
+
+
+@dataclass(frozen=True)
 class GalleryPrototype:
     """One prototype of the gallery.
 
@@ -48,6 +69,7 @@ class GalleryPrototype:
         used: Number of test images where it speaks for the predicted class.
         carried: Mean share of the class score that it carries in these images, in [0, 1].
         patches: Its nearest training patches, nearest first.
+        sightings: A few of the ``used`` test images.
     """
 
     code: int
@@ -56,6 +78,7 @@ class GalleryPrototype:
     used: int
     carried: float
     patches: tuple[Patch, ...]
+    sightings: tuple[Sighting, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +102,7 @@ class Gallery:
 def gallery(
     head: Float[np.ndarray, "c k"],
     provenance: pd.DataFrame,
-    used: pd.DataFrame,
+    spoken: pd.DataFrame,
     *,
     per_class: int,
     at_most: int,
@@ -90,7 +113,7 @@ def gallery(
     Args:
         head: Non-negative weights (c, k).
         provenance: code, rank, image_id, label, row, col, cosine of the nearest training patches.
-        used: images and carried by code (index), as returned by :func:`times_used`.
+        spoken: The test images where each speaks for the answer, as returned by :func:`speaking`.
         per_class: Maximum number of prototypes under one class.
         at_most: Maximum number of prototypes in all; the heaviest of each class come first.
         patches: Maximum number of patches of each.
@@ -101,6 +124,7 @@ def gallery(
     codes = np.flatnonzero((head > 0).any(axis=0))
     homes = head[:, codes].argmax(axis=0)
     nearest = dict(iter(provenance.sort_values(["code", "rank"]).groupby("code")))
+    heard = dict(iter(spoken.groupby("code")))
     ranked = sorted(
         (position, label, int(code))
         for label in np.unique(homes)
@@ -108,37 +132,55 @@ def gallery(
     )
     groups: dict[int, list[GalleryPrototype]] = {}
     for _, label, code in ranked[:at_most]:
-        weights = head[:, code]
+        weights, own = head[:, code], heard.get(code, spoken.head(0))
         order = [int(index) for index in np.argsort(-weights, kind="stable") if weights[index] > 0]
         groups.setdefault(int(label), []).append(
             GalleryPrototype(
                 code=code,
                 home=int(label),
                 classes=tuple((index, float(weights[index])) for index in order),
-                used=int(used["images"].get(code, 0)),
-                carried=float(used["carried"].get(code, 0.0)),
+                used=len(own),
+                carried=float(own["share"].mean()) if len(own) else 0.0,
                 patches=_patches(nearest.get(code), patches),
+                sightings=_sightings(own, code),
             )
         )
     return Gallery(tuple((label, tuple(groups[label])) for label in sorted(groups)), len(codes))
 
 
-def times_used(contributions: pd.DataFrame, predictions: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """Count, for every prototype, the test images where it speaks for the predicted class.
+def speaking(contributions: pd.DataFrame, predictions: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+    """The contributions by which prototypes speak for the predicted class of a test image.
 
     Args:
-        contributions: image_id, class, code, contribution.
+        contributions: image_id, class, code, score, contribution, row, col.
         predictions: image_id, predicted, logit.
         epsilon: Contribution above which a prototype counts.
 
     Returns:
-        images (their number) and carried (mean share of the class score there), by code.
+        Those rows of contributions, the largest contribution of each code first, with ``share``, their share of the
+        class score.
     """
     of_image = predictions.set_index("image_id")
     predicted, logit = (contributions["image_id"].map(of_image[name]) for name in ("predicted", "logit"))
-    speaking = (contributions["class"] == predicted) & (contributions["contribution"] > epsilon)
-    share = (contributions["contribution"] / logit)[speaking].groupby(contributions.loc[speaking, "code"])
-    return pd.DataFrame({"images": share.size(), "carried": share.mean()})
+    speaks = (contributions["class"] == predicted) & (contributions["contribution"] > epsilon)
+    rows = contributions[speaks].assign(share=(contributions["contribution"] / logit)[speaks])
+    return rows.sort_values(["code", "contribution", "image_id"], ascending=[True, False, True])
+
+
+def _sightings(rows: pd.DataFrame, code: int) -> tuple[Sighting, ...]:
+    """The strongest, the weakest, and between them one at random: the best alone would flatter a prototype."""
+    last = len(rows) - 1
+    places = {"strongest": 0} if last >= 0 else {}
+    if last >= 2:
+        places["at random"] = int(np.random.default_rng(code).integers(1, last))
+    if last >= 1:
+        places["weakest"] = last
+    found = []
+    for kind, place in places.items():
+        row = rows.iloc[place]
+        where = str(row["image_id"]), int(row["class"]), int(row["row"]), int(row["col"])
+        found.append(Sighting(kind, *where, float(row["score"])))
+    return tuple(found)
 
 
 def _heaviest(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:

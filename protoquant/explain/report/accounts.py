@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from protoquant.explain.album import Album, Picture
-from protoquant.explain.gallery import Patch
+from protoquant.explain.gallery import Patch, Sighting
 from protoquant.explain.heat import overlay
 from protoquant.explain.ledger import Ledger, ledger
 from protoquant.explain.report.page import ClassEvidence, EvidenceLine, Explained, Placed, Tag
@@ -74,8 +74,8 @@ def explain_image(
     )
 
 
-def place(patch: Patch, album: Album, classes: Sequence[str]) -> Placed:
-    """Find a training patch in its picture."""
+def place(patch: Patch | Sighting, album: Album, classes: Sequence[str]) -> Placed:
+    """Find a patch in its picture."""
     caption = f"{classes[patch.label]}, {patch.image_id.rsplit('/', 1)[-1]}"
     return _placed(patch.image_id, patch.row, patch.col, caption, album)
 

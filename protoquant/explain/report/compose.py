@@ -14,7 +14,7 @@ from protoquant.explain.album import Album
 from protoquant.explain.charts import Dots, Histogram, dots, histogram
 from protoquant.explain.config import VisualizeConfig
 from protoquant.explain.figures import Curve, CurvePoint, PathPoint, axis, join, most_confused, path_curve, squares
-from protoquant.explain.gallery import Gallery, GalleryPrototype, Patch, gallery, times_used
+from protoquant.explain.gallery import Gallery, GalleryPrototype, Patch, gallery, speaking
 from protoquant.explain.ledger import choose
 from protoquant.explain.report import words
 from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image, place
@@ -45,7 +45,7 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
     shown = gallery(
         sources.head,
         bundle.provenance,
-        times_used(sources.contributions, sources.predictions, epsilon),
+        speaking(sources.contributions, sources.predictions, epsilon),
         per_class=config.prototypes_per_class,
         at_most=config.max_prototypes,
         patches=config.patches,
@@ -142,6 +142,7 @@ def _card(
         ),
         more=max(0, len(prototype.classes) - _CLASSES_ON_A_CARD),
         patches=tuple((patch, place(patch, album, classes)) for patch in prototype.patches),
+        sightings=tuple((sighting, place(sighting, album, classes)) for sighting in prototype.sightings),
         pure=sum(patch.label == prototype.home for patch in prototype.patches),
         part=parts.get(prototype.code, ""),
     )
