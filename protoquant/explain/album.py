@@ -7,6 +7,7 @@ from PIL import Image
 from protoquant.data.table import ImageTable
 from protoquant.explain.cut import cut
 from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.model.region import CellRegion
 from protoquant.pages.pictures import webp_uri
 
 
@@ -87,9 +88,17 @@ class Album:
         Raises:
             ShapeError: The cell is not in the grid.
         """
+        return self.region(image_id, CellRegion(row, col, row + 1, col + 1))
+
+    def region(self, image_id: str, region: CellRegion) -> Rect:
+        """Where a region lies in the picture of an image.
+
+        Raises:
+            ShapeError: The region is not in the grid.
+        """
         picture = self.picture(image_id)
         left, top, right, bottom = self._preprocessing.frame(*picture.original)
-        box = self._preprocessing.cell_frame(row, col, self._grid, *picture.original)
+        box = region.box(self._preprocessing.cell_frame, self._grid, picture.original)
         across, down = picture.width / (right - left), picture.height / (bottom - top)
         return Rect(
             round((box[0] - left) * across, 2),
@@ -99,11 +108,13 @@ class Album:
         )
 
     def around(self, image_id: str, rect: Rect) -> Rect:
-        """The surroundings of a cell: half a cell more on every side, moved to lie within the picture."""
-        picture = self.picture(image_id)
-        width, height = min(2 * rect.width, picture.width), min(2 * rect.height, picture.height)
-        x = min(max(rect.x - rect.width / 2, 0.0), picture.width - width)
-        y = min(max(rect.y - rect.height / 2, 0.0), picture.height - height)
+        """The surroundings of a region: twice its longer side in cells, moved to lie within the picture."""
+        picture, (rows, cols) = self.picture(image_id), self._grid
+        across, down = picture.width / cols, picture.height / rows
+        cells = 2 * max(rect.width / across, rect.height / down)
+        width, height = min(cells * across, picture.width), min(cells * down, picture.height)
+        x = min(max(rect.x + (rect.width - width) / 2, 0.0), picture.width - width)
+        y = min(max(rect.y + (rect.height - height) / 2, 0.0), picture.height - height)
         return Rect(round(x, 2), round(y, 2), round(width, 2), round(height, 2))
 
 

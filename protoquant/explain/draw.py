@@ -30,7 +30,7 @@ class ContributionRow:
 
     Attributes:
         contribution: The contribution shown.
-        box: Its cell, in pixels of the view.
+        box: Its region, in pixels of the view.
         train: Pictures of its training patches.
         shares: What of the prototype each of them is, in words; empty where it is only near.
         caption: Class of the nearest patch.
@@ -133,7 +133,7 @@ def explanation_figure(explanation: Explanation, image: Image.Image, shown: int 
 def _row(part: Contribution, explanation: Explanation) -> ContributionRow:
     left, top, right, bottom = explanation.frame
     size = _PIXELS / max(right - left, bottom - top)
-    (rows, cols), (row, col) = explanation.grid, part.cell
+    (rows, cols), region = explanation.grid, part.region
     down, across = (bottom - top) * size / rows, (right - left) * size / cols
     pictures, shares = [], []
     for patch in part.patches:
@@ -143,7 +143,7 @@ def _row(part: Contribution, explanation: Explanation) -> ContributionRow:
                 shares.append(f"{100 * patch.weight:.0f} % of it" if patch.weight else "")
     caption = part.patches[0].class_name if part.patches else "no training patch recorded"
     share = part.contribution / explanation.logit if explanation.logit > 0 else 0.0
-    box = (col * across, row * down, (col + 1) * across, (row + 1) * down)
+    box = (region.left * across, region.top * down, region.right * across, region.bottom * down)
     return ContributionRow(part, box, tuple(pictures[:3]), tuple(shares[:3]), caption, share)
 
 

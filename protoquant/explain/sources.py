@@ -126,6 +126,6 @@ def read_sources(*, images: Path, root: Path, features: Path, bundle: Path, eval
 
 
 def _purity(path: Path) -> pd.DataFrame:
-    """Purity with the cell as box, which is what pictures show; a part may be called "NA"."""
+    """Purity with the cell as box, which is what pictures of patches show; a part may be called "NA"."""
     table = pd.read_csv(path, keep_default_na=False, na_values={"purity": [""]})
     return table[table["box"] == "cell"].set_index("code")

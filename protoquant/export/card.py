@@ -18,7 +18,7 @@ class ExportCard(BaseModel):
 
     Attributes:
         classes: Class names in the order of the logits; the index is the label.
-        prototypes: Code index of each prototype, in the order of the scores and cells.
+        prototypes: Code index of each prototype, in the order of the scores, cells and maps.
         grid: Size (h, w) of the grid of the cells.
         temperature: Temperature of the softmax over codes, which is inside the exported model.
         abstain_below: The model abstains if its largest logit is below this; None: it never abstains.

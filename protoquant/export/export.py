@@ -29,7 +29,12 @@ _FILES: Mapping[Format, str] = {"onnx": ONNX, "torch": PROGRAM}
 _WRITE: Mapping[Format, Callable[[ExportedProgram, Path], None]] = {"onnx": write_onnx, "torch": write_program}
 _OPEN: Mapping[Format, Callable[[Path], Run]] = {"onnx": open_onnx, "torch": open_program}
 _WARM, _RUNS = 2, 9
-_HOLDS = ("class scores (n, c), float32, >= 0", "presence (n, p), float32, in [0, 1]", "row, col (n, p, 2), int64")
+_HOLDS = (
+    "class scores (n, c), float32, >= 0",
+    "presence (n, p), float32, in [0, 1]",
+    "row, col (n, p, 2), int64",
+    "shares (n, p, h, w), float32, in [0, 1]",
+)
 
 
 @dataclass(frozen=True)

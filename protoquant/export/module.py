@@ -1,4 +1,4 @@
-"""The trained model as a module that torch can trace, from the bytes of images to logits, presence and cells."""
+"""The trained model as a module that torch can trace, from the bytes of images to logits, presence, cells and maps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Exportable(nn.Module):
         self.backbone = backbone.model if backbone.device == cpu else copy.deepcopy(backbone.model).to(cpu)
         self.layout, self.shapes = backbone.layout, backbone.shapes
         self.positions = layer_positions(backbone.model, backbone.spec.name, backbone.spec.layers)
-        self.cols = backbone.grid[1]
+        self.grid = backbone.grid
         self.preprocessing = backbone.spec.preprocessing
         self.temperature = bundle.temperature
         codebook = bundle.codebook.to(cpu)
@@ -47,20 +47,21 @@ class Exportable(nn.Module):
 
     def forward(
         self, images: UInt8[Tensor, "n height width 3"]
-    ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n p"], Int64[Tensor, "n p 2"]]:
+    ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n p"], Int64[Tensor, "n p 2"], Float[Tensor, "n p h w"]]:
         """Classify upright RGB images of one size.
 
         Args:
             images: Images as ``numpy.asarray`` of a picture gives them; of any number, height and width.
 
         Returns:
-            Logits; presence of each prototype that the head uses, in [0, 1]; the row and column of its grid cell.
+            Logits; presence of each prototype that the head uses, in [0, 1]; the row and column of its grid cell; its
+            share at every cell.
         """
-        shares = self._shares(self._tokens(self._normalised(images)))
-        scores, cells = pooled_with_cells(shares.index_select(2, self.prototypes))
-        rows = torch.div(cells, self.cols, rounding_mode="floor")
-        places = torch.stack([rows, torch.remainder(cells, self.cols)], dim=-1)
-        return head_logits(scores, self.head), scores, places
+        shares = self._shares(self._tokens(self._normalised(images))).index_select(2, self.prototypes)
+        scores, cells = pooled_with_cells(shares)
+        rows = torch.div(cells, self.grid[1], rounding_mode="floor")
+        places = torch.stack([rows, torch.remainder(cells, self.grid[1])], dim=-1)
+        return head_logits(scores, self.head), scores, places, shares.mT.reshape(-1, *self.prototypes.shape, *self.grid)
 
     def _normalised(self, images: Tensor) -> Float[Tensor, "n 3 p q"]:
         mean, std = (255 * torch.tensor(part) for part in (self.preprocessing.mean, self.preprocessing.std))

@@ -7,7 +7,7 @@ import numpy as np
 
 INPUT = "images"
 AXES = ("n", "height", "width")
-OUTPUTS = ("logits", "scores", "cells")
+OUTPUTS = ("logits", "scores", "cells", "maps")
 
 
 class Outputs(NamedTuple):
@@ -17,11 +17,13 @@ class Outputs(NamedTuple):
         logits: Class scores (n, c), float32, >= 0.
         scores: Presence of each prototype (n, p), float32, in [0, 1].
         cells: Row and column of the grid cell that gave each presence (n, p, 2), int64.
+        maps: Share of each prototype in the softmax over codes at every cell (n, p, h, w), float32, in [0, 1].
     """
 
     logits: np.ndarray
     scores: np.ndarray
     cells: np.ndarray
+    maps: np.ndarray
 
 
 Run = Callable[[np.ndarray], Outputs]

@@ -20,7 +20,7 @@ from protoquant.model.classifier import Model
 from protoquant.model.presence import look
 
 TOLERANCE = 1e-4
-"""Largest difference allowed: of a presence, and of a logit relative to max(1, logit); rounding stays below 2e-5."""
+"""Largest difference allowed: of a share, and of a logit relative to max(1, logit); rounding stays below 2e-5."""
 DECIMALS = 5
 
 
@@ -41,6 +41,7 @@ class Parity:
         logits: Largest difference of a logit.
         relative: Largest difference of a logit relative to max(1, logit); this is compared with the tolerance.
         scores: Largest difference of a presence.
+        maps: Largest difference of a share at a cell.
         cells: Largest loss of presence, in the original model, when its cell is replaced by the exported one.
         labels: Largest loss of logit, relative to the image's largest max(1, logit), if its label is the exported one.
         other_cells: Number of cells that differ at all.
@@ -53,6 +54,7 @@ class Parity:
     logits: float
     relative: float
     scores: float
+    maps: float
     cells: float
     labels: float
     other_cells: int
@@ -62,7 +64,7 @@ class Parity:
     @property
     def failure(self) -> str | None:
         """A clause that names a difference above the tolerance; None if there is none."""
-        for name in ("relative", "scores", "cells", "labels"):
+        for name in ("relative", "scores", "maps", "cells", "labels"):
             found = getattr(self, name)
             if not found <= self.tolerance:
                 output = "logits" if name == "relative" else name
@@ -73,7 +75,7 @@ class Parity:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rounded so that differences between machines seldom show."""
-        names = ("images", "tolerance", "logits", "scores", "other_cells", "other_labels")
+        names = ("images", "tolerance", "logits", "scores", "maps", "other_cells", "other_labels")
         plain: dict[str, Any] = rounded({name: getattr(self, name) for name in names}, DECIMALS)
         return plain
 
@@ -126,6 +128,7 @@ def _differences(model: Model, run: Run, golden: Golden) -> tuple[dict[str, floa
             "logits": float(apart.max()),
             "relative": float((apart / scale).max()),
             "scores": float((torch.from_numpy(outputs.scores) - scores).abs().max()),
+            "maps": float((torch.from_numpy(outputs.maps).flatten(2).mT - shares).abs().max()),
             "cells": _given_up(shares.movedim(1, 2), taken),
             "labels": _given_up(mine / scale.amax(dim=1, keepdim=True), theirs.argmax(dim=1)),
         },

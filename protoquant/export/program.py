@@ -64,7 +64,6 @@ def open_program(file: Path) -> Run:
 
     def run(images: np.ndarray) -> Outputs:
         with torch.no_grad():
-            logits, scores, cells = module(torch.tensor(images))
-        return Outputs(logits.numpy(), scores.numpy(), cells.numpy())
+            return Outputs(*(part.numpy() for part in module(torch.tensor(images))))
 
     return run

@@ -14,7 +14,8 @@ from protoquant.data.images import open_image
 from protoquant.data.pixels import to_rgb, upright
 from protoquant.export.card import ONNX, ExportCard, open_card
 from protoquant.export.onnx import open_onnx
-from protoquant.export.outputs import Outputs, Run
+from protoquant.export.outputs import OUTPUTS, Outputs, Run
+from protoquant.model.region import CellRegion, peak_region
 
 BATCH = 32
 """Maximum number of images per run, all of one size."""
@@ -34,6 +35,7 @@ class OnnxAnswer:
         logits: All class scores (c), >= 0.
         scores: Presence of each prototype (p), in [0, 1]; ``card.prototypes`` says which code each is.
         cells: Row and column of the grid cell that gave each presence (p, 2).
+        maps: Share of each prototype at every cell (p, h, w), in [0, 1]; None unless asked for.
     """
 
     label: int
@@ -43,6 +45,21 @@ class OnnxAnswer:
     logits: np.ndarray
     scores: np.ndarray
     cells: np.ndarray
+    maps: np.ndarray | None = None
+
+    def region(self, place: int) -> CellRegion:
+        """Where a prototype is, in grid cells: the same region as in answers and explanations of the bundle's model.
+
+        Args:
+            place: The prototype's place in ``scores``.
+
+        Raises:
+            UsageError: The answer holds no maps.
+        """
+        if self.maps is None:
+            raise UsageError("a region needs the maps of the answer; write predict(images, maps=True)")
+        row, col = self.cells[place].tolist()
+        return peak_region(self.maps[place], (row, col))
 
 
 @dataclass(frozen=True)
@@ -65,19 +82,22 @@ class OnnxModel:
             folder: The folder that ``protoquant export`` wrote.
 
         Raises:
-            ArtifactError: The folder is missing, damaged, or holds no ONNX model.
+            ArtifactError: The folder is missing, damaged, or holds no ONNX model with these outputs.
         """
         path = Path(folder)
         card = open_card(path)
         if not (path / ONNX).is_file():
             raise ArtifactError(f"{path} holds no {ONNX}; run protoquant export with --format onnx or both")
+        if missing := [name for name in OUTPUTS if name not in card.outputs]:
+            raise ArtifactError(f"{path / ONNX} has no output {', '.join(missing)}; run protoquant export again")
         return cls(card, open_onnx(path / ONNX))
 
-    def predict(self, images: Sequence[ImageLike]) -> list[OnnxAnswer]:
+    def predict(self, images: Sequence[ImageLike], *, maps: bool = False) -> list[OnnxAnswer]:
         """Classify images.
 
         Args:
             images: Paths, PIL images, or uint8 arrays (height, width, 3), of any sizes.
+            maps: Whether answers keep their maps, which regions need: p * h * w numbers for each image.
 
         Returns:
             One answer for each image, in order.
@@ -91,10 +111,10 @@ class OnnxModel:
         found: dict[int, OnnxAnswer] = {}
         for places in _of_one_size(opened):
             outputs = self.run(np.stack([opened[place] for place in places]))
-            found |= {place: self._answer(outputs, row) for row, place in enumerate(places)}
+            found |= {place: self._answer(outputs, row, maps) for row, place in enumerate(places)}
         return [found[place] for place in range(len(images))]
 
-    def _answer(self, outputs: Outputs, row: int) -> OnnxAnswer:
+    def _answer(self, outputs: Outputs, row: int, maps: bool) -> OnnxAnswer:
         logits = outputs.logits[row]
         label = int(logits.argmax())
         powers = np.exp(logits.astype(np.float64) - float(logits[label]))
@@ -107,6 +127,7 @@ class OnnxModel:
             logits=logits,
             scores=outputs.scores[row],
             cells=outputs.cells[row],
+            maps=outputs.maps[row] if maps else None,
         )
 
     def _open(self, image: ImageLike, position: int) -> np.ndarray:

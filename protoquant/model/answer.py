@@ -17,7 +17,7 @@ _KEYS = {"code": "prototype"}
 
 @dataclass(frozen=True)
 class SeenPart(PlacedPart):
-    """A prototype that speaks for the class, with its cell and its nearest training image.
+    """A prototype that speaks for the class, with its place and its nearest training image.
 
     Attributes:
         train_image: Id of the training image that holds the patch nearest to the prototype.

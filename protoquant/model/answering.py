@@ -11,7 +11,8 @@ from protoquant.model.bundle import Bundle
 from protoquant.model.contributions import Contributions
 from protoquant.model.explanation import Prediction, TrainPatch
 from protoquant.model.head import head_logits
-from protoquant.model.presence import Presence
+from protoquant.model.presence import Look
+from protoquant.model.region import peak_region
 
 
 def prediction(logits: Float[Tensor, " c"], classes: Sequence[str], label: int | None = None) -> Prediction:
@@ -22,7 +23,7 @@ def prediction(logits: Float[Tensor, " c"], classes: Sequence[str], label: int |
 
 
 def answers(
-    found: Presence,
+    seen: Look,
     bundle: Bundle,
     patches: Mapping[int, Sequence[TrainPatch]],
     sizes: Sequence[tuple[int, int]],
@@ -30,18 +31,19 @@ def answers(
     *,
     label: int | None = None,
 ) -> list[Answer]:
-    """Answer for images, given the presence of the model's prototypes in them.
+    """Answer for images, given their comparison with the model's codebook.
 
     Sums are taken in float64 on the CPU, so that a logit equals the sum of its contributions in any order.
 
     Args:
-        found: Presence in n images.
+        seen: Similarities and shares of n images.
         bundle: The model.
         patches: The training patches of every prototype, nearest first.
         sizes: (width, height) of the n images after EXIF rotation, in pixels.
         top: Maximum number of contributions in an answer.
         label: The class to account for; the predicted one when absent. Abstention does not depend on it.
     """
+    found = seen.pooled()
     scores, cells, head = found.scores.cpu(), found.cells.cpu(), bundle.head.cpu()
     logits = head_logits(scores.double(), head.double())
     preprocessing, below = bundle.backbone.preprocessing, bundle.abstain_below
@@ -49,15 +51,17 @@ def answers(
     for row, size in enumerate(sizes):
         one = prediction(logits[row], bundle.classes, label)
         own = Contributions.to_class(scores[row], cells[row], head[one.label], bundle.grid[1])
-        seen = tuple(
+        parts = list(own.parts(top))
+        maps = seen.shares[row][:, [part.code for part in parts]].T.reshape(-1, *bundle.grid).cpu().numpy()
+        placed = tuple(
             SeenPart(
                 **vars(part),
-                box=preprocessing.cell_box(*part.cell, bundle.grid, *size),
+                box=peak_region(shares, part.cell).box(preprocessing.cell_box, bundle.grid, size),
                 train_image=patches[part.code][0].image_id,
                 train_class=patches[part.code][0].class_name,
             )
-            for part in own.parts(top)
+            for part, shares in zip(parts, maps, strict=True)
         )
         abstains = below is not None and float(logits[row].max()) < below
-        made.append(Answer(one.label, one.class_name, one.probability, one.logit, abstains, seen))
+        made.append(Answer(one.label, one.class_name, one.probability, one.logit, abstains, placed))
     return made

@@ -24,6 +24,7 @@ from protoquant.model.contributions import Contributions, Part
 from protoquant.model.explanation import Contribution, Explanation, Prediction, TrainPatch
 from protoquant.model.head import head_logits
 from protoquant.model.presence import look, presence
+from protoquant.model.region import peak_region
 
 BATCH = 32
 """Images per forward pass of ``predict`` and ``answer``."""
@@ -197,8 +198,8 @@ class Model(nn.Module):
             label: The class to account for; the predicted one when absent.
         """
         tokens = self.backbone.features(self.backbone.normalise(pixels)).tokens
-        found = presence(tokens, self.codebook, self.bundle.temperature)
-        return answers(found, self.bundle, self._patches if top else {}, sizes, top, label=label)
+        seen = look(tokens, self.codebook, self.bundle.temperature)
+        return answers(seen, self.bundle, self._patches if top else {}, sizes, top, label=label)
 
     @torch.inference_mode()
     def explain(self, image: ImageLike, label: int | None = None) -> Explanation:
@@ -248,11 +249,14 @@ class Model(nn.Module):
 
     def _contribution(self, seen: _ScoredImage, part: Part) -> Contribution:
         grid = self.bundle.grid
+        shares = seen.shares[:, part.code].reshape(grid).numpy()
+        region = peak_region(shares, part.cell)
         return Contribution(
             **vars(part),
-            box=self.backbone.spec.preprocessing.cell_box(*part.cell, grid, *seen.size),
+            box=region.box(self.backbone.spec.preprocessing.cell_box, grid, seen.size),
+            region=region,
             similarity=seen.similarity[:, part.code].reshape(grid).numpy(),
-            presence=seen.shares[:, part.code].reshape(grid).numpy(),
+            presence=shares,
             patches=self._patches.get(part.code, ()),
         )
 

@@ -50,7 +50,8 @@ class PlacedPart(Part):
     """A part with its box in the original image.
 
     Attributes:
-        box: The cell as (left, top, right, bottom), in pixels of the original image.
+        box: The region around the cell (``peak_region``) as (left, top, right, bottom), in pixels of the original
+            image.
     """
 
     box: Box

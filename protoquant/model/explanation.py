@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from protoquant.features.backbone.preprocessing import Box
 from protoquant.model.contributions import PlacedPart
+from protoquant.model.region import CellRegion
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ class Contribution(PlacedPart):
     """The contribution of one prototype to the class score, with its maps and training patches.
 
     Attributes:
+        region: The region around the cell, in cells; ``box`` is the same in pixels.
         similarity: Cosine with the prototype at every cell (h, w), in [-1, 1].
         presence: Share of the prototype in the softmax over codes at every cell (h, w); its maximum is the score.
         patches: Nearest training patches, nearest first.
     """
 
+    region: CellRegion
     similarity: Float[np.ndarray, "h w"]
     presence: Float[np.ndarray, "h w"]
     patches: tuple[TrainPatch, ...]

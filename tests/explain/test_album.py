@@ -9,6 +9,7 @@ from PIL import Image
 from protoquant.core.errors import ShapeError
 from protoquant.data.table import ImageTable
 from protoquant.explain.album import Album, Rect, see
+from protoquant.model.region import CellRegion
 from tests.builders.specs import preprocessing
 
 
@@ -36,6 +37,18 @@ def test_cells_tile_the_picture(album: Album, image_id: str) -> None:
     assert album.cell(image_id, 2, 3) == Rect(48.0, 32.0, 16.0, 16.0)
     with pytest.raises(ShapeError, match=r"cell \(3, 0\) is not in the grid"):
         album.cell(image_id, 3, 0)
+
+
+def test_a_region_spans_its_cells(album: Album, image_id: str) -> None:
+    assert album.region(image_id, CellRegion(0, 1, 2, 4)) == Rect(16.0, 0.0, 48.0, 32.0)
+    with pytest.raises(ShapeError, match=r"cell \(3, 3\) is not in the grid"):
+        album.region(image_id, CellRegion(0, 1, 4, 4))
+
+
+def test_surroundings_of_a_region_have_the_shape_of_a_cell(album: Album, image_id: str) -> None:
+    """Twice the longer side, the region in the middle."""
+    assert album.around(image_id, Rect(32.0, 8.0, 8.0, 16.0)) == Rect(20.0, 0.0, 32.0, 32.0)
+    assert album.around(image_id, Rect(32.0, 0.0, 16.0, 32.0)) == Rect(0.0, 0.0, 64.0, 48.0)
 
 
 def test_surroundings_stay_inside(album: Album, image_id: str) -> None:

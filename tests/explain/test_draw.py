@@ -10,6 +10,7 @@ from PIL import Image
 from protoquant.core.errors import DataError
 from protoquant.explain.draw import explanation_figure, sheet
 from protoquant.model.explanation import Contribution, Explanation, TrainPatch
+from protoquant.model.region import CellRegion
 
 SEEN = (20.0, 0.0, 100.0, 80.0)
 
@@ -23,7 +24,16 @@ def explanation(tmp_path: Path) -> Explanation:
     presence = np.array([[0.0, 0.5], [0.1, 0.2]])
     parts = tuple(
         Contribution(
-            code, 0.5, weight, 0.5 * weight, (0, 1), (60.0, 0.0, 100.0, 40.0), presence * 2 - 1, presence, patches
+            code,
+            0.5,
+            weight,
+            0.5 * weight,
+            (0, 1),
+            (60.0, 0.0, 100.0, 40.0),
+            CellRegion(0, 1, 1, 2),
+            presence * 2 - 1,
+            presence,
+            patches,
         )
         for code, weight, patches in ((7, 4.0, (patch,)), (3, 2.0, ()), (5, 1.0, (replace(patch, crop=None),)))
     )
@@ -40,6 +50,12 @@ def test_sheet_by_hand(explanation: Explanation) -> None:
     assert found.rows[0].share == pytest.approx(2.0 / 3.5)
     assert (found.others, found.rest, found.logit) == (1, 0.5, 3.5)
     assert sum(row.contribution.contribution for row in found.rows) + found.rest == found.logit
+
+
+def test_the_box_is_the_whole_region(explanation: Explanation) -> None:
+    wide = replace(explanation.contributions[0], region=CellRegion(0, 0, 1, 2))
+    found = sheet(replace(explanation, contributions=(wide,)), Image.new("RGB", (120, 80)), 1)
+    assert found.rows[0].box == (0.0, 0.0, 480.0, 240.0)
 
 
 def test_a_patch_of_a_mixture_says_its_share(explanation: Explanation) -> None:

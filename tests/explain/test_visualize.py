@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -21,6 +22,10 @@ from protoquant.evaluation.changes.perturb import PERTURBATIONS
 from protoquant.evaluation.metrics.stability import MEASURES
 from protoquant.explain.config import VisualizeConfig
 from protoquant.explain.visualize import visualize
+from protoquant.features.store.store import FeatureStore
+from protoquant.model.bundle import Bundle
+from protoquant.model.presence import look
+from protoquant.model.region import CellRegion, peak_region
 
 CONFIG = VisualizeConfig(image_size=64, right=2, wrong=2, patches=2)
 VOID = {"meta", "input", "image", "use", "rect", "line", "circle", "polyline", "br"}
@@ -128,36 +133,48 @@ def test_accounts_on_the_page_sum_to_the_score(html: str) -> None:
         assert sum(float(line[2]) for line in lines) + sum(map(float, rest)) == pytest.approx(logit, abs=4e-3)
 
 
-def test_boxes_are_the_cells_of_the_contributions(made: dict[str, Path], html: str) -> None:
+def test_boxes_are_the_regions_of_the_contributions(made: dict[str, Path], html: str) -> None:
     contributions = read_table(made["evaluation"] / "contributions.parquet")
+    regions = regions_of(made, contributions)
     shown = re.findall(
-        r"prototype (\d+); the box is row (\d), column (\d)\">.*?<rect class=\"halo\" x=\"([\d.]+)\" y=\"([\d.]+)\" "
-        r"width=\"([\d.]+)\" height=\"([\d.]+)\"",
+        r"prototype (\d+); its best cell is row (\d), column (\d)\">.*?"
+        r"<rect class=\"halo\" x=\"([\d.]+)\" y=\"([\d.]+)\" width=\"([\d.]+)\" height=\"([\d.]+)\"",
         html,
         re.DOTALL,
     )
     assert len(shown) >= 6
-    cells = set(zip(contributions["code"], contributions["row"] + 1, contributions["col"] + 1, strict=True))
     for code, row, col, *rect in shown:
-        assert (int(code), int(row), int(col)) in cells
         # The view is 64 x 48 pixels, the grid 3 x 4 cells: each cell is 16 x 16.
-        assert [float(value) for value in rect] == pytest.approx(
-            [16 * (int(col) - 1), 16 * (int(row) - 1), 16, 16], abs=0.3
-        )
+        left, top, width, height = (round(float(value) / 16) for value in rect)
+        assert [16 * left, 16 * top, 16 * width, 16 * height] == pytest.approx(list(map(float, rect)), abs=0.3)
+        assert (top, left, top + height, left + width) in regions[int(code), int(row) - 1, int(col) - 1]
+    assert len({each[5:] for each in shown}) > 1, "every region is of one size"
 
 
-def test_every_map_glows_in_its_box(html: str) -> None:
+def regions_of(made: dict[str, Path], contributions: pd.DataFrame) -> dict[tuple[int, int, int], set[CellRegion]]:
+    """The regions of each code at each cell in any test image, from the stored tokens."""
+    bundle, store = Bundle.open(made["bundle"]), FeatureStore.open(made["features"] / "test")
+    shares = look(store.tokens(range(store.n)), bundle.codebook, bundle.temperature).shares
+    found: dict[tuple[int, int, int], set[CellRegion]] = {}
+    for row in contributions.to_dict("records"):
+        code, cell = int(row["code"]), (int(row["row"]), int(row["col"]))
+        image = shares[store.image_ids.index(row["image_id"]), :, code].reshape(bundle.grid).numpy()
+        found.setdefault((code, *cell), set()).add(peak_region(image, cell))
+    return found
+
+
+def test_every_map_glows_at_its_best_cell(html: str) -> None:
     maps = re.findall(
-        r"<image href=\"data:image/png;base64,([^\"]+)\".*?<rect class=\"halo\" x=\"([\d.]+)\" y=\"([\d.]+)\"",
+        r"best cell is row (\d), column (\d)\">.*?<image href=\"data:image/png;base64,([^\"]+)\"",
         html,
         re.DOTALL,
     )
     assert len(maps) >= 6
-    for data, x, y in maps:
+    for row, col, data in maps:
         glow = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)[:, :, :3].sum(axis=2)
         # Maps are 56 x 42 pixels for a grid of 3 x 4 cells, pictures 64 x 48: compare the middles of the cells.
         middles = glow[7::14, 7::14]
-        assert middles[round(float(y) / 16), round(float(x) / 16)] >= middles.max() - 15
+        assert middles[int(row) - 1, int(col) - 1] >= middles.max() - 15
         assert middles.max() > middles.min() + 100
 
 

@@ -62,6 +62,8 @@ def test_any_number_and_size_of_images(exported: Exported, shape: tuple[int, int
         assert outputs.cells.dtype == np.int64
         assert outputs.scores.shape == (shape[0], 5)
         assert outputs.cells.shape == (shape[0], 5, 2)
+        assert outputs.maps.shape == (shape[0], 5, *exported.model.bundle.grid)
+        assert np.array_equal(outputs.maps.max(axis=(2, 3)), outputs.scores)
         assert outputs.logits == pytest.approx(mine, abs=1e-4)
 
 
@@ -73,6 +75,7 @@ def test_logits_are_sums_of_the_scores(exported: Exported) -> None:
     for part in found.contributions:
         assert outputs.scores[0, part.code] == pytest.approx(part.score, abs=1e-5)
         assert tuple(outputs.cells[0, part.code]) == part.cell
+        assert outputs.maps[0, part.code] == pytest.approx(part.presence, abs=1e-5)
 
 
 def test_the_axes_have_names(exported: Exported) -> None:
@@ -86,6 +89,7 @@ def test_the_axes_have_names(exported: Exported) -> None:
         "logits": ["n", 3],
         "scores": ["n", 5],
         "cells": ["n", 5, 2],
+        "maps": ["n", 5, 5, 5],
     }
 
 

@@ -22,7 +22,17 @@ from tests.export.conftest import Exported, export_model
 pytestmark = pytest.mark.model
 
 EQUAL = Parity(
-    30, 1e-4, 1e-6, 1e-6, 1e-6, 0.0, 0.0, 0, 0, dict.fromkeys(("relative", "scores", "cells", "labels"), "x")
+    30,
+    1e-4,
+    1e-6,
+    1e-6,
+    1e-6,
+    1e-6,
+    0.0,
+    0.0,
+    0,
+    0,
+    dict.fromkeys(("relative", "scores", "maps", "cells", "labels"), "x"),
 )
 
 
@@ -88,7 +98,12 @@ def test_golden_images_are_the_same_each_time_and_of_many_sizes(exported: Export
 
 
 @pytest.mark.parametrize(
-    ("output", "named"), [("logits", "logits of golden image"), ("scores", "scores of golden image")]
+    ("output", "named"),
+    [
+        ("logits", "logits of golden image"),
+        ("scores", "scores of golden image"),
+        ("maps", "maps of golden image"),
+    ],
 )
 def test_a_difference_is_named_with_its_image(exported: Exported, output: str, named: str) -> None:
     run = untraced(exported.model)
@@ -156,6 +171,7 @@ def test_cells_of_a_grid_that_is_not_square_are_counted_row_by_row(tmp_path: Pat
         ({}, None),
         ({"relative": 2e-4}, "logits of golden image 'x' differ by 0.0002, allowed 0.0001"),
         ({"scores": float("nan")}, "scores of golden image 'x' differ by nan"),
+        ({"maps": 2e-4}, "maps of golden image 'x' differ by 0.0002"),
         ({"labels": 0.5}, "labels of golden image 'x' differ by 0.5"),
         ({"tolerance": -1.0}, "logits of golden image 'x' differ"),
         ({"other_cells": 3, "other_labels": 1}, None),

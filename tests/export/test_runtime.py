@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from protoquant.core.artifacts import open_artifact, read_json, write_json, writing
 from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.export.card import open_card
 from protoquant.export.runtime import OnnxModel
@@ -37,6 +38,22 @@ def test_answers_are_those_of_the_model_in_order(exported: Exported, opened: Onn
         assert mine.logits == pytest.approx(np.array(theirs.logits), abs=1e-4)
         assert not mine.abstains
     assert opened.predict([]) == []
+
+
+def test_regions_are_those_of_the_explanation(exported: Exported, opened: OnnxModel) -> None:
+    for image in (pixels(0), pixels(3, 90, 60)):
+        (answer,) = opened.predict([image], maps=True)
+        for part in exported.model.explain(image).contributions:
+            place = opened.card.prototypes.index(part.code)
+            assert tuple(answer.cells[place]) == part.cell
+            assert answer.region(place) == part.region
+
+
+def test_a_region_needs_maps(opened: OnnxModel) -> None:
+    (answer,) = opened.predict([pixels(0)])
+    assert answer.maps is None
+    with pytest.raises(UsageError, match=r"write predict\(images, maps=True\)"):
+        answer.region(0)
 
 
 def test_a_weak_answer_abstains(exported: Exported, opened: OnnxModel) -> None:
@@ -75,6 +92,13 @@ def test_damaged_missing_and_incomplete_folders_are_refused(exported: Exported, 
     (folder / "model.onnx").write_bytes(data)
     with pytest.raises(ArtifactError, match=r"model\.onnx is damaged"):
         OnnxModel.open(folder)
+    card, manifest = read_json(exported.folder / "card.json"), open_artifact(exported.folder, "export")
+    del card["outputs"]["maps"]
+    with writing(tmp_path / "earlier", "export", manifest.inputs) as earlier:
+        shutil.copy(exported.folder / "model.onnx", earlier)
+        write_json(earlier / "card.json", card)
+    with pytest.raises(ArtifactError, match=r"model\.onnx has no output maps; run protoquant export again"):
+        OnnxModel.open(tmp_path / "earlier")
     with pytest.raises(ArtifactError, match="no export at"):
         OnnxModel.open(tmp_path / "nowhere")
 

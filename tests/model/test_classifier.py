@@ -13,6 +13,7 @@ from protoquant.model.bundle import Bundle
 from protoquant.model.classifier import Model
 from protoquant.model.head import head_logits
 from protoquant.model.presence import presence
+from protoquant.model.region import peak_region
 from tests.builders.backbones import load_backbone, write_weights
 from tests.builders.bundles import CLASSES, write_bundle
 from tests.builders.models import bundle_of
@@ -83,7 +84,8 @@ def test_maps_boxes_and_patches(model) -> None:
         assert part.similarity.shape == part.presence.shape == found.grid
         assert part.presence[part.cell] == part.presence.max() == pytest.approx(part.score, abs=1e-6)
         preprocessing = model.bundle.backbone.preprocessing
-        assert part.box == preprocessing.cell_box(*part.cell, found.grid, 300, 200)
+        assert part.region == peak_region(part.presence, part.cell)
+        assert part.box == part.region.box(preprocessing.cell_box, found.grid, (300, 200))
         assert [(patch.image_id, patch.class_name, patch.crop) for patch in part.patches] == [
             ("train/a.png", "bee-eater", None)
         ]
@@ -205,6 +207,7 @@ def test_answers_do_not_depend_on_the_batch_and_are_plain_values(model, monkeypa
     for one, other in zip(together, model.answer(images), strict=True):
         assert one["logit"] == pytest.approx(other.logit, abs=1e-4)
         assert [part["prototype"] for part in one["contributions"]] == [p.prototype for p in other.contributions]
+        assert [part["box"] for part in one["contributions"]] == [p.to_dict()["box"] for p in other.contributions]
     assert json.loads(json.dumps(together)) == together
 
 

@@ -275,7 +275,7 @@ METRICS: tuple[Metric, ...] = (
         row="purity, all images", source="PIP-Net", chance="purity.fixed.all.random_cells",
     ),
     Metric(
-        "purity.cell.mean", "share", "higher", "purity with the cell, which pictures show, as the box",
+        "purity.cell.mean", "share", "higher", "purity with the cell of the maximum alone as the box",
         row="purity, cell", chance="purity.cell.random_cells",
     ),
     Metric(

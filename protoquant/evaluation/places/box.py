@@ -47,7 +47,7 @@ def cell_boxes(grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
 KINDS: Mapping[str, Callable[[tuple[int, int], tuple[int, int]], Boxes]] = MappingProxyType(
     {"fixed": fixed_boxes, "cell": cell_boxes}
 )
-"""Every place metric is measured with each of these: the box that compares models, and the one that is drawn."""
+"""Every place metric is measured with each of these: the box that compares models, and the cell alone."""
 
 
 def region_around(row: int, col: int, size: tuple[int, int]) -> tuple[float, float, float, float]:

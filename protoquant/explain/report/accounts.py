@@ -8,12 +8,13 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
-from protoquant.explain.album import Album, Picture
+from protoquant.explain.album import Album, Picture, Rect
 from protoquant.explain.gallery import Patch, Sighting
 from protoquant.explain.heat import overlay
 from protoquant.explain.ledger import Ledger, ledger
 from protoquant.explain.report.page import ClassEvidence, EvidenceLine, Explained, Placed, Tag
 from protoquant.model.contributions import Part
+from protoquant.model.region import peak_region
 from protoquant.pages.pictures import png_uri
 
 # Pixels of a score map on the page; the browser enlarges it smoothly.
@@ -69,19 +70,29 @@ def explain_image(
         predicted_name=witness.classes[predicted],
         probability=float(prediction["probability"]),
         right=label == predicted,
-        tags=_tags(answer.parts, image_id, witness.album),
+        tags=_tags(accounts[0].lines),
         accounts=tuple(accounts),
     )
 
 
-def place(patch: Patch | Sighting, album: Album, classes: Sequence[str]) -> Placed:
-    """Find a patch in its picture."""
-    caption = f"{classes[patch.label]}, {patch.image_id.rsplit('/', 1)[-1]}"
-    return _placed(patch.image_id, patch.row, patch.col, caption, album)
+def place(patch: Patch, album: Album, classes: Sequence[str]) -> Placed:
+    """Find a training patch in its picture."""
+    rect = album.cell(patch.image_id, patch.row, patch.col)
+    return _placed(patch.image_id, rect, _caption(patch, classes), album)
 
 
-def _placed(image_id: str, row: int, col: int, caption: str, album: Album) -> Placed:
-    rect = album.cell(image_id, row, col)
+def place_seen(code: int, seen: Sighting, witness: Witness) -> Placed:
+    """Find the region of a prototype in the picture of a test image."""
+    region = peak_region(witness.score_map(seen.image_id, code), (seen.row, seen.col))
+    rect = witness.album.region(seen.image_id, region)
+    return _placed(seen.image_id, rect, _caption(seen, witness.classes), witness.album)
+
+
+def _caption(found: Patch | Sighting, classes: Sequence[str]) -> str:
+    return f"{classes[found.label]}, {found.image_id.rsplit('/', 1)[-1]}"
+
+
+def _placed(image_id: str, rect: Rect, caption: str, album: Album) -> Placed:
     return Placed(album.picture(image_id), rect, album.around(image_id, rect), caption)
 
 
@@ -93,23 +104,25 @@ def _account(found: Ledger, heading: str, picture: Picture, highest: float, witn
 def _line(index: int, part: Part, picture: Picture, highest: float, witness: Witness) -> EvidenceLine:
     side = max(picture.width, picture.height)
     size = round(_HEAT_SIDE * picture.width / side), round(_HEAT_SIDE * picture.height / side)
-    patch = witness.nearest.get(part.code)
+    patch, shares = witness.nearest.get(part.code), witness.score_map(picture.image_id, part.code)
+    rect = witness.album.region(picture.image_id, peak_region(shares, part.cell))
     return EvidenceLine(
         number=index,
         part=part,
-        test=_placed(picture.image_id, part.row, part.col, "", witness.album),
-        heat=png_uri(overlay(witness.score_map(picture.image_id, part.code), *size)),
+        test=_placed(picture.image_id, rect, "", witness.album),
+        heat=png_uri(overlay(shares, *size)),
         train=None if patch is None else place(patch, witness.album, witness.classes),
         share=part.contribution / highest if highest > 0 else 0.0,
     )
 
 
-def _tags(parts: Sequence[Part], image_id: str, album: Album) -> tuple[Tag, ...]:
-    """Number the cells; several numbers in one cell are placed side by side."""
-    seen: dict[tuple[int, int], int] = {}
+def _tags(lines: Sequence[EvidenceLine]) -> tuple[Tag, ...]:
+    """Number the regions; several numbers at one corner are placed side by side."""
+    seen: dict[tuple[float, float], int] = {}
     tags = []
-    for index, part in enumerate(parts, start=1):
-        cell = part.row, part.col
-        tags.append(Tag(index, album.cell(image_id, *cell), seen.get(cell, 0)))
-        seen[cell] = seen.get(cell, 0) + 1
+    for line in lines:
+        rect = line.test.rect
+        corner = rect.x, rect.y
+        tags.append(Tag(line.number, rect, seen.get(corner, 0)))
+        seen[corner] = seen.get(corner, 0) + 1
     return tuple(tags)

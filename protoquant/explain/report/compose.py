@@ -17,7 +17,7 @@ from protoquant.explain.figures import Curve, CurvePoint, PathPoint, axis, join,
 from protoquant.explain.gallery import Gallery, GalleryPrototype, Patch, gallery, speaking
 from protoquant.explain.ledger import choose
 from protoquant.explain.report import words
-from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image, place
+from protoquant.explain.report.accounts import ScoreMap, Witness, explain_image, place, place_seen
 from protoquant.explain.report.page import ClassGroup, ClassMetricsRow, Confusion, Explained, GalleryCard, Page
 from protoquant.explain.sources import Sources
 from protoquant.model.presence import look
@@ -41,7 +41,12 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
     """
     bundle = sources.bundle
     album = Album(sources.table, bundle.backbone.preprocessing, sources.store.grid, config.image_size, config.quality)
-    right, wrong = _explained(config, sources, album, on_event)
+    nearest = {
+        int(row["code"]): Patch.of(row)
+        for row in sources.bundle.provenance.sort_values("rank", ascending=False).to_dict("records")
+    }
+    witness = Witness(album, sources.names, nearest, score_maps(sources), config.parts)
+    right, wrong = _explained(config, sources, witness, on_event)
     shown = gallery(
         sources.head,
         bundle.provenance,
@@ -51,7 +56,7 @@ def compose(config: VisualizeConfig, sources: Sources, epsilon: float, on_event:
         patches=config.patches,
     )
     parts = {} if sources.purity is None else {code: words.part(row) for code, row in sources.purity.iterrows()}
-    groups = tuple(_groups(shown, album, sources.names, parts, on_event))
+    groups = tuple(_groups(shown, witness, parts, on_event))
     return Page(
         title=config.title,
         summary=words.summary(sources),
@@ -101,16 +106,11 @@ def score_maps(sources: Sources) -> ScoreMap:
 
 
 def _explained(
-    config: VisualizeConfig, sources: Sources, album: Album, on_event: OnEvent
+    config: VisualizeConfig, sources: Sources, witness: Witness, on_event: OnEvent
 ) -> tuple[tuple[Explained, ...], tuple[Explained, ...]]:
     chosen = choose(sources.predictions, config.right, config.wrong)
     rows = dict(iter(sources.contributions.groupby("image_id")))
     none = sources.contributions.head(0)
-    nearest = {
-        int(row["code"]): Patch.of(row)
-        for row in sources.bundle.provenance.sort_values("rank", ascending=False).to_dict("records")
-    }
-    witness = Witness(album, sources.names, nearest, score_maps(sources), config.parts)
     explained = []
     positions = chosen.right + chosen.wrong
     for position in track(positions, "explain", len(positions), "images", on_event):
@@ -120,19 +120,15 @@ def _explained(
     return tuple(explained[: len(chosen.right)]), tuple(explained[len(chosen.right) :])
 
 
-def _groups(
-    shown: Gallery, album: Album, classes: tuple[str, ...], parts: Mapping[Any, str], on_event: OnEvent
-) -> Iterator[ClassGroup]:
+def _groups(shown: Gallery, witness: Witness, parts: Mapping[Any, str], on_event: OnEvent) -> Iterator[ClassGroup]:
     heaviest = max((one.classes[0][1] for _, group in shown.groups for one in group), default=1.0)
     for label, prototypes in track(shown.groups, "gallery", len(shown.groups), "classes", on_event):
-        yield ClassGroup(
-            classes[label], tuple(_card(prototype, album, classes, heaviest, parts) for prototype in prototypes)
-        )
+        cards = tuple(_card(prototype, witness, heaviest, parts) for prototype in prototypes)
+        yield ClassGroup(witness.classes[label], cards)
 
 
-def _card(
-    prototype: GalleryPrototype, album: Album, classes: tuple[str, ...], heaviest: float, parts: Mapping[Any, str]
-) -> GalleryCard:
+def _card(prototype: GalleryPrototype, witness: Witness, heaviest: float, parts: Mapping[Any, str]) -> GalleryCard:
+    classes = witness.classes
     return GalleryCard(
         code=prototype.code,
         used=prototype.used,
@@ -141,8 +137,8 @@ def _card(
             (classes[label], weight, weight / heaviest) for label, weight in prototype.classes[:_CLASSES_ON_A_CARD]
         ),
         more=max(0, len(prototype.classes) - _CLASSES_ON_A_CARD),
-        patches=tuple((patch, place(patch, album, classes)) for patch in prototype.patches),
-        sightings=tuple((sighting, place(sighting, album, classes)) for sighting in prototype.sightings),
+        patches=tuple((patch, place(patch, witness.album, classes)) for patch in prototype.patches),
+        sightings=tuple((seen, place_seen(prototype.code, seen, witness)) for seen in prototype.sightings),
         pure=sum(patch.label == prototype.home for patch in prototype.patches),
         part=parts.get(prototype.code, ""),
     )

@@ -30,12 +30,12 @@ class HeadlineNumber:
 
 @dataclass(frozen=True)
 class Placed:
-    """A patch in its picture.
+    """A patch or a region in its picture.
 
     Attributes:
         picture: The backbone's view of the image.
-        rect: The patch within it.
-        cut: The patch with its surroundings.
+        rect: The patch or region within it.
+        cut: The same with its surroundings.
         caption: Class and image in words.
     """
 
@@ -47,12 +47,12 @@ class Placed:
 
 @dataclass(frozen=True)
 class EvidenceLine:
-    """A line of an account: this cell looks like that training patch.
+    """A line of an account: this region looks like that training patch.
 
     Attributes:
         number: Counted from 1; the tag in the picture.
         part: Score, weight, contribution.
-        test: The cell in the test picture.
+        test: The region in the test picture.
         heat: Score map as a data URI.
         train: The nearest training patch; None where the bundle names none.
         share: Share of the predicted class's score, in [0, 1].
@@ -89,7 +89,7 @@ class ClassEvidence:
 
 @dataclass(frozen=True)
 class Tag:
-    """The number of a line, beside its cell; several in one cell are placed side by side."""
+    """The number of a line, in the corner of its region; several at one corner are placed side by side."""
 
     number: int
     rect: Rect
@@ -107,7 +107,7 @@ class Explained:
         predicted_name: Name of the predicted class.
         probability: Probability of the predicted class.
         right: Whether the two classes agree.
-        tags: Numbered cells of the first account.
+        tags: Numbered regions of the first account.
         accounts: Account of the predicted class, then of the true class where it differs.
     """
 

@@ -200,9 +200,9 @@ def gallery_note(shown: Gallery, silent: int, *, mixed: bool) -> str:
     )
     return (
         f"A prototype is a code that the model uses. {patches}. Counted are the test images where it speaks for the "
-        "answer, with its mean share of that score; three of them are shown, the one where it contributes most, one at "
-        "random and the one where it contributes least, because the best alone would flatter it. Bars are its weights for the classes that use it; it stands under "
-        f"the class with the largest.{most}{without}"
+        "answer, with its mean share of that score; shown are the one where it contributes most, one at random and the "
+        "one where it contributes least, since the best alone would flatter it. Bars are its weights for the classes "
+        f"that use it; it stands under the class with the largest.{most}{without}"
     )
 
 
