@@ -16,7 +16,7 @@ from protoquant.data.parts.table import PartTable
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.groups.registry import GROUPS, group, lacking
-from protoquant.evaluation.metrics.grounding import PROTOTYPES, grounding_numbers, prototype_table
+from protoquant.evaluation.metrics.grounding import PROTOTYPES, grounding_numbers, mixture_gap, prototype_table
 from protoquant.evaluation.metrics.measure import METRICS, Numbers, judge, measure, measure_abstention
 from protoquant.evaluation.metrics.registry import headline
 from protoquant.evaluation.score import LogitScorer, score
@@ -24,6 +24,7 @@ from protoquant.evaluation.subject import TEST, LackingDataError, Subject
 from protoquant.evaluation.tables import write_csv, write_tables
 from protoquant.model.answers_made import IN_SAMPLE, presence_made
 from protoquant.model.bundle import Bundle
+from protoquant.model.grounded import EXACT
 
 KIND = "evaluation"
 
@@ -97,7 +98,8 @@ def evaluate(
     prototypes = prototype_table(model, Codebook.open(codebook, verify=False))
     numbers = measure(scores, judged, head, config, seed)
     numbers[TEST]["abstention"] = measure_abstention(scores, judged, model.abstain_below, config, seed)
-    numbers["grounding"] = rounded(asdict(grounding_numbers(prototypes)), config.decimals)
+    gap = _mixture_gap(subject) if model.codes_are == "mixture" else None
+    numbers["grounding"] = rounded(asdict(grounding_numbers(prototypes, gap)), config.decimals)
     curves = _measure_groups(subject, numbers)
     _check_unchanged(bundle, before, scorer, model)
     inputs = {
@@ -123,6 +125,19 @@ def evaluate(
     write_json(metrics, headline(numbers))
     on_event(MessageEvent(_sentence(numbers)))
     return EvaluateResult(out, metrics, numbers)
+
+
+def _mixture_gap(subject: Subject) -> float:
+    """How far the prototypes are from the mixtures of the patches that the bundle names, in the train features."""
+    code, gap = mixture_gap(subject.bundle, subject.store("train"))
+    text = f"the patches of every prototype give it, to {gap:.1g}"
+    if gap > EXACT:
+        text = (
+            f"prototype {code} differs by {gap:.2g} from the mixture of its patches in the train features; these are not "
+            f"the ones it was trained on"
+        )
+    subject.on_event(MessageEvent(text, "warning" if gap > EXACT else "info"))
+    return gap
 
 
 def _measure_groups(subject: Subject, numbers: Numbers) -> dict[str, pd.DataFrame]:

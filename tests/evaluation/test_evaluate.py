@@ -249,6 +249,7 @@ def test_grounding_is_read_off_the_bundle(make: Make) -> None:
         "patches_mean": 0.9,
         "drift_mean": 1.0,
         "drift_min": 1.0,
+        "mixture_gap": None,
     }
     assert pd.read_csv(paths["out"] / "prototypes.csv")["code"].tolist() == [0, 1, 2, 3, 4]
     assert json.loads(paths["metrics"].read_text())["nearest_patch"] == 0.9

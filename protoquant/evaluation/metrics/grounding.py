@@ -4,10 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 
 from protoquant.codebook.codebook import Codebook
+from protoquant.codebook.patches import read_patches
+from protoquant.features.store.store import FeatureStore
 from protoquant.model.bundle import Bundle
+from protoquant.model.grounded import furthest
 
 PROTOTYPES = "prototypes.csv"
 NEAR = 0.9
@@ -27,6 +31,8 @@ class GroundingNumbers:
         drift_mean: Mean cosine of a code as written by quantize with the same code in the bundle; 1 where none moved,
             None where the bundle has another number of codes.
         drift_min: Smallest of these cosines.
+        mixture_gap: Most that any number of a prototype differs from that of the mixture of its patches, which are
+            read from the train features; None for free codes.
     """
 
     prototypes: int
@@ -36,6 +42,7 @@ class GroundingNumbers:
     patches_mean: float
     drift_mean: float | None
     drift_min: float | None
+    mixture_gap: float | None = None
 
 
 def prototype_table(bundle: Bundle, learned: Codebook) -> pd.DataFrame:
@@ -69,11 +76,33 @@ def prototype_table(bundle: Bundle, learned: Codebook) -> pd.DataFrame:
     )
 
 
-def grounding_numbers(table: pd.DataFrame) -> GroundingNumbers:
+def mixture_gap(bundle: Bundle, train: FeatureStore) -> tuple[int, float]:
+    """The prototype that differs most from the mixture of its patches, and by how much in any number.
+
+    Unlike the check of an opened bundle, this one also holds where the bundle keeps no patches, and shows that those it
+    keeps are the patches of the images that it names.
+
+    Args:
+        bundle: A model whose codes are mixtures.
+        train: The features that it was trained on.
+    """
+    rows = bundle.provenance[bundle.provenance["weight"] > 0]
+    positions = {image_id: position for position, image_id in enumerate(train.image_ids)}
+    images = torch.tensor([positions.get(image_id, -1) for image_id in rows["image_id"]])
+    cells = torch.from_numpy((rows["row"] * bundle.grid[1] + rows["col"]).to_numpy(dtype=np.int64))
+    units = read_patches(train, bundle.codebook.norm, images[:, None], cells[:, None])[:, 0]
+    found = furthest(bundle.codebook, bundle.provenance, units)
+    if found is None:
+        raise ValueError("only codes that are mixtures have patches with a weight")
+    return found
+
+
+def grounding_numbers(table: pd.DataFrame, gap: float | None = None) -> GroundingNumbers:
     """Summarise the table.
 
     Args:
         table: Table from :func:`prototype_table`, with at least one row.
+        gap: From :func:`mixture_gap`.
     """
     drift = table["drift"].dropna()
     return GroundingNumbers(
@@ -84,6 +113,7 @@ def grounding_numbers(table: pd.DataFrame) -> GroundingNumbers:
         patches_mean=float(table["patches"].mean()),
         drift_mean=None if drift.empty else float(drift.mean()),
         drift_min=None if drift.empty else float(drift.min()),
+        mixture_gap=gap,
     )
 
 
