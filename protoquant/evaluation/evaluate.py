@@ -133,8 +133,8 @@ def _mixture_gap(subject: Subject) -> float:
     text = f"the patches of every prototype give it, to {gap:.1g}"
     if gap > EXACT:
         text = (
-            f"prototype {code} differs by {gap:.2g} from the mixture of its patches in the train features; these are not "
-            f"the ones it was trained on"
+            f"prototype {code} differs by {gap:.2g} from the mixture of its patches in the train features; "
+            f"it was trained on others"
         )
     subject.on_event(MessageEvent(text, "warning" if gap > EXACT else "info"))
     return gap
