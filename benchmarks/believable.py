@@ -32,11 +32,13 @@ from benchmarks.believable_chart import draw
 from benchmarks.datasets import EXTRACT, DataSet, Places, add_arguments, demo, funnybirds, photos, quick
 from benchmarks.evaluated import evaluated
 from benchmarks.former import free_quantize, free_train
+from benchmarks.funnybirds_pairs import pairs
 from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import shorter
 from benchmarks.training import Sections, write_aside
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.evaluation.config import EvaluateConfig
+from protoquant.evaluation.groups.funnybirds import TABLE
 from protoquant.features.config import AugmentConfig, ExtractConfig
 from protoquant.head.config import BudgetConfig, MixtureConfig, TrainConfig
 
@@ -111,14 +113,18 @@ PROPERTIES: Mapping[str, tuple[str, ...]] = {
 
 def measured(data: DataSet, name: str, size: int, work: Path, *, quick: bool) -> dict[str, Any]:
     """Train and measure a model unless that is done; return its row, with one character for each test image."""
-    place = work / "believable" / f"{data.key}-{data.seed}-{name}-{size}"
+    place = _place(data.key, data.seed, name, size, work)
     kept = place.with_name(f"{place.name}.json")
     if not kept.is_file():
         sections = VARIANTS[name].sections(size)
         row = _row(data, shorter(*sections) if quick else sections, place, work, quick=quick)
-        write_aside(kept, json.dumps({"data": data.name, "seed": data.seed, "variant": name, "asked": size, **row}))
-    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    return found
+        names = {"data": data.name, "seed": data.seed, "variant": name, "asked": size}
+        write_aside(kept, json.dumps(names | row))
+    return {**json.loads(kept.read_text(encoding="utf-8")), "key": data.key}
+
+
+def _place(key: str, seed: int, name: str, size: int, work: Path) -> Path:
+    return work / "believable" / f"{key}-{seed}-{name}-{size}"
 
 
 def _row(data: DataSet, sections: Sections, place: Path, work: Path, *, quick: bool) -> dict[str, Any]:
@@ -183,14 +189,37 @@ def table(lines: pd.DataFrame) -> str:
         titles = ["asked", "variant", "test", "validation", "probe", "prototypes", *TITLES.values(), "train s"]
         text += ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
         for line in own.to_dict("records"):
-            asked = "rule" if line["asked"] == RULE else str(line["asked"])
             test = f"{100 * line['test']:.1f} ({100 * line['low']:.1f} to {100 * line['high']:.1f})"
             shares = [f"{100 * line[name]:.1f}" for name in ("validation", "probe")]
             places = ["" if np.isnan(line[name]) else f"{line[name]:.2f}" for name in TITLES]
-            cells = [asked, line["variant"], test, *shares, f"{line['prototypes']:.0f}", *places]
+            cells = [_asked(line["asked"]), line["variant"], test, *shares, f"{line['prototypes']:.0f}", *places]
             text.append("| " + " | ".join([*cells, f"{line['train_s']:.0f}"]) + " |")
         text.append("")
     return "\n".join(text)
+
+
+def funnybirds_table(rows: pd.DataFrame, work: Path) -> str:
+    """Markdown: FunnyBirds' scores of every variant less those of before, image by image."""
+    lines = ["| asked | variant | score | before | after | difference | n |", "|" + "---|" * 7]
+    for (asked, name), own in rows[rows["explained"].notna()].groupby(["asked", "variant"], sort=False):
+        former = rows[(rows["variant"] == "before") & (rows["asked"] == asked) & rows["explained"].notna()]
+        tables = [
+            [
+                _place(row.key, row.seed, row.variant, row.asked, work) / "evaluation" / TABLE
+                for row in some.itertuples()
+            ]
+            for some in (own, former)
+        ]
+        if name == "before" or not all(tables):
+            continue
+        for score, before, after, difference, low, high, n in pairs(*tables).itertuples(index=False):
+            change = f"{difference:+.3f} ({low:+.3f} to {high:+.3f})"
+            lines.append(f"| {_asked(asked)} | {name} | {score} | {before:.3f} | {after:.3f} | {change} | {n} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _asked(size: int) -> str:
+    return "rule" if size == RULE else str(size)
 
 
 MAKERS = {"partbirds": demo, "photos": photos, "funnybirds": funnybirds}
@@ -226,11 +255,13 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     if given.quick:
         given.sizes = [2]
-    lines = summary(run(given))
+    rows = run(given)
+    lines = summary(rows)
     out = given.work if given.quick else given.out
     lines.to_csv(out / "believable.csv", index=False, float_format="%.4f", lineterminator="\n")
     draw(lines, out / "believable.png")
     print(table(lines))
+    print(funnybirds_table(rows, given.work))
 
 
 if __name__ == "__main__":
