@@ -164,13 +164,23 @@ class Scoring:
         )
 
 
+def scores_bytes(config: TrainConfig, given: TrainInputs) -> int:
+    """Bytes of the presence scores of both splits that this process computes at a time."""
+    return 4 * ((given.train.n + given.validation.n) // world()) * given.codebook.k * len(config.temperatures)
+
+
+def mapped(scores: int, device: torch.device) -> bool:
+    """Whether scores of so many bytes are memory-mapped; a GPU needs them in its own memory."""
+    return device.type == "cpu" and scores > MAPPED
+
+
 @contextmanager
 def scoring(
     config: TrainConfig, given: TrainInputs, out: Path, device: torch.device, on_event: OnEvent
 ) -> Iterator[Scoring]:
     """Keep scores in memory or, if they are large, in files beside the bundle while they are in use.
 
-    The operating system can then drop them from memory and read them again. A GPU needs them in its own memory.
+    The operating system can then drop them from memory and read them again.
 
     Args:
         config: Gives the temperatures and the batch.
@@ -179,8 +189,7 @@ def scoring(
         device: Device to compute on.
         on_event: Receives progress.
     """
-    images = (given.train.n + given.validation.n) // world()
-    if device.type != "cpu" or 4 * images * given.codebook.k * len(config.temperatures) <= MAPPED:
+    if not mapped(scores_bytes(config, given), device):
         yield Scoring(config, given, device, None, on_event)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
