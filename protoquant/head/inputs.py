@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import LinearProbe
@@ -16,6 +18,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import OnEvent
 from protoquant.data.table import ImageTable
 from protoquant.distributed.ranks import world
+from protoquant.features.object_cells import open_object_cells
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.model.provenance import RANKS
@@ -37,6 +40,7 @@ class TrainInputs:
         probe: The linear probe, as yardstick.
         digests: Digest of every artifact, for the bundle's manifest.
         quantize_params: The section that quantize ran with; None if its output does not record it.
+        on_object: Whether seeding was allowed to look at each cell of the train images; None: at all.
     """
 
     images: ImageTable
@@ -46,6 +50,7 @@ class TrainInputs:
     probe: LinearProbe
     digests: dict[str, str]
     quantize_params: Any
+    on_object: Bool[Tensor, "n t"] | None = None
 
     @classmethod
     def open(cls, *, images: Path, root: Path, features: Path, codebook: Path) -> "TrainInputs":
@@ -92,6 +97,7 @@ class TrainInputs:
                 **({"images/validation": held} if (held := validation.inputs.get("images")) else {}),
             },
             manifest.extra.get("params"),
+            open_object_cells(codebook),
         )
 
     @property
