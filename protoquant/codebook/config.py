@@ -47,6 +47,11 @@ class QuantizeConfig(Section):
         description="share of an image's tokens, those the linear probe finds most typical of its class, "
         "that seeding looks at (class_aware)",
     )
+    seeding_on_object: bool = Field(
+        False,
+        description="whether seeding looks only at patches on the object, by the masks of parts of the train images; "
+        "seeding_share is then a share of these (class_aware)",
+    )
     seeding_epochs: int = Field(20, ge=1, le=1_000, description="most k-means passes within a class (class_aware)")
     learner: Literal["kmeans", "ema", "gradient"] = Field(
         "kmeans",
@@ -121,6 +126,8 @@ class QuantizeConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.seeding != "class_aware" and self.seeding_on_object:
+            raise ValueError(f"seeding_on_object must be false with seeding {self.seeding!r}, got true")
         if self.seeding != "class_aware" and self.epochs == 0:
             raise ValueError(f"epochs must be at least 1 with seeding {self.seeding!r}, got 0; raise quantize.epochs")
         self._check_learner()
@@ -181,10 +188,13 @@ def read_layers(config: QuantizeConfig, stored: Sequence[str]) -> tuple[str, ...
 def recorded(config: QuantizeConfig, layers: Sequence[str]) -> dict[str, Any]:
     """The section in plain values, as a codebook of these layers records it.
 
-    What is made of the last layer alone, or of all codes, keeps the bytes that it had when there was no other way.
+    What is made of the last layer alone, of all codes, or on all patches, keeps the bytes that it had when there was no
+    other way.
     """
     absent = {"layers", "layer_weights"} if len(layers) == 1 else set()
-    return config.model_dump(mode="json", exclude=absent | ({"keep"} if config.keep is None else set()))
+    absent |= {"keep"} if config.keep is None else set()
+    absent |= set() if config.seeding_on_object else {"seeding_on_object"}
+    return config.model_dump(mode="json", exclude=absent)
 
 
 def _check_several(config: QuantizeConfig, layers: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
@@ -54,6 +54,7 @@ def learn_codebook(
     seen: TokenSource,
     seed: int,
     on_event: OnEvent,
+    on_object: Bool[Tensor, "n t"] | None = None,
 ) -> LearnedCodebook:
     """Seed the codes, then run the learner over all tokens; only images of ``train`` and ``seen`` have a say.
 
@@ -65,6 +66,7 @@ def learn_codebook(
         seen: The tokens that the learner's passes see: the same images, and their augmented views.
         seed: The seed of params.yaml.
         on_event: Receives an event for each pass.
+        on_object: Whether class-aware seeding may look at each cell of ``train``; None: at all.
 
     Raises:
         ConfigError: tokens_per_image is above the patch tokens of an image.
@@ -83,7 +85,15 @@ def learn_codebook(
         codes = from_first_rank(_seed(config, vectors, norm, size.k, device=device, seed=seed))
     else:
         of_classes = class_aware_codes(
-            config, train, space, probe, size.of_class, device=device, seed=seed, on_event=on_event
+            config,
+            train,
+            space,
+            probe,
+            size.of_class,
+            device=device,
+            seed=seed,
+            on_event=on_event,
+            on_object=on_object,
         )
         codes = of_classes.codes
         for health in of_classes.history:

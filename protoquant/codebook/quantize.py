@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protoquant.codebook.codebook import KIND, Codebook
@@ -25,6 +25,7 @@ from protoquant.core.artifacts import rounded, write_json, write_table, writing
 from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.distributed.ranks import own, rank
+from protoquant.features.object_cells import save_object_cells, train_object_cells
 from protoquant.features.store.store import FeatureStore
 
 
@@ -57,6 +58,7 @@ def quantize(
     device: torch.device,
     seed: int,
     on_event: OnEvent,
+    parts: Path | None = None,
     probe: FittedProbe | None = None,
 ) -> QuantizeResult:
     """Learn the codebook and fit the linear probe; in a distributed run, the first process writes them.
@@ -71,23 +73,30 @@ def quantize(
         device: Device to compute on.
         seed: The seed of params.yaml.
         on_event: Receives an event for each epoch.
+        parts: The artifact of parts; its train masks are read with ``seeding_on_object``, and nothing without it.
         probe: Result of :func:`features_probe` for these features and this section; None to fit it here.
 
     Returns:
         Sizes and final numbers.
 
     Raises:
-        ConfigError: The size does not suit the train tokens; nothing was written.
-        DataError: A class has no train image, validation is empty, or a token holds NaN or infinity.
-        ArtifactError: The features are missing or damaged.
+        ConfigError: The size does not suit the train tokens, or there are no masks for ``seeding_on_object``; nothing
+            was written.
+        DataError: A class has no train image or too few patches, an image has no mask, validation is empty, or a token
+            holds NaN or infinity.
+        ArtifactError: The features or parts are missing or damaged.
+        ValueError: ``seeding_on_object`` is set but ``parts`` is None.
     """
     train, validation = (FeatureStore.open(features / name, config.layers) for name in ("train", "validation"))
     size = resolve_size(config, train.labels, train.t)
     layers = read_layers(config, train.backbone.layers)
     _check_validation(train, validation)
+    cells, seen = _object_cells(config, parts, train)
     fitted = probe or features_probe(config, train, validation, device)
     on_event(MessageEvent(f"linear probe: validation top-1 {fitted.validation_top1:.4f}, n = {validation.n}"))
-    learned = learn_codebook(config, train, size, fitted.probe, seen=all_views(train), seed=seed, on_event=on_event)
+    learned = learn_codebook(
+        config, train, size, fitted.probe, seen=all_views(train), seed=seed, on_event=on_event, on_object=cells
+    )
     codebook = learned.codebook
     train_health, grounding = _measure_and_ground(train, codebook, config.batch)
     validation_health = measure(validation, codebook, config.batch)
@@ -96,10 +105,12 @@ def quantize(
     result = QuantizeResult(out, size.k, train_health, validation_health, fitted.train_top1, fitted.validation_top1)
     if rank() > 0:
         return result
-    inputs = {"features/train": train.digest, "features/validation": validation.digest}
+    inputs = {"features/train": train.digest, "features/validation": validation.digest, **seen}
     with writing(out, KIND, inputs, params=recorded(config, layers)) as folder:
         codebook.to(torch.device("cpu")).save(folder)
         fitted.probe.save(folder)
+        if cells is not None:
+            save_object_cells(folder, cells)
         write_table(folder / "grounding.parquet", _grounding_table(train, codebook, grounding))
         pd.DataFrame(learned.history).to_csv(
             folder / "history.csv", index=False, float_format="%.6f", lineterminator="\n"
@@ -118,6 +129,18 @@ def quantize(
             ),
         )
     return result
+
+
+def _object_cells(
+    config: QuantizeConfig, parts: Path | None, train: FeatureStore
+) -> tuple[Bool[Tensor, "n t"] | None, dict[str, str]]:
+    """The cells of the train images that seeding may look at, None for all, and the digest of what says so."""
+    if not config.seeding_on_object:
+        return None, {}
+    if parts is None:
+        raise ValueError("quantize.seeding_on_object needs masks: pass parts")
+    cells, digest = train_object_cells(parts, train)
+    return cells, {"parts/train": digest}
 
 
 def features_probe(

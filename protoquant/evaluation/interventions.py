@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from protoquant.evaluation.metrics.funnybirds.trial import Trial, set_number
-from protoquant.evaluation.places.part_view import labels_in_view
 from protoquant.evaluation.sightings import as_stored
+from protoquant.features.object_cells import labels_in_view
 from protoquant.model.head import head_logits
 from protoquant.model.presence import presence
 

@@ -20,8 +20,8 @@ from protoquant.evaluation.metrics.funnybirds.regions import (
 )
 from protoquant.evaluation.metrics.funnybirds.trial import Importance, Trial
 from protoquant.evaluation.places.box import fixed_boxes
-from protoquant.evaluation.places.part_view import labels_in_view
 from protoquant.evaluation.subject import LackingDataError, Subject
+from protoquant.features.object_cells import labels_in_view
 from protoquant.model.presence import look
 
 EXPLAINERS = ("map", "box")

@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import LinearProbe
@@ -16,6 +18,7 @@ from protoquant.core.errors import ArtifactError
 from protoquant.core.events import OnEvent
 from protoquant.data.table import ImageTable
 from protoquant.distributed.ranks import world
+from protoquant.features.object_cells import open_object_cells
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import TrainConfig
 from protoquant.model.provenance import RANKS
@@ -37,6 +40,7 @@ class TrainInputs:
         probe: The linear probe, as yardstick.
         digests: Digest of every artifact, for the bundle's manifest.
         quantize_params: The section that quantize ran with; None if its output does not record it.
+        on_object: Whether seeding was allowed to look at each cell of the train images; None: at all.
     """
 
     images: ImageTable
@@ -46,6 +50,7 @@ class TrainInputs:
     probe: LinearProbe
     digests: dict[str, str]
     quantize_params: Any
+    on_object: Bool[Tensor, "n t"] | None = None
 
     @classmethod
     def open(cls, *, images: Path, root: Path, features: Path, codebook: Path) -> "TrainInputs":
@@ -92,6 +97,7 @@ class TrainInputs:
                 **({"images/validation": held} if (held := validation.inputs.get("images")) else {}),
             },
             manifest.extra.get("params"),
+            open_object_cells(codebook),
         )
 
     @property
@@ -164,13 +170,23 @@ class Scoring:
         )
 
 
+def scores_bytes(config: TrainConfig, given: TrainInputs) -> int:
+    """Bytes of the presence scores of both splits that this process computes at a time."""
+    return 4 * ((given.train.n + given.validation.n) // world()) * given.codebook.k * len(config.temperatures)
+
+
+def mapped(scores: int, device: torch.device) -> bool:
+    """Whether scores of so many bytes are memory-mapped; a GPU needs them in its own memory."""
+    return device.type == "cpu" and scores > MAPPED
+
+
 @contextmanager
 def scoring(
     config: TrainConfig, given: TrainInputs, out: Path, device: torch.device, on_event: OnEvent
 ) -> Iterator[Scoring]:
     """Keep scores in memory or, if they are large, in files beside the bundle while they are in use.
 
-    The operating system can then drop them from memory and read them again. A GPU needs them in its own memory.
+    The operating system can then drop them from memory and read them again.
 
     Args:
         config: Gives the temperatures and the batch.
@@ -179,8 +195,7 @@ def scoring(
         device: Device to compute on.
         on_event: Receives progress.
     """
-    images = (given.train.n + given.validation.n) // world()
-    if device.type != "cpu" or 4 * images * given.codebook.k * len(config.temperatures) <= MAPPED:
+    if not mapped(scores_bytes(config, given), device):
         yield Scoring(config, given, device, None, on_event)
         return
     out.parent.mkdir(parents=True, exist_ok=True)

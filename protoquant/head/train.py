@@ -12,8 +12,10 @@ import torch
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.tokens import SubsetSource
 from protoquant.core.artifacts import writing
+from protoquant.core.errors import ConfigError
 from protoquant.core.events import MessageEvent, OnEvent
-from protoquant.distributed.ranks import alone, rank
+from protoquant.core.machine.memory import free_memory
+from protoquant.distributed.ranks import alone, rank, world
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.candidates import fit_candidates
 from protoquant.head.choice.choose import HeadChoice, choose_head
@@ -23,7 +25,8 @@ from protoquant.head.choice.joint_epoch import held_out_epochs
 from protoquant.head.config import ChoiceConfig, TrainConfig, check_views
 from protoquant.head.grounding.grounding import Price, ground_codes, price_of
 from protoquant.head.grounding.patch_choice import Judge, halves
-from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
+from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, mapped, scores_bytes, scoring
+from protoquant.head.joint_memory import JointSizes, lack_of_memory
 from protoquant.head.joint_stage import train_jointly
 from protoquant.head.kind_of_codes import few_patches, of_kind
 from protoquant.head.last_fit import fit_on_all
@@ -102,7 +105,8 @@ def train(
 
     Raises:
         ArtifactError: An input is missing or damaged, or inputs do not belong together.
-        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook; nothing was computed.
+        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook, or memory is too small for joint
+            training; nothing was computed.
         DataError: No head can be selected, or a score or loss is NaN.
         ValueError: ``train.prune`` is set but ``prune`` is None.
     """
@@ -110,6 +114,7 @@ def train(
         raise ValueError("train.prune needs what carries it out: pass prune=prune_trained")
     given = TrainInputs.open(images=images, root=root, features=features, codebook=codebook)
     check_views(config, len(given.train.views))
+    _check_memory(config, given, device)
     with scoring(config, given, out, device, on_event) as room:
         trained = fit(config, given, room, device=device, seed=seed, on_event=on_event)
     bundle = bundle_of(config, given, trained)
@@ -120,6 +125,25 @@ def train(
         with alone():
             _write(config, given, trained, bundle, out=out, device=device, on_event=on_event, prune=prune)
     return result
+
+
+def _check_memory(config: TrainConfig, given: TrainInputs, device: torch.device) -> None:
+    """Refuse joint training that would die for lack of memory."""
+    if config.joint is None:
+        return
+    scores = scores_bytes(config, given)
+    sizes = JointSizes(
+        given.train.shapes,
+        images=given.train.n,
+        views=len(given.train.views),
+        classes=given.classes,
+        k=given.codebook.k,
+        patches=0 if config.mixture is None else config.mixture.patches,
+        heap=device.type == "cpu",
+        processes=world(),
+    )
+    if lack := lack_of_memory(config.joint, sizes, free_memory(device), held=0 if mapped(scores, device) else scores):
+        raise ConfigError(lack)
 
 
 def _write(

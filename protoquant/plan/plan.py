@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import psutil
+import torch
 
 from protoquant.core.errors import ArtifactError, DataError, UsageError
 from protoquant.core.machine.cores import cores
 from protoquant.core.machine.disk import RESERVE, free_bytes, gigabytes
+from protoquant.core.machine.memory import free_memory
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
 from protoquant.data.splits import SPLITS
 from protoquant.data.table import ImageTable
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.decode import Source, sources_of
+from protoquant.head.joint_memory import lack_of_memory
 from protoquant.plan.calibration import Rates, Sections, calibrate
-from protoquant.plan.sizes import DatasetCounts, Shape, Sizes, sizes_of
+from protoquant.plan.sizes import PROCESS, DatasetCounts, Shape, Sizes, joint_sizes, sizes_of
 from protoquant.plan.times import StageTime, times_of
 from protoquant.settings.settings import Settings
 
@@ -113,7 +115,10 @@ def plan(
     if seconds > 0:
         rates = calibrate(sections, backbone, photos, counts, sizes, seconds=seconds, workers=runtime.workers)
         times = times_of(sections, counts, shape.only(settings.quantize.layers), rates)
-    return Plan(counts, shape, sizes, machine, missing(sizes, machine, held=_held(workspace)), rates, times)
+    lacks = missing(sizes, machine, held=_held(workspace))
+    if lack := _joint_training(settings, counts, shape, sizes, backbone.device):
+        lacks = (*lacks, lack)
+    return Plan(counts, shape, sizes, machine, lacks, rates, times)
 
 
 def missing(sizes: Sizes, machine: Machine, *, held: int = 0) -> tuple[str, ...]:
@@ -140,6 +145,19 @@ def missing(sizes: Sizes, machine: Machine, *, held: int = 0) -> tuple[str, ...]
     return tuple(found)
 
 
+def _joint_training(
+    settings: Settings, counts: DatasetCounts, shape: Shape, sizes: Sizes, device: torch.device
+) -> str | None:
+    """Say whether joint training is too large for the device, as train itself does before it starts."""
+    train, scores = settings.train, 0 if sizes.mapped else sizes.scores
+    if train.joint is None:
+        return None
+    needs = joint_sizes(train, counts, shape.only(settings.quantize.layers), sizes.k, settings.extract.views)
+    if device.type == "cpu":
+        return lack_of_memory(train.joint, needs, free_memory(device), held=PROCESS + scores)
+    return lack_of_memory(train.joint, replace(needs, heap=False), free_memory(device), held=sizes.scores)
+
+
 def _prepared(workspace: Workspace, root: Path) -> tuple[DatasetCounts, list[Source]]:
     """Count the images that prepare listed, and pick some of them to measure on."""
     try:
@@ -164,5 +182,4 @@ def _held(workspace: Workspace) -> int:
 
 
 def _machine(folder: Path) -> Machine:
-    memory = psutil.virtual_memory()
-    return Machine(free_bytes(folder), int(memory.available), cores())
+    return Machine(free_bytes(folder), free_memory(torch.device("cpu")), cores())

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from protoquant.codebook.config import QuantizeConfig
-from protoquant.codebook.space.directed import KEPT
 from protoquant.core.errors import ConfigError
 from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import ExtractConfig
@@ -14,6 +13,7 @@ from protoquant.features.store.dtypes import token_bytes
 from protoquant.features.tokens import Grid, finest
 from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import MAPPED
+from protoquant.head.joint_memory import JointSizes, joint_bytes
 
 PROCESS = 600 << 20
 """Approximate bytes of a process that has loaded torch and the backbone."""
@@ -143,32 +143,35 @@ def sizes_of(
             "train": PROCESS
             + (0 if mapped else once * times)
             + 4 * scored * c
-            + _training(train, counts, used, k)
-            + (0 if train.mixture is None else 4 * 4 * k * min(train.mixture.patches, counts.train) * d)
-            + _cross_fitting(train, scored, c, d, 0 if mapped else once),
+            + _training(train, counts, used, k, extract.views)
+            + _cross_fitting(train, scored, c, d, 0 if mapped else once, patches=_patches(train, counts, k, d)),
         },
     )
 
 
-def _cross_fitting(train: TrainConfig, scored: int, c: int, d: int, scores: int) -> int:
-    """Return the bytes that cross-fitting holds: mean tokens, scores of folds, logits of all heads of a repeat."""
+def joint_sizes(train: TrainConfig, counts: DatasetCounts, used: Shape, k: int, views: int) -> JointSizes:
+    """What decides the memory of joint training, in one process of this machine."""
+    patches = 0 if train.mixture is None else min(train.mixture.patches, counts.train)
+    return JointSizes(used.layers, counts.train, views, counts.classes, k, patches)
+
+
+def _patches(train: TrainConfig, counts: DatasetCounts, k: int, d: int) -> int:
+    """Bytes of two copies of all patches of mixtures."""
+    return 0 if train.mixture is None else 2 * 4 * k * min(train.mixture.patches, counts.train) * d
+
+
+def _cross_fitting(train: TrainConfig, scored: int, c: int, d: int, scores: int, *, patches: int) -> int:
+    """Return the bytes that cross-fitting holds: mean tokens, patches, scores of folds, logits of a repeat's heads."""
     if train.choice is None:
         return 0
     heads = len(train.temperatures) * (len(train.budget.sizes) if train.budget is not None else train.points)
-    return 4 * scored * (d + 2 * heads * c) + min(train.choice.folds * scores, MAPPED)
+    return 4 * scored * (d + 2 * heads * c) + min(train.choice.folds * scores, MAPPED) + patches
 
 
-def _training(train: TrainConfig, counts: DatasetCounts, shape: Shape, k: int) -> int:
-    """Return the bytes of solver or joint training besides the scores: copies of the head, one batch of cosines.
-
-    Joint training also keeps the directions of all train tokens if they fit.
-    """
-    t, d, c = shape.t, shape.d, counts.classes
-    solver = 10 * 4 * c * k
-    scoring = 4 * train.batch * t * k * 3
-    if train.joint is None:
-        return max(solver, scoring)
-    directions = counts.train * (shape.stored("float32") + 4 * t)
-    seen = 2 if train.joint.steadiness else 1
-    joint = seen * 4 * train.joint.batch * t * k * 4 + 4 * 4 * k * d + (directions if directions <= KEPT else 0)
-    return max(solver, scoring, joint)
+def _training(train: TrainConfig, counts: DatasetCounts, used: Shape, k: int, views: int) -> int:
+    """Return the bytes of solver, scoring or joint training besides the scores, whichever takes most."""
+    solver = 10 * 4 * counts.classes * k
+    scoring = 4 * train.batch * used.t * k * 3
+    alone = max(solver, scoring) + _patches(train, counts, k, used.d)
+    joint = 0 if train.joint is None else joint_bytes(train.joint, joint_sizes(train, counts, used, k, views))
+    return max(alone, joint)

@@ -75,6 +75,12 @@ class SweepPlan:
         return any(key.startswith("quantize.") for key in self.config.space)
 
     @property
+    def _reads_masks(self) -> bool:
+        """Whether any trial seeds its codes on the object."""
+        key = "seeding_on_object"
+        return bool(self.params.get("quantize", {}).get(key)) or f"quantize.{key}" in self.config.space
+
+    @property
     def shares_probe(self) -> bool:
         """Whether one linear probe serves all trials."""
         return not any(
@@ -113,6 +119,8 @@ class SweepPlan:
             "features/train": workspace.features / "train",
             "features/validation": workspace.features / "validation",
         }
+        if self.learns_codes and self._reads_masks:
+            folders["parts/train"] = workspace.parts / "train"
         if not self.learns_codes:
             folders["codebook"] = workspace.codebook
             self._check_codebook(workspace)

@@ -107,6 +107,7 @@ def _measure(job: Job, point: SearchPoint, on_event: OnEvent) -> dict[str, Any]:
             quantize(
                 settings.quantize,
                 features=workspace.features,
+                parts=workspace.parts,
                 out=codebook,
                 device=device,
                 seed=settings.seed,

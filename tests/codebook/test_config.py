@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from protoquant.codebook.config import QuantizeConfig, read_layers
+from protoquant.codebook.config import QuantizeConfig, read_layers, recorded
 from protoquant.codebook.learners.config import EmaConfig, GradientLearnerConfig
 from protoquant.core.errors import ConfigError
 
@@ -25,6 +25,10 @@ def test_lists_of_yaml_become_tuples():
         ({"probe_penalties": [0.0]}, r"quantize.probe_penalties.*got 0.0"),
         ({"tolerance": 1.0}, r"quantize.tolerance .*got 1.0"),
         ({"seeding": "random", "epochs": 0}, r"epochs must be at least 1 with seeding 'random', got 0"),
+        (
+            {"seeding": "random", "seeding_on_object": True, "epochs": 1},
+            r"seeding_on_object must be false with seeding 'r",
+        ),
         ({"keep": 0}, r"quantize.keep .*>= 1.*got 0"),
         ({"learner": "emma"}, r"quantize.learner .*got 'emma'; did you mean 'ema'"),
         (
@@ -52,6 +56,13 @@ def test_lists_of_yaml_become_tuples():
 def test_an_impossible_value_names_its_key(values, text):
     with pytest.raises(ConfigError, match=text):
         QuantizeConfig.parse(values, where="quantize")
+
+
+def test_a_codebook_records_that_it_looked_at_the_object_and_otherwise_keeps_its_bytes():
+    off, on = (recorded(QuantizeConfig(seeding_on_object=value), ("last",)) for value in (False, True))
+    assert on == {**off, "seeding_on_object": True}
+    assert "seeding_on_object" not in off
+    assert not QuantizeConfig.parse(off).seeding_on_object
 
 
 def test_an_empty_section_takes_its_defaults():

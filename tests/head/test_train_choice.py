@@ -1,25 +1,31 @@
 """Train with the head chosen by cross-fitting and the joint epoch by a held-out fold."""
 
+import shutil
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.config import QuantizeConfig
+from protoquant.codebook.learning import learn_codebook
 from protoquant.codebook.probe import LinearProbe
 from protoquant.codebook.quantize import quantize
-from protoquant.core.artifacts import writing
+from protoquant.core.artifacts import artifact_digest, open_artifact, writing
 from protoquant.core.errors import ConfigError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ignore
 from protoquant.features.store.store import FeatureStore
+from protoquant.head.choice import fold as fold_module
 from protoquant.head.choice.rule import smoothed
 from protoquant.head.config import BudgetConfig, ChoiceConfig, JointConfig, TrainConfig
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.train import train
 from protoquant.model.bundle import Bundle
 from protoquant.prune.apply import fitted_with, prune_bundle
+from tests.builders.parts import masks_of, write_no_parts, write_parts_of
 from tests.builders.tokens import clustered, write_split
 
 pytestmark = pytest.mark.model
@@ -52,6 +58,41 @@ def fit(inputs, out: Path, config: TrainConfig = CHOICE, on_event=ignore):
 
 def everything(bundle: Path) -> dict[str, bytes]:
     return {file.relative_to(bundle).as_posix(): file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
+
+
+def test_codes_seeded_on_the_object_are_learned_again_on_it_in_every_fold(inputs, tmp_path, monkeypatch) -> None:
+    """Of 48 columns the view keeps those from 4 to 44; the mask reaches from 0 to 24, over half of the middle cells."""
+    labels = np.zeros((40, 48), dtype=np.uint8)
+    labels[:, :24] = 1
+    masks = masks_of({f"train/{number:03d}.png": labels for number in range(24)}, ("beak",))
+    parts = write_parts_of(tmp_path / "parts", inputs["images"], masks)
+    config, folder = QuantizeConfig(size=4, seeding_share=1.0, batch=24, seeding_on_object=True), tmp_path / "on-object"
+    quantize(config, features=inputs["features"], out=folder, parts=parts, device=CPU, seed=0, on_event=ignore)
+    assert open_artifact(folder, "codebook").inputs["parts/train"] == artifact_digest(parts / "train")
+    shutil.rmtree(parts)  # train reads the cells from the codebook
+    seen = []
+
+    def look(config, part, *given, on_object=None, **named):
+        seen.append((part.images, on_object))
+        return learn_codebook(config, part, *given, on_object=on_object, **named)
+
+    monkeypatch.setattr(fold_module, "learn_codebook", look)
+    fit({**inputs, "codebook": folder}, tmp_path / "bundle")
+    assert len(seen) == 6
+    left = torch.tensor([True, True, False]).repeat(2)
+    for images, on_object in seen:
+        assert on_object[images < 24].eq(left).all()
+        assert on_object[images >= 24].all()
+
+
+def test_seeding_on_the_object_needs_masks(inputs, tmp_path) -> None:
+    config, out = QuantizeConfig(size=4, seeding_on_object=True), tmp_path / "x"
+    call = partial(quantize, config, features=inputs["features"], out=out, device=CPU, seed=0, on_event=ignore)
+    with pytest.raises(ValueError, match="pass parts"):
+        call()
+    with pytest.raises(ConfigError, match="seeding_on_object must be false"):
+        call(parts=write_no_parts(tmp_path / "none"))
+    assert not out.exists()
 
 
 def test_the_bundle_says_how_its_head_was_chosen(inputs, tmp_path) -> None:

@@ -10,12 +10,13 @@ import torch
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import writing
-from protoquant.core.errors import ArtifactError, DataError
+from protoquant.core.errors import ArtifactError, ConfigError, DataError
 from protoquant.core.events import EpochEvent, MessageEvent, ignore
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.writer import write_store
 from protoquant.head import inputs as inputs_module
 from protoquant.head import joint_stage as module
+from protoquant.head import train as train_module
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
@@ -65,6 +66,16 @@ def test_budgets_give_a_head_of_each_size(inputs, tmp_path) -> None:
     assert bundle.metrics["penalty"] == 0.03
     assert not (tmp_path / "bundle" / "joint.csv").exists()
     assert torch.equal(bundle.codebook.codes, Codebook.open(inputs["codebook"]).codes)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_any_work(inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(train_module, "free_memory", lambda _: 40_000)
+    events = []
+    with pytest.raises(ConfigError, match=r"train.joint.batch is 8 .* 40 kB are free: at most \d fits; lower it, or"):
+        fit(inputs, tmp_path / "bundle", JOINT, events.append)
+    assert events == []
+    assert not (tmp_path / "bundle").exists()
+    fit(inputs, tmp_path / "bundle", BUDGET)  # without joint training nothing is asked
 
 
 def test_budgets_that_are_not_finished_are_said_once_each(inputs, tmp_path) -> None:

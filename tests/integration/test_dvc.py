@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from protoquant.core.artifacts import artifact_digest, load_tensors
+from protoquant.core.artifacts import artifact_digest, load_tensors, open_artifact
 from protoquant.core.workspace import Workspace
 from tests.workspaces import Job, stages_that_ran
 
@@ -50,6 +50,20 @@ def test_another_size_of_the_codebook_alone_gives_another_codebook_and_the_old_o
     job.set("quantize.size", 5)
     assert stages_that_ran(job.run("dvc", "repro", "quantize").stdout) == ["code"]
     assert (artifact_digest(folder), job.lock()) == (old, before)
+
+
+def test_codes_seeded_on_the_object_name_the_masks_and_others_do_not_depend_on_them(job: Job) -> None:
+    workspace, before = Workspace(job.root), job.lock()
+    assert b"artifacts/parts/seen-false.json" in before
+    assert "parts/train" not in open_artifact(workspace.codebook, "codebook").inputs
+    job.set("quantize.seeding_on_object", True)
+    assert stages_that_ran(job.run("dvc", "repro", "quantize").stdout) == ["code", "quantize"]
+    assert b"artifacts/parts/seen-true.json" in job.lock()
+    seen = open_artifact(workspace.codebook, "codebook").inputs["parts/train"]
+    assert seen == artifact_digest(workspace.parts / "train")
+    job.set("quantize.seeding_on_object", False)
+    assert stages_that_ran(job.run("dvc", "repro", "quantize").stdout) == ["code"]
+    assert job.lock() == before
 
 
 def test_a_forced_run_gives_the_same_bytes(job: Job) -> None:

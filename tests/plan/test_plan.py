@@ -6,12 +6,17 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.machine.disk import gigabytes
 from protoquant.core.workspace import Workspace
+from protoquant.features.backbone.layers import LayerShape
+from protoquant.features.config import ExtractConfig
+from protoquant.head.config import TrainConfig
 from protoquant.plan import plan as module
 from protoquant.plan.plan import Machine, missing
-from protoquant.plan.sizes import Sizes
+from protoquant.plan.sizes import DatasetCounts, Shape, Sizes
 from tests.workspaces import small_clone
 
 SIZES = Sizes(
@@ -66,6 +71,20 @@ def test_sizes_in_words():
         "96 GB",
         "1.5 TB",
     ]
+
+
+# Shares 25 MB: 11 or 6 copies; two batches of directions 19, those of all images and a copy 301, patches and codes
+# 42 or 26 times 6.1, heads 6, scores 20, and the process 629 MB.
+@pytest.mark.parametrize(("device", "needed"), [("cpu", "1.5 GB"), ("cuda", "657 MB")])
+def test_joint_training_that_is_too_large_for_its_device_is_told_as_train_does(monkeypatch, device, needed):
+    monkeypatch.setattr(module, "free_memory", lambda _: 5 * 10**8)
+    counts, shape = DatasetCounts(1_000, 100, 100, 100), Shape((LayerShape("last", (7, 7), 768),))
+    settings = SimpleNamespace(train=TrainConfig(), quantize=QuantizeConfig(size=20), extract=ExtractConfig())
+    sizes = replace(SIZES, k=2_000, scores=20 * 10**6, mapped=False)
+    line = module._joint_training(settings, counts, shape, sizes, torch.device(device))
+    assert line is not None
+    assert line.startswith("train.joint.batch is 64 (params.yaml), and with 2,000 codes on 49 cells")
+    assert f"needs about {needed} of memory, 500 MB are free" in line
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ from protoquant.codebook.config import QuantizeConfig
 from protoquant.core.errors import ConfigError
 from protoquant.features.backbone.layers import LayerShape
 from protoquant.features.config import AugmentConfig, ExtractConfig
-from protoquant.head.config import BudgetConfig, ChoiceConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, ChoiceConfig, JointConfig, TrainConfig
+from protoquant.head.joint_memory import JointSizes, joint_bytes
 from protoquant.plan import sizes
-from protoquant.plan.sizes import DatasetCounts, Shape, sizes_of
+from protoquant.plan.sizes import PROCESS, DatasetCounts, Shape, sizes_of
 
 SMALL = DatasetCounts(train=100, validation=20, test=30, classes=5)
 SHAPE = Shape((LayerShape("last", (2, 3), 8),))
@@ -67,7 +68,19 @@ def test_more_codes_than_tokens_are_refused():
         sizes_of(ExtractConfig(), config, TRAIN, SMALL, SHAPE)
 
 
-def test_cross_fitting_holds_mean_tokens_scores_of_all_folds_and_logits_of_all_heads():
+def test_cross_fitting_holds_mean_tokens_patches_scores_of_all_folds_and_logits_of_all_heads():
     choice = TRAIN.model_copy(update={"choice": ChoiceConfig()})
     without, found = (sizes_of(ExtractConfig(), QuantizeConfig(size=4), one, SMALL, SHAPE) for one in (TRAIN, choice))
-    assert found.memory["train"] - without.memory["train"] == 4 * 120 * (8 + 2 * 12 * 5) + 5 * 4 * 120 * 20 * 2
+    patches, scores = 2 * 4 * 20 * 16 * 8, 5 * 4 * 120 * 20 * 2
+    assert found.memory["train"] - without.memory["train"] == 4 * 120 * (8 + 2 * 12 * 5) + scores + patches
+
+
+def test_joint_training_counts_cells_of_the_finest_layer_views_and_patches():
+    layers = Shape((LayerShape("fine", (4, 4), 2), LayerShape("last", (2, 2), 8)))
+    extract = ExtractConfig(views=1, augment=AugmentConfig())
+    joint = TrainConfig(temperature=0.05, choice=None, joint=JointConfig())
+    found = sizes_of(extract, QuantizeConfig(size=4, layers=("fine", "last")), joint, SMALL, layers)
+    needs = JointSizes(layers.layers, images=100, views=1, classes=5, k=20, patches=16)
+    assert needs.t == 16
+    scores = 2 * 4 * 120 * 20
+    assert found.memory["train"] == PROCESS + scores + 4 * 120 * 5 + joint_bytes(JointConfig(), needs)

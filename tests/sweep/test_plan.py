@@ -59,6 +59,16 @@ def workspace(tmp_path: Path) -> Workspace:
     return found
 
 
+def test_trials_that_seed_on_the_object_read_the_train_masks(workspace: Workspace) -> None:
+    with writing(workspace.parts / "train", "parts", {}):
+        pass
+    search = SweepConfig.parse({"space": {"quantize.size": [2]}}, "sweep")
+    both = SweepConfig.parse({"space": {"quantize.seeding_on_object": [False, True]}}, "sweep")
+    for config, value, reads in ((search, False, False), (search, True, True), (both, False, True)):
+        found = SweepPlan("x", {"quantize": {"seeding_on_object": value}}, config, (), {}).inputs_of(workspace)
+        assert ("parts/train" in found) == reads
+
+
 @pytest.mark.parametrize("layers", [("last",), ("blocks.4", "last"), None])
 def test_a_sweep_of_train_alone_takes_the_codebook_of_params_and_no_other(
     workspace: Workspace, layers: tuple[str, ...] | None

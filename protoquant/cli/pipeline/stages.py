@@ -150,6 +150,7 @@ def quantize() -> None:
                 step,
                 run.settings.quantize,
                 features=run.workspace.features,
+                parts=run.workspace.parts,
                 out=run.workspace.codebook,
                 seed=run.settings.seed,
             )

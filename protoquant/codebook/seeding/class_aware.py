@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.config import QuantizeConfig
@@ -17,6 +17,7 @@ from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.space.layer_space import LayerSpace
 from protoquant.codebook.tokens import SubsetSource, TensorSource, TokenSource
 from protoquant.codebook.usage import CodebookHealth, UsageCounter
+from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent, track
 from protoquant.core.seeding import torch_generator
 from protoquant.distributed.ranks import alone, gather_over_ranks, own
@@ -45,6 +46,7 @@ def class_aware_codes(
     device: torch.device,
     seed: int,
     on_event: OnEvent,
+    on_object: Bool[Tensor, "n t"] | None = None,
 ) -> ClassCodes:
     """Run k-means on the typical tokens of one class at a time, and concatenate the codes.
 
@@ -59,6 +61,10 @@ def class_aware_codes(
         device: Device to compute on.
         seed: The seed of params.yaml.
         on_event: Receives progress for each finished class.
+        on_object: Whether each cell may be looked at; None: all may.
+
+    Raises:
+        DataError: A class has fewer patches to look at than codes, or a token holds NaN or infinity.
     """
     found: list[tuple[Tensor, list[UsageCounter]]] = []
     labels = range(len(of_class))[own(len(of_class))]
@@ -66,7 +72,10 @@ def class_aware_codes(
         for label in track(labels, "seeding", len(labels), "classes", on_event):
             generator = torch_generator(seed, "quantize", "seeding", label)
             images = seeding_images(config, torch.nonzero(source.labels == label).flatten(), source.t, generator)
-            typical = typical_vectors(config, source, images, label, norm=norm, probe=probe)
+            cells = None if on_object is None else on_object[images]
+            typical = typical_vectors(config, source, images, label, norm=norm, probe=probe, on_object=cells)
+            if on_object is not None and len(typical) < of_class[label]:
+                raise DataError(_too_few(label, len(typical), of_class[label]))
             vectors = with_direction(typical, of_class[label])
             codes, passes = seed_class(config, vectors, of_class[label], generator)
             if config.keep is not None:
@@ -129,6 +138,7 @@ def typical_vectors(
     *,
     norm: FeatureNorm | LayerSpace,
     probe: LinearProbe,
+    on_object: Bool[Tensor, "s t"] | None = None,
 ) -> Float[Tensor, "m d"]:
     """Take from every image the patches that the linear probe, applied to each, finds most typical of the class.
 
@@ -141,14 +151,26 @@ def typical_vectors(
         label: Label of that class.
         norm: Map from tokens to the space of the codes.
         probe: The linear probe, on the device to compute on.
+        on_object: Whether each cell of these images may be looked at, and counts for the share; None: all.
 
     Returns:
         Vectors of the space, ordered by image and cell.
     """
-    cells, parts = typical_cells(config.seeding_share, source.t), []
-    for some in torch.split(images, max(1, config.batch // source.t)):
+    allowed = torch.ones(len(images), source.t, dtype=torch.bool) if on_object is None else on_object
+    batch, parts = max(1, config.batch // source.t), []
+    for some, there in zip(torch.split(images, batch), torch.split(allowed, batch), strict=True):
         tokens = source.tokens(some).to(probe.mean.device)
-        evidence = torch.log_softmax(probe.of_cells(tokens), dim=2)[:, :, label].cpu()
-        chosen = torch.argsort(evidence, dim=1, descending=True, stable=True)[:, :cells].sort(dim=1).values
-        parts.append(norm.vectors(tokens, config.metric)[torch.arange(len(some))[:, None], chosen].flatten(0, 1))
+        evidence = torch.log_softmax(probe.of_cells(tokens), dim=2)[:, :, label].cpu().masked_fill(~there, -torch.inf)
+        order = torch.argsort(evidence, dim=1, descending=True, stable=True)
+        counts = torch.tensor([typical_cells(config.seeding_share, cells) for cells in there.sum(dim=1).tolist()])
+        chosen = torch.zeros_like(there).scatter(1, order, torch.arange(source.t) < counts[:, None])
+        parts.append(norm.vectors(tokens, config.metric)[chosen.to(probe.mean.device)])
     return torch.cat(parts)
+
+
+def _too_few(label: int, found: int, codes: int) -> str:
+    return (
+        f"quantize.size must be <= {found:,} for class {label}, whose train images have so many typical patches on the "
+        f"object (quantize.seeding_on_object), got {codes:,} (params.yaml); lower quantize.size, raise "
+        f"quantize.seeding_share or set quantize.seeding_on_object to false"
+    )

@@ -1,15 +1,23 @@
-"""Makes the C library keep memory that tensors free."""
+"""Free memory, and memory that tensors free and the C library keeps."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 _MIB = 2**20
+HEAP = 256 * _MIB
+"""Bytes of the largest blocks that come from the heap."""
 _VALUES = {
     -8: 1,  # M_ARENA_MAX: one heap for all threads, since further heaps hold 64 MiB at most
-    -3: 256 * _MIB,  # M_MMAP_THRESHOLD: blocks up to this size come from the heap
+    -3: HEAP,  # M_MMAP_THRESHOLD: larger blocks are the system's own
     -1: 512 * _MIB,  # M_TRIM_THRESHOLD: this much of the heap may be free before it is given back
 }
 """Parameters of ``mallopt`` by their numbers in glibc's ``malloc.h``."""
@@ -28,3 +36,15 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for parameter, value in _VALUES.items():
             libc.mallopt(parameter, value)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free for tensors on a device: those of a graphics card, or else those of the machine.
+
+    The machine's include its page cache. Limits of containers are not seen.
+    """
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 KIND = "parts"
 SCHEMA = "schema.json"
+SEEN = "seen-{}.json"
+"""The file of each value of ``quantize.seeding_on_object``, on which quantize depends: that of true has the digest of
+the train annotations, that of false says nothing."""
 TABLES = {
     "annotated": {"image_id": "str", "labels": "object"},
     "points": {"image_id": "str", "part": "int64", "x": "float64", "y": "float64"},

@@ -15,7 +15,7 @@ from protoquant.core.machine.prefetch import ahead
 from protoquant.data.images import decode_image, read_bytes
 from protoquant.data.parts.labels import unpack_labels
 from protoquant.data.parts.listing import INTERVENTIONS, POINTS, Interventions, PartListing
-from protoquant.data.parts.table import KIND, SCHEMA, TABLES
+from protoquant.data.parts.table import KIND, SCHEMA, SEEN, TABLES
 from protoquant.data.splits import SPLITS
 
 Sizes = Mapping[str, tuple[int, int]]
@@ -57,6 +57,8 @@ def write_parts(
                 write_table(part / f"{table}.parquet", own.astype(TABLES[table]))
             if drawn:
                 _move(drawn.folder, tables["interventions"]["path"], name, part)
+    write_json(folder / SEEN.format("false"), {})
+    write_json(folder / SEEN.format("true"), {"train": artifact_digest(folder / "train")})
 
 
 def _labels(given: PartListing, ids: list[str], sizes: Sizes, workers: int, on_event: OnEvent) -> list[bytes | None]:

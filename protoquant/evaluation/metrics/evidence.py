@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 from protoquant.evaluation.metrics.intervals import Statistic
 from protoquant.evaluation.places.patches import Patches
-
-OFF = 0.1
-"""A box is off the object if the object fills less than this share of it."""
+from protoquant.features.object_cells import OFF
 
 
 def off(object_share: Float[np.ndarray, "*any"]) -> Bool[np.ndarray, "*any"]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
 
 from protoquant.features.backbone.preprocessing import Preprocessing
+from protoquant.features.object_cells import labels_in_view
 
 if TYPE_CHECKING:
     from protoquant.data.parts.table import SplitParts
@@ -164,17 +164,3 @@ class PartView:
     def _points(self) -> dict[str, tuple[np.ndarray, ...]]:
         grouped = self.parts.points.groupby("image_id", sort=False)
         return {str(name): tuple(rows[key].to_numpy() for key in ("part", "x", "y")) for name, rows in grouped}
-
-
-def labels_in_view(labels: UInt8[np.ndarray, "h w"], preprocessing: Preprocessing) -> UInt8[np.ndarray, "u v"]:
-    """Resize and cut a label map as the preprocessing does with the image; what is beyond the image is background.
-
-    Args:
-        labels: The label map of the upright image.
-        preprocessing: The view.
-    """
-    image = Image.fromarray(labels)
-    placed = preprocessing.placement(*image.size)
-    resized = image.resize((placed.width, placed.height), Image.Resampling.NEAREST)
-    height, width = preprocessing.crop
-    return np.asarray(resized.crop((placed.left, placed.top, placed.left + width, placed.top + height)))

@@ -78,7 +78,15 @@ def prepare_task(
     images = JoinedSource((given.train, given.validation))
     check_folds(images.labels, choice.folds, given.images.classes)
     task = CrossFitTask(
-        config, quantize, images, tuple(given.train.views), given.classes, seed=seed, device=device, room=room
+        config,
+        quantize,
+        images,
+        tuple(given.train.views),
+        given.classes,
+        seed=seed,
+        device=device,
+        room=room,
+        on_object=given.on_object,
     )
     _check_memory(task)
     for fold in stratified_folds(task.labels, choice.folds, choice.repeats, seed):

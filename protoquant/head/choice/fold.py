@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from protoquant.codebook.codebook import Codebook
@@ -44,6 +44,7 @@ class CrossFitTask:
         seed: The seed of params.yaml.
         device: Device to compute on.
         room: Folder for memory-mapped scores; None to keep them in memory.
+        on_object: Whether seeding may look at each cell of the train images; None: at all.
     """
 
     train: TrainConfig
@@ -54,6 +55,7 @@ class CrossFitTask:
     seed: int
     device: torch.device
     room: Path | None = None
+    on_object: Bool[Tensor, "n t"] | None = None
 
     @cached_property
     def labels(self) -> Int64[Tensor, " n"]:
@@ -71,6 +73,15 @@ class CrossFitTask:
     def part(self, images: Int64[Tensor, " m"]) -> SubsetSource:
         """Some of the plain images."""
         return SubsetSource(self.images, images)
+
+    def looked_at(self, images: Int64[Tensor, " m"]) -> Bool[Tensor, "m t"] | None:
+        """Whether seeding may look at each cell of some plain images: at all of those of validation; None: at all."""
+        if self.on_object is None:
+            return None
+        of_train = images < len(self.on_object)
+        found = torch.ones(len(images), self.images.t, dtype=torch.bool)
+        found[of_train] = self.on_object[images[of_train]]
+        return found
 
     def viewed(self, images: Int64[Tensor, " m"]) -> TokenSource:
         """Some of the images and, of those of train, the augmented views too."""
@@ -147,6 +158,7 @@ def learn_part(
         seen=task.viewed(fold.fitting),
         seed=derive_seed(task.seed, "choice", fold.repeat, fold.number),
         on_event=ignore,
+        on_object=task.looked_at(fold.fitting),
     )
     source = part if patches is None else task.part(patches)
     return of_kind(task.train, learned.codebook.to(task.device), source)

@@ -24,18 +24,21 @@ def random_source(n=12, t=4, d=6):
     return TensorSource(tokens, torch.arange(n) % 3)
 
 
-def typical(source, images, label, *, share, batch=9):
+def typical(source, images, label, *, share, batch=9, on_object=None):
     params = config(seeding_share=share, batch=batch, feature_norm="none", metric="euclidean")
     chosen = torch.tensor(images)
-    return typical_vectors(params, source, chosen, label, norm=FeatureNorm("none"), probe=plain_probe(torch.eye(2)))
+    probe = plain_probe(torch.eye(2))
+    return typical_vectors(params, source, chosen, label, norm=FeatureNorm("none"), probe=probe, on_object=on_object)
 
 
-def codes_of(source, on_event=ignore, seed=0, **values):
+def codes_of(source, on_event=ignore, seed=0, on_object=None, **values):
     params = config(**values)
     of_class = resolve_size(params, source.labels, source.t).of_class
     probe = plain_probe(torch.eye(len(of_class), source.d))
     norm = FeatureNorm("l2")
-    return class_aware_codes(params, source, norm, probe, of_class, device=CPU, seed=seed, on_event=on_event)
+    return class_aware_codes(
+        params, source, norm, probe, of_class, device=CPU, seed=seed, on_event=on_event, on_object=on_object
+    )
 
 
 def test_codes_come_from_the_tokens_of_their_class():
@@ -64,6 +67,38 @@ def test_typical_vectors_are_those_with_most_evidence_worked_by_hand():
         found = typical(source, [0, 1], 0, share=2 / 3, batch=batch)
         assert found.tolist() == [[5.0, 0.0], [1.0, 1.0], [2.0, 1.0], [9.0, 0.0]]
     assert typical(source, [0], 1, share=0.1).tolist() == [[0.0, 9.0]]
+
+
+def test_of_cells_on_the_object_the_share_is_taken_in_each_image():
+    """Of three, one and no allowed cells, half are two, one and none; evidence for class 0 grows with the number."""
+    tokens = torch.tensor([[9.0, 1.0, 3.0, 2.0], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]])[..., None]
+    source = TensorSource(tokens * torch.tensor([1.0, 0.0]), torch.zeros(3, dtype=torch.int64))
+    allowed = torch.tensor([[False, True, True, True], [True, False, False, False], [False] * 4])
+    for batch in (1, 100):
+        found = typical(source, [0, 1, 2], 0, share=0.5, batch=batch, on_object=allowed)
+        assert found[:, 0].tolist() == [3.0, 2.0, 1.0]
+
+
+def test_where_all_cells_are_on_the_object_nothing_changes():
+    source, every = random_source(), torch.ones(12, 4, dtype=torch.bool)
+    plain, allowed = codes_of(source, size=2), codes_of(source, size=2, on_object=every)
+    assert torch.equal(plain.codes, allowed.codes)
+
+
+def test_codes_come_from_cells_on_the_object():
+    """Cell 0 shows one direction of the class, cell 1 another, which is not on the object."""
+    axes = torch.eye(6)[torch.tensor([[0, 1], [2, 3], [4, 5]])]
+    source = TensorSource(axes.repeat(4, 1, 1), torch.arange(12) % 3)
+    allowed = torch.tensor([True, False]).expand(12, 2)
+    assert codes_of(source, size=1, on_object=allowed).codes.argmax(dim=1).tolist() == [0, 2, 4]
+
+
+def test_too_few_cells_on_the_object_are_refused_with_the_class():
+    allowed = torch.ones(12, 4, dtype=torch.bool)
+    allowed[1::3] = False
+    allowed[1, 0] = True
+    with pytest.raises(DataError, match=r"quantize.size must be <= 1 for class 1, .* on the object .*, got 2 "):
+        codes_of(random_source(), size=2, on_object=allowed)
 
 
 def test_evidence_is_the_logarithm_of_the_chance_of_the_class():

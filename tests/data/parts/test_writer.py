@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from protoquant.core.artifacts import artifact_digest, read_json
 from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent
 from protoquant.data.parts.labels import pack_labels
@@ -49,6 +50,15 @@ def write(tmp_path):
 
 def masks(of):
     return PartListing(PartSchema("masks", ("beak",), "body"), IDS, labels=lambda name: pack_labels(of(name)))
+
+
+def test_what_a_stage_depends_on_is_the_train_digest_or_the_same_for_all_data(write) -> None:
+    told = []
+    for value in (0, 1):
+        parts = write(masks(lambda _, value=value: np.full((SIZE, SIZE), value, dtype=np.uint8)), Told()).parts
+        told.append([read_json(parts / f"seen-{name}.json") for name in ("false", "true")])
+        assert told[-1] == [{}, {"train": artifact_digest(parts / "train")}]
+    assert told[0] != told[1]
 
 
 def test_points_outside_and_those_of_images_left_out_are_dropped(write) -> None:

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from protoquant.evaluation.places.part_view import MasksInView, PointsInView, labels_in_view
+from protoquant.evaluation.places.part_view import MasksInView, PointsInView
+from protoquant.features.object_cells import labels_in_view
 from tests.builders.specs import preprocessing
 
 HALVES = np.array([[0.0, 0.0, 10.0, 20.0], [10.0, 0.0, 20.0, 20.0]])

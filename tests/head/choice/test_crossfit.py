@@ -54,6 +54,17 @@ def test_a_leak_would_show(monkeypatch) -> None:
     assert float(found.right.mean(dim=1).max()) > bounds(len(labels))[1]
 
 
+def test_a_fold_seeds_on_the_object_in_train_images_and_anywhere_in_those_of_validation() -> None:
+    values, labels = clustered(6, 0)
+    on_object = torch.zeros(4, 6, dtype=torch.bool)
+    on_object[2, 3] = True
+    task = replace(cross_fit_task(values, labels), on_object=on_object)
+    found = task.looked_at(torch.tensor([5, 2, 0]))
+    assert found is not None
+    assert found.tolist() == [[True] * 6, [False, False, False, True, False, False], [False] * 6]
+    assert cross_fit_task(values, labels).looked_at(torch.tensor([0])) is None
+
+
 @pytest.mark.parametrize("solver", [{}, {"solver": "proximal", "budget": None, "points": 3, "ratio": 0.1}])
 def test_labels_of_held_out_images_are_not_read(solver) -> None:
     values, labels = clustered(30, 0)
