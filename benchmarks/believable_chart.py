@@ -14,6 +14,7 @@ STYLES: Mapping[str, tuple[str, str, str]] = {
     "few": ("mixtures of 4", "#009e73", "^"),
     "medoids": ("single patches", "#d55e00", "D"),
     "whole": ("default, whole photo squashed", "#cc79a7", "P"),
+    "object": ("default, seeded on the object by masks", "#999933", "*"),
 }
 """Words, colour (of Okabe and Ito, safe for colour-blind readers) and marker of each variant."""
 AXES: Mapping[str, str] = {

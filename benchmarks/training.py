@@ -59,7 +59,10 @@ def codebook_of(data: DataSet, config: QuantizeConfig, work: Path) -> tuple[Path
     out = _codebook(data, config, work)
     if not out.with_suffix(".json").is_file():
         began = time.process_time()
-        quantize(config, features=data.workspace.features, out=out, device=CPU, seed=data.seed, on_event=ignore)
+        space = data.workspace
+        quantize(
+            config, features=space.features, parts=space.parts, out=out, device=CPU, seed=data.seed, on_event=ignore
+        )
         write_aside(out.with_suffix(".json"), json.dumps(time.process_time() - began))
     return out, _clock(data, config, work)
 
