@@ -46,14 +46,14 @@ def test_the_final_size_is_that_of_the_candidate_at_any_temperature() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "start", "end", "sizes"),
+    ("epochs", "start", "size", "sizes"),
     [
         (8, 12, 4, (10, 8, 6, 4, 4, 4, 4, 4)),
         (5, 12, 2, (8, 4, 2, 2, 2)),
         (1, 12, 5, (5,)),
-        (3, 5, None, (5, 5, 5)),
-        (3, 5, 7, (5, 5, 5)),
+        (3, None, 5, (5, 5, 5)),
+        (3, 5, 7, (7, 7, 7)),
     ],
 )
-def test_the_cut_takes_the_first_half(epochs: int, start: int, end: int | None, sizes: tuple[int, ...]) -> None:
-    assert narrowing(epochs, start, end) == sizes
+def test_the_cut_takes_the_first_half(epochs: int, start: int | None, size: int, sizes: tuple[int, ...]) -> None:
+    assert narrowing(JointConfig(epochs=epochs, start_size=start), size) == sizes
