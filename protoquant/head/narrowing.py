@@ -28,13 +28,16 @@ def wide_head(config: TrainConfig, fit: Fit) -> Float[Tensor, "c k"]:
 def final_size(config: TrainConfig, place: int) -> int | None:
     """Most weights of a class that joint training leaves of a candidate's wide head; None: as many as it starts with.
 
+    A candidate may have fewer weights than its budget, and so be within ``max_class_size`` where the budget is not.
+
     Args:
         config: The section of train.
         place: Position of the candidate among those of all temperatures.
     """
     if config.budget is None or _start_size(config) is None:
         return None
-    return config.budget.sizes[place % len(config.budget.sizes)]
+    size, limit = config.budget.sizes[place % len(config.budget.sizes)], config.max_class_size
+    return size if limit is None else max(1, min(size, int(limit)))
 
 
 def narrowing(config: JointConfig, size: int) -> tuple[int, ...]:

@@ -41,6 +41,7 @@ def test_without_a_wider_start_it_is_the_fitted_head(config: TrainConfig) -> Non
 def test_the_final_size_is_that_of_the_candidate_at_any_temperature() -> None:
     config = TrainConfig(temperature=(0.03, 0.05), budget=BudgetConfig(sizes=(1, 3, 5)), joint=JOINT)
     assert [final_size(config, place) for place in range(6)] == [1, 3, 5, 1, 3, 5]
+    assert [final_size(config.model_copy(update={"max_class_size": 3.5}), place) for place in range(3)] == [1, 3, 3]
     assert final_size(config.model_copy(update={"joint": None}), 1) is None
     assert final_size(TrainConfig(solver="proximal", budget=None, joint=JOINT), 1) is None
 
