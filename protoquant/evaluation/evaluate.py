@@ -130,13 +130,14 @@ def evaluate(
 def _mixture_gap(subject: Subject) -> float:
     """How far the prototypes are from the mixtures of the patches that the bundle names, in the train features."""
     code, gap = mixture_gap(subject.bundle, subject.store("train"))
-    text = f"the patches of every prototype give it, to {gap:.1g}"
-    if gap > EXACT:
-        text = (
-            f"prototype {code} differs by {gap:.2g} from the mixture of its patches in the train features; "
-            f"it was trained on others"
-        )
-    subject.on_event(MessageEvent(text, "warning" if gap > EXACT else "info"))
+    if gap <= EXACT:
+        subject.on_event(MessageEvent(f"the patches of every prototype give it, to {gap:.1g}"))
+        return gap
+    text = (
+        f"prototype {code} differs by {gap:.2g} from the mixture of its patches in the train features; it was trained "
+        f"on others"
+    )
+    subject.on_event(MessageEvent(text, "warning"))
     return gap
 
 

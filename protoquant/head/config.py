@@ -68,7 +68,7 @@ class BudgetConfig(Section):
 
 
 class JointConfig(Section):
-    """Codes and head trained together, from the chosen head."""
+    """Codes and head trained together, once a head is chosen."""
 
     epochs: int = Field(24, ge=1, le=1_000, description="passes over the train images; choice takes one of them")
     start_size: int | None = Field(

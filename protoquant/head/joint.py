@@ -94,7 +94,7 @@ def joint_epochs(
     device, start, moving = codebook.codes.device, codebook.codes, moving_codes(codebook, config)
     head = weights.to(device).clone().requires_grad_()
     kept = head.detach() > 0
-    sizes = narrowing(config.epochs, int(kept.sum(dim=1).max()), size)
+    sizes = (codebook.k,) * config.epochs if size is None else narrowing(config, size)
     remedy = f"; {lower_rates(codebook, config)}"
 
     room = KEPT // len(views)

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from protoquant.head.config import TrainConfig
+from protoquant.head.config import JointConfig, TrainConfig
 from protoquant.head.solvers.budget import largest_of_class
 from protoquant.head.solvers.registry import Fit
 
@@ -28,27 +28,31 @@ def wide_head(config: TrainConfig, fit: Fit) -> Float[Tensor, "c k"]:
 def final_size(config: TrainConfig, place: int) -> int | None:
     """Most weights of a class that joint training leaves of a candidate's wide head; None: as many as it starts with.
 
+    A candidate may have fewer weights than its budget, and so be within ``max_class_size`` where the budget is not.
+
     Args:
         config: The section of train.
         place: Position of the candidate among those of all temperatures.
     """
     if config.budget is None or _start_size(config) is None:
         return None
-    return config.budget.sizes[place % len(config.budget.sizes)]
+    size, limit = config.budget.sizes[place % len(config.budget.sizes)], config.max_class_size
+    return size if limit is None else max(1, min(size, int(limit)))
 
 
-def narrowing(epochs: int, start: int, end: int | None) -> tuple[int, ...]:
-    """Most weights of a class after each epoch: from start to end in even steps over the first half of the epochs.
+def narrowing(config: JointConfig, size: int) -> tuple[int, ...]:
+    """Most weights of a class after each epoch: from ``start_size`` in even steps over the first half of the epochs.
+
+    It depends on the section alone, not on the head that is cut: an epoch that a held-out fold may choose is one in
+    which the head of all images has its size too.
 
     Args:
-        epochs: Number of epochs, >= 1.
-        start: Most weights of a class before the first.
-        end: Most weights of a class in the end; None, or at least ``start``: none is cut.
+        config: The section ``train.joint``.
+        size: Most weights of a class in the end; where ``start_size`` is none or not above it, none is cut.
     """
-    if end is None or end >= start:
-        return (start,) * epochs
+    start, epochs = max(config.start_size or size, size), config.epochs
     done = (min(1.0, 2 * number / epochs) for number in range(1, epochs + 1))
-    return tuple(round(start + (end - start) * share) for share in done)
+    return tuple(round(start + (size - start) * share) for share in done)
 
 
 def _start_size(config: TrainConfig) -> int | None:

@@ -16,6 +16,7 @@ from protoquant.core.errors import DataError
 from protoquant.head import joint
 from protoquant.head.config import JointConfig
 from protoquant.head.joint import joint_epochs
+from protoquant.head.solvers.budget import largest_of_class
 from protoquant.model.presence import look
 from tests.builders.tokens import DIRECTIONS, clustered
 
@@ -99,7 +100,7 @@ def test_a_weight_that_became_zero_never_comes_back() -> None:
 
 
 def test_a_wide_head_is_cut_to_its_size_over_the_first_half_of_the_epochs() -> None:
-    config = PLAIN.model_copy(update={"epochs": 8})
+    config = PLAIN.model_copy(update={"epochs": 8, "start_size": 3})
     found = run(config, size=1)
     assert [int((epoch.weights > 0).sum(dim=1).max()) for epoch in found] == [2, 2, 2, 1, 1, 1, 1, 1]
     assert [epoch.cut for epoch in found] == [False] * 3 + [True] * 5
@@ -111,6 +112,14 @@ def test_a_wide_head_is_cut_to_its_size_over_the_first_half_of_the_epochs() -> N
     assert torch.equal(found[0].weights[kept], uncut[0].weights[kept])
     for own, every in zip(found[0].weights, uncut[0].weights, strict=True):
         assert float(own[own > 0].min()) >= float(every[own == 0].max())
+
+
+def test_a_head_that_is_narrower_from_the_start_may_be_taken_from_the_same_epoch_on() -> None:
+    """The head of a held-out fold chooses the epoch, and that of all images may have more weights above 0."""
+    config, narrow = PLAIN.model_copy(update={"start_size": 3}), head() * largest_of_class(head(), 1)
+    whole, of_fold = run(config, size=1), run(config, weights=narrow, size=1)
+    assert [epoch.cut for epoch in of_fold] == [epoch.cut for epoch in whole]
+    assert not of_fold[0].cut
 
 
 def test_codes_stay_unit_vectors_and_move() -> None:

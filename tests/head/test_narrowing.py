@@ -41,19 +41,20 @@ def test_without_a_wider_start_it_is_the_fitted_head(config: TrainConfig) -> Non
 def test_the_final_size_is_that_of_the_candidate_at_any_temperature() -> None:
     config = TrainConfig(temperature=(0.03, 0.05), budget=BudgetConfig(sizes=(1, 3, 5)), joint=JOINT)
     assert [final_size(config, place) for place in range(6)] == [1, 3, 5, 1, 3, 5]
+    assert [final_size(config.model_copy(update={"max_class_size": 3.5}), place) for place in range(3)] == [1, 3, 3]
     assert final_size(config.model_copy(update={"joint": None}), 1) is None
     assert final_size(TrainConfig(solver="proximal", budget=None, joint=JOINT), 1) is None
 
 
 @pytest.mark.parametrize(
-    ("epochs", "start", "end", "sizes"),
+    ("epochs", "start", "size", "sizes"),
     [
         (8, 12, 4, (10, 8, 6, 4, 4, 4, 4, 4)),
         (5, 12, 2, (8, 4, 2, 2, 2)),
         (1, 12, 5, (5,)),
-        (3, 5, None, (5, 5, 5)),
-        (3, 5, 7, (5, 5, 5)),
+        (3, None, 5, (5, 5, 5)),
+        (3, 5, 7, (7, 7, 7)),
     ],
 )
-def test_the_cut_takes_the_first_half(epochs: int, start: int, end: int | None, sizes: tuple[int, ...]) -> None:
-    assert narrowing(epochs, start, end) == sizes
+def test_the_cut_takes_the_first_half(epochs: int, start: int | None, size: int, sizes: tuple[int, ...]) -> None:
+    assert narrowing(JointConfig(epochs=epochs, start_size=start), size) == sizes

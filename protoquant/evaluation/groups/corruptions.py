@@ -1,6 +1,5 @@
 """Accuracy and explanations under common corruptions of the image."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from protoquant.core.events import MessageEvent, track
 from protoquant.core.seeding import numpy_generator
 from protoquant.data.table import ImageTable
 from protoquant.evaluation.changes.corruptions import CORRUPTIONS, SEVERITIES
-from protoquant.evaluation.metrics.stability import MEASURES, agreements, see
+from protoquant.evaluation.metrics.stability import MEASURES, agreements, see, seeing
 from protoquant.evaluation.subject import GroupResult, Subject
 
 TABLE = "corruptions.csv"
@@ -29,7 +28,7 @@ def measure(subject: Subject, split: str) -> GroupResult:
         return GroupResult({})
     drawn, images = subject.drawn(split, count, "corruptions"), subject.images_of(split)
     labels = images.frame.set_index("image_id")["label"]
-    model = replace(subject.bundle, codebook=subject.bundle.codebook.to(subject.device))
+    model = seeing(subject.bundle, subject.backbone)
     right, kept = [], []
     for image_id in track(drawn, f"corruptions, {split}", len(drawn), "images", subject.on_event):
         seen = see(model, subject.backbone, _views(subject, images, image_id))

@@ -117,7 +117,7 @@ def measure_stability(
     Raises:
         DataError: An image is missing, has changed, or cannot be decoded.
     """
-    model, values = replace(bundle, codebook=bundle.codebook.to(backbone.device)), []
+    model, values = seeing(bundle, backbone), []
     preprocessing = backbone.spec.preprocessing
     for image_id in track(image_ids, label, len(image_ids), "images", on_event):
         image = table.image(image_id, at_least=preprocessing.at_least)
@@ -128,11 +128,16 @@ def measure_stability(
     return Stability(np.stack(values))
 
 
+def seeing(bundle: Bundle, backbone: Backbone) -> Bundle:
+    """The model with its codebook on the backbone's device and its head in float64 on the CPU, once for all images."""
+    return replace(bundle, codebook=bundle.codebook.to(backbone.device), head=bundle.head.cpu().double())
+
+
 def see(bundle: Bundle, backbone: Backbone, views: Sequence[Image.Image]) -> list[Seen]:
     """Run a model on views as one batch.
 
     Args:
-        bundle: The model, with its codebook on the backbone's device.
+        bundle: The model, from :func:`seeing`.
         backbone: The bundle's backbone.
         views: RGB images as the backbone sees them, at least one.
     """
@@ -140,13 +145,13 @@ def see(bundle: Bundle, backbone: Backbone, views: Sequence[Image.Image]) -> lis
     with torch.inference_mode():
         found = presence(backbone.features(backbone.normalise(pixels)).tokens, bundle.codebook, bundle.temperature)
         scores, cells = found.scores.cpu().double(), found.cells.cpu()
-        logits = head_logits(scores, bundle.head.cpu().double())
+        logits = head_logits(scores, bundle.head)
     return [Seen(*(part.numpy() for part in one)) for one in zip(scores, cells, logits, strict=True)]
 
 
 def agreements(seen: Sequence[Seen], bundle: Bundle, epsilon: float) -> Float[np.ndarray, "v m"]:
-    """Compare all views but the first with the first, in the order of ``MEASURES``."""
-    weights = bundle.head.cpu().double().numpy()
+    """Compare all views but the first with the first, in the order of ``MEASURES``; the bundle is from ``seeing``."""
+    weights = bundle.head.numpy()
     return np.array([astuple(compare(seen[0], one, weights, epsilon)) for one in seen[1:]], dtype=np.float64)
 
 
