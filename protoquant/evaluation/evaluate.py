@@ -66,7 +66,8 @@ def evaluate(
         images: Written by prepare; image files are opened where a metric group needs pixels.
         root: ``prepare.root``.
         parts: Written by prepare: part annotations, perhaps none.
-        features: Written by extract; train and validation are opened where a metric group is measured on them.
+        features: Written by extract; train and validation are opened where a metric group is measured on them, train
+            also for the patches of mixtures.
         codebook: Written by quantize; its linear probe is the yardstick, its codes show how far training moved them.
         bundle: Written by train; read only.
         out: Folder for predictions, contributions and curves.
@@ -99,7 +100,9 @@ def evaluate(
     numbers = measure(scores, judged, head, config, seed)
     numbers[TEST]["abstention"] = measure_abstention(scores, judged, model.abstain_below, config, seed)
     gap = _mixture_gap(subject) if model.codes_are == "mixture" else None
-    numbers["grounding"] = rounded(asdict(grounding_numbers(prototypes, gap)), config.decimals)
+    numbers["grounding"] = rounded(asdict(grounding_numbers(prototypes)), config.decimals)
+    # The decimals of the other numbers would make 0 of it.
+    numbers["grounding"]["mixture_gap"] = None if gap is None else float(f"{gap:.1g}")
     curves = _measure_groups(subject, numbers)
     _check_unchanged(bundle, before, scorer, model)
     inputs = {

@@ -38,7 +38,7 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Example:
     """A test image in whose answer a prototype speaks.
 
     Attributes:
@@ -69,7 +69,7 @@ class GalleryPrototype:
         used: Number of test images where it speaks for the predicted class.
         carried: Mean share of the class score that it carries in these images, in [0, 1].
         patches: Its nearest training patches, nearest first.
-        sightings: A few of the ``used`` test images.
+        examples: A few of the ``used`` test images.
     """
 
     code: int
@@ -78,7 +78,7 @@ class GalleryPrototype:
     used: int
     carried: float
     patches: tuple[Patch, ...]
-    sightings: tuple[Sighting, ...]
+    examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def gallery(
                 used=len(own),
                 carried=float(own["share"].mean()) if len(own) else 0.0,
                 patches=_patches(nearest.get(code), patches),
-                sightings=_sightings(own, code),
+                examples=_examples(own, code),
             )
         )
     return Gallery(tuple((label, tuple(groups[label])) for label in sorted(groups)), len(codes))
@@ -167,7 +167,7 @@ def speaking(contributions: pd.DataFrame, predictions: pd.DataFrame, epsilon: fl
     return rows.sort_values(["code", "contribution", "image_id"], ascending=[True, False, True])
 
 
-def _sightings(rows: pd.DataFrame, code: int) -> tuple[Sighting, ...]:
+def _examples(rows: pd.DataFrame, code: int) -> tuple[Example, ...]:
     """The strongest, the weakest, and between them one at random: the best alone would flatter a prototype."""
     last = len(rows) - 1
     places = {"strongest": 0} if last >= 0 else {}
@@ -179,7 +179,7 @@ def _sightings(rows: pd.DataFrame, code: int) -> tuple[Sighting, ...]:
     for kind, place in places.items():
         row = rows.iloc[place]
         where = str(row["image_id"]), int(row["class"]), int(row["row"]), int(row["col"])
-        found.append(Sighting(kind, *where, float(row["score"])))
+        found.append(Example(kind, *where, float(row["score"])))
     return tuple(found)
 
 

@@ -114,7 +114,6 @@ def train(
         raise ValueError("train.prune needs what carries it out: pass prune=prune_trained")
     given = TrainInputs.open(images=images, root=root, features=features, codebook=codebook)
     check_views(config, len(given.train.views))
-    _check_memory(config, given, device)
     with scoring(config, given, out, device, on_event) as room:
         trained = fit(config, given, room, device=device, seed=seed, on_event=on_event)
     bundle = bundle_of(config, given, trained)
@@ -199,8 +198,10 @@ def fit(
         on_event: Receives progress and an event for each head.
 
     Raises:
-        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook; nothing was computed.
+        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook, or memory is too small for joint
+            training; nothing was computed.
     """
+    _check_memory(config, given, device)
     task = None
     if config.choice is not None:
         task = prepare_task(config, config.choice, given, room=room.folder, device=device, seed=seed)

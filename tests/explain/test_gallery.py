@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from protoquant.explain.gallery import Sighting, gallery, speaking
+from protoquant.explain.gallery import Example, gallery, speaking
 
 COLUMNS = ["image_id", "class", "code", "score", "contribution", "row", "col", "share"]
 NO_USE = pd.DataFrame({name: [] for name in COLUMNS})
@@ -62,13 +62,13 @@ def test_where_there_is_no_room_each_class_has_its_heaviest_before_any_has_two()
 
 
 def test_shown_are_the_strongest_the_weakest_and_one_between_them() -> None:
-    def shown(contributions: list[float]) -> tuple[Sighting, ...]:
+    def shown(contributions: list[float]) -> tuple[Example, ...]:
         found = gallery(HEAD, PROVENANCE, spoken(0, contributions), per_class=5, at_most=50, patches=1)
-        return found.groups[0][1][0].sightings
+        return found.groups[0][1][0].examples
 
     strongest, between, weakest = shown([0.9, 0.8, 0.7, 0.6, 0.2])
-    assert strongest == Sighting("strongest", "a", 2, 0, 1, 0.9 / 4)
-    assert weakest == Sighting("weakest", "e", 2, 4, 5, 0.2 / 4)
+    assert strongest == Example("strongest", "a", 2, 0, 1, 0.9 / 4)
+    assert weakest == Example("weakest", "e", 2, 4, 5, 0.2 / 4)
     assert between.kind == "at random"
     assert between.image_id in {"b", "c", "d"}
     assert [one.kind for one in shown([0.9, 0.2])] == ["strongest", "weakest"]

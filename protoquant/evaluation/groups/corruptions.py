@@ -46,7 +46,7 @@ def measured(subject: Subject, right: Bool[np.ndarray, "n v"], kept: Float[np.nd
         kept: What each copy keeps of the explanation, in the order of ``KINDS`` and of ``MEASURES``.
     """
     by_kind = right[:, 1:].reshape(len(right), len(CORRUPTIONS), len(SEVERITIES)).mean(axis=2)
-    stays = {name: kept[:, :, MEASURES.index(measure)] for name, measure in KEPT.items()}
+    stays = {name: kept[:, :, MEASURES.index(what)] for name, what in KEPT.items()}
     numbers: dict[str, Any] = {
         "clean": subject.estimate("corruptions-clean", right[:, 0].astype(np.float64)),
         "top1": subject.estimate("corruptions-top1", right[:, 1:].mean(axis=1)),

@@ -31,8 +31,6 @@ class GroundingNumbers:
         drift_mean: Mean cosine of a code as written by quantize with the same code in the bundle; 1 where none moved,
             None where the bundle has another number of codes.
         drift_min: Smallest of these cosines.
-        mixture_gap: Most that any number of a prototype differs from that of the mixture of its patches, which are
-            read from the train features; None for free codes.
     """
 
     prototypes: int
@@ -42,7 +40,6 @@ class GroundingNumbers:
     patches_mean: float
     drift_mean: float | None
     drift_min: float | None
-    mixture_gap: float | None = None
 
 
 def prototype_table(bundle: Bundle, learned: Codebook) -> pd.DataFrame:
@@ -97,12 +94,11 @@ def mixture_gap(bundle: Bundle, train: FeatureStore) -> tuple[int, float]:
     return found
 
 
-def grounding_numbers(table: pd.DataFrame, gap: float | None = None) -> GroundingNumbers:
+def grounding_numbers(table: pd.DataFrame) -> GroundingNumbers:
     """Summarise the table.
 
     Args:
         table: Table from :func:`prototype_table`, with at least one row.
-        gap: From :func:`mixture_gap`.
     """
     drift = table["drift"].dropna()
     return GroundingNumbers(
@@ -113,7 +109,6 @@ def grounding_numbers(table: pd.DataFrame, gap: float | None = None) -> Groundin
         patches_mean=float(table["patches"].mean()),
         drift_mean=None if drift.empty else float(drift.mean()),
         drift_min=None if drift.empty else float(drift.min()),
-        mixture_gap=gap,
     )
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from protoquant.explain.album import Album, Picture, Rect
-from protoquant.explain.gallery import Patch, Sighting
+from protoquant.explain.gallery import Example, Patch
 from protoquant.explain.heat import overlay
 from protoquant.explain.ledger import Ledger, ledger
 from protoquant.explain.report.page import ClassEvidence, EvidenceLine, Explained, Placed, Tag
@@ -81,14 +81,14 @@ def place(patch: Patch, album: Album, classes: Sequence[str]) -> Placed:
     return _placed(patch.image_id, rect, _caption(patch, classes), album)
 
 
-def place_seen(code: int, seen: Sighting, witness: Witness) -> Placed:
+def place_seen(code: int, seen: Example, witness: Witness) -> Placed:
     """Find the region of a prototype in the picture of a test image."""
     region = peak_region(witness.score_map(seen.image_id, code), (seen.row, seen.col))
     rect = witness.album.region(seen.image_id, region)
     return _placed(seen.image_id, rect, _caption(seen, witness.classes), witness.album)
 
 
-def _caption(found: Patch | Sighting, classes: Sequence[str]) -> str:
+def _caption(found: Patch | Example, classes: Sequence[str]) -> str:
     return f"{classes[found.label]}, {found.image_id.rsplit('/', 1)[-1]}"
 
 

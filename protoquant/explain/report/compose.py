@@ -138,7 +138,7 @@ def _card(prototype: GalleryPrototype, witness: Witness, heaviest: float, parts:
         ),
         more=max(0, len(prototype.classes) - _CLASSES_ON_A_CARD),
         patches=tuple((patch, place(patch, witness.album, classes)) for patch in prototype.patches),
-        sightings=tuple((seen, place_seen(prototype.code, seen, witness)) for seen in prototype.sightings),
+        examples=tuple((seen, place_seen(prototype.code, seen, witness)) for seen in prototype.examples),
         pure=sum(patch.label == prototype.home for patch in prototype.patches),
         part=parts.get(prototype.code, ""),
     )

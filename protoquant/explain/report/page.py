@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from protoquant.explain.album import Picture, Rect
 from protoquant.explain.charts import Dots, Histogram
 from protoquant.explain.figures import Curve, Square
-from protoquant.explain.gallery import Patch, Sighting
+from protoquant.explain.gallery import Example, Patch
 from protoquant.model.contributions import Part
 
 
@@ -132,7 +132,7 @@ class GalleryCard:
         classes: (name, weight, share of the largest weight in the gallery) of the heaviest classes.
         more: Number of further classes that use it.
         patches: Its nearest training patches with their cosine.
-        sightings: Test images in whose answers it speaks.
+        examples: Test images in whose answers it speaks.
         pure: Number of these patches that come from images of its home class.
         part: How often it looks at the same part, in words; empty where that was not measured.
     """
@@ -143,7 +143,7 @@ class GalleryCard:
     classes: tuple[tuple[str, float, float], ...]
     more: int
     patches: tuple[tuple[Patch, Placed], ...]
-    sightings: tuple[tuple[Sighting, Placed], ...]
+    examples: tuple[tuple[Example, Placed], ...]
     pure: int
     part: str
 
