@@ -20,7 +20,7 @@ STYLES: Mapping[str, tuple[str, str, str]] = {
 AXES: Mapping[str, str] = {
     "purity": "purity: best boxes with the same part",
     "holding": "boxes that hold a part",
-    "off": "prototypes off the object",
+    "off": "patches off the object",
     "nearest": "cosine with the nearest patch",
     "stays": "first prototype stays",
 }

@@ -26,7 +26,7 @@ def of_kind(config: TrainConfig, codebook: Codebook, source: TokenSource) -> Cod
 
 
 def few_patches(config: TrainConfig, codebook: Codebook, source: TokenSource, classes: tuple[str, ...]) -> str | None:
-    """A line that says which class has fewer images than a mixture may have patches; None if none has."""
+    """A line that says which classes have fewer images than a mixture may have patches; None if none has."""
     if config.mixture is None or codebook.class_of_code is None:
         return None
     counts = source.labels.bincount(minlength=len(classes))
@@ -34,7 +34,8 @@ def few_patches(config: TrainConfig, codebook: Codebook, source: TokenSource, cl
     least, wanted = int(counts[label]), config.mixture.patches
     if least >= wanted:
         return None
+    few = int((counts < wanted).sum())
     return (
-        f"train.mixture.patches is {wanted}, and class {classes[label]!r} has {least} train images: its codes are made "
-        f"of at most {least} patches"
+        f"train.mixture.patches is {wanted}, and {few} of {len(classes)} classes have fewer train images, the fewest "
+        f"{classes[label]!r} with {least}: a code is made of at most as many patches"
     )

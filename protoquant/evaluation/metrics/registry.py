@@ -309,6 +309,10 @@ METRICS: tuple[Metric, ...] = (
         row="patches off the object", chance="evidence.cell.random.patches_off",
     ),
     Metric(
+        "evidence.fixed.patches_off", "share", "lower", "the same with the box of a seventh of the view",
+        row="patches off the object, fixed box", chance="evidence.fixed.random.patches_off",
+    ),
+    Metric(
         "evidence.cell.prototypes_off", "share", "lower",
         "prototypes whose named patches the object fills by less than a tenth on average",
         row="prototypes off the object", chance="evidence.cell.random.prototypes_off",
