@@ -1,7 +1,7 @@
 """Measure what makes prototypes believable: where they look, what they show, what they are made of, what stays.
 
-Variants: before (free codes, ten a class, the former default), then one property after the other: narrow (thirty codes
-a class, the fifteen that agree most stay), mixtures (those as mixtures of 16 patches), and default (also steadiness);
+Variants: before (free codes, ten a class, the former default), then one property after the other: narrow (forty codes
+a class, the twelve that agree most stay), mixtures (those as mixtures of 16 patches), and default (also steadiness);
 then few (mixtures of 4), medoids (of 1), whole (the default on the whole photo, squashed to the input) and object (the
 default with codes seeded on the object, where the data has masks). Each is trained at five prototypes per class and
 once with the number that its rule takes (column asked: rule). Nothing is chosen on the test split, which is measured

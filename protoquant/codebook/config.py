@@ -19,12 +19,12 @@ Seeding = Literal["random", "kmeans++", "class_aware", "farthest"] | Drawn
 class QuantizeConfig(Section):
     """How the codebook is learned and the linear probe fitted."""
 
-    size: int = Field(30, ge=1, le=1_000_000, description="codes, counted as size_unit says")
+    size: int = Field(40, ge=1, le=1_000_000, description="codes, counted as size_unit says")
     size_unit: Literal["class", "codebook"] = Field(
         "class", description="class: size codes for each class; codebook: size codes in all"
     )
     keep: int | None = Field(
-        15,
+        12,
         ge=1,
         le=1_000_000,
         description="most codes of each class that stay after seeding: those nearest to their nearest patches in ten "

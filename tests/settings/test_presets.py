@@ -76,7 +76,7 @@ def test_paper_keeps_codes_fixed_and_ten_weights_a_class() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_params_hold_the_preset_and_all_else_as_it_was(project: Path, name: str) -> None:
     params = project / "params.yaml"
-    params.write_text(params.read_text().replace("seed: 0", "seed: 7  # mine").replace("size: 30", "size: 5  # few"))
+    params.write_text(params.read_text().replace("seed: 0", "seed: 7  # mine").replace("size: 40", "size: 5  # few"))
     preset, before = Preset.open(FOLDER, name), load(params)
     comments = comments_of(params)
     assert preset.apply(params)
