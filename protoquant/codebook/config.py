@@ -27,8 +27,8 @@ class QuantizeConfig(Section):
         12,
         ge=1,
         le=1_000_000,
-        description="most codes of each class that stay after seeding: those nearest to their nearest patches in ten "
-        "images of the class; none: all (class_aware)",
+        description="most codes of each class that stay after seeding: those near to patches of ten images of the "
+        "class, and nearer than to patches of other classes; none: all (class_aware)",
     )
     seeding: Seeding = Field(
         "class_aware",

@@ -1,4 +1,4 @@
-"""Agreement: which of a class's codes stand for patches that look alike."""
+"""Agreement: which of a class's codes stand for patches that look alike, and not like those of other classes."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,29 +11,62 @@ from protoquant.codebook.tokens import TokenSource
 
 IMAGES = 10
 """Images of the class whose patches must agree; as many as purity looks at."""
+OTHERS = 128
+"""Images of other classes that a class's codes are compared with."""
+
+
+def other_images(labels: Int64[Tensor, " n"], label: int) -> Int64[Tensor, " r"]:
+    """Positions of at most ``OTHERS`` images of other classes, spread evenly over them."""
+    others = torch.nonzero(labels != label).flatten()
+    places = torch.linspace(0, len(others) - 1, min(OTHERS, len(others)), dtype=torch.float64)
+    return others[places.round().long()]
 
 
 def agreeing(
-    codes: Float[Tensor, "k d"], images: TokenSource, norm: FeatureNorm | LayerSpace, *, keep: int, batch: int
+    codes: Float[Tensor, "k d"],
+    images: TokenSource,
+    others: TokenSource,
+    norm: FeatureNorm | LayerSpace,
+    *,
+    keep: int,
+    batch: int,
 ) -> Int64[Tensor, " r"]:
-    """Find the codes of a class that are nearest to their nearest patches.
+    """Find the codes of a class that are near to patches of the class, and nearer than to those of other classes.
 
     A code between patches that differ, of which one is a part and another what lies behind it, is far from all of them.
+    A code of a branch is near to patches of every class and tells none apart.
 
     Args:
         codes: The codes of the class, of any length, on the device to compute on.
         images: Train images of the class.
+        others: Train images of other classes, or none.
         norm: Map from tokens to the space of the codes.
         keep: Number of codes to keep.
         batch: Tokens per step.
 
     Returns:
-        The codes with the largest mean cosine with the nearest patch of each of the ``IMAGES`` images nearest to them
-        (of all, if the class has fewer), in their order; the lower code wins ties.
+        The codes with the least sum of two ranks, in their order; the lower code wins ties. The first rank is by
+        nearness, the mean cosine with the nearest patch of each of the ``IMAGES`` images nearest to the code (of all,
+        if the class has fewer); the second by how far that lies above the nearness to the same share of the others.
     """
     if keep >= len(codes):
         return torch.arange(len(codes))
-    units = torch.nn.functional.normalize(codes, dim=1)
-    found = nearest_patches(images, norm, units, min(IMAGES, images.n), batch)
-    nearness = found.cosines.double().mean(dim=1).cpu()
-    return nearness.argsort(descending=True, stable=True)[:keep].sort().values
+    units, count = torch.nn.functional.normalize(codes, dim=1), min(IMAGES, images.n)
+    near = _nearness(images, norm, units, count, batch)
+    ranks = _ranks(near)
+    if others.n:
+        alike = max(1, round(others.n * count / images.n))
+        ranks = ranks + _ranks(near - _nearness(others, norm, units, alike, batch))
+    return ranks.argsort(stable=True)[:keep].sort().values
+
+
+def _nearness(
+    images: TokenSource, norm: FeatureNorm | LayerSpace, units: Float[Tensor, "k d"], count: int, batch: int
+) -> Float[Tensor, " k"]:
+    """Mean cosine with the nearest patch of each of the nearest images."""
+    return nearest_patches(images, norm, units, count, batch).cosines.double().mean(dim=1).cpu()
+
+
+def _ranks(values: Float[Tensor, " k"]) -> Int64[Tensor, " k"]:
+    """Places from the largest value to the smallest; the first of equals comes first."""
+    return values.argsort(descending=True, stable=True).argsort()

@@ -10,7 +10,7 @@ from torch import Tensor
 from protoquant.codebook.config import QuantizeConfig
 from protoquant.codebook.learners.kmeans import kmeans
 from protoquant.codebook.probe import LinearProbe
-from protoquant.codebook.seeding.agreement import agreeing
+from protoquant.codebook.seeding.agreement import agreeing, other_images
 from protoquant.codebook.seeding.initialise import kmeans_plus_plus, with_direction
 from protoquant.codebook.seeding.size import typical_cells
 from protoquant.codebook.space.feature_norm import FeatureNorm
@@ -79,8 +79,9 @@ def class_aware_codes(
             vectors = with_direction(typical, of_class[label])
             codes, passes = seed_class(config, vectors, of_class[label], generator)
             if config.keep is not None:
-                own_images = SubsetSource(source, images)
-                codes = codes[agreeing(codes.to(device), own_images, norm, keep=config.keep, batch=config.batch)]
+                own_part = SubsetSource(source, images)
+                others = SubsetSource(source, other_images(source.labels, label))
+                codes = codes[agreeing(codes.to(device), own_part, others, norm, keep=config.keep, batch=config.batch)]
             found.append((codes, passes))
     every = [one for some in gather_over_ranks(found) for one in some]
     longest = max(len(passes) for _, passes in every)
