@@ -1,13 +1,15 @@
 """Agreement: which of a class's codes stand for patches that look alike, and not like those of other classes."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from protoquant.codebook.nearest_images import nearest_patches
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.space.layer_space import LayerSpace
-from protoquant.codebook.tokens import TokenSource
+from protoquant.codebook.tokens import TokenSource, image_batches
+from protoquant.features.tokens import PatchTokens
 
 IMAGES = 10
 """Images of the class whose patches must agree; as many as purity looks at."""
@@ -34,7 +36,8 @@ def agreeing(
     """Find the codes of a class that are near to patches of the class, and nearer than to those of other classes.
 
     A code between patches that differ, of which one is a part and another what lies behind it, is far from all of them.
-    A code of a branch is near to patches of every class and tells none apart.
+    A code of a branch is near to patches of every class and tells none apart. Other classes are compared by the
+    earliest layer alone, whose cells see little beyond themselves: later layers tell even the sky beside a beak apart.
 
     Args:
         codes: The codes of the class, of any length, on the device to compute on.
@@ -47,24 +50,31 @@ def agreeing(
     Returns:
         The codes with the least sum of two ranks, in their order; the lower code wins ties. The first rank is by
         nearness, the mean cosine with the nearest patch of each of the ``IMAGES`` images nearest to the code (of all,
-        if the class has fewer); the second by how far that lies above the nearness to the same share of the others.
+        if the class has fewer); the second by how far that, in the earliest layer, lies above the nearness to the same
+        share of the others.
     """
     if keep >= len(codes):
         return torch.arange(len(codes))
     units, count = torch.nn.functional.normalize(codes, dim=1), min(IMAGES, images.n)
-    near = _nearness(images, norm, units, count, batch)
-    ranks = _ranks(near)
+    ranks = _ranks(_nearness(images, norm.cosines, units, count, batch))
     if others.n:
         alike = max(1, round(others.n * count / images.n))
-        ranks = ranks + _ranks(near - _nearness(others, norm, units, alike, batch))
+        own = _nearness(images, norm.earliest, units, count, batch)
+        ranks = ranks + _ranks(own - _nearness(others, norm.earliest, units, alike, batch))
     return ranks.argsort(stable=True)[:keep].sort().values
 
 
 def _nearness(
-    images: TokenSource, norm: FeatureNorm | LayerSpace, units: Float[Tensor, "k d"], count: int, batch: int
+    images: TokenSource,
+    compare: Callable[[PatchTokens, Tensor], Float[Tensor, "n _t k"]],
+    units: Float[Tensor, "k d"],
+    count: int,
+    batch: int,
 ) -> Float[Tensor, " k"]:
     """Mean cosine with the nearest patch of each of the nearest images."""
-    return nearest_patches(images, norm, units, count, batch).cosines.double().mean(dim=1).cpu()
+    parts = (images.tokens(some).to(units.device) for some in image_batches(images, batch))
+    best = torch.cat([compare(tokens, units).amax(dim=1) for tokens in parts])
+    return best.topk(count, dim=0).values.double().mean(dim=0).cpu()
 
 
 def _ranks(values: Float[Tensor, " k"]) -> Int64[Tensor, " k"]:

@@ -130,6 +130,10 @@ class FeatureNorm:
         n, t, d = tokens.shape
         return products(self.units(single(tokens).reshape(n * t, d)), units).reshape(n, t, len(units))
 
+    def earliest(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
+        """As :meth:`cosines`: there is one layer."""
+        return self.cosines(tokens, units)
+
     def traced_cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
         """As :meth:`cosines`, but without the check for NaN, so that it can be traced."""
         return self.directions(single(tokens)) @ units.T

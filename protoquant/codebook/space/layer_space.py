@@ -113,6 +113,16 @@ class LayerSpace:
         """Cosine of every cell with unit vectors, of tokens as for :meth:`directed`; see :meth:`project`."""
         return self.project(self.directed(tokens), units)
 
+    def earliest(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n _t k"]:
+        """Cosine of every cell of the earliest layer with that layer's part of unit vectors.
+
+        Args:
+            tokens: As for :meth:`directed`.
+            units: Unit vectors.
+        """
+        part, place = self._directions(tokens, FeatureNorm.units)[0], next(iter(slices(self.sizes)))
+        return part @ torch.nn.functional.normalize(units[:, place], dim=1).T
+
     def traced_cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
         """As :meth:`cosines`, but without the check for NaN, so that it can be traced: no branch depends on a value."""
         maps = self._directions(tokens, FeatureNorm.directions)
