@@ -47,6 +47,14 @@ def test_vectors_are_made_by_the_rule(weights) -> None:
     assert torch.allclose(fitted(tokens, weights).units(tokens).double(), composed(tokens, weights), atol=1e-6)
 
 
+def test_the_earliest_layer_is_compared_alone() -> None:
+    tokens, codes = layered(), units(7, 9, 1)
+    direction = torch.nn.functional.normalize(tokens.maps[0].double(), dim=-1)
+    centred = torch.nn.functional.normalize(direction - direction.mean(dim=(0, 1)), dim=-1)
+    expected = centred @ torch.nn.functional.normalize(codes[:, :4].double(), dim=1).T
+    assert torch.allclose(fitted(tokens).earliest(tokens, codes).double(), expected, atol=1e-6)
+
+
 @given(st.integers(0, 1_000), st.floats(0.1, 8.0))
 def test_cosines_from_the_layers_are_those_of_the_composed_vectors(seed, weight) -> None:
     tokens, codes = layered(seed=seed), units(7, 9, seed)
