@@ -91,7 +91,7 @@ class JointConfig(Section):
     )
     smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
     steadiness: float = Field(
-        0.5,
+        0.8,
         ge=0.0,
         le=100.0,
         description="weight of a loss that keeps the order of the strongest prototypes between an image and its "

@@ -28,7 +28,7 @@ def test_what_the_layers_do_not_allow_is_refused_before_anything_is_extracted(ch
 
 def test_steadiness_without_the_views_that_it_compares_is_refused() -> None:
     without = {"extract.views": 0, "extract.augment": None}
-    with pytest.raises(ConfigError, match=r"^train.joint.steadiness must be 0 without augmented views.*got 0.5"):
+    with pytest.raises(ConfigError, match=r"^train.joint.steadiness must be 0 without augmented views.*got 0.8"):
         Settings.parse(with_changes(read_params(PARAMS), without, "x"))
     Settings.parse(with_changes(read_params(PARAMS), without | {"train.joint.steadiness": 0.0}, "x"))
     Settings.parse(with_changes(read_params(PARAMS), without | {"train.joint": None}, "x"))
