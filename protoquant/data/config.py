@@ -1,11 +1,12 @@
 """The ``prepare`` section of params.yaml."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from protoquant.core.section import Section
 from protoquant.data.readers.registry import READERS, ReaderName, layouts
+from protoquant.data.splits import SplitName
 
 
 class TableConfig(Section):
@@ -53,6 +54,11 @@ class PrepareConfig(Section):
     min_side: int = Field(
         32, ge=1, le=4096, description="Pixels; an image whose shorter side is below this is left out."
     )
+    splits: dict[SplitName, str] | Literal["none"] | None = Field(
+        None,
+        description="With image_folder: folder of each split, such as {train: Training, test: Testing}, other folders "
+        "being passed over; none: the folders of the root are classes; empty (null): splits are recognised by name.",
+    )
     table: TableConfig | None = Field(
         None, description="Names used by the table; empty (null) for the defaults, and with any other reader."
     )
@@ -72,6 +78,18 @@ class PrepareConfig(Section):
         description="With funnybirds: keep train images whose visible parts fit more than one class, with their one "
         "label; no solver here learns from several labels at once.",
     )
+
+    @model_validator(mode="after")
+    def _train_and_distinct(self) -> Self:
+        if isinstance(self.splits, dict):
+            if "train" not in self.splits:
+                raise ValueError(f"splits must name the folder of train, got {dict(self.splits)}")
+            if len(set(self.splits.values())) < len(self.splits):
+                raise ValueError(f"splits must name another folder for each split, got {dict(self.splits)}")
+            for name in self.splits.values():
+                if not name.strip("/.") or name.startswith("/") or ".." in name.split("/"):
+                    raise ValueError(f"splits must name folders below root, got {name!r}")
+        return self
 
     @model_validator(mode="after")
     def _no_idle_values(self) -> Self:

@@ -4,12 +4,34 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+_LEFT_BEHIND = frozenset(
+    {
+        "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information",  # Windows
+        "__macosx", "icon\r",  # macOS
+        "lost+found", "@eadir", "#recycle",  # Linux, network storage
+    }
+)  # fmt: skip
 
 
 def visible(name: str) -> bool:
     """Whether a file or folder counts: it is not hidden, and no operating system left it behind."""
-    return not name.startswith(".") and name not in _LEFT_BEHIND
+    return not name.startswith(".") and name.casefold() not in _LEFT_BEHIND
+
+
+def subfolders(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """The visible folders in a folder, in the order of their names.
+
+    Args:
+        folder: The folder.
+        on_error: Receives the error if it cannot be opened; without it, such a folder holds none.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if visible(entry.name) and entry.is_dir())
+    except OSError as error:
+        if on_error is not None:
+            on_error(error)
+        return []
 
 
 def files_below(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     LEAK = "leak"
     CONFLICTING_LABELS = "conflicting_labels"
     BAD_NAME = "bad_name"
+    UNREADABLE = "unreadable"
     OUTSIDE_CLASS_FOLDER = "outside_class_folder"
     AMBIGUOUS = "ambiguous"
 

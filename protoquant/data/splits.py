@@ -1,5 +1,6 @@
-"""Seeded, stratified splits of data that comes without them."""
+"""The names of splits, and seeded, stratified splits of data that comes without them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -8,7 +9,25 @@ from protoquant.core.seeding import derive_seed
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-ALIASES: Mapping[str, SplitName] = {**{name: name for name in SPLITS}, "val": "validation", "valid": "validation"}
+_SPELLINGS: Mapping[SplitName, tuple[str, ...]] = {
+    "train": ("train", "training", "trn"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing", "tst"),
+}
+ALIASES: Mapping[str, SplitName] = {alias: name for name, aliases in _SPELLINGS.items() for alias in aliases}
+"""What a split may be called, in small letters."""
+_AFFIXES = frozenset({"set", "data", "dataset", "seg", "split", "images", "image", "imgs", "img"})
+
+
+def split_named(name: str) -> SplitName | None:
+    """The split that a name stands for: an alias in any case, alone or with words around it that say nothing.
+
+    ``Train``, ``testset``, ``seg_train`` and ``Training_Set`` are such names; ``train_masks`` and ``pred`` are none.
+    """
+    words = [word for word in re.split(r"[\W_]+", name.casefold()) if word and word not in _AFFIXES]
+    if len(words) != 1:
+        return None
+    return ALIASES.get(words[0]) or ALIASES.get(words[0].removesuffix("set"))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def read_cub(root: Path) -> CubFiles:
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
     """Every line that is not empty, and where it stands."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not text in UTF-8 ({error}); {_MEND}") from error
     for number, line in enumerate(text.splitlines(), start=1):

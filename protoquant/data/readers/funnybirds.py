@@ -139,6 +139,6 @@ def _rows(changed: Mapping[str, tuple[str, str, str]]) -> pd.DataFrame:
 
 def _load(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise DataError(f"{file} is not JSON ({error}); copy it again") from error

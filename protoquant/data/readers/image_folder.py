@@ -1,86 +1,92 @@
 """Class-named folders of images, directly below the root or below train/, validation/ and test/.
 
-The class is the first folder (below the split), however deep the image lies in it. The root has splits if it holds a
-folder ``train``, or nothing but folders named like splits (``validation`` is also spelt ``val`` or ``valid``, in
-small letters or capitals). Hidden files and folders, and those that operating systems leave behind, are skipped.
+The class is the first folder (below the split), however deep the image lies in it. ``split_folders`` says which folders
+are splits. Hidden files and folders, and those that operating systems leave behind, are skipped.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from protoquant.core.errors import DataError, suggest
-from protoquant.data.folder_walk import files_below, visible, writable
+from protoquant.core.errors import DataError
+from protoquant.core.events import MessageEvent, OnEvent, ignore
+from protoquant.data.config import PrepareConfig
+from protoquant.data.folder_walk import files_below, subfolders, visible, writable
 from protoquant.data.images import SUFFIXES, is_image_name
+from protoquant.data.layout.known_layouts import other_layout
+from protoquant.data.layout.split_folders import find_splits
 from protoquant.data.quarantine import Reason, Rejected
 from protoquant.data.readers.listing import Listing, natural_order
-from protoquant.data.splits import ALIASES, SplitName
 
 
-def read(root: Path, **_: object) -> Listing:
+def read(root: Path, *, config: PrepareConfig | None = None, on_event: OnEvent = ignore, **_: object) -> Listing:
     """List the images of class-named folders.
 
-    A file in a class folder without the name of an image, and an image in no class folder, are left out and reported.
+    A file in a class folder without the name of an image, an image in no class folder, and a folder inside of a class
+    that cannot be opened, are left out and reported.
 
     Args:
         root: The folder.
+        config: ``splits``.
+        on_event: Receives what is passed over.
 
     Returns:
         The images; every class folder is a class, even an empty one.
 
     Raises:
-        DataError: The root is missing or not a folder, a split has two folders or a misspelt one, or train is missing.
+        DataError: The root is missing, not a folder or of another layout, its splits are unclear (see ``find_splits``),
+            or a class or a split cannot be opened.
     """
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
         raise DataError(
             f"prepare.root must be a folder of class-named folders; {root} {found} (params.yaml); correct it"
         )
-    folders = _subfolders(root)
-    splits = _split_folders(root, folders)
-    strays = [folder for folder in folders if splits and folder not in splits]
+    if other := other_layout(root):
+        raise DataError(other)
+    found_splits = find_splits(root, None if config is None else config.splits)
+    for note in found_splits.notes:
+        on_event(MessageEvent(note, level="warning"))
     rows: list[tuple[str, str, str | None]] = []
-    rejected = _outside(root, [*_top_files(root), *(path for folder in strays for path in files_below(folder))])
+    rejected = _outside(root, _top_files(root))
+    rejected += _outside(root, (path for folder in found_splits.beside for path in files_below(folder)))
     classes: set[str] = set()
-    for base, split in splits.items() if splits else [(root, None)]:
-        if splits:
+    for base, split in found_splits.classes.items() or [(root, None)]:
+        if base != root:
             rejected += _outside(root, _top_files(base))
-        for folder in _subfolders(base):
+        for folder in subfolders(base, _refuse):
             classes.add(folder.name)
-            for path in files_below(folder):
-                name = path.relative_to(root).as_posix()
-                fault = _fault(name)
-                if fault is None:
-                    rows.append((name, folder.name, split))
+            for one in _files(root, folder):
+                if isinstance(one, Rejected):
+                    rejected.append(one)
                 else:
-                    rejected.append(fault)
-    _check_strays(root, strays, classes)
+                    rows.append((one, folder.name, split))
     frame = pd.DataFrame(rows, columns=["path", "class_name", "split"])
     return Listing(frame, root, natural_order(classes), tuple(rejected))
 
 
-def _split_folders(root: Path, folders: list[Path]) -> dict[Path, SplitName]:
-    """The folders that hold a split each, in the order of their names; empty if the classes lie in the root."""
-    found = {folder: ALIASES[folder.name.lower()] for folder in folders if folder.name.lower() in ALIASES}
-    if "train" not in found.values():
-        if found and len(found) == len(folders):
-            names = ", ".join(folder.name for folder in found)
-            raise DataError(f"{root} holds {names} but no folder train; add it, or put class folders in the root")
-        return {}
-    for split in found.values():
-        same = [folder.name for folder in found if found[folder] == split]
-        if len(same) > 1:
-            raise DataError(f"{root} holds the {split} split more than once ({', '.join(same)}); keep one of them")
-    return found
+def _files(root: Path, folder: Path) -> Iterator[str | Rejected]:
+    """The images of a class folder by their paths below the root, and what of it is left out."""
+    unreadable: list[OSError] = []
+    paths = files_below(folder, unreadable.append)
+    count = 0
+    for path in paths:
+        count += 1
+        name = path.relative_to(root).as_posix()
+        yield _fault(name) or name
+    for error in unreadable:
+        if not count:
+            _refuse(error)
+        name = writable(Path(error.filename).relative_to(root).as_posix())
+        yield Rejected(
+            name, Reason.UNREADABLE, f"is a folder that cannot be opened ({error.strerror}); mend its rights"
+        )
 
 
-def _check_strays(root: Path, strays: list[Path], classes: set[str]) -> None:
-    """Refuse a folder beside the splits that looks like a misspelt split."""
-    for folder in strays:
-        near = suggest(folder.name.lower(), ALIASES)
-        if near and classes & {inner.name for inner in _subfolders(folder)}:
-            raise DataError(f"{root} holds class folders below {folder.name!r}, which is no split{near}; rename it")
+def _refuse(error: OSError) -> None:
+    """Refuse data of which a whole class or split would be lost."""
+    raise DataError(f"{error.filename} cannot be opened ({error.strerror}); mend its rights, or remove it") from error
 
 
 def _outside(root: Path, paths: Iterable[Path]) -> list[Rejected]:
@@ -101,9 +107,14 @@ def _fault(name: str) -> Rejected | None:
     return None
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and visible(path.name))
-
-
 def _top_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.is_dir() and visible(path.name))
+    """The files beside class folders.
+
+    Raises:
+        DataError: One is a link that leads nowhere, perhaps to a class.
+    """
+    paths = sorted(path for path in folder.iterdir() if visible(path.name) and not path.is_dir())
+    for path in paths:
+        if path.is_symlink() and not path.exists() and not is_image_name(path.name):
+            raise DataError(f"{path} is a link that leads nowhere; mend it, or remove it")
+    return paths

@@ -33,7 +33,9 @@ class ReaderEntry:
 
 READERS: Mapping[str, ReaderEntry] = {
     "partbirds": ReaderEntry("drawn from a spec", root="the file of a spec", options=("interventions",)),
-    "image_folder": ReaderEntry("class-named folders, also below train/ validation/ test/", root="a folder"),
+    "image_folder": ReaderEntry(
+        "class-named folders, also below train/ validation/ test/", root="a folder", options=("splits",)
+    ),
     "table": ReaderEntry("CSV or parquet with path, label and perhaps split", options=("table",)),
     "webdataset": ReaderEntry("tar archives of images, each with a .cls or .json of its name", root="a folder"),
     "cub": ReaderEntry("CUB-200-2011 as it is published", root="a folder", options=("crop",)),

@@ -10,7 +10,7 @@ from protoquant.core.events import OnEvent, ignore
 from protoquant.data.config import PrepareConfig, TableConfig
 from protoquant.data.parts.points_file import read_points
 from protoquant.data.readers.listing import Listing
-from protoquant.data.splits import ALIASES, SPLITS, SplitName
+from protoquant.data.splits import ALIASES, SPLITS, SplitName, split_named
 from protoquant.data.table_file import load_columns, load_table, relative_path, require_table, row_number
 
 
@@ -66,9 +66,10 @@ def _paths(cells: Iterable[str], source: Path) -> list[str]:
 def _splits(cells: Iterable[str], source: Path) -> list[SplitName]:
     splits: list[SplitName] = []
     for index, cell in enumerate(cells):
-        if cell.lower() not in ALIASES:
+        split = split_named(cell)
+        if split is None:
             near = suggest(cell.lower(), ALIASES)
             where = f"{source}, row {row_number(index, source)}"
             raise DataError(f"{where}: a split must be one of {', '.join(SPLITS)}, got {cell!r}{near}")
-        splits.append(ALIASES[cell.lower()])
+        splits.append(split)
     return splits

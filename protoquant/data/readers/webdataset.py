@@ -20,11 +20,11 @@ from protoquant.data.archive import SUFFIX, contents, read_member
 from protoquant.data.images import is_image_name
 from protoquant.data.quarantine import Reason, Rejected
 from protoquant.data.readers.listing import Listing
-from protoquant.data.splits import ALIASES, SplitName
+from protoquant.data.splits import ALIASES, SplitName, split_named
 
 CLASSES = "classes.txt"
 _LABELS = ("cls", "json")
-_SPLIT = re.compile(rf"({'|'.join(ALIASES)})(?=[-_.]|$)", re.IGNORECASE)
+_SPLIT = re.compile(rf"({'|'.join(sorted(ALIASES, key=len, reverse=True))})(?=[-_.]|$)", re.IGNORECASE)
 
 
 def read(root: Path, **_: object) -> Listing:
@@ -114,7 +114,7 @@ def _splits(root: Path, archives: list[Path]) -> dict[Path, SplitName | None]:
     found: dict[Path, SplitName | None] = {}
     for archive in archives:
         place = archive.relative_to(root)
-        named = ALIASES.get(place.parts[0].lower()) if len(place.parts) > 1 else None
+        named = split_named(place.parts[0]) if len(place.parts) > 1 else None
         match = _SPLIT.match(archive.name)
         found[archive] = named or (ALIASES[match[1].lower()] if match else None)
     said = {archive for archive, split in found.items() if split}
@@ -167,7 +167,7 @@ def _names(root: Path, labels: set[str]) -> dict[str, str]:
     if not file.is_file():
         width = len(str(max(numbers)))
         return {label: f"{int(label):0{width}d}" for label in labels}
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     for number in sorted(numbers):
         if number >= len(lines) or not lines[number]:
             raise DataError(f"class {number} has no line in {file}, which has {len(lines)}; the first is class 0")

@@ -86,7 +86,7 @@ def test_images_beside_split_folders_are_left_out_by_name(tmp_path: Path) -> Non
     [
         (
             ["train/cat/1.jpg", "tset/cat/1.jpg"],
-            r"class folders below 'tset', which is no split; did you mean 'test'\?; rename it",
+            r"class folders below 'tset' \(cat\), which is no split; did you mean 'test'\?; rename it, or name",
         ),
         (
             ["train/cat/1.jpg", "val/cat/1.jpg", "valid/cat/1.jpg"],

@@ -1,0 +1,1 @@
+"""What the folders of a root are: splits, classes, or another data set."""
