@@ -80,7 +80,7 @@ def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]
 
     Within a split (or within the data, if there are no splits), the copy with the smallest id stays if all copies have
     one label; if they have several, none stays. Of the remaining copies in different splits, only one stays: test comes
-    before validation, and validation before train.
+    before validation, and validation before train. A copy that leaves for one of another label is a label conflict too.
 
     Args:
         images: Images that decode, in any order.
@@ -117,9 +117,13 @@ def _choose(copies: list[Checked]) -> tuple[list[Checked], list[Rejected]]:
         rejected += [Rejected(entry.image_id, Reason.DUPLICATE, detail) for entry in entries[1:]]
     winner = next((firsts[split] for split in (*_KEEPING_ORDER, None) if split in firsts), None)
     for split, entry in firsts.items():
-        if winner is not None and entry is not winner:
-            detail = f"is in {split} and has the pixels of {winner.image_id} in {winner.split}, which stays"
-            rejected.append(Rejected(entry.image_id, Reason.LEAK, detail))
+        if winner is None or entry is winner:
+            continue
+        if entry.class_name != winner.class_name:
+            rejected.append(_conflict(entry, [winner]))
+            continue
+        detail = f"is in {split} and has the pixels of {winner.image_id} in {winner.split}, which stays"
+        rejected.append(Rejected(entry.image_id, Reason.LEAK, detail))
     return [copy for copy in copies if copy.entry is winner], rejected
 
 

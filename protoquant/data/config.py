@@ -15,8 +15,9 @@ class TableConfig(Section):
     file: str = Field(
         "images.csv",
         pattern=r"^[^/\\]+\.(csv|parquet)$",
-        description="Table in prepare.root, comma-separated UTF-8 or parquet; its paths are relative to prepare.root.",
+        description="Table in prepare.root, CSV in UTF-8 or parquet; its paths are relative to prepare.root.",
     )
+    separator: Literal[",", ";", "\t", "|"] = Field(",", description="What stands between two cells of a CSV table.")
     path: str = Field("path", min_length=1, description="Column with the relative path of each image.")
     label: str = Field("label", min_length=1, description="Column with the class name of each image.")
     split: str = Field(

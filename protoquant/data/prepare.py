@@ -3,21 +3,22 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from protoquant.core.artifacts import digest_json, write_json, write_table, writing
-from protoquant.core.errors import DataError
+from protoquant.core.errors import DataError, suggest
 from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.data.checks import Checked, ImageEntry, check_images, set_apart
 from protoquant.data.config import PrepareConfig
+from protoquant.data.names import lookalikes, one_spelling
 from protoquant.data.parts.listing import PartListing
 from protoquant.data.parts.schema import PartSchema
 from protoquant.data.parts.table import KIND as PARTS
 from protoquant.data.parts.writer import write_parts
-from protoquant.data.quarantine import Rejected, count_reasons, in_words
+from protoquant.data.quarantine import Reason, Rejected, count_reasons, in_words
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.registry import reader
 from protoquant.data.splits import SPLITS, SplitName, cut
@@ -67,6 +68,7 @@ def prepare(
     with writing(out, KIND, reader=config.reader) as folder, writing(parts, PARTS, reader=config.reader) as parted:
         drawn = folder / "drawn"
         listing = reader(config.reader)(root, into=drawn, config=config, workers=workers, on_event=on_event)
+        listing = _spelt_alike(listing, on_event)
         classes = listing.class_names()
         _check_listing(listing, classes, root)
         kept, rejected = _check(listing, config.min_side, workers, on_event)
@@ -79,6 +81,9 @@ def prepare(
         given = listing.parts or PartListing()
         write_parts(parted, given, frame, beside=folder, workers=workers, on_event=on_event)
         shutil.rmtree(drawn, ignore_errors=True)
+    on_event(MessageEvent(_named(frame, classes)))
+    if lost := _lost_tests(listing.frame, rejected):
+        on_event(MessageEvent(lost, level="warning"))
     on_event(MessageEvent(_sentence(result)))
     if given.schema.form is not None:
         on_event(MessageEvent(_parts(given.schema, len(set(given.annotated) & set(frame["image_id"])))))
@@ -101,14 +106,41 @@ def _write(
     write_json(folder / SUMMARY, summary)
 
 
+def _spelt_alike(listing: Listing, on_event: OnEvent) -> Listing:
+    """The listing with one spelling of each class name, that of train; names that only look alike are said."""
+    frame = listing.frame
+    order = frame["split"].map({name: place for place, name in enumerate(SPLITS)}).fillna(0)
+    named = frame["class_name"][order.sort_values(kind="stable").index]
+    spelt = one_spelling([*named, *listing.classes])
+    for group in lookalikes(set(spelt.values())):
+        text = f"{_few(group)} differ by capitals or spaces alone and stay classes of their own; rename if they are one"
+        on_event(MessageEvent(text, level="warning"))
+    if all(name == one for name, one in spelt.items()):
+        return listing
+    changed = sorted(one for name, one in spelt.items() if name != one)
+    on_event(MessageEvent(f"{_few(changed)}: two spellings in Unicode (NFC, NFD) of one name are one class"))
+    classes = tuple(dict.fromkeys(spelt[name] for name in listing.classes))
+    return replace(listing, frame=frame.assign(class_name=frame["class_name"].map(spelt)), classes=classes)
+
+
 def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None:
     if listing.frame.empty:
-        raise DataError(f"no images under {root}; put them into class-named folders there, or correct prepare.root")
+        raise DataError(_no_images(listing.rejected, root))
     if len(classes) < 2:
         inner = {Path(path).parts[1] for path in listing.frame["path"] if len(Path(path).parts) > 2}
         hint = f"; if {', '.join(sorted(inner)[:3])} are the classes, set prepare.root to the folder of these"
         found = f"at least two classes are needed, {root} holds {len(classes)}: {', '.join(classes)}"
         raise DataError(found + (hint if inner else "; add a second class"))
+
+
+def _no_images(rejected: Sequence[Rejected], root: Path) -> str:
+    """Why a listing holds no image: what was there and does not count, or nothing at all."""
+    if not rejected:
+        return f"no images under {root}; put them into class-named folders there, or correct prepare.root"
+    return (
+        f"no image under {root} can be used; left out: {in_words(count_reasons(rejected))}, such as "
+        f"{rejected[0].image_id}, which {rejected[0].detail}"
+    )
 
 
 def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> tuple[list[Checked], list[Rejected]]:
@@ -163,7 +195,10 @@ def _check_kept(
     trained = {image.entry.class_name for image, split in zip(images, splits, strict=True) if split == "train"}
     without = [name for name in classes if name not in trained]
     if without:
-        raise DataError(f"no training image of {_few(without)} ({left_out}{first}); add images or remove the class")
+        near = suggest(without[0], trained) if len(without) == 1 else ""
+        raise DataError(
+            f"no training image of {_few(without)}{near} ({left_out}{first}); add images or remove the class"
+        )
     for name in SPLITS:
         if name not in splits:
             raise DataError(f"no image is left for the split {name} ({left_out}); add images")
@@ -202,6 +237,26 @@ def _sentence(result: PrepareResult) -> str:
     images = ", ".join(f"{count:,} {name}" for name, count in result.images.items())
     out = f"; left out {in_words(dict(result.quarantined))} (quarantine.parquet)" if result.quarantined else ""
     return f"{sum(result.images.values()):,} images of {result.classes} classes: {images}{out}"
+
+
+def _named(frame: pd.DataFrame, classes: Sequence[str]) -> str:
+    """The first classes, and the one with the fewest train images."""
+    counts = frame.loc[frame["split"] == "train", "class_name"].value_counts()
+    least = min(classes, key=lambda name: counts[name])
+    more = ", ..." if len(classes) > 5 else ""
+    n = int(counts[least])
+    return (
+        f"classes: {', '.join(classes[:5])}{more}; the smallest in train is {least!r} with {n:,} image{'s' * (n != 1)}"
+    )
+
+
+def _lost_tests(listed: pd.DataFrame, rejected: Sequence[Rejected]) -> str:
+    """How many images of the data's own test split are left out for a label conflict, if any."""
+    tests = set(listed.loc[listed["split"] == "test", "path"])
+    lost = sum(one.reason is Reason.CONFLICTING_LABELS and one.image_id in tests for one in rejected)
+    return f"{lost:,} test image{'s' * (lost != 1)} fewer: the same pixels bear two labels (quarantine.parquet)" * bool(
+        lost
+    )
 
 
 def _parts(schema: PartSchema, images: int) -> str:

@@ -1,8 +1,10 @@
 """Reads tables that users write, CSV or parquet, with errors that number rows as an editor does."""
 
 import csv
+import json
 import posixpath
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PureWindowsPath
 
 import pandas as pd
@@ -10,36 +12,56 @@ import pyarrow as pa
 
 from protoquant.core.errors import DataError, one_line, suggest
 
+SEPARATORS = (",", ";", "\t", "|")
+"""What may stand between two cells of a CSV file."""
 
-def load_columns(source: Path, wanted: Iterable[str]) -> dict[str, list[str]]:
+
+def load_columns(source: Path, wanted: Mapping[str, str | None], separator: str = ",") -> dict[str, list[str]]:
     """Read columns of a table as text, without spaces around it.
 
     Args:
-        source: A comma-separated UTF-8 file or a parquet file that exists.
-        wanted: The columns.
+        source: A UTF-8 file or a parquet file that exists.
+        wanted: The columns, each with the key of params.yaml that names it, if one does.
+        separator: What stands between two cells of a CSV file.
 
     Raises:
-        DataError: The file cannot be read, a column is missing, or a cell is empty.
+        DataError: The file cannot be read, a column is missing or there twice, or a cell is empty.
     """
-    table = load_table(source)
-    for column in wanted:
-        if column not in table.columns:
-            near = suggest(column, table.columns)
-            raise DataError(f"{source} has no column {column!r}{near}; its columns: {', '.join(table.columns)}")
+    table = load_table(source, separator)
+    names = list(table.columns)
+    for column, key in wanted.items():
+        if column not in names:
+            raise DataError(_no_column(source, column, key, names, separator))
+        if names.count(column) > 1:
+            raise DataError(f"{source} has {names.count(column)} columns called {column!r}; rename all but one")
     return {column: _texts(table[column], column, source) for column in wanted}
 
 
-def load_table(source: Path) -> pd.DataFrame:
+def _no_column(source: Path, column: str, key: str | None, names: list[str], separator: str) -> str:
+    """Why a column is not found, and the key that mends it."""
+    if len(names) == 1 and source.suffix == ".csv":
+        for other in SEPARATORS:
+            if other != separator and other in names[0]:
+                return (
+                    f"{source} has no column {column!r}: its cells seem to be separated by {other!r}; set "
+                    f"prepare.table.separator: {json.dumps(other)} (params.yaml)"
+                )
+    hint = f"; if another column holds it, set {key} (params.yaml)" if key else ""
+    return f"{source} has no column {column!r}{suggest(column, names)}; its columns: {', '.join(names)}{hint}"
+
+
+def load_table(source: Path, separator: str = ",") -> pd.DataFrame:
     """Read a whole table; the cells of a CSV file are text.
 
     Raises:
         DataError: The file cannot be read.
     """
-    kind = "parquet" if source.suffix == ".parquet" else "comma-separated UTF-8"
+    parquet = source.suffix == ".parquet"
     try:
-        return pd.read_parquet(source) if source.suffix == ".parquet" else _load_csv(source)
+        return pd.read_parquet(source) if parquet else _load_csv(source, separator)
     except (ValueError, csv.Error, OSError, pa.ArrowException) as error:
         said = one_line(error)
+        kind = "parquet" if parquet else f"CSV in UTF-8 with cells separated by {separator!r}"
         raise DataError(f"{source} cannot be read as {kind} ({said}); write it again") from error
 
 
@@ -64,27 +86,61 @@ def row_number(index: int, source: Path) -> int:
     return index + (2 if source.suffix == ".csv" else 1)
 
 
-def relative_path(cell: str, where: str, folder: Path) -> str:
-    """A relative POSIX path in its shortest form.
+def relative_paths(cells: Iterable[str], source: Path) -> list[str]:
+    """Relative POSIX paths in their shortest form, as they are spelt on disk.
+
+    Where there is no file of that very name, backslashes are read as slashes, and characters that Unicode stores in two
+    ways (é as one or as two) as the disk has them.
 
     Args:
-        cell: The path as written.
-        where: Table and row, for errors.
-        folder: The folder that the path must stay in.
+        cells: The paths as written, one for each row.
+        source: The table; paths are relative to its folder.
 
     Raises:
-        DataError: The path is absolute or leaves the folder.
+        DataError: A path is absolute or leaves the folder.
     """
-    path = posixpath.normpath(cell)
-    if path.startswith(("/", "../")) or path in {".", ".."} or PureWindowsPath(cell).drive or "\0" in cell:
-        raise DataError(f"{where}: paths must be relative and stay inside {folder}, got {cell!r}; correct it")
-    return path
+    folder, spellings = source.parent, _Spellings()
+    paths = []
+    for index, cell in enumerate(cells):
+        path = posixpath.normpath(cell if "\\" not in cell or _exists(folder / cell) else cell.replace("\\", "/"))
+        if path.startswith(("/", "../")) or path in {".", ".."} or PureWindowsPath(cell).drive or "\0" in cell:
+            where = f"{source}, row {row_number(index, source)}"
+            raise DataError(f"{where}: paths must be relative and stay inside {folder}, got {cell!r}; correct it")
+        paths.append(path if path.isascii() or _exists(folder / path) else spellings.on_disk(path, folder))
+    return paths
 
 
-def _load_csv(source: Path) -> pd.DataFrame:
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return False
+
+
+class _Spellings:
+    """The names in folders by their normal form, each folder listed once."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, dict[str, str]] = {}
+
+    def on_disk(self, path: str, folder: Path) -> str:
+        """The path of a file whose name is the same text in another normal form; without one, the path itself."""
+        place = folder
+        for part in path.split("/"):
+            if place not in self._names:
+                inner = sorted(one.name for one in place.iterdir()) if place.is_dir() else []
+                self._names[place] = {unicodedata.normalize("NFC", name): name for name in inner}
+            found = self._names[place].get(unicodedata.normalize("NFC", part))
+            if found is None:
+                return path
+            place /= found
+        return place.relative_to(folder).as_posix()
+
+
+def _load_csv(source: Path, separator: str) -> pd.DataFrame:
     """Read all cells as text, so that a class may be called ``NA`` or ``007``; empty lines are skipped."""
     with source.open(encoding="utf-8-sig", newline="") as file:
-        header, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
+        header, *rows = [row for row in csv.reader(file, delimiter=separator, strict=True) if row] or [[]]
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}")

@@ -112,12 +112,6 @@ def test_the_copy_furthest_from_training_stays() -> None:
     assert rejected[-1].detail == "is in train and has the pixels of validation/b in validation, which stays"
 
 
-def test_a_leak_counts_whatever_the_labels() -> None:
-    kept, rejected = set_apart([image("train/a", "x", "train", b"1"), image("test/b", "y", "test", b"1")])
-    assert ids(kept) == ["test/b"]
-    assert reasons(rejected) == {"train/a": "leak"}
-
-
 def test_of_two_labels_in_one_split_neither_stays() -> None:
     kept, rejected = set_apart([image("a", "x", None, b"1"), image("b", "y", None, b"1"), image("c", "y", None, b"1")])
     assert kept == []
@@ -149,3 +143,11 @@ def test_every_image_is_kept_or_rejected_once_and_no_pixels_stay_twice(rows, shu
     again, rejected_again = set_apart(mixed)
     assert again == kept
     assert sorted(rejected_again, key=str) == sorted(rejected, key=str)
+
+
+def test_a_copy_that_leaves_for_one_of_another_label_is_a_label_conflict() -> None:
+    kept, rejected = set_apart([image("a", "cat", "train", b"1"), image("b", "dog", "test", b"1")])
+    assert ids(kept) == ["b"]
+    assert rejected == [
+        Rejected("a", Reason.CONFLICTING_LABELS, "is 'cat' and has the pixels of b, which is 'dog'; keep one")
+    ]

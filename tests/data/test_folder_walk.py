@@ -6,7 +6,9 @@ import pytest
 from protoquant.data.folder_walk import files_below, visible, writable
 
 
-@pytest.mark.parametrize("name", [".git", ".a.png", "Thumbs.db", "desktop.ini", "__MACOSX"])
+@pytest.mark.parametrize(
+    "name", [".git", ".a.png", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"]
+)
 def test_what_is_hidden_or_left_behind_does_not_count(name: str, tmp_path: Path) -> None:
     assert not visible(name)
     (tmp_path / "inner" / name).mkdir(parents=True)

@@ -244,3 +244,53 @@ def test_the_parts_that_were_found_are_named_with_their_twins(root: Path) -> Non
     prepare(config, root=root, out=root.parent / "i", parts=root.parent / "p", seed=0, on_event=said.append)
     last = [event.text for event in said if isinstance(event, MessageEvent)][-1]
     assert last == "points of 3 parts in 1 image: left eye, right eye, tail; twins: left eye and right eye"
+
+
+def said(config: PrepareConfig, root: Path) -> list[str]:
+    events: list[Event] = []
+    out = root.parent / "said"
+    prepare(config, root=root, out=out / "images", parts=out / "parts", seed=0, on_event=events.append)
+    return [event.text for event in events if isinstance(event, MessageEvent)]
+
+
+def test_the_summary_names_classes_and_the_smallest(root: Path) -> None:
+    for number in range(3):
+        (root / "dog" / f"{number}.png").unlink()
+    assert said(FOLDER, root)[-2] == "classes: cat, dog; the smallest in train is 'dog' with 5 images"
+
+
+def test_one_name_in_two_normal_forms_is_one_class_as_train_spells_it(tmp_path: Path, fill: Fill) -> None:
+    composed, split = "m\u00f6we", "mo\u0308we"
+    for number, folder in enumerate([f"train/{split}", "train/crow", f"test/{composed}", "test/crow", "train/Crow"]):
+        fill(tmp_path / "data" / folder, 10, 100 * number)
+    texts = said(FOLDER, tmp_path / "data")
+    assert f"class {split!r}: two spellings in Unicode (NFC, NFD) of one name are one class" in texts
+    assert any(text.startswith("classes 'Crow', 'crow' differ by capitals or spaces alone") for text in texts)
+    images = ImageTable.open(tmp_path / "said" / "images", tmp_path / "data")
+    assert images.classes == ("Crow", "crow", split)
+    assert set(images.split("test").frame["class_name"]) == {"crow", split}
+
+
+def test_test_images_that_a_label_conflict_takes_are_counted(tmp_path: Path, fill: Fill) -> None:
+    for number, folder in enumerate(["train/cat", "train/dog", "test/cat", "test/dog"]):
+        fill(tmp_path / "data" / folder, 6, 100 * number)
+    (tmp_path / "data/test/dog/twin.png").write_bytes((tmp_path / "data/test/cat/0.png").read_bytes())
+    assert said(FOLDER, tmp_path / "data")[-2] == (
+        "2 test images fewer: the same pixels bear two labels (quarantine.parquet)"
+    )
+
+
+def test_a_class_that_train_lacks_is_shown_with_the_nearest_name(tmp_path: Path, fill: Fill) -> None:
+    for number, folder in enumerate(["train/robin", "train/crow", "test/robins", "test/crow"]):
+        fill(tmp_path / "data" / folder, 6, 100 * number)
+    with pytest.raises(DataError, match="no training image of class 'robins'; did you mean 'robin'"):
+        said(FOLDER, tmp_path / "data")
+
+
+def test_no_images_says_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "data" / "cat").mkdir(parents=True)
+    (tmp_path / "data" / "cat" / "1.heix").touch()
+    with pytest.raises(
+        DataError, match=r"left out: 1 not_an_image, such as cat/1\.heix, which is not named like an im"
+    ):
+        said(FOLDER, tmp_path / "data")

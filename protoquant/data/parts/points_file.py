@@ -10,12 +10,12 @@ from protoquant.core.errors import DataError, suggest
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.data.parts.listing import PartListing
 from protoquant.data.parts.schema import PartSchema, mirrored_by_name
-from protoquant.data.table_file import load_columns, relative_path, require_table, row_number
+from protoquant.data.table_file import load_columns, relative_paths, require_table, row_number
 
 _COLUMNS = ("path", "part", "x", "y")
 
 
-def read_points(source: Path, images: Sequence[str], on_event: OnEvent) -> PartListing:
+def read_points(source: Path, images: Sequence[str], on_event: OnEvent, separator: str = ",") -> PartListing:
     """Read the points of the images of a table.
 
     The parts come in the order of their names. A part such as ``left eye`` is mirrored if there is a ``right eye``.
@@ -24,15 +24,16 @@ def read_points(source: Path, images: Sequence[str], on_event: OnEvent) -> PartL
         source: The file; its paths are relative to its folder, x and y are pixels of the upright image.
         images: The images of the table.
         on_event: Receives a message if some images have no point at all; they are not annotated.
+        separator: What stands between two cells of a CSV file.
 
     Raises:
         DataError: The file or a column is missing, a cell is empty, there is no row, x or y is no number, a point has
             an image that is not in the table, or a part of an image stands there twice.
     """
     require_table(source, "prepare.table.parts")
-    columns = load_columns(source, _COLUMNS)
+    columns = load_columns(source, dict.fromkeys(_COLUMNS), separator)
     where = [f"{source}, row {row_number(index, source)}" for index in range(len(columns["path"]))]
-    paths = [relative_path(cell, at, source.parent) for cell, at in zip(columns["path"], where, strict=True)]
+    paths = relative_paths(columns["path"], source)
     _check_paths(paths, where, images)
     names = columns["part"]
     first: dict[tuple[str, str], str] = {}

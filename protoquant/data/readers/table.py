@@ -1,6 +1,6 @@
 """A table of image paths and class names, with or without splits, beside the images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ from protoquant.data.config import PrepareConfig, TableConfig
 from protoquant.data.parts.points_file import read_points
 from protoquant.data.readers.listing import Listing
 from protoquant.data.splits import ALIASES, SPLITS, SplitName, split_named
-from protoquant.data.table_file import load_columns, load_table, relative_path, require_table, row_number
+from protoquant.data.table_file import load_columns, load_table, relative_paths, require_table, row_number
 
 
 def read(root: Path, *, config: PrepareConfig, on_event: OnEvent = ignore, **_: object) -> Listing:
@@ -29,9 +29,9 @@ def read(root: Path, *, config: PrepareConfig, on_event: OnEvent = ignore, **_: 
         The images.
 
     Raises:
-        DataError: The folder, the table or a column is missing, a cell is empty, a path leaves the folder or is in two
-            rows, or a split is not train, validation or test. A point has an image that the table does not name, no
-            number as its place, or stands there twice.
+        DataError: The folder, the table or a column is missing, there is no row, a cell is empty, a path leaves the
+            folder or is in two rows, or a split is not train, validation or test. A point has an image that the table
+            does not name, no number as its place, or stands there twice.
     """
     names = config.table or TableConfig()
     if not root.is_dir():
@@ -40,24 +40,28 @@ def read(root: Path, *, config: PrepareConfig, on_event: OnEvent = ignore, **_: 
         raise DataError(f"prepare.root must be the folder of the table; {root} {found}; {hint} (params.yaml)")
     source = root / names.file
     require_table(source, "prepare.table.file")
-    has_split = names.split in load_table(source).columns or names.split != TableConfig().split
-    wanted = [names.path, names.label, *([names.split] if has_split else [])]
-    columns = load_columns(source, wanted)
+    keys = {names.path: "prepare.table.path", names.label: "prepare.table.label"}
+    if names.split in load_table(source, names.separator).columns or names.split != TableConfig().split:
+        keys[names.split] = "prepare.table.split"
+    columns = load_columns(source, keys, names.separator)
+    if not columns[names.path]:
+        raise DataError(f"{source} has no row below its header; write one for each image")
     frame = pd.DataFrame({"path": _paths(columns[names.path], source), "class_name": columns[names.label]})
-    frame["split"] = _splits(columns[names.split], source) if has_split else None
-    parts = None if names.parts is None else read_points(root / names.parts, list(frame["path"]), on_event)
+    frame["split"] = _splits(columns[names.split], source) if names.split in columns else None
+    parts = None
+    if names.parts is not None:
+        parts = read_points(root / names.parts, list(frame["path"]), on_event, names.separator)
     return Listing(frame, root, parts=parts)
 
 
-def _paths(cells: Iterable[str], source: Path) -> list[str]:
-    """Relative POSIX paths in their shortest form, each once."""
+def _paths(cells: Sequence[str], source: Path) -> list[str]:
+    """Relative POSIX paths, each once."""
     first: dict[str, int] = {}
-    for index, cell in enumerate(cells):
-        where = f"{source}, row {row_number(index, source)}"
-        path = relative_path(cell, where, source.parent)
+    for index, (cell, path) in enumerate(zip(cells, relative_paths(cells, source), strict=True)):
         if path in first:
             raise DataError(
-                f"{where}: {cell!r} stands in row {row_number(first[path], source)} already; keep one of the rows"
+                f"{source}, row {row_number(index, source)}: {cell!r} stands in row {row_number(first[path], source)} "
+                f"already; keep one of the rows"
             )
         first[path] = index
     return list(first)

@@ -1,6 +1,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +137,42 @@ def test_the_listing_does_not_depend_on_the_order_on_disk(tmp_path: Path) -> Non
 
 def test_natural_order() -> None:
     assert natural_order(["b10", "B2", "a", "b2", "10", "9"]) == ("9", "10", "a", "B2", "b2", "b10")
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Make folders that cannot be opened, whoever runs the tests."""
+    opened = os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if Path(path) in folders:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_that_cannot_be_opened_is_named_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "cat/1.jpg", "cat/closed/2.jpg", "dog/1.jpg")
+    refusing(monkeypatch, tmp_path / "cat" / "closed")
+    listing = read(tmp_path)
+    assert len(listing.frame) == 2
+    assert left_out(listing) == {"cat/closed": "unreadable"}
+
+
+@pytest.mark.parametrize(("closed", "there"), [("cat", "cat/1.jpg"), ("train", "train/cat/1.jpg")])
+def test_a_class_or_a_split_that_cannot_be_opened_ends_the_run(
+    closed: str, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, there, "dog/1.jpg")
+    refusing(monkeypatch, tmp_path / closed)
+    with pytest.raises(
+        DataError, match=rf"{closed} cannot be opened \(Permission denied\); mend its rights, or remove"
+    ):
+        read(tmp_path)
+
+
+def test_a_class_that_is_a_broken_link_ends_the_run(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg")
+    (tmp_path / "dog").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match="dog is a link that leads nowhere; mend it, or remove it"):
+        read(tmp_path)

@@ -61,7 +61,13 @@ def test_a_path_that_leaves_the_folder_is_refused(path: str, tmp_path: Path) -> 
             "path,labels\n1.jpg,a\n",
             r"images\.csv has no column 'label'; did you mean 'labels'\?; its columns: path, labels",
         ),
-        ("path;label\n1.jpg;a\n", r"has no column 'path'.*; its columns: path;label"),
+        (
+            "path;label\n1.jpg;a\n",
+            r"seem to be separated by ';'; set prepare\.table\.separator: \";\" \(params\.yaml\)",
+        ),
+        ("file,label\n1.jpg,a\n", r"its columns: file, label; if another column holds it, set prepare\.table\.path"),
+        ("path,label,label\n1.jpg,a,b\n", r"has 2 columns called 'label'; rename all but one"),
+        ("path,label\n", r"has no row below its header; write one for each image"),
         ("path,label\n1.jpg,\n", r"images\.csv: column 'label' is empty in row 2; fill it"),
         ("path,label\n1.jpg,a\n ,a\n", r"column 'path' is empty in row 3"),
         ("path,label,split\n1.jpg,a,train\n2.jpg,a,\n", r"column 'split' is empty in row 3"),
@@ -70,7 +76,10 @@ def test_a_path_that_leaves_the_folder_is_refused(path: str, tmp_path: Path) -> 
             r"row 2: a split must be one of train, validation, test, got 'trian'; did you mean 'train'",
         ),
         ("path,label\n1.jpg,a\n./1.jpg,b\n", r"row 3: '\./1\.jpg' stands in row 2 already; keep one"),
-        ('path,label\n"1.jpg,a\n', r"cannot be read as comma-separated UTF-8 \(.+\); write it again"),
+        (
+            'path,label\n"1.jpg,a\n',
+            r"cannot be read as CSV in UTF-8 with cells separated by ',' \(.+\); write it again",
+        ),
         ("path,label\na,b.jpg,cat\n", r"\(row 2 has 3 cells, the header 2\); write it again"),
         ("path,label\n\n1.jpg,a\n2.jpg\n", r"\(row 3 has 1 cells, the header 2\)"),
         ("", r"images\.csv has no column 'path'"),
@@ -85,7 +94,7 @@ def test_a_faulty_table_is_one_line(text: str, message: str, tmp_path: Path) -> 
 
 def test_bytes_that_are_no_table(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_bytes(b"path,label\n\xff\xfe,a\n")
-    with pytest.raises(DataError, match="cannot be read as comma-separated UTF-8"):
+    with pytest.raises(DataError, match="cannot be read as CSV in UTF-8"):
         listed(tmp_path)
     (tmp_path / "t.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(DataError, match="cannot be read as parquet"):
@@ -140,3 +149,25 @@ def test_real_photos_with_their_points(tmp_path: Path) -> None:
     with Image.open(tmp_path / first) as photo:
         own = listing.parts.points.query("image_id == @first")
         assert own[["x", "y"]].max().max() <= max(photo.size)
+
+
+def test_cells_may_be_separated_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("path;label\n1.jpg;a,b\n")
+    assert rows(listed(tmp_path, separator=";")) == [("1.jpg", "a,b", None)]
+
+
+def test_backslashes_are_slashes_where_no_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("path,label\na\\1.jpg,a\nb\\2.jpg,b\n")
+    (tmp_path / "b\\2.jpg").touch()
+    assert [row[0] for row in rows(listed(tmp_path))] == ["a/1.jpg", "b\\2.jpg"]
+
+
+def test_a_path_is_found_in_the_other_normal_form_of_unicode(tmp_path: Path) -> None:
+    composed, split = "m\u00f6we/\u00e9.jpg", "mo\u0308we/e\u0301.jpg"
+    (tmp_path / "mo\u0308we").mkdir()
+    (tmp_path / split).touch()
+    (tmp_path / "images.csv").write_text(f"path,label\n{composed},a\nm\u00f6we/absent.jpg,b\n", encoding="utf-8")
+    assert [row[0] for row in rows(listed(tmp_path))] == [split, "m\u00f6we/absent.jpg"]
+    (tmp_path / "images.csv").write_text(f"path,label\n{composed},a\n{split},b\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"row 3: .* stands in row 2 already"):
+        listed(tmp_path)
