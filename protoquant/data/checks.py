@@ -9,7 +9,7 @@ from pathlib import Path
 
 from protoquant.core.artifacts import digest_bytes
 from protoquant.core.machine.prefetch import ahead
-from protoquant.data.images import decode_image, read_bytes
+from protoquant.data.images import decode_image, misnamed, read_bytes
 from protoquant.data.quarantine import ImageError, Reason, Rejected
 from protoquant.data.splits import SplitName
 
@@ -35,6 +35,7 @@ class Checked:
         pixels: Digest of the decoded, upright RGB pixels and their shape.
         width: Width in pixels after EXIF rotation.
         height: Height in pixels after EXIF rotation.
+        misnamed: Its format, where the name says another.
     """
 
     entry: ImageEntry
@@ -42,6 +43,7 @@ class Checked:
     pixels: bytes
     width: int
     height: int
+    misnamed: str | None = None
 
 
 def check_image(entry: ImageEntry, root: Path, min_side: int) -> Checked | Rejected:
@@ -64,7 +66,7 @@ def check_image(entry: ImageEntry, root: Path, min_side: int) -> Checked | Rejec
         return Rejected(name, Reason.TOO_SMALL, detail)
     pixels = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=16)
     pixels.update(image.tobytes())
-    return Checked(entry, digest_bytes(data), pixels.digest(), width, height)
+    return Checked(entry, digest_bytes(data), pixels.digest(), width, height, misnamed(data, name))
 
 
 def check_images(

@@ -20,6 +20,8 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
 SUFFIXES: Mapping[str, str] = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn
@@ -35,6 +37,8 @@ _SIGNATURES = (
     (b"II+\x00", "TIFF"),
     (b"MM\x00+", "TIFF"),
 )
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -65,7 +69,7 @@ def open_image(path: Path, *, at_least: int | None = None) -> Image.Image:
     white; the first frame of an animation is taken.
 
     Args:
-        path: The file; its suffix, if any, must match the content.
+        path: The file; what it holds decides, not its suffix.
         at_least: Pixels that the shorter side needs. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, which
             is faster; the result is never smaller than asked unless the file is.
 
@@ -73,8 +77,8 @@ def open_image(path: Path, *, at_least: int | None = None) -> Image.Image:
         An image of mode RGB.
 
     Raises:
-        ImageError: The file is missing, empty, truncated, undecodable, not an image, of another format than its name
-            says, or too large; ``reason`` says which.
+        ImageError: The file is missing, empty, truncated, undecodable, not an image, too large, or HEIF where nothing
+            decodes it; ``reason`` says which.
     """
     return decode_image(read_bytes(path), name=str(path), at_least=at_least)
 
@@ -103,7 +107,7 @@ def decode_image(data: bytes, *, name: str = "image", at_least: int | None = Non
 
     Args:
         data: The whole file.
-        name: Name of the image in errors; its suffix, if any, must match the content.
+        name: Name of the image in errors.
         at_least: As in ``open_image``.
 
     Returns:
@@ -134,6 +138,8 @@ def decode_sized(
         ImageError: As in ``open_image``.
     """
     kind = _recognise(data, name)
+    if kind == "HEIF":
+        _load_heif(name)
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             whole = image.size
@@ -152,23 +158,51 @@ def decode_sized(
         raise _undecodable(name, kind, data, error) from error
 
 
+def misnamed(data: bytes, name: str) -> str | None:
+    """The format that the bytes of an image hold, if its name says another.
+
+    Args:
+        data: The whole file, of an image that decodes.
+        name: Its name.
+    """
+    said, kind = SUFFIXES.get(Path(name).suffix.lower()), _kind(data)
+    return None if said in {None, kind} else kind
+
+
 def _recognise(data: bytes, name: str) -> str:
-    """Name the format by the first bytes and check it against the file name."""
+    """Name the format by the first bytes."""
     if not data:
         raise ImageError(name, Reason.ZERO_BYTES, "is empty (0 bytes); copy it again or remove it")
-    kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        kind = "WEBP"
-    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
-        kind = "PPM"
+    kind = _kind(data)
     if kind is None:
         known = ", ".join(FORMATS)
         raise ImageError(name, Reason.NOT_AN_IMAGE, f"is not an image ({known}): it starts with {data[:8]!r}")
-    suffix = Path(name).suffix.lower()
-    if suffix and SUFFIXES.get(suffix) != kind:
-        detail = f"is named {suffix} but holds {kind}; rename it to {FORMATS[kind][0]}"
-        raise ImageError(name, Reason.WRONG_EXTENSION, detail)
     return kind
+
+
+def _kind(data: bytes) -> str | None:
+    """The format that the first bytes belong to."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        return "PPM"
+    if data[4:8] == b"ftyp":
+        length = int.from_bytes(data[:4], "big")
+        brands = {data[8:12], *(data[at : at + 4] for at in range(16, min(length, 256), 4))}
+        if brands & _AVIF_BRANDS:
+            return "AVIF"
+        return "HEIF" if brands & _HEIF_BRANDS else None
+    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
+
+
+def _load_heif(name: str) -> None:
+    """Give Pillow its decoder of HEIF, which comes as an extra."""
+    try:
+        from pi_heif import register_heif_opener
+    except ImportError as error:
+        detail = "is HEIF, as phones write it; pip install 'protoquant[heif]' decodes it, or save it as JPEG"
+        raise ImageError(name, Reason.UNDECODABLE, detail) from error
+    register_heif_opener()
 
 
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
@@ -203,4 +237,19 @@ def _ends_early(kind: str, data: bytes) -> bool:
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     if kind == "BMP":
         return int.from_bytes(data[2:6], "little") > len(data)
+    return kind in {"AVIF", "HEIF"} and _box_ends_early(data)
+
+
+def _box_ends_early(data: bytes) -> bool:
+    """Whether a box of an ISO media file is longer than what is left of the file."""
+    at = 0
+    while at < len(data):
+        size, head = int.from_bytes(data[at : at + 4], "big"), 8
+        if size == 1:
+            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        if size == 0:  # to the end of the file
+            return False
+        if size < head or at + size > len(data):
+            return True
+        at += size
     return False

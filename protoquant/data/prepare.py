@@ -12,6 +12,7 @@ from protoquant.core.artifacts import digest_json, write_json, write_table, writ
 from protoquant.core.errors import DataError, suggest
 from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.data.checks import Checked, ImageEntry, check_images, set_apart
+from protoquant.data.complete import few
 from protoquant.data.config import PrepareConfig
 from protoquant.data.names import lookalikes, one_spelling
 from protoquant.data.parts.listing import PartListing
@@ -156,6 +157,9 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
         else:
             decoded.append(one)
     kept, alike = set_apart(decoded)
+    if odd := [f"{one.entry.image_id} ({one.misnamed})" for one in kept if one.misnamed]:
+        text = f"{few(odd, 'image', 'images')} used as what the bytes are, not as what the name says"
+        on_event(MessageEvent(text, level="warning"))
     return kept, rejected + alike
 
 

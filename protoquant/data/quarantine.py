@@ -16,7 +16,6 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     UNDECODABLE = "undecodable"
     NOT_AN_IMAGE = "not_an_image"
-    WRONG_EXTENSION = "wrong_extension"
     TOO_LARGE = "too_large"
     TOO_SMALL = "too_small"
     DUPLICATE = "duplicate"

@@ -1,5 +1,7 @@
+import base64
 import io
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from protoquant.core.errors import DataError
-from protoquant.data.images import decode_image, decode_sized, is_image_name, open_image
+from protoquant.data.images import decode_image, decode_sized, is_image_name, misnamed, open_image
 from protoquant.data.quarantine import ImageError, Reason
 
 Photo = Callable[..., Image.Image]
@@ -23,7 +25,18 @@ FORMATS = [
     ("a.tif", {}),
     ("a.tiff", {"compression": "tiff_lzw"}),
     ("a.ppm", {}),
+    ("a.avif", {"quality": 90}),
 ]
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAa1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "AA5waXRtAAAAAAACAAAAEGlkYXQAAAAAADAAIAAAADhpbG9jAQAAAERAAAIAAQAAAAAAAAHRAAEAAAAAAAAAKQACAAEAAAAAAAAA"
+    "AQAAAAAAAAAIAAAAOGlpbmYAAAAAAAIAAAAVaW5mZQIAAAEAAQAAaHZjMQAAAAAVaW5mZQIAAAAAAgAAZ3JpZAAAAADYaXBycAAA"
+    "ALZpcGNvAAAAdmh2Y0MBA3AAAAAAAAAAAAAe8AD8/fj4AAAPAyAAAQAYQAEMAf//A3AAAAMAkAAAAwAAAwAeugJAIQABACpCAQED"
+    "cAAAAwCQAAADAAADAB6gIIEFlurkprm4EBAwIAAAAwAgAAADACEiAAEABkQBwXPAiQAAABRpc3BlAAAAAAAAAEAAAABAAAAAFGlz"
+    "cGUAAAAAAAAAMAAAACAAAAAQcGl4aQAAAAADCAgIAAAAGmlwbWEAAAAAAAAAAgABAoECAAICA4QAAAAaaXJlZgAAAAAAAAAOZGlt"
+    "ZwACAAEAAQAAADFtZGF0AAAAJSgBr1j5Et3/xqv/h9IaSOc779SMXADPvqoWnjuTQbqXtMguYsA="
+)
+"""48 x 32 pixels, the left half red, the right half blue."""
 
 
 def difference(image: Image.Image, wanted: Image.Image) -> float:
@@ -208,8 +221,6 @@ def test_faults_have_their_reasons(tmp_path: Path, photo: Photo) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello, I am no image")
     (tmp_path / "notes.txt").write_text("hello, I am no image")
-    photo().save(tmp_path / "really.png", "JPEG")
-    photo().save(tmp_path / "really.txt", "JPEG")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "broken.png").symlink_to("nowhere")
     assert reason_of(tmp_path / "empty.png") == (Reason.ZERO_BYTES, "is empty (0 bytes); copy it again or remove it")
@@ -217,17 +228,33 @@ def test_faults_have_their_reasons(tmp_path: Path, photo: Photo) -> None:
         reason, detail = reason_of(tmp_path / name)
         assert reason is Reason.NOT_AN_IMAGE
         assert detail.endswith("it starts with b'hello, I'")
-    for name in ("really.png", "really.txt"):
-        found = f"is named {name[-4:]} but holds JPEG; rename it to .jpg"
-        assert reason_of(tmp_path / name) == (Reason.WRONG_EXTENSION, found)
     assert reason_of(tmp_path / "absent.png") == (Reason.MISSING, "is missing; give the path of an image file")
     assert reason_of(tmp_path / "broken.png")[0] is Reason.MISSING
     assert reason_of(tmp_path / "folder.png") == (Reason.MISSING, "is not a file; give the path of an image file")
 
 
-def test_a_name_without_suffix_says_nothing_wrong(tmp_path: Path, photo: Photo) -> None:
-    photo().save(tmp_path / "upload", "PNG")
-    assert open_image(tmp_path / "upload").size == (48, 40)
+def test_the_bytes_decide_whatever_the_name_says(tmp_path: Path, photo: Photo) -> None:
+    for name, kind, odd in (
+        ("a", "PNG", None),
+        ("a.png", "JPEG", "JPEG"),
+        ("a.txt", "JPEG", None),
+        ("a.jpe", "JPEG", None),
+    ):
+        photo().save(tmp_path / name, kind)
+        assert open_image(tmp_path / name).size == (48, 40)
+        assert misnamed((tmp_path / name).read_bytes(), name) == odd
+
+
+def test_a_photo_of_a_phone_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = decode_image(HEIC, name="a.heic")
+    assert image.size == (48, 32)
+    assert [image.getpixel((x, 5))[0] > 200 for x in (5, 40)] == [True, False]  # type: ignore[index]
+    with pytest.raises(ImageError, match="is a HEIF that ends early") as caught:
+        decode_image(HEIC[:-30], name="a.heic")
+    assert caught.value.reason is Reason.TRUNCATED
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(ImageError, match=r"a\.heic is HEIF.*protoquant\[heif\]' decodes it, or save it as JPEG"):
+        decode_image(HEIC, name="a.heic")
 
 
 def test_only_the_decoder_of_the_recognised_format_sees_a_file() -> None:
