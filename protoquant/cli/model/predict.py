@@ -32,7 +32,7 @@ def predict(
     *,
     model: Source = DEFAULT,
     weights: Weights = None,
-    out: Annotated[Path | None, typer.Option(help="Write the answers to this .parquet file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the answers to this file: .parquet, .csv or .jsonl.")] = None,
     top: Annotated[int, typer.Option(min=0, help="Contributions in an answer, at most.")] = 5,
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""``protoquant predict`` with ``--out``: many images into a parquet file."""
+"""``protoquant predict`` with ``--out``: many images into a table."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def write_answers(
         images: Files, or one folder or URI.
         model: A bundle folder or an MLflow URI.
         weights: The backbone's weight file.
-        out: The parquet file.
+        out: The file, in the format of its name.
         top: Number of contributions in a row.
         as_json: Print the summary as JSON.
 
     Raises:
         UsageError: An argument neither exists nor has the name of an image.
-        DataError: None of the images can be read; the parquet file lists each with its error.
+        DataError: None of the images can be read; the file lists each with its error.
     """
     _check_names(images)
     import protoquant

@@ -1,4 +1,4 @@
-"""Write answers as rows of a parquet table, one row per image, always with the same columns."""
+"""Write answers as rows of a table, one row per image, always with the same columns."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from protoquant.core.files import written_aside
 from protoquant.model.answer import ANSWER, Answer, Kind
 from protoquant.model.folder import Bad
+from protoquant.serving.bulk.table_formats import table_writer
 
 
 def _arrow(kind: Kind) -> pa.DataType:
@@ -75,9 +76,9 @@ def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> AnswerCount
     """Concatenate the rows of several files into one, holding one file at a time in memory.
 
     Args:
-        parts: The files, in order.
-        out: The file to write; an older one is replaced when the new one is complete.
-        about: Metadata of the file (keys and values in its schema).
+        parts: The parquet files, in order.
+        out: The file to write, in the format of its name; an older one is replaced when the new one is complete.
+        about: Metadata of a parquet file (keys and values in its schema); the other formats have none.
 
     Raises:
         OSError: The disk is full.
@@ -87,11 +88,11 @@ def join(parts: Iterable[Path], out: Path, about: dict[str, str]) -> AnswerCount
     images = abstentions = 0
     with (
         written_aside(out, out.with_name(f".{out.name}.writing")) as aside,
-        pq.ParquetWriter(aside, schema, compression="zstd") as writer,
+        table_writer(aside, schema, out.suffix.lower()) as write,
     ):
         for part in parts:
             held = pq.read_table(part).replace_schema_metadata(about)
-            writer.write_table(held)
+            write(held)
             images += held.num_rows
             abstentions += held["abstains"].to_pylist().count(True)
             kinds.update(error.split(":", 1)[0] for error in held["error"].to_pylist() if error is not None)

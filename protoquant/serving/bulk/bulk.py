@@ -1,4 +1,4 @@
-"""Predict a folder of images into one parquet file, with bounded memory and in a way that can be resumed.
+"""Predict a folder of images into one table, with bounded memory and in a way that can be resumed.
 
 Rows are written in parts beside the file. A run that was killed continues from its complete parts, if the images, the
 model and the number of contributions are the same; at the end the parts are joined. Images that cannot be read become
@@ -25,6 +25,7 @@ from protoquant.model.classifier import BATCH, Model
 from protoquant.model.folder import Bad, Opened, opened_ahead, stacked
 from protoquant.serving.bulk.answer_table import AnswerCounts, answer_row, error_row, join, whole, write_rows
 from protoquant.serving.bulk.parts import alone, digest_images, open_plan
+from protoquant.serving.bulk.table_formats import SUFFIXES
 
 PART = 1024
 """Images in a part, a multiple of ``BATCH``: the most that a killed run loses, and the rows held at once."""
@@ -51,10 +52,11 @@ def check_out(out: Path) -> None:
     """Check before any work that a file can be written.
 
     Raises:
-        UsageError: The path does not end in .parquet, is a folder, or its folder is missing or cannot be written to.
+        UsageError: The path ends in the name of no format, is a folder, or its folder is missing or cannot be written
+            to.
     """
-    if out.suffix.lower() != ".parquet" or out.is_dir():
-        raise UsageError(f"--out must be a file that ends in .parquet, got {out}")
+    if out.suffix.lower() not in SUFFIXES or out.is_dir():
+        raise UsageError(f"--out must be a file that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got {out}")
     folder = out.absolute().parent
     if not folder.is_dir():
         raise UsageError(f"--out: there is no folder {folder}; make it first")
@@ -80,7 +82,8 @@ def predict_folder(
         model: The model; it is only read.
         root: The folder of the images.
         names: Paths of the images relative to ``root``, in the order of the rows.
-        out: The parquet file; an older one is replaced at the end. Parts lie in ``OUT.parts`` until then.
+        out: The file, in the format of its name; an older one is replaced at the end. Parts lie in ``OUT.parts`` until
+            then.
         top: Maximum number of contributions in a row.
         workers: Threads that decode.
         on_event: Receives progress, and a message if an earlier run is continued or discarded.

@@ -1,12 +1,14 @@
 """Parts of a table: whole or not, and joined or not at all."""
 
+import csv
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from protoquant.model.folder import Bad
-from protoquant.serving.bulk.answer_table import AnswerCounts, error_row, join, whole, write_rows
+from protoquant.serving.bulk.answer_table import SCHEMA, AnswerCounts, error_row, join, whole, write_rows
 
 
 def rows(*names: str) -> list[dict[str, object]]:
@@ -44,3 +46,23 @@ def test_a_join_that_breaks_off_leaves_the_older_file_and_nothing_else(tmp_path:
         join([part, tmp_path / "1.parquet"], out, {})
     assert out.read_bytes() == b"older"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.parquet", "out.parquet"]
+
+
+def test_the_name_of_the_file_decides_the_format(tmp_path: Path) -> None:
+    part = tmp_path / "0.parquet"
+    seen = {"image": 'a, "b".png', "label": 1, "probability": 0.5, "abstains": False, "contributions": []}
+    write_rows([seen, *rows("ä")], part)
+    joined = {suffix: tmp_path / f"out{suffix}" for suffix in (".csv", ".jsonl", ".CSV")}
+    for out in joined.values():
+        assert join([part], out, {"protoquant.top": "3"}) == AnswerCounts(2, {"truncated": 1}, 0)
+    wanted = pq.read_table(part).to_pylist()
+    assert [json.loads(line) for line in joined[".jsonl"].read_text(encoding="utf-8").splitlines()] == wanted
+    with joined[".csv"].open(encoding="utf-8", newline="") as file:
+        held = list(csv.DictReader(file))
+    assert list(held[0]) == SCHEMA.names
+    assert [row["image"] for row in held] == ['a, "b".png', "ä"]
+    assert [held[0][name] for name in ("label", "probability", "abstains", "contributions", "error")] == (
+        ["1", "0.5", "false", "[]", ""]
+    )
+    assert held[1]["error"] == "truncated: is a PNG that ends early"
+    assert joined[".CSV"].read_bytes() == joined[".csv"].read_bytes()

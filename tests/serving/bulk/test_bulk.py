@@ -263,7 +263,7 @@ def test_a_folder_needs_a_file_to_write_and_comes_alone(path, photos):
         (["photoz", "--out", "a.parquet"], "photoz is missing; give a folder of images"),
         (["s3://birds/new"], "say where the answers go"),
         ([photos, photos, "--out", "a.parquet"], "give one folder at a time"),
-        ([photos, "--out", "a.csv"], "must be a file that ends in .parquet"),
+        ([photos, "--out", "a.xlsx"], "must be a file that ends in .parquet, .csv or .jsonl, got a.xlsx"),
     ):
         done = invoke(*words, "-m", path)
         assert done.exit_code == 2
