@@ -6,6 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
+from protoquant.core.errors import UsageError, one_line
+
+_NOT_OWNED = "dubious ownership"
+
 
 class GitError(Exception):
     """A git command failed; the text is git's error output, with its line breaks."""
@@ -23,16 +27,21 @@ def git(folder: Path, *words: str, given: bytes | None = None) -> bytes:
         Git's standard output, as bytes, since its paths may have any encoding.
 
     Raises:
-        GitError: The command failed, or the folder does not exist. FileNotFoundError: Git is not installed.
+        GitError: The command failed, or the folder does not exist. UsageError: Git refuses the clone, since it belongs
+        to another user: that is another thing than no clone. FileNotFoundError: Git is not installed.
         OSError: Git cannot be started. ValueError: An argument contains a NUL.
     """
-    # Without optional locks, a query never gets in the way of the user's own git commands.
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    # Without optional locks, a query never gets in the way of the user's own git commands; LC_ALL: errors in English.
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     done = subprocess.run(
         ["git", "-C", str(folder), *words], input=given, capture_output=True, check=False, env=environment
     )
     if done.returncode:
-        raise GitError(done.stderr.decode(errors="replace"))
+        said = done.stderr.decode(errors="replace")
+        if _NOT_OWNED in said:
+            # Git's own text ends with the command that mends it.
+            raise UsageError(f"git refuses the clone: {one_line(said)}")
+        raise GitError(said)
     return done.stdout
 
 
@@ -42,6 +51,9 @@ def git_answer(folder: Path, *words: str) -> bytes | None:
     Args:
         folder: A folder in a clone or worktree, or any other.
         words: The query; one that contains a NUL gives None too.
+
+    Raises:
+        UsageError: Git refuses the clone, since it belongs to another user.
     """
     try:
         return git(folder, *words)

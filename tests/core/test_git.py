@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from protoquant.core.errors import UsageError
 from protoquant.core.git import GitError, git, git_answer
+from protoquant.core.workspace import Workspace
 
 pytestmark = pytest.mark.process
 
@@ -64,3 +66,14 @@ def test_a_question_takes_no_optional_lock(clone: Path, monkeypatch: pytest.Monk
     git(clone, "config", "alias.locks", "!echo $GIT_OPTIONAL_LOCKS")
     assert git(clone, "locks") == b"0\n"
     assert os.environ["GIT_OPTIONAL_LOCKS"] == "1", "only for git"
+
+
+def test_a_clone_of_another_owner_is_refused_with_the_command_that_mends_it(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    for ask in (git, git_answer):
+        with pytest.raises(UsageError, match=r"git refuses the clone: .* --global --add safe\.directory \S+$"):
+            ask(clone, "rev-parse", "HEAD")
+    with pytest.raises(UsageError, match="git refuses the clone"):
+        _ = Workspace(clone).shared
