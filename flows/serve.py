@@ -29,6 +29,7 @@ from flows.sweep import sweep
 from protoquant.core.errors import ProtoQuantError, UnavailableError
 from protoquant.core.files import written_aside
 from protoquant.core.machine.cores import share_cores
+from protoquant.core.machine.proxies import spare_loopback
 from protoquant.core.workspace import Workspace
 from protoquant.settings.settings import Settings
 
@@ -50,7 +51,8 @@ def main() -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong use.
     """
-    share_cores()  # the processes of runs inherit it
+    share_cores()  # the processes of runs inherit it, and the next
+    spare_loopback()
     try:
         os.chdir(CLONE)
         server = check_server()

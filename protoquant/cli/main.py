@@ -14,6 +14,7 @@ from protoquant.cli.pipeline import backbones, cache, config, plan, runs, stages
 from protoquant.cli.remote import registry, storage, tracking
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.machine.cores import share_cores
+from protoquant.core.machine.proxies import spare_loopback
 
 _STAGES, _READ = "Stages, in the order of the pipeline (dvc repro runs them)", "Use a model"
 _SMALLER, _SEARCH, _MANAGE = "Make a model smaller", "Try many settings", "Look and manage"
@@ -28,9 +29,19 @@ class _OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except (ProtoQuantError, OSError) as error:
             if ctx.params.get("verbose"):
-                raise
+                sys.stderr.write(_trace())
+                sys.exit(getattr(error, "exit_code", 1))
             Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
             sys.exit(getattr(error, "exit_code", 1))
+
+
+def _trace() -> str:
+    """The trace of the present error, without the passwords of addresses in it."""
+    import traceback
+
+    from protoquant.tracking.connection.address import without_password
+
+    return without_password(traceback.format_exc())
 
 
 app = typer.Typer(
@@ -79,6 +90,7 @@ app.command(rich_help_panel=_MANAGE)(storage.publish)
 def main() -> None:
     """Entry point of the ``protoquant`` command."""
     share_cores()  # no verb has imported torch yet
+    spare_loopback()
     # At exit, this spares a last garbage collection, which takes a second once torch is imported.
     atexit.register(gc.freeze)
     app()

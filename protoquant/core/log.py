@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +29,7 @@ def configure(console: Console, *, verbose: bool) -> None:
     handler = RichHandler(console=console, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("protoquant").setLevel(logging.DEBUG if verbose else logging.INFO)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow wonders about, quarantine says by name
 
 
 @contextmanager

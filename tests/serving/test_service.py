@@ -57,6 +57,7 @@ def test_every_way_of_asking_gives_the_models_own_answer(client, models) -> None
         client.post("/predict", files={"image": ("a.png", GOOD)}),
         client.post("/predict", json=in_json(GOOD)),
         client.post("/predict", json={"images": ["data:image/png;base64," + base64.b64encode(GOOD).decode()]}),
+        client.post("/predict", json={"images": [base64.encodebytes(GOOD).decode()]}),
         client.post("/predict", content=GOOD, headers=RAW),
     ]
     for reply in asked:

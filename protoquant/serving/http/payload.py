@@ -99,8 +99,9 @@ def _json(body: bytes, top: int, config: ServeConfig) -> Asked:
 def _decoded(text: object, place: int) -> bytes:
     if not isinstance(text, str):
         raise RefusedError(422, "bad_request", f"image {place} must be base64 text, got {type(text).__name__}")
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+        return base64.b64decode("".join(encoded.split()), validate=True)  # many encoders break lines
     except (binascii.Error, ValueError):
         message = f"image {place} must be base64 text of an image file (paths and addresses are not opened)"
         raise RefusedError(422, "bad_request", message) from None

@@ -76,7 +76,7 @@ def _image(row: int, value: object) -> "ImageLike":
         raise _refused(f"row {row}: expected the base64 text of an image file, got {type(value).__name__}")
     text = value.partition(",")[2] if value.startswith("data:") else value
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)  # many encoders break lines
     except ValueError:
         message = (
             f"row {row}: expected the base64 text of an image file, got other text; for a file pass a pathlib.Path"
