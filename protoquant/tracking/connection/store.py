@@ -26,10 +26,12 @@ from protoquant.tracking.connection.address import (
     without_password,
 )
 from protoquant.tracking.connection.mlflow_api import MlflowClient, mlflow
+from protoquant.tracking.connection.moved import FILES, follow_move
 from protoquant.tracking.connection.outage import denied, is_foreign, outage
 
+_log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
-ARTIFACTS = "mlruns"
 _LONGEST_REASON = 200
 _SQLITE = b"SQLite format 3\x00"
 
@@ -74,7 +76,7 @@ def open_store(workspace: Workspace, *, create: bool) -> Iterator[Store]:
         if database:
             with _opening(database):
                 client = MlflowClient()
-            yield Store(client, str(database), database.parent / ARTIFACTS)
+            yield Store(client, str(database), database.parent / FILES)
         else:
             yield Store(MlflowClient(), without_password(uri), None)
 
@@ -85,7 +87,7 @@ def _opening(database: Path) -> Iterator[None]:
 
     MLflow's own lock lets several processes create the tables of one database at once, and all but one of them fail.
     """
-    folder = database.parent / ARTIFACTS
+    folder = database.parent / FILES
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = FileLock(folder / ".lock").acquire()
@@ -99,6 +101,8 @@ def _opening(database: Path) -> Iterator[None]:
             aside.unlink(missing_ok=True)
             MlflowClient(f"sqlite:///{aside}")
             aside.replace(database)
+        elif moved := follow_move(database, folder):
+            _log.info("the project was moved: %s now lie in %s", f"{moved:,} addresses of {database.name}", folder)
         yield
 
 

@@ -11,12 +11,11 @@ import sqlite3
 from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from protoquant.core.artifacts import MANIFEST
 from protoquant.core.workspace import Workspace
 from protoquant.tracking.connection.address import database_file, tracking_uri
+from protoquant.tracking.connection.moved import FILES, place_of
 from protoquant.tracking.registry.source import (
     ARTIFACTS,
     BUNDLE,
@@ -76,7 +75,7 @@ def fetch_from_file(uri: str, *, workspace: Workspace, into: Path) -> Fetched | 
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=_PATIENCE, uri=True)) as tables:
             found = _find(tables, uri)
-        return _copied(found, into) if found else None
+        return _copied(found, database.parent / FILES, into) if found else None
     except (sqlite3.Error, OSError, OverflowError):
         return None
 
@@ -94,11 +93,10 @@ def _find(tables: sqlite3.Connection, uri: str) -> RegistryModel | None:
     return RegistryModel(name, location or "", tag or None)
 
 
-def _copied(found: RegistryModel, into: Path) -> Fetched | None:
-    """Copy the files that MLflow's client would download."""
-    parts = urlsplit(found.root)
-    root = Path(url2pathname(parts.path))
-    if parts.scheme != "file" or parts.netloc or not (root / BUNDLE / MANIFEST).is_file():
+def _copied(found: RegistryModel, files: Path, into: Path) -> Fetched | None:
+    """Copy the files that MLflow's client would download, from where they lie if the project was moved."""
+    root = place_of(found.root, files)
+    if root is None or not (root / BUNDLE / MANIFEST).is_file():
         return None
     shutil.copytree(root / BUNDLE, into / BUNDLE, ignore=shutil.ignore_patterns(_UPLOADING), dirs_exist_ok=True)
     check_digest(found, into / BUNDLE)

@@ -120,6 +120,15 @@ def test_both_refuse_a_bundle_that_was_replaced_in_the_same_words(
             by_file(uri, with_birds, tmp_path / "file")
 
 
+def test_both_fetch_from_a_project_that_was_moved(with_birds: Workspace, tmp_path: Path) -> None:
+    now = Workspace(with_birds.root.rename(tmp_path / "moved birds"))
+    read = by_file("models:/birds@champion", now, tmp_path / "file")
+    assert read is not None
+    with open_store(now, create=False) as store:
+        asked = fetch_from(store, "models:/birds@champion", into=tmp_path / "client")
+        assert told(read, tmp_path / "file") == told(asked, tmp_path / "client")
+
+
 def move_files(workspace: Workspace) -> None:
     shutil.move(workspace.root / "mlruns", workspace.root / "elsewhere")
 
