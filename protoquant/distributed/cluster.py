@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from protoquant.core.machine.cores import WAITING, cores, share_cores
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 TLS_VARIABLE = "RAY_USE_TLS"
 _PATIENCE = 5.0  # seconds for the head to answer; Ray itself would try for minutes
+_LONGEST_TEMPORARY = 40
+"""Bytes of a folder's name that leave room for Ray's own: the path of a socket has at most 107."""
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -106,7 +110,8 @@ def joined() -> Iterator[Cluster]:
     if address not in ("local", "auto") and "://" not in address:
         _check_token(address)
 
-    own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
+    temporary = _short_folder() if address == "local" else None
+    own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": temporary}
     if address != "local":
         # Processes of a cluster are not our children: PYTHONPATH makes them run the code of this worktree.
         waiting = {name: os.environ[name] for name in WAITING if name in os.environ}
@@ -122,6 +127,15 @@ def joined() -> Iterator[Cluster]:
         yield Cluster(address, nodes)
     finally:
         ray.shutdown()
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _short_folder() -> str | None:
+    """A folder for Ray's sockets where that for temporary files has too long a name; None where it will do."""
+    if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TEMPORARY:
+        return None
+    return tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # noqa: S108 - mkdtemp makes a folder that is ours alone
 
 
 def _check_answers(address: str) -> None:

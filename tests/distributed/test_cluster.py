@@ -2,6 +2,8 @@
 
 import os
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,14 @@ def test_processes_elsewhere_wait_as_those_here(monkeypatch: pytest.MonkeyPatch)
             assert ray.get(waits.remote()) == {"OMP_WAIT_POLICY": "PASSIVE"}
     finally:
         elsewhere.shutdown()
+
+
+@pytest.mark.server
+def test_a_long_name_of_the_temporary_folder_is_no_hindrance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
+    (long := tmp_path / ("x" * 100)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    before = set(Path("/tmp").glob("ray-*"))  # noqa: S108
+    with joined() as cluster:
+        assert cluster.total("CPU") >= 1
+    assert set(Path("/tmp").glob("ray-*")) <= before  # noqa: S108
