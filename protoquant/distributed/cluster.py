@@ -135,7 +135,7 @@ def _short_folder() -> str | None:
     """A folder for Ray's sockets where that for temporary files has too long a name; None where it will do."""
     if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TEMPORARY:
         return None
-    return tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # noqa: S108 - mkdtemp makes a folder that is ours alone
+    return tempfile.mkdtemp(prefix="ray-", dir="/tmp")
 
 
 def _check_answers(address: str) -> None:

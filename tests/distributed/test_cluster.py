@@ -69,7 +69,7 @@ def test_a_long_name_of_the_temporary_folder_is_no_hindrance(monkeypatch: pytest
     monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
     (long := tmp_path / ("x" * 100)).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    before = set(Path("/tmp").glob("ray-*"))  # noqa: S108
+    before = set(Path("/tmp").glob("ray-*"))
     with joined() as cluster:
         assert cluster.total("CPU") >= 1
-    assert set(Path("/tmp").glob("ray-*")) <= before  # noqa: S108
+    assert set(Path("/tmp").glob("ray-*")) <= before
