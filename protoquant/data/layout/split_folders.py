@@ -122,7 +122,7 @@ def _has_image(folder: Path) -> bool:
 
 def _passed_over(folder: Path) -> str:
     count = sum(is_image_name(path.name) for path in files_below(folder))
-    return f"{folder.name}/ is passed over: {count:,} images without a class"
+    return f"{folder.name}/ is passed over: {count:,} image{'s' * (count != 1)} without a class"
 
 
 def _refuse_unlabelled(root: Path, flat: Sequence[Path]) -> None:

@@ -53,8 +53,8 @@ def read(root: Path, *, config: PrepareConfig | None = None, on_event: OnEvent =
     rejected += _outside(root, (path for folder in found_splits.beside for path in files_below(folder)))
     classes: set[str] = set()
     for base, split in found_splits.classes.items() or [(root, None)]:
-        if base != root:
-            rejected += _outside(root, _top_files(base))
+        for place in (one for one in (base, base.parent) if one.is_relative_to(root) and one != root):
+            rejected += _outside(root, _top_files(place))
         for folder in subfolders(base, _refuse):
             classes.add(folder.name)
             for one in _files(root, folder):

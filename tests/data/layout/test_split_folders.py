@@ -58,14 +58,14 @@ def test_a_wrapper_of_the_same_name_is_looked_through_and_a_split_without_classe
     listing, said = listed(tmp_path)
     assert splits(listing) == {"seg_train": "train", "seg_test": "test"}
     assert listing.classes == BOTH
-    assert said == ["seg_pred/ is passed over: 1 images without a class"]
+    assert said == ["seg_pred/ is passed over: 1 image without a class"]
 
 
 def test_a_flat_test_folder_is_passed_over_and_said(tmp_path: Path) -> None:
     touch(tmp_path, *under("train"), "test")
     listing, said = listed(tmp_path)
     assert splits(listing) == {"train": "train"}
-    assert said == ["test/ is passed over: 1 images without a class"]
+    assert said == ["test/ is passed over: 1 image without a class"]
     assert [row.image_id for row in listing.rejected] == ["test/1.jpg"]
 
 
