@@ -51,10 +51,10 @@ def read(root: Path, *, config: PrepareConfig | None = None, on_event: OnEvent =
     rows: list[tuple[str, str, str | None]] = []
     rejected = _outside(root, _top_files(root))
     rejected += _outside(root, (path for folder in found_splits.beside for path in files_below(folder)))
+    between = {place for base in found_splits.classes for place in (base, base.parent)} - {root}
+    rejected += _outside(root, (path for place in sorted(between) for path in _top_files(place)))
     classes: set[str] = set()
     for base, split in found_splits.classes.items() or [(root, None)]:
-        for place in (one for one in (base, base.parent) if one.is_relative_to(root) and one != root):
-            rejected += _outside(root, _top_files(place))
         for folder in subfolders(base, _refuse):
             classes.add(folder.name)
             for one in _files(root, folder):
