@@ -4,6 +4,8 @@ Every share of this library is computed here, from cosines. Code that has tokens
 ``presence`` of :mod:`protoquant.model.presence`, which take the rest codes into account.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -95,6 +97,33 @@ def pooled(shares: Float[Tensor, "n t *any"]) -> Float[Tensor, " n *any"]:
         ProtoQuant (arXiv 2602.06592): maximum over locations.
     """
     return shares.amax(dim=1)
+
+
+def pooled_softmax(scaled: Float[Tensor, "n t k"]) -> Float[Tensor, "n k"]:
+    """Presence from similarities divided by the temperature: the maximum over cells of the softmax over codes.
+
+    It is what :func:`pooled` makes of :func:`competition`, for training: its derivative takes a third of the time,
+    since all that flows back enters at one cell for each code; of equal cells, at the first.
+    """
+    presence: Tensor = _PooledSoftmax.apply(scaled)
+    return presence
+
+
+class _PooledSoftmax(torch.autograd.Function):
+    """With g the error of a presence p at its cell, that of a logit there is g p less its share of their sum."""
+
+    @staticmethod
+    def forward(ctx: Any, scaled: Tensor) -> Tensor:
+        shares = torch.softmax(scaled, dim=-1)
+        presence, cells = shares.max(dim=1)
+        ctx.save_for_backward(shares, presence, cells)
+        return presence
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> Tensor:
+        shares, presence, cells = ctx.saved_tensors
+        entering = torch.zeros_like(shares).scatter_(1, cells[:, None], (error * presence)[:, None])
+        return entering.addcmul_(shares, entering.sum(dim=-1, keepdim=True), value=-1.0)
 
 
 def pooled_with_cells(shares: Float[Tensor, "n t k"]) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:

@@ -121,6 +121,14 @@ def upsampled(values: Float[Tensor, "n t k"], grid: Grid, fine: Grid) -> Float[T
     return (across @ lines.reshape(-1, cols, k)).reshape(-1, fine[0] * fine[1], k)
 
 
+@lru_cache(maxsize=32)
+def upsampling(grid: Grid, fine: Grid) -> Float[Tensor, "f t"]:
+    """The weights of a grid's cells in each cell of a finer one, as :func:`upsampled` takes them; a row sums to 1."""
+    down, across = (_axis(*sizes) for sizes in zip(grid, fine, strict=True))
+    with torch.inference_mode(mode=False):
+        return torch.kron(down, across).contiguous()
+
+
 def slices(sizes: Sequence[int]) -> list[slice]:
     """The range of each layer among the dimensions of all."""
     return [slice(*edges) for edges in pairwise(accumulate(sizes, initial=0))]

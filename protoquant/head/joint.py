@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from protoquant.codebook.codebook import Codebook
-from protoquant.codebook.competition import competition, pooled
+from protoquant.codebook.competition import pooled_softmax
 from protoquant.codebook.space.directed import KEPT, DirectedSource
 from protoquant.codebook.task.targets import smooth
 from protoquant.codebook.tokens import TokenSource
@@ -107,9 +107,7 @@ def joint_epochs(
         labels = views[0].labels[mine].to(device)
         targets = smooth(labels, len(head), config.smoothing)
         units, positive = moving.units(), head.relu() * kept
-        seen = [
-            pooled(competition(codebook.norm.project(held[place].of(mine), units), temperature)) for place in places
-        ]
+        seen = [pooled_softmax(codebook.norm.project(held[place].of(mine), units / temperature)) for place in places]
         losses = [cross_entropy((scores * factors) @ positive.T, targets, reduction="none") for scores in seen]
         loss = torch.stack(losses).mean(dim=0).sum() / size
         if config.steadiness:

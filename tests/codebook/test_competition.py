@@ -8,6 +8,7 @@ from protoquant.codebook.competition import (
     log_competition,
     log_total,
     pooled,
+    pooled_softmax,
     pooled_with_cells,
     rest_total,
     share_instead,
@@ -92,3 +93,22 @@ def test_equal_cells_share_the_gradient() -> None:
     shares = torch.tensor([[[0.8], [0.1], [0.8]]], requires_grad=True)
     pooled(shares).sum().backward()
     assert shares.grad.flatten().tolist() == [0.5, 0.0, 0.5]
+
+
+def test_the_presence_for_training_and_its_derivative_are_those_of_the_competition() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scaled = torch.randn(3, 7, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    wanted = pooled(competition(scaled, 1.0))
+    assert torch.equal(pooled_softmax(scaled), wanted)
+    weights = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    (expected,) = torch.autograd.grad((wanted * weights).sum(), scaled)
+    (found,) = torch.autograd.grad((pooled_softmax(scaled) * weights).sum(), scaled)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(pooled_softmax, scaled)
+
+
+def test_of_equal_cells_the_first_has_the_derivative() -> None:
+    scaled = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]], requires_grad=True)
+    (found,) = torch.autograd.grad(pooled_softmax(scaled)[0, 0], scaled)
+    assert (found[0, 0] != 0).all()
+    assert (found[0, 1] == 0).all()

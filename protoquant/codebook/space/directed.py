@@ -25,7 +25,9 @@ class Directed:
     """Tokens of images as their space compares them.
 
     Attributes:
-        maps: Directions of each layer (n, t, d), each with its own t and d.
+        maps: What codes are multiplied with (n, t, d), each with its own t and d. In a space of one layer, its
+            directions. Else first the directions of the layers on the finest grid and a 1, side by side and times the
+            scale of their cell, then the directions of each coarser layer.
         scale: Factor of each cell of the finest grid (n, t), 0 where a cell has no direction.
     """
 
@@ -59,7 +61,7 @@ class DirectedSource:
     def size(self) -> int:
         """Bytes of the directions of all images."""
         one = maps_of(self._source.tokens(torch.zeros(1, dtype=torch.int64)))
-        return 4 * self._source.n * (self._source.t + sum(part.numel() for part in one))
+        return 4 * self._source.n * (2 * self._source.t + sum(part.numel() for part in one))
 
     def of(self, images: Int64[Tensor, " m"]) -> Directed:
         """The directions of some images.

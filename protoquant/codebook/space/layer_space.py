@@ -13,7 +13,16 @@ from protoquant.codebook.space.directed import Directed
 from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.core.errors import ArtifactError, ShapeError
 from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks
-from protoquant.features.tokens import Grid, LayeredTokens, PatchTokens, finest, maps_of, slices, upsampled
+from protoquant.features.tokens import (
+    Grid,
+    LayeredTokens,
+    PatchTokens,
+    finest,
+    maps_of,
+    slices,
+    upsampled,
+    upsampling,
+)
 
 _SMALL = 1e-12
 _MEAN, _CENTER = "norm_mean", "norm_center"
@@ -93,21 +102,24 @@ class LayerSpace:
     ) -> Float[Tensor, "n t k"]:
         """Cosine of every cell with unit vectors of the whole space; differentiable by them.
 
-        The products of each layer are upsampled instead of its tokens, so no token of the whole space is made.
+        The products of coarser layers are upsampled instead of their tokens, so no token of the whole space is made.
 
         Args:
             directed: From :meth:`directed`.
-            units: Unit vectors.
+            units: Unit vectors; of vectors of another length, the cosines times that length.
             multiply: Inner products of rows with rows.
         """
         fine, k = finest(self.grids), len(units)
-        total = -(units @ self.center.to(units))
-        parts = zip(directed.maps, self.grids, self.weights, slices(self.sizes), strict=True)
-        for part, grid, weight, place in parts:
-            t, d = part.shape[1:]
-            own = (weight * units[:, place]).contiguous()
-            total = total + upsampled(multiply(part.reshape(-1, d), own).reshape(-1, t, k), grid, fine)
-        return total * directed.scale[..., None]
+        layers = list(zip(self.grids, self.weights, slices(self.sizes), strict=True))
+        own = [weight * units[:, place] for grid, weight, place in layers if grid == fine]
+        codes = torch.cat([*own, -(units @ self.center.to(units))[:, None]], dim=1)
+        first, *others = directed.maps
+        total = multiply(first.flatten(0, 1), codes).reshape(*first.shape[:2], k)
+        coarse = [layer for layer in layers if layer[0] != fine]
+        for part, (grid, weight, place) in zip(others, coarse, strict=True):
+            values = multiply(part.flatten(0, 1), (weight * units[:, place]).contiguous()).reshape(*part.shape[:2], k)
+            total = torch.baddbmm(total, directed.scale[..., None] * upsampling(grid, fine).to(values), values)
+        return total
 
     def cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:
         """Cosine of every cell with unit vectors, of tokens as for :meth:`directed`; see :meth:`project`."""
@@ -135,7 +147,10 @@ class LayerSpace:
             energy = energy + weight**2 * _energy(part, grid, fine)
             along = along + weight * upsampled((part @ center[place])[..., None], grid, fine)[..., 0]
         squared = energy - 2.0 * along + center.square().sum()
-        return Directed(maps, torch.where(energy > 0.0, squared.clamp_min(_SMALL).rsqrt(), 0.0))
+        scale = torch.where(energy > 0.0, squared.clamp_min(_SMALL).rsqrt(), 0.0)
+        own = [part * scale[..., None] for part, grid in zip(maps, self.grids, strict=True) if grid == fine]
+        coarse = (part for part, grid in zip(maps, self.grids, strict=True) if grid != fine)
+        return Directed((torch.cat([*own, scale[..., None]], dim=-1), *coarse), scale)
 
     def _directions(
         self, tokens: PatchTokens, directions: Callable[[FeatureNorm, Tensor], Tensor]

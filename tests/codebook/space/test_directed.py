@@ -25,7 +25,7 @@ class Layered:
 def test_projected_directions_are_the_cosines(most) -> None:
     space, codes, images = fitted(layered()), units(3, 9), torch.tensor([4, 0, 4])
     source = DirectedSource(Layered(), space, CPU, most)
-    assert source.size == 4 * 5 * (24 + 24 * 4 + 6 * 5)
+    assert source.size == 4 * 5 * (24 + 24 * (4 + 1) + 6 * 5)
     expected = space.cosines(layered()[images], codes)
     assert torch.allclose(space.project(source.of(images), codes), expected, atol=1e-6)
 
