@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.data.checks import Checked, ImageEntry, check_images, set_apart
 from protoquant.data.config import PrepareConfig
 from protoquant.data.names import lookalikes, one_spelling
+from protoquant.data.official.tests_kept import said_of_tests
 from protoquant.data.parts.listing import PartListing
 from protoquant.data.parts.schema import PartSchema
 from protoquant.data.parts.table import KIND as PARTS
@@ -23,6 +24,8 @@ from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.registry import reader
 from protoquant.data.splits import SPLITS, SplitName, cut
 from protoquant.data.table import CLASSES, DTYPES, KIND, SUMMARY, TABLE
+
+TITLES = "titles.json"
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,9 @@ def prepare(
     Args:
         config: The ``prepare`` section.
         root: ``prepare.root`` as a path.
-        out: The artifact: ``classes.json``, ``quarantine.parquet``, ``summary.json`` and, for each split, an artifact
-            of its own with ``images.parquet`` and, if the reader draws them, the images.
+        out: The artifact: ``classes.json``, ``titles.json`` if classes have readable names, ``quarantine.parquet``,
+            ``summary.json`` and, for each split, an artifact of its own with ``images.parquet`` and, if the reader
+            draws them, the images.
         parts: The artifact of part annotations, which ``PartTable`` reads: written for any data, so that a later stage
             finds out there that data has none.
         seed: The seed of params.yaml.
@@ -78,12 +82,14 @@ def prepare(
         result = PrepareResult(out, len(classes), {name: counts[name] for name in SPLITS}, count_reasons(rejected))
         frame = _frame(kept, splits, classes)
         _write(folder, result, frame, classes, rejected)
+        if titles := {name: listing.titles[name] for name in classes if name in listing.titles}:
+            write_json(folder / TITLES, titles)
         given = listing.parts or PartListing()
         write_parts(parted, given, frame, beside=folder, workers=workers, on_event=on_event)
         shutil.rmtree(drawn, ignore_errors=True)
     on_event(MessageEvent(_named(frame, classes)))
-    if lost := _lost_tests(listing.frame, rejected):
-        on_event(MessageEvent(lost, level="warning"))
+    for event in _of_tests(listing, kept, rejected):
+        on_event(event)
     on_event(MessageEvent(_sentence(result)))
     if given.schema.form is not None:
         on_event(MessageEvent(_parts(given.schema, len(set(given.annotated) & set(frame["image_id"])))))
@@ -120,7 +126,9 @@ def _spelt_alike(listing: Listing, on_event: OnEvent) -> Listing:
     changed = sorted(one for name, one in spelt.items() if name != one)
     on_event(MessageEvent(f"{_few(changed)}: two spellings in Unicode (NFC, NFD) of one name are one class"))
     classes = tuple(dict.fromkeys(spelt[name] for name in listing.classes))
-    return replace(listing, frame=frame.assign(class_name=frame["class_name"].map(spelt)), classes=classes)
+    titles = {spelt.get(name, name): title for name, title in listing.titles.items()}
+    frame = frame.assign(class_name=frame["class_name"].map(spelt))
+    return replace(listing, frame=frame, classes=classes, titles=titles)
 
 
 def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None:
@@ -147,7 +155,7 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
     """Open every image and set apart those that cannot be used."""
     rows = zip(listing.frame["path"], listing.frame["class_name"], listing.frame["split"], strict=True)
     entries = [ImageEntry(path, name, None if pd.isna(split) else split) for path, name, split in rows]
-    checked = check_images(entries, listing.image_root, min_side, workers)
+    checked = check_images(entries, listing.image_root, min_side, workers, keep_tests=listing.official)
     decoded: list[Checked] = []
     rejected = list(listing.rejected)
     for one in track(checked, "check", len(entries), "images", on_event):
@@ -155,7 +163,7 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
             rejected.append(one)
         else:
             decoded.append(one)
-    kept, alike = set_apart(decoded)
+    kept, alike = set_apart(decoded, keep_tests=listing.official)
     return kept, rejected + alike
 
 
@@ -248,6 +256,15 @@ def _named(frame: pd.DataFrame, classes: Sequence[str]) -> str:
     return (
         f"classes: {', '.join(classes[:5])}{more}; the smallest in train is {least!r} with {n:,} image{'s' * (n != 1)}"
     )
+
+
+def _of_tests(listing: Listing, kept: Sequence[Checked], rejected: Sequence[Rejected]) -> Iterator[MessageEvent]:
+    """What became of the data's own test split, where that is not what it was."""
+    if listing.official:
+        tests = set(listing.frame.loc[listing.frame["split"] == "test", "path"])
+        yield from said_of_tests(tests, kept, rejected)
+    elif lost := _lost_tests(listing.frame, rejected):
+        yield MessageEvent(lost, level="warning")
 
 
 def _lost_tests(listed: pd.DataFrame, rejected: Sequence[Rejected]) -> str:
