@@ -68,7 +68,7 @@ def numbers(values: Sequence[Any], file: Path) -> list[int]:
         DataError: One is not.
     """
     for value in values:
-        if not isinstance(value, int | float | np.number) or not float(value).is_integer():
+        if not isinstance(value, int | float | np.number | np.bool_) or not float(value).is_integer():
             raise DataError(f"{file}: expected a whole number, got {value!r}; {_MEND}")
     return [int(value) for value in values]
 
