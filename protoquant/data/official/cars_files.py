@@ -54,7 +54,9 @@ def read_devkit(root: Path, published: PublishedSet, *, partial: bool) -> FoundI
             f"{root} lacks {TEST}, the labels of the test images of {published.title}, which are not in its devkit; "
             f"{published.mend}"
         )
-    files: dict[SplitName, Path] = {"train": root / TRAIN} | ({"test": tests} if tests else {})
+    files: dict[SplitName, Path] = {"train": root / TRAIN}
+    if tests is not None:
+        files["test"] = tests
     rows: list[Row] = []
     for split, file in files.items():
         images, labels = read_structs(file, "annotations", ("fname", "class"))

@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def read_structs(file: Path, name: str, fields: Sequence[str], data: bytes | Non
     Raises:
         DataError: As ``read_mat``; or the variable has not these fields.
     """
-    array = np.atleast_1d(_load(file, data).get(name)).ravel()
+    array = np.atleast_1d(_load(file, data).get(name, np.empty(0))).ravel()
     if not set(fields) <= set(array.dtype.names or ()):
         raise DataError(f"{file}: expected {name!r} to be structs with {', '.join(fields)}; {_MEND}")
     return [list(array[field]) for field in fields]
@@ -90,7 +90,8 @@ def _load(file: Path, data: bytes | None) -> dict[str, Any]:
     from scipy.io.matlab import MatReadError
 
     try:
-        held: dict[str, Any] = loadmat(io.BytesIO(file.read_bytes() if data is None else data), squeeze_me=True)
+        given = file.read_bytes() if data is None else data
+        held: dict[str, Any] = loadmat(cast("Any", io.BytesIO(given)), squeeze_me=True)
     except (MatReadError, *_FAULTS) as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{file} is not a MATLAB file that can be read ({said}); {_MEND}") from error
