@@ -70,14 +70,26 @@ def check_image(entry: ImageEntry, root: Path, min_side: int) -> Checked | Rejec
 
 
 def check_images(
-    entries: Iterable[ImageEntry], root: Path, min_side: int, workers: int
+    entries: Iterable[ImageEntry], root: Path, min_side: int, workers: int, *, keep_tests: bool = False
 ) -> Iterator[Checked | Rejected]:
-    """Check images in parallel threads; the results come in the order given, whatever the number of threads."""
+    """Check images in parallel threads; the results come in the order given, whatever the number of threads.
+
+    Args:
+        entries: The images.
+        root: The folder that their ids are relative to.
+        min_side: Least number of pixels of a shorter side.
+        workers: Number of threads.
+        keep_tests: Whether test images may be smaller.
+    """
+
+    def check(entry: ImageEntry) -> Checked | Rejected:
+        return check_image(entry, root, 1 if keep_tests and entry.split == "test" else min_side)
+
     with ThreadPoolExecutor(workers) as pool:
-        yield from ahead(lambda entry: check_image(entry, root, min_side), entries, pool, 4 * workers)
+        yield from ahead(check, entries, pool, 4 * workers)
 
 
-def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]:
+def set_apart(images: Iterable[Checked], *, keep_tests: bool = False) -> tuple[list[Checked], list[Rejected]]:
     """Leave out images that have the same pixels as another image.
 
     Within a split (or within the data, if there are no splits), the copy with the smallest id stays if all copies have
@@ -86,6 +98,7 @@ def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]
 
     Args:
         images: Images that decode, in any order.
+        keep_tests: Whether each test image stays, whatever its copies; copies in other splits then leave.
 
     Returns:
         The images that stay, sorted by id, and the others.
@@ -96,10 +109,23 @@ def set_apart(images: Iterable[Checked]) -> tuple[list[Checked], list[Rejected]]
     kept: list[Checked] = []
     rejected: list[Rejected] = []
     for copies in alike.values():
-        stay, leave = (copies, []) if len(copies) == 1 else _choose(copies)
+        tests = [copy for copy in copies if keep_tests and copy.entry.split == "test"]
+        stay, leave = (copies, []) if len(copies) == 1 else _around(tests, copies) if tests else _choose(copies)
         kept += stay
         rejected += leave
     return sorted(kept, key=lambda image: image.entry.image_id), rejected
+
+
+def _around(tests: list[Checked], copies: list[Checked]) -> tuple[list[Checked], list[Rejected]]:
+    """Keep all of the test images with equal pixels, and leave out the copies in other splits."""
+    rejected: list[Rejected] = []
+    for entry in (copy.entry for copy in copies if copy not in tests):
+        same = next((test.entry for test in tests if test.entry.class_name == entry.class_name), None)
+        if same is None:
+            rejected.append(_conflict(entry, [test.entry for test in tests]))
+        else:
+            rejected.append(_leak(entry, same))
+    return tests, rejected
 
 
 def _choose(copies: list[Checked]) -> tuple[list[Checked], list[Rejected]]:
@@ -118,15 +144,19 @@ def _choose(copies: list[Checked]) -> tuple[list[Checked], list[Rejected]]:
         detail = f"has the pixels of {first.image_id}; the first by name stays"
         rejected += [Rejected(entry.image_id, Reason.DUPLICATE, detail) for entry in entries[1:]]
     winner = next((firsts[split] for split in (*_KEEPING_ORDER, None) if split in firsts), None)
-    for split, entry in firsts.items():
+    for entry in firsts.values():
         if winner is None or entry is winner:
             continue
         if entry.class_name != winner.class_name:
             rejected.append(_conflict(entry, [winner]))
             continue
-        detail = f"is in {split} and has the pixels of {winner.image_id} in {winner.split}, which stays"
-        rejected.append(Rejected(entry.image_id, Reason.LEAK, detail))
+        rejected.append(_leak(entry, winner))
     return [copy for copy in copies if copy.entry is winner], rejected
+
+
+def _leak(entry: ImageEntry, stays: ImageEntry) -> Rejected:
+    detail = f"is in {entry.split} and has the pixels of {stays.image_id} in {stays.split}, which stays"
+    return Rejected(entry.image_id, Reason.LEAK, detail)
 
 
 def _conflict(entry: ImageEntry, entries: list[ImageEntry]) -> Rejected:

@@ -8,13 +8,14 @@ from protoquant.core.errors import DataError
 _NAMED = 3
 
 
-def require_files(root: Path, names: Iterable[str], what: str) -> None:
+def require_files(root: Path, names: Iterable[str], what: str, mend: str = "copy the whole data set again") -> None:
     """Check that files are there.
 
     Args:
         root: The folder of the data set.
         names: Paths below it.
         what: Name of the data set, for errors.
+        mend: What to do about a missing file.
 
     Raises:
         DataError: Some are missing; the first few are named and all are counted.
@@ -25,7 +26,7 @@ def require_files(root: Path, names: Iterable[str], what: str) -> None:
     absent = [name for name in names if not (root / name).is_file()]
     if absent:
         inner = next((path for path in sorted(root.iterdir()) if (path / absent[0]).is_file()), None)
-        hint = f"set prepare.root to {inner} (params.yaml)" if inner else "copy the whole data set again"
+        hint = f"set prepare.root to {inner} (params.yaml)" if inner else mend
         raise DataError(f"{root} lacks {few(absent, 'file', 'files')} of {what}; {hint}")
 
 

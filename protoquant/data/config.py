@@ -79,6 +79,11 @@ class PrepareConfig(Section):
         description="With funnybirds: keep train images whose visible parts fit more than one class, with their one "
         "label; no solver here learns from several labels at once.",
     )
+    partial: bool = Field(
+        False,
+        description="With cars, dogs, flowers and imagenet: take the images that are there and say how many; otherwise "
+        "a copy with other counts than the published ones is refused.",
+    )
 
     @model_validator(mode="after")
     def _train_and_distinct(self) -> Self:

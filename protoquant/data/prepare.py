@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -14,16 +14,18 @@ from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.data.checks import Checked, ImageEntry, check_images, set_apart
 from protoquant.data.complete import few
 from protoquant.data.config import PrepareConfig
-from protoquant.data.names import lookalikes, one_spelling
+from protoquant.data.names import spelt_alike
 from protoquant.data.parts.listing import PartListing
-from protoquant.data.parts.schema import PartSchema
 from protoquant.data.parts.table import KIND as PARTS
 from protoquant.data.parts.writer import write_parts
-from protoquant.data.quarantine import Reason, Rejected, count_reasons, in_words
+from protoquant.data.quarantine import Rejected, count_reasons, in_words
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.registry import reader
 from protoquant.data.splits import SPLITS, SplitName, cut
 from protoquant.data.table import CLASSES, DTYPES, KIND, SUMMARY, TABLE
+from protoquant.data.words import named_classes, of_classes, of_counts, of_no_images, of_parts, of_tests
+
+TITLES = "titles.json"
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ def prepare(
     Args:
         config: The ``prepare`` section.
         root: ``prepare.root`` as a path.
-        out: The artifact: ``classes.json``, ``quarantine.parquet``, ``summary.json`` and, for each split, an artifact
-            of its own with ``images.parquet`` and, if the reader draws them, the images.
+        out: The artifact: ``classes.json``, ``titles.json`` if classes have readable names, ``quarantine.parquet``,
+            ``summary.json`` and, for each split, an artifact of its own with ``images.parquet`` and, if the reader
+            draws them, the images.
         parts: The artifact of part annotations, which ``PartTable`` reads: written for any data, so that a later stage
             finds out there that data has none.
         seed: The seed of params.yaml.
@@ -69,7 +72,7 @@ def prepare(
     with writing(out, KIND, reader=config.reader) as folder, writing(parts, PARTS, reader=config.reader) as parted:
         drawn = folder / "drawn"
         listing = reader(config.reader)(root, into=drawn, config=config, workers=workers, on_event=on_event)
-        listing = _spelt_alike(listing, on_event)
+        listing = spelt_alike(listing, on_event)
         classes = listing.class_names()
         _check_listing(listing, classes, root)
         kept, rejected = _check(listing, config.min_side, workers, on_event)
@@ -79,15 +82,17 @@ def prepare(
         result = PrepareResult(out, len(classes), {name: counts[name] for name in SPLITS}, count_reasons(rejected))
         frame = _frame(kept, splits, classes)
         _write(folder, result, frame, classes, rejected)
+        if titles := {name: listing.titles[name] for name in classes if name in listing.titles}:
+            write_json(folder / TITLES, titles)
         given = listing.parts or PartListing()
         write_parts(parted, given, frame, beside=folder, workers=workers, on_event=on_event)
         shutil.rmtree(drawn, ignore_errors=True)
-    on_event(MessageEvent(_named(frame, classes)))
-    if lost := _lost_tests(listing.frame, rejected):
-        on_event(MessageEvent(lost, level="warning"))
-    on_event(MessageEvent(_sentence(result)))
+    on_event(MessageEvent(of_classes(frame, classes)))
+    for event in of_tests(listing, kept, rejected):
+        on_event(event)
+    on_event(MessageEvent(of_counts(result.images, result.classes, result.quarantined)))
     if given.schema.form is not None:
-        on_event(MessageEvent(_parts(given.schema, len(set(given.annotated) & set(frame["image_id"])))))
+        on_event(MessageEvent(of_parts(given.schema, len(set(given.annotated) & set(frame["image_id"])))))
     return result
 
 
@@ -107,26 +112,9 @@ def _write(
     write_json(folder / SUMMARY, summary)
 
 
-def _spelt_alike(listing: Listing, on_event: OnEvent) -> Listing:
-    """The listing with one spelling of each class name, that of train; names that only look alike are said."""
-    frame = listing.frame
-    order = frame["split"].map({name: place for place, name in enumerate(SPLITS)}).fillna(0)
-    named = frame["class_name"][order.sort_values(kind="stable").index]
-    spelt = one_spelling([*named, *listing.classes])
-    for group in lookalikes(set(spelt.values())):
-        text = f"{_few(group)} differ by capitals or spaces alone and stay classes of their own; rename if they are one"
-        on_event(MessageEvent(text, level="warning"))
-    if all(name == one for name, one in spelt.items()):
-        return listing
-    changed = sorted(one for name, one in spelt.items() if name != one)
-    on_event(MessageEvent(f"{_few(changed)}: two spellings in Unicode (NFC, NFD) of one name are one class"))
-    classes = tuple(dict.fromkeys(spelt[name] for name in listing.classes))
-    return replace(listing, frame=frame.assign(class_name=frame["class_name"].map(spelt)), classes=classes)
-
-
 def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None:
     if listing.frame.empty:
-        raise DataError(_no_images(listing.rejected, root))
+        raise DataError(of_no_images(listing.rejected, root))
     if len(classes) < 2:
         inner = {Path(path).parts[1] for path in listing.frame["path"] if len(Path(path).parts) > 2}
         hint = f"; if {', '.join(sorted(inner)[:3])} are the classes, set prepare.root to the folder of these"
@@ -134,21 +122,11 @@ def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None
         raise DataError(found + (hint if inner else "; add a second class"))
 
 
-def _no_images(rejected: Sequence[Rejected], root: Path) -> str:
-    """Why a listing holds no image: what was there and does not count, or nothing at all."""
-    if not rejected:
-        return f"no images under {root}; put them into class-named folders there, or correct prepare.root"
-    return (
-        f"no image under {root} can be used; left out: {in_words(count_reasons(rejected))}, such as "
-        f"{rejected[0].image_id}, which {rejected[0].detail}"
-    )
-
-
 def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> tuple[list[Checked], list[Rejected]]:
     """Open every image and set apart those that cannot be used."""
     rows = zip(listing.frame["path"], listing.frame["class_name"], listing.frame["split"], strict=True)
     entries = [ImageEntry(path, name, None if pd.isna(split) else split) for path, name, split in rows]
-    checked = check_images(entries, listing.image_root, min_side, workers)
+    checked = check_images(entries, listing.image_root, min_side, workers, keep_tests=listing.official)
     decoded: list[Checked] = []
     rejected = list(listing.rejected)
     for one in track(checked, "check", len(entries), "images", on_event):
@@ -156,7 +134,7 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
             rejected.append(one)
         else:
             decoded.append(one)
-    kept, alike = set_apart(decoded)
+    kept, alike = set_apart(decoded, keep_tests=listing.official)
     if odd := [f"{one.entry.image_id} ({one.misnamed})" for one in kept if one.misnamed]:
         text = f"{few(odd, 'image', 'images')} used as what the bytes are, not as what the name says"
         on_event(MessageEvent(text, level="warning"))
@@ -183,7 +161,7 @@ def _split(
         drawn = cut(pool, share, seed, name)
         splits.update(dict.fromkeys(drawn.chosen, name))
         if drawn.bare:
-            text = f"no {name} image of {_few(drawn.bare)}: one image in train, which stays there; add images"
+            text = f"no {name} image of {named_classes(drawn.bare)}: one image in train, which stays there; add images"
             on_event(MessageEvent(text, level="warning"))
     return [splits[image.entry.image_id] for image in images]
 
@@ -201,17 +179,11 @@ def _check_kept(
     if without:
         near = suggest(without[0], trained) if len(without) == 1 else ""
         raise DataError(
-            f"no training image of {_few(without)}{near} ({left_out}{first}); add images or remove the class"
+            f"no training image of {named_classes(without)}{near} ({left_out}{first}); add images or remove the class"
         )
     for name in SPLITS:
         if name not in splits:
             raise DataError(f"no image is left for the split {name} ({left_out}); add images")
-
-
-def _few(names: Sequence[str]) -> str:
-    """Name up to five classes."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{'class' if len(names) == 1 else 'classes'} {', '.join(map(repr, names[:5]))}{more}"
 
 
 def _frame(images: Sequence[Checked], splits: Sequence[str], classes: Sequence[str]) -> pd.DataFrame:
@@ -235,37 +207,3 @@ def _frame(images: Sequence[Checked], splits: Sequence[str], classes: Sequence[s
 def _quarantine(rejected: Iterable[Rejected]) -> pd.DataFrame:
     rows = sorted((asdict(row) for row in rejected), key=lambda row: (row["image_id"], row["reason"]))
     return pd.DataFrame(rows, columns=["image_id", "reason", "detail"]).astype("str")
-
-
-def _sentence(result: PrepareResult) -> str:
-    images = ", ".join(f"{count:,} {name}" for name, count in result.images.items())
-    out = f"; left out {in_words(dict(result.quarantined))} (quarantine.parquet)" if result.quarantined else ""
-    return f"{sum(result.images.values()):,} images of {result.classes} classes: {images}{out}"
-
-
-def _named(frame: pd.DataFrame, classes: Sequence[str]) -> str:
-    """The first classes, and the one with the fewest train images."""
-    counts = frame.loc[frame["split"] == "train", "class_name"].value_counts()
-    least = min(classes, key=lambda name: counts[name])
-    more = ", ..." if len(classes) > 5 else ""
-    n = int(counts[least])
-    return (
-        f"classes: {', '.join(classes[:5])}{more}; the smallest in train is {least!r} with {n:,} image{'s' * (n != 1)}"
-    )
-
-
-def _lost_tests(listed: pd.DataFrame, rejected: Sequence[Rejected]) -> str:
-    """How many images of the data's own test split are left out for a label conflict, if any."""
-    tests = set(listed.loc[listed["split"] == "test", "path"])
-    lost = sum(one.reason is Reason.CONFLICTING_LABELS and one.image_id in tests for one in rejected)
-    return f"{lost:,} test image{'s' * (lost != 1)} fewer: the same pixels bear two labels (quarantine.parquet)" * bool(
-        lost
-    )
-
-
-def _parts(schema: PartSchema, images: int) -> str:
-    """Which parts were found, and which of them count as twins."""
-    named = ", ".join(schema.parts)
-    if schema.mirrored:
-        named += "; twins: " + ", ".join(f"{left} and {right}" for left, right in schema.mirrored.items())
-    return f"{schema.form} of {len(schema.parts)} parts in {images:,} image{'s' * (images != 1)}: {named}"

@@ -151,3 +151,80 @@ def test_a_copy_that_leaves_for_one_of_another_label_is_a_label_conflict() -> No
     assert rejected == [
         Rejected("a", Reason.CONFLICTING_LABELS, "is 'cat' and has the pixels of b, which is 'dog'; keep one")
     ]
+
+
+def test_published_test_images_stay_and_their_copies_leave() -> None:
+    images = [
+        image("test/a", "cat", "test", b"1"),
+        image("test/b", "cat", "test", b"1"),  # the same photo twice in test
+        image("train/a", "cat", "train", b"1"),
+        image("train/b", "dog", "train", b"1"),
+        image("train/c", "cat", "train", b"1"),
+        image("validation/a", "cat", "validation", b"1"),
+    ]
+    kept, rejected = set_apart(images, keep_tests=True)
+    assert ids(kept) == ["test/a", "test/b"]
+    assert rejected == [
+        Rejected("train/a", Reason.LEAK, "is in train and has the pixels of test/a in test, which stays"),
+        Rejected(
+            "train/b", Reason.CONFLICTING_LABELS, "is 'dog' and has the pixels of test/a, which is 'cat'; keep one"
+        ),
+        Rejected("train/c", Reason.LEAK, "is in train and has the pixels of test/a in test, which stays"),
+        Rejected("validation/a", Reason.LEAK, "is in validation and has the pixels of test/a in test, which stays"),
+    ]
+
+
+def test_published_test_images_of_two_labels_both_stay() -> None:
+    images = [
+        image("test/a", "cat", "test", b"1"),
+        image("test/b", "dog", "test", b"1"),
+        image("train/a", "dog", "train", b"1"),
+        image("train/b", "eel", "train", b"1"),
+    ]
+    kept, rejected = set_apart(images, keep_tests=True)
+    assert ids(kept) == ["test/a", "test/b"]
+    assert [(one.image_id, one.reason, one.detail) for one in rejected] == [
+        ("train/a", Reason.LEAK, "is in train and has the pixels of test/b in test, which stays"),
+        (
+            "train/b",
+            Reason.CONFLICTING_LABELS,
+            "is 'eel' and has the pixels of test/a, which is 'cat'; keep one",
+        ),
+    ]
+
+
+def test_copies_beside_a_published_test_split_are_judged_as_ever() -> None:
+    images = [
+        image("train/a", "cat", "train", b"1"),
+        image("train/b", "cat", "train", b"1"),
+        image("train/c", "cat", "train", b"2"),
+        image("train/d", "dog", "train", b"2"),
+        image("validation/e", "cat", "validation", b"3"),
+        image("train/e", "cat", "train", b"3"),
+        image("test/f", "cat", "test", b"4"),
+    ]
+    assert set_apart(images, keep_tests=True) == set_apart(images)
+    assert ids(set_apart(images, keep_tests=True)[0]) == ["test/f", "train/a", "validation/e"]
+
+
+def test_a_published_test_image_may_be_small(tmp_path: Path, photo: Photo) -> None:
+    entries = [ImageEntry(f"{split}.png", "x", split) for split in ("train", "test")]  # type: ignore[arg-type]
+    for entry in entries:
+        photo().save(tmp_path / entry.image_id)
+    found = list(check_images(entries, tmp_path, 41, 1, keep_tests=True))
+    assert [type(one) for one in found] == [Rejected, Checked]
+    assert [type(one) for one in check_images(entries, tmp_path, 41, 1)] == [Rejected, Rejected]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from(["train", "validation", "test"]), st.integers(0, 5))),
+)
+def test_every_published_test_image_stays_and_no_pixels_of_it_are_elsewhere(rows) -> None:
+    images = [image(f"{number:03d}", name, split, bytes([pixels])) for number, (name, split, pixels) in enumerate(rows)]
+    kept, rejected = set_apart(images, keep_tests=True)
+    assert sorted(ids(kept) + [row.image_id for row in rejected]) == ids(images)
+    tests = [one for one in images if one.entry.split == "test"]
+    assert [one for one in kept if one.entry.split == "test"] == tests
+    rest = [one.pixels for one in kept if one.entry.split != "test"]
+    assert len(set(rest)) == len(rest)
+    assert not set(rest) & {one.pixels for one in tests}

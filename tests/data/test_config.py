@@ -28,6 +28,10 @@ from protoquant.data.readers.registry import READERS, reader
             r"interventions has no effect with reader 'table'; remove it or set reader: partbirds or funnybirds",
         ),
         ({"crop": True}, r"crop has no effect with reader 'partbirds'; remove it or set reader: cub"),
+        (
+            {"reader": "cub", "partial": True},
+            r"partial has no effect with reader 'cub'; remove it or set reader: cars or dogs or flowers or imagenet",
+        ),
         ({"reader": "cub", "ambiguous": True}, r"ambiguous has no effect with reader 'cub'.*set reader: funnybirds"),
         ({"reader": "table", "table": {"parts": "../a.csv"}}, r"prepare\.table.* must be .*got"),
         ({"reader": "table", "table": {"file": "../a.csv"}}, r"prepare\.table.* must be .*got"),

@@ -7,6 +7,9 @@ from protoquant.data.folder_walk import subfolders
 _MARKS = {
     "cub": ("CUB-200-2011", ("images.txt", "image_class_labels.txt")),
     "funnybirds": ("FunnyBirds", ("classes.json", "dataset_train.json")),
+    "cars": ("Stanford Cars-196", ("devkit/cars_meta.mat", "devkit/cars_train_annos.mat")),
+    "dogs": ("Stanford Dogs-120", ("train_list.mat", "test_list.mat")),
+    "flowers": ("Oxford Flowers-102", ("imagelabels.mat", "setid.mat")),
 }
 
 

@@ -73,7 +73,7 @@ def _listing(
     schema = PartSchema("points", files.parts, mirrored=mirrored_by_name(files.parts))
     named = points.assign(image_id=points["image"].map(names))[list(POINTS)]
     parts = PartListing(schema, list(names.values()), named)
-    return Listing(frame, folder, tuple(files.classes.values()), tuple(rejected), parts)
+    return Listing(frame, folder, tuple(files.classes.values()), tuple(rejected), parts, official=True)
 
 
 def _split(files: CubFiles, number: int) -> str:

@@ -58,7 +58,8 @@ def read(root: Path, *, config: PrepareConfig, **_: object) -> Listing:
     )
     held = Interventions(_rows(birds.changes(records)), root) if config.interventions else None
     parts = PartListing(birds.schema, names, labels=lambda name: read_part_map(root / _map(name)), interventions=held)
-    return Listing(frame, root, tuple(str(one["class_idx"]) for one in birds.classes), tuple(left_out), parts)
+    classes = tuple(str(one["class_idx"]) for one in birds.classes)
+    return Listing(frame, root, classes, tuple(left_out), parts, official=True)
 
 
 @dataclass(frozen=True)

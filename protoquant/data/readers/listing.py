@@ -1,8 +1,8 @@
 """The interface of readers, and the listing that each of them returns."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,8 @@ class Listing:
             frame in natural order.
         rejected: Files that the reader itself left out.
         parts: The parts of these images, if the data annotates them.
+        titles: A readable name of a class by its name, where the data has one; for display alone.
+        official: Whether the test split is a published one, so that no image of it that decodes is left out.
     """
 
     frame: pd.DataFrame
@@ -36,6 +38,8 @@ class Listing:
     classes: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     parts: PartListing | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
+    official: bool = False
 
     def class_names(self) -> tuple[str, ...]:
         """All class names, index = label."""

@@ -40,6 +40,10 @@ READERS: Mapping[str, ReaderEntry] = {
     "webdataset": ReaderEntry("tar archives of images, each with a .cls or .json of its name", root="a folder"),
     "cub": ReaderEntry("CUB-200-2011 as it is published", root="a folder", options=("crop",)),
     "funnybirds": ReaderEntry("FunnyBirds as it is published", root="a folder", options=("interventions", "ambiguous")),
+    "cars": ReaderEntry("Stanford Cars-196 as it is published", root="a folder", options=("partial",)),
+    "dogs": ReaderEntry("Stanford Dogs-120 as it is published", root="a folder", options=("partial",)),
+    "flowers": ReaderEntry("Oxford Flowers-102 as it is published", root="a folder", options=("partial",)),
+    "imagenet": ReaderEntry("ImageNet-1k in folders or in its tar archives", root="a folder", options=("partial",)),
 }
 
 if TYPE_CHECKING:

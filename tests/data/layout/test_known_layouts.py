@@ -21,6 +21,15 @@ def touch(root: Path, *names: str) -> Path:
             ["classes.json", "dataset_train.json", "train/0/000000.png"],
             "is FunnyBirds .*; set prepare.reader: funnybirds",
         ),
+        (
+            ["devkit/cars_meta.mat", "devkit/cars_train_annos.mat", "cars_train/1.jpg"],
+            "is Stanford Cars-196 .*; set prepare.reader: cars",
+        ),
+        (
+            ["train_list.mat", "test_list.mat", "Images/n02085620-Chihuahua/1.jpg"],
+            "is Stanford Dogs-120 .*; set prepare.reader: dogs",
+        ),
+        (["imagelabels.mat", "setid.mat", "jpg/1.jpg"], "is Oxford Flowers-102 .*; set prepare.reader: flowers"),
         (["train/good/1.png", "test/good/1.png", "test/crack/1.png"], "like MVTec AD: .* every defect lies in test"),
         (
             [

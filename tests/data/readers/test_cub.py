@@ -25,7 +25,7 @@ def listed(root: Path, *, crop: bool = False, on_event=ignore):
 
 def test_photos_splits_and_visible_points(root) -> None:
     listing = listed(root)
-    assert (listing.image_root, listing.class_names()) == (root, CLASSES)
+    assert (listing.image_root, listing.class_names(), listing.official) == (root, CLASSES, True)
     first = "images/001.Black_footed_Albatross/Black_footed_Albatross_0000_1.jpg"
     assert listing.frame.iloc[0].to_dict() == {"path": first, "class_name": CLASSES[0], "split": "train"}
     assert listing.frame["split"].value_counts().to_dict() == {"train": 8, "test": 4}

@@ -28,6 +28,7 @@ def listed(root: Path, **options: bool):
 
 def test_images_and_masks(root) -> None:
     listing = listed(root)
+    assert listing.official
     assert (listing.image_root, listing.class_names()) == (root, ("0", "1"))
     assert listing.frame["split"].value_counts().to_dict() == {"train": 10, "test": 4}
     assert "test/1/000003.png" in set(listing.frame["path"])  # numbers run through the split, not through a class

@@ -1,0 +1,1 @@
+"""Sets that are published with a test split: their files, whether a copy is whole, what becomes of its test images."""
