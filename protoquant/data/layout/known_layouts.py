@@ -9,6 +9,7 @@ _MARKS = {
     "funnybirds": ("FunnyBirds", ("classes.json", "dataset_train.json")),
     "cars": ("Stanford Cars-196", ("devkit/cars_meta.mat", "devkit/cars_train_annos.mat")),
     "dogs": ("Stanford Dogs-120", ("train_list.mat", "test_list.mat")),
+    "imagenet": ("ImageNet-1k", ("val/ILSVRC2012_val_00000001.JPEG",)),
     "flowers": ("Oxford Flowers-102", ("imagelabels.mat", "setid.mat")),
 }
 

@@ -30,6 +30,10 @@ def touch(root: Path, *names: str) -> Path:
             "is Stanford Dogs-120 .*; set prepare.reader: dogs",
         ),
         (["imagelabels.mat", "setid.mat", "jpg/1.jpg"], "is Oxford Flowers-102 .*; set prepare.reader: flowers"),
+        (
+            ["train/n01440764/1.JPEG", "val/ILSVRC2012_val_00000001.JPEG"],
+            "is ImageNet-1k .*; set prepare.reader: imagenet",
+        ),
         (["train/good/1.png", "test/good/1.png", "test/crack/1.png"], "like MVTec AD: .* every defect lies in test"),
         (
             [
