@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TypeGuard
 from zipfile import BadZipFile
 
 import torch
@@ -109,7 +110,7 @@ def _reason(error: Exception) -> str:
     return said.partition("\n")[0]
 
 
-def _are_tensors(held: object) -> bool:
+def _are_tensors(held: object) -> TypeGuard[Mapping[str, Tensor]]:
     return (
         isinstance(held, Mapping)
         and bool(held)
@@ -135,8 +136,7 @@ def _entry(held: Mapping[str, object], path: Path, entry: str | None, notes: lis
     chosen = entry or known[0]
     if entry is None and len(there) > 1:
         notes.append(f"{path.name} holds {named}; {chosen} is taken; set extract.weights_entry for another")
-    tensors = there[chosen]
-    return dict(tensors) if isinstance(tensors, Mapping) else {}
+    return dict(there[chosen])
 
 
 def _without_prefix(tensors: dict[str, Tensor], path: Path, notes: list[str]) -> dict[str, Tensor]:
