@@ -37,7 +37,7 @@ from protoquant.data.table import ImageTable
 from protoquant.evaluation.sightings import Sightings, look_for_prototypes
 from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.backbone.build import create
-from protoquant.features.backbone.weights import read_checkpoint
+from protoquant.features.backbone.checkpoint import read_checkpoint
 from protoquant.features.config import ExtractConfig
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.config import BudgetConfig
@@ -128,7 +128,7 @@ def packaged_weights(work: Path) -> Path:
             ) from error
         names = create(LITE2, pretrained=False, input_size=None).state_dict()
         file.parent.mkdir(parents=True, exist_ok=True)
-        tensors = (tensor.contiguous() for tensor in read_checkpoint(checkpoint).values())
+        tensors = (tensor.contiguous() for tensor in read_checkpoint(checkpoint).tensors.values())
         save_file(dict(zip(names, tensors, strict=True)), file)
     return file
 

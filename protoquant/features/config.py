@@ -9,6 +9,8 @@ from protoquant.core.section import Section
 LAST = "last"
 """Name of the layer before the backbone's own pooling."""
 PACKAGED = ("tf_efficientnet_lite0",)
+TrainedOn = Literal["other", "train", "train+validation", "unknown"]
+"""Which of our images the backbone's weights have seen."""
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -47,8 +49,19 @@ class ExtractConfig(Section):
     )
     weights_file: str | None = Field(
         None,
-        description="safetensors or torch checkpoint of the whole model; with weights: file only; "
-        "DVC does not watch it, so after a change of the file: dvc repro --force extract",
+        description="safetensors or torch checkpoint, also as training scripts write it (docs/backbones.md); with "
+        "weights: file only",
+    )
+    weights_entry: str | None = Field(
+        None,
+        min_length=1,
+        description="entry of the checkpoint that holds the weights, such as state_dict (raw) or state_dict_ema; with "
+        "weights: file only; none: the first of state_dict_ema, model_ema, state_dict, model that is there",
+    )
+    weights_trained_on: TrainedOn | None = Field(
+        None,
+        description="which of our images the weights have seen: other (none of them), train, train+validation or "
+        "unknown; extract warns where that may be those of validation; none: unknown with weights: file, else other",
     )
     layers: tuple[str, ...] = Field(
         (LAST,),
@@ -108,7 +121,16 @@ class ExtractConfig(Section):
             raise ValueError(
                 f"weights_file has no effect with weights: {self.weights}; set weights to file or remove it"
             )
+        if self.weights != "file" and self.weights_entry:
+            raise ValueError(
+                f"weights_entry has no effect with weights: {self.weights}; set weights to file or remove it"
+            )
         return self
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """Which of our images the weights have seen, as far as is known."""
+        return self.weights_trained_on or ("unknown" if self.weights == "file" else "other")
 
     @model_validator(mode="after")
     def _size_fits(self) -> Self:

@@ -106,7 +106,7 @@ def extract(
     table = ImageTable.open(images, root)
     tables = {name: table.split(name) for name in SPLITS}
     splits = {name: sources_of(part) for name, part in tables.items()}
-    backbone = Backbone.load(config, device)
+    backbone = Backbone.load(config, device, on_event=on_event)
     sizes = [size for part in tables.values() for size in zip(part.frame["width"], part.frame["height"], strict=True)]
     if warning := enlarged(sizes, backbone.spec.preprocessing):
         on_event(MessageEvent(warning, "warning"))
@@ -145,7 +145,7 @@ def extract(
         fetched=sum(shard.fetched and not shard.computed for shard in files),
         seconds=seconds,
     )
-    on_event(MessageEvent(_sentence(result)))
+    on_event(MessageEvent(_sentence(result) + _seen(config)))
     return result
 
 
@@ -243,4 +243,14 @@ def _sentence(result: ExtractResult) -> str:
     return (
         f"extract: {n:,} images{views}, {tokens}; {result.computed} shards computed, "
         f"{result.linked} linked from the cache{fetched}; {result.seconds:.1f} s{rate}"
+    )
+
+
+def _seen(config: ExtractConfig) -> str:
+    """What the user must know where the backbone may have been trained on images of validation."""
+    if config.trained_on in ("other", "train"):
+        return ""
+    return (
+        f"; extract.weights_trained_on is {config.trained_on}, so validation may not be independent of the backbone "
+        "and may promise more than test holds"
     )

@@ -25,6 +25,14 @@ def test_a_size_is_read_as_two_sides():
         ({"backbone": "resnet50"}, "packaged weights are those of tf_efficientnet_lite0, got backbone 'resnet50'"),
         ({"weights": "file"}, "weights: file needs weights_file"),
         ({"weights_file": "x.pth"}, "weights_file has no effect with weights: packaged"),
+        (
+            {"weights_entry": "model"},
+            "weights_entry has no effect with weights: packaged; set weights to file or remove",
+        ),
+        (
+            {"weights_trained_on": "validation"},
+            "weights_trained_on must be one of other, train, train.validation, unkn",
+        ),
         ({"weights": "packed"}, "did you mean 'packaged'"),
         ({"input_size": [0, 224]}, "input_size must be two sides of at least 1 pixel"),
         ({"input_size": 0}, "extract.input_size must be an integer >= 1 or a list"),
@@ -60,3 +68,17 @@ def test_the_advice_for_views_is_a_section_that_works():
 def test_a_number_is_the_side_of_a_square():
     assert ExtractConfig.parse({"input_size": 288}).input_size == 288
     assert ExtractConfig.parse({"grid": [7, 14]}).grid == (7, 14)
+
+
+@pytest.mark.parametrize(
+    ("values", "known"),
+    [
+        ({}, "other"),
+        ({"weights": "hub"}, "other"),
+        ({"weights_trained_on": "train"}, "train"),
+        ({"weights": "file", "weights_file": "x.pth"}, "unknown"),
+        ({"weights": "file", "weights_file": "x.pth", "weights_trained_on": "other"}, "other"),
+    ],
+)
+def test_what_the_weights_have_seen_is_unknown_of_a_file_that_nobody_speaks_of(values, known):
+    assert ExtractConfig.parse(values).trained_on == known

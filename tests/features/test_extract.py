@@ -29,6 +29,7 @@ from protoquant.features.store.shard_key import shard_keys
 from protoquant.features.store.shards import ShardJob, ShardWorker
 from protoquant.features.store.store import FeatureStore
 from tests.builders.backbones import CASES, NAMES, RESNET
+from tests.builders.checkpoints import trained
 from tests.builders.pictures import save, small
 from tests.builders.specs import preprocessing
 
@@ -139,8 +140,8 @@ def test_the_backbone_is_the_same_before_and_after(photos, tmp_path, monkeypatch
     loaded = []
     load = Backbone.load
 
-    def remember(*args):
-        loaded.append(load(*args))
+    def remember(*args, **options):
+        loaded.append(load(*args, **options))
         loaded.append(loaded[0].state_digest())
         return loaded[0]
 
@@ -206,7 +207,7 @@ def test_other_weights_are_another_key(photos, tmp_path):
     config = RESNET.config(tmp_path)
     run(config, photos)
     tensors = load_file(config.weights_file)
-    tensors["fc.bias"] += 1
+    tensors["conv1.1.bias"] += 1
     save_file(tensors, config.weights_file)
     assert run(config, photos).linked == 0
 
@@ -308,11 +309,13 @@ def imported(file):
 def test_every_module_between_a_file_and_its_tokens_is_in_the_key():
     """But for those that find, describe and draw: the digest of a file, the spec and the view are in it themselves.
 
-    So are the size of the input and the digest of the weights with their positions; overlap.py is, with a patch_stride.
+    So are the size of the input and the digest of the weights with their positions, however they were read and fitted;
+    overlap.py is, with a patch_stride.
     """
     beside = {"data/archive.py", "data/quarantine.py", "data/splits.py", "data/table.py"}
     beside |= {"features/augment.py", "features/config.py", "features/tokens.py", "features/backbone/spec.py"}
     beside |= {"features/backbone/input_size.py", "features/backbone/overlap.py"}
+    beside |= {f"features/backbone/{name}.py" for name in ("checkpoint", "file_kind", "fitting")}
     files = ("decode.py", "backbone/backbone.py", "store/dtypes.py")
     on_the_way, new = set(), {SOURCE / "features" / file for file in files}
     while new:
@@ -371,3 +374,43 @@ def test_the_stored_tokens_are_those_of_the_view(view, photos, tmp_path):
     torch.testing.assert_close(
         store.tokens([0]), backbone.features(backbone.batch([image])).tokens, atol=1e-4, rtol=1e-4
     )
+
+
+def said(config, photos, **options):
+    events = []
+    run(config, photos, on_event=events.append, **options)
+    return [event.text for event in events if isinstance(event, MessageEvent)]
+
+
+@pytest.mark.parametrize(
+    ("stated", "sentence"),
+    [
+        (None, "; extract.weights_trained_on is unknown, so validation may not be independent of the backbone and may"),
+        ("train+validation", "; extract.weights_trained_on is train+validation, so validation may not be independent"),
+        ("train", None),
+        ("other", None),
+    ],
+)
+def test_the_summary_says_where_validation_may_not_be_independent(stated, sentence, photos, tmp_path):
+    text = said(RESNET.config(tmp_path, weights_trained_on=stated), photos)[-1]
+    assert (sentence or " s, ") in text
+    assert ("independent" in text) == bool(sentence)
+    assert "\n" not in text
+
+
+def test_a_file_with_another_classifier_and_optimizer_links_the_shards_of_the_first(photos, tmp_path):
+    first = trained(tmp_path, ema=False, num_classes=4)
+    held = torch.load(first, weights_only=False)
+    weights = held["state_dict"] | {"fc.weight": torch.zeros(9, 96), "fc.bias": torch.zeros(9)}
+    torch.save({"model": weights, "epoch": 5}, tmp_path / "second.pth")
+    values = {"backbone": "test_resnet", "weights": "file", "batch": 4, "shard": 8}
+    before = run(ExtractConfig(**values, weights_file=str(first)), photos)
+    after = run(ExtractConfig(**values, weights_file=str(tmp_path / "second.pth")), photos, out="second")
+    assert (before.computed, before.linked) == (4, 0)
+    assert (after.computed, after.linked) == (0, 4)
+
+
+def test_what_was_chosen_in_the_file_is_said_once(photos, tmp_path):
+    config = ExtractConfig(backbone="test_resnet", weights="file", weights_file=str(trained(tmp_path)))
+    (note,) = [text for text in said(config, photos) if "last.pth.tar" in text]
+    assert note.startswith("extract: last.pth.tar holds state_dict_ema, state_dict; state_dict_ema is taken")

@@ -92,12 +92,13 @@ def running() -> Iterator[_Run]:
 def code() -> None:
     """Read which code each stage runs, so that a change of it reruns the stages that it reaches."""
     from protoquant.pipeline.code import write_code
+    from protoquant.pipeline.weights_input import weights_digest
     from protoquant.settings.settings import read_params
 
     workspace = Workspace(Path.cwd())
-    read_params(workspace.params)
+    weights = weights_digest(read_params(workspace.params), workspace.root)
     with listening(Console(stderr=True)) as on_event:
-        write_code(workspace.code, on_event)
+        write_code(workspace.code, on_event, weights)
 
 
 def prepare() -> None:

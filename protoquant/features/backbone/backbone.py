@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from protoquant.core.errors import ArtifactError, ConfigError, ShapeError
+from protoquant.core.events import OnEvent, ignore
 from protoquant.core.seeding import torch_generator
 from protoquant.features.backbone.build import build_model, check_name, create, freeze, preprocessing_of, viewed
+from protoquant.features.backbone.fitting import classifiers
 from protoquant.features.backbone.input_size import asked_size, check_grid
 from protoquant.features.backbone.layers import LayerShape, intermediate_maps, layer_positions, layer_shapes
 from protoquant.features.backbone.layout import Layout, read_layout
@@ -78,9 +81,19 @@ class Backbone:
         """Number of tokens in front of the patch tokens."""
         return self.layout.prefix
 
+    @cached_property
+    def token_digest(self) -> str:
+        """Digest of the weights that make tokens: all but the classifier's."""
+        names = tuple(f"{name}." for name in classifiers(self.model.pretrained_cfg))  # type: ignore[arg-type]
+        return state_digest(one for one in self.model.state_dict().items() if not one[0].startswith(names))
+
     @classmethod
     def load(
-        cls, source: ExtractConfig | BackboneSpec, device: torch.device | str, weights_file: Path | None = None
+        cls,
+        source: ExtractConfig | BackboneSpec,
+        device: torch.device | str,
+        weights_file: Path | None = None,
+        on_event: OnEvent = ignore,
     ) -> Backbone:
         """Build the backbone, load its weights, freeze it, and check that its tokens lead to its own logits.
 
@@ -88,6 +101,7 @@ class Backbone:
             source: A params section, or the spec in an artifact; the weights must then match the spec's digest.
             device: Device to compute on.
             weights_file: A checkpoint to read instead of the stated source.
+            on_event: Receives what was chosen and changed between a checkpoint and the model.
 
         Raises:
             ConfigError: The model is unknown or its features cannot be read as a grid of patch tokens.
@@ -95,14 +109,16 @@ class Backbone:
         """
         place = torch.device(device)
         if isinstance(source, ExtractConfig):
-            name, origin, given, size = source.backbone, source.weights, source.weights_file, asked_size(source)
-            layers = source.layers
+            name, size, layers = source.backbone, asked_size(source), source.layers
+            given = WeightsSpec.asked(source)
         else:
             name, size, layers = source.name, source.preprocessing.crop, source.layers
-            origin, given = source.weights.source, source.weights.file
-        file = Path(given) if given is not None else None
-        read = "file" if weights_file else origin
-        model, preprocessing = build_model(name, read, weights_file or file, size, source.output_stride)
+            given = source.weights
+        file = weights_file or (None if given.file is None else Path(given.file))
+        read = "file" if weights_file else given.source
+        model, preprocessing = build_model(
+            name, read, file, size, source.output_stride, entry=given.entry, on_event=on_event
+        )
         digest = state_digest(model.state_dict().items())
         if isinstance(source, BackboneSpec):
             if digest != source.weights.digest:
@@ -113,7 +129,7 @@ class Backbone:
             preprocessing = source.preprocessing
         else:
             preprocessing = viewed(preprocessing, source.view)
-        weights = WeightsSpec(origin, digest, given)
+        weights = replace(given, digest=digest)
         spec = BackboneSpec(name, weights, preprocessing, layers, source.output_stride, source.patch_stride)
         backbone = cls._proven(spec, model, place)
         if isinstance(source, ExtractConfig):

@@ -10,10 +10,12 @@ import timm
 from torch import nn
 
 from protoquant.core.errors import ConfigError, UsageError, suggest
-from protoquant.features.backbone.overlap import positions_fitted
+from protoquant.core.events import MessageEvent, OnEvent, ignore
+from protoquant.features.backbone.checkpoint import read_checkpoint
+from protoquant.features.backbone.fitting import classes_in, fitted
 from protoquant.features.backbone.preprocessing import Preprocessing
 from protoquant.features.backbone.spec import WeightSource
-from protoquant.features.backbone.weights import load_strictly, packaged_state, read_checkpoint
+from protoquant.features.backbone.weights import load_strictly, packaged_state
 from protoquant.features.config import PACKAGED
 
 _LITE = (0.5, 0.5, 0.5)
@@ -45,8 +47,13 @@ def build_model(
     file: Path | None,
     input_size: tuple[int, int] | None,
     output_stride: int | None = None,
+    *,
+    entry: str | None = None,
+    on_event: OnEvent = ignore,
 ) -> tuple[nn.Module, Preprocessing]:
     """Build a model, load its weights and freeze it.
+
+    With weights from a file, the model has as many classes as the file, and positions are resampled to its grid.
 
     Args:
         name: timm's name, with or without a tag.
@@ -54,6 +61,8 @@ def build_model(
         file: The checkpoint; only with source ``file``.
         input_size: (height, width) of the crop in pixels; None for the model's own.
         output_stride: Pixels of a cell, kept by dilation; None for the model's own.
+        entry: The checkpoint's entry that holds the weights; None for the first known one.
+        on_event: Receives what was chosen and changed on the way from the file to the model.
 
     Returns:
         The model, permanently in evaluation mode, and its preprocessing.
@@ -63,17 +72,41 @@ def build_model(
         UsageError: The weights are not available. ArtifactError: They do not fit.
     """
     check_name(name)
+    if source == "file":
+        if file is None:
+            raise ConfigError("weights from a file need the path of the checkpoint; set extract.weights_file")
+        model = _of_file(name, file, input_size=input_size, output_stride=output_stride, entry=entry, on_event=on_event)
+        return freeze(model), preprocessing_of(model, source, input_size)
     model = create(name, pretrained=source == "hub", input_size=input_size, output_stride=output_stride)
     if source == "packaged":
         if name.partition(".")[0] not in PACKAGED:
             raise ConfigError(f"no packaged weights for {name!r}, only for {', '.join(PACKAGED)}; take hub or file")
         load_strictly(model, packaged_state(), "the packaged checkpoint")
-    elif source == "file":
-        if file is None:
-            raise ConfigError("weights from a file need the path of the checkpoint; set extract.weights_file")
-        state = read_checkpoint(file)
-        load_strictly(model, state if input_size is None else positions_fitted(state, model), str(file))
     return freeze(model), preprocessing_of(model, source, input_size)
+
+
+def _of_file(
+    name: str,
+    file: Path,
+    *,
+    input_size: tuple[int, int] | None,
+    output_stride: int | None,
+    entry: str | None,
+    on_event: OnEvent,
+) -> nn.Module:
+    """The model with the weights of a file; what was done with them is told once they fit."""
+    checkpoint = read_checkpoint(file, entry)
+    classes = classes_in(checkpoint.tensors, name)
+    model = create(name, pretrained=False, input_size=input_size, output_stride=output_stride, classes=classes)
+    state, resampled = fitted(checkpoint.tensors, model)
+    load_strictly(model, state, str(file))
+    notes = [*checkpoint.notes, *resampled]
+    if classes is not None:
+        held = f"a classifier of {classes:,} classes" if classes else "no classifier"
+        notes.append(f"{file.name} holds {held}, which the features do not need")
+    for note in notes:
+        on_event(MessageEvent(f"extract: {note}"))
+    return model
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -122,7 +155,12 @@ def viewed(preprocessing: Preprocessing, view: Literal["center", "squash", "pad"
 
 
 def create(
-    name: str, *, pretrained: bool, input_size: tuple[int, int] | None, output_stride: int | None = None
+    name: str,
+    *,
+    pretrained: bool,
+    input_size: tuple[int, int] | None,
+    output_stride: int | None = None,
+    classes: int | None = None,
 ) -> nn.Module:
     """Create a timm model, with the requested size if the size is fixed at creation.
 
@@ -131,6 +169,7 @@ def create(
         pretrained: Whether to load timm's own weights; otherwise they are random.
         input_size: (height, width) in pixels; None for the model's own.
         output_stride: Pixels of a cell, kept by dilation; None for the model's own.
+        classes: Number of outputs of the classifier, 0 for none; None for the model's own.
 
     Raises:
         ConfigError: The model refuses the size or the stride. UsageError: The hub cannot provide its weights.
@@ -139,6 +178,8 @@ def create(
     options: dict[str, Any] = {"img_size": input_size} if input_size is not None and fixed else {}
     if output_stride is not None:
         options["output_stride"] = output_stride
+    if classes is not None:
+        options["num_classes"] = classes
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, RuntimeError) as error:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from protoquant.core.errors import ArtifactError
 from protoquant.features.backbone.preprocessing import Preprocessing
-from protoquant.features.config import LAST
+from protoquant.features.config import LAST, ExtractConfig, TrainedOn
 
 WeightSource = Literal["packaged", "hub", "file"]
 
@@ -18,11 +18,26 @@ class WeightsSpec:
         source: ``packaged``, ``hub`` or ``file``.
         digest: SHA-256 over names, dtypes, shapes and bytes of the loaded state.
         file: Path as given in params.yaml; only with source ``file``.
+        entry: Entry of the file as given in params.yaml; None for the first known one.
+        trained_on: Which of our images the weights have seen, as given in params.yaml; None where it says nothing.
     """
 
     source: WeightSource
     digest: str
     file: str | None = None
+    entry: str | None = None
+    trained_on: TrainedOn | None = None
+
+    @classmethod
+    def asked(cls, config: ExtractConfig) -> Self:
+        """The weights that params.yaml asks for; their digest is not known yet, and empty."""
+        return cls(config.weights, "", config.weights_file, config.weights_entry, config.weights_trained_on)
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values for JSON, without those that say nothing, as in versions that did not know them."""
+        given = {"file": self.file, "entry": self.entry, "trained_on": self.trained_on}
+        stated = {key: value for key, value in given.items() if value is not None}
+        return {"source": self.source, "digest": self.digest, **stated}
 
 
 @dataclass(frozen=True)
@@ -62,12 +77,15 @@ class BackboneSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; those of the last layer alone name no layer, as in versions that knew no other."""
-        weights = {"source": self.weights.source, "digest": self.weights.digest}
-        if self.weights.file is not None:
-            weights["file"] = self.weights.file
         layers = {} if self.layers == (LAST,) else {"layers": list(self.layers)}
         preprocessing = self.preprocessing.to_dict()
-        return {"name": self.name, "weights": weights, "preprocessing": preprocessing, **layers, **self.strides}
+        return {
+            "name": self.name,
+            "weights": self.weights.to_dict(),
+            "preprocessing": preprocessing,
+            **layers,
+            **self.strides,
+        }
 
     @property
     def strides(self) -> dict[str, int]:

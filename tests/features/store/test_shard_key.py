@@ -11,7 +11,7 @@ import torch
 
 import protoquant
 from protoquant.features.augment import View
-from protoquant.features.config import AugmentConfig, ExtractConfig
+from protoquant.features.config import LAST, AugmentConfig, ExtractConfig
 from protoquant.features.store import shard_key
 from protoquant.features.store.shard_key import shard_keys
 
@@ -22,10 +22,12 @@ def keys(
     images=("a", "b"),
     name="m",
     weights="w",
+    tokens="t",
     preprocessing=(),
     strides=(),
     device="cpu",
     threads=1,
+    layer=LAST,
     **config,
 ):
     before = torch.get_num_threads()
@@ -36,7 +38,11 @@ def keys(
     )
     try:
         return shard_keys(
-            ExtractConfig(**config), SimpleNamespace(spec=spec, device=torch.device(device)), images, view
+            ExtractConfig(**config),
+            SimpleNamespace(spec=spec, device=torch.device(device), token_digest=tokens),
+            images,
+            view,
+            layer,
         )
     finally:
         torch.set_num_threads(before)
@@ -51,7 +57,7 @@ def key(**changed):
     [
         {"images": ("b", "a")},
         {"name": "other"},
-        {"weights": "other"},
+        {"tokens": "other"},
         {"preprocessing": (("crop", 96),)},
         {"strides": (("output_stride", 16),)},
         {"strides": (("patch_stride", 8),)},
@@ -64,6 +70,14 @@ def key(**changed):
 )
 def test_all_that_decides_a_token_is_in_the_key(changed):
     assert key(**changed) != key()
+
+
+def test_the_classifier_is_not_in_the_key_but_in_those_of_before():
+    now, *before = keys()
+    after, *others = keys(weights="other")
+    assert after == now
+    assert len(before) == 4
+    assert not set(before) & set(others)
 
 
 def test_what_only_cuts_the_store_is_not_in_the_key():
@@ -99,11 +113,17 @@ def test_the_sources_are_named_by_the_digests_of_their_syntax():
 @pytest.mark.parametrize(
     ("place", "sources"),
     [
-        (1, {name: one.fixed for name, one in shard_key._FORMER.items()}),
-        (2, {name: one.moved for name, one in shard_key._FORMER.items()}),
-        (3, {one.path: one.bytes for one in shard_key._FORMER.values()}),
+        (1, {name: one.strict for name, one in shard_key._FORMER.items()}),
+        (2, {name: one.fixed for name, one in shard_key._FORMER.items()}),
+        (3, {name: one.moved for name, one in shard_key._FORMER.items()}),
+        (4, {one.path: one.bytes for one in shard_key._FORMER.values()}),
     ],
-    ids=["before view and strides", "syntax in the flat layout", "paths and bytes of version 0.1.0"],
+    ids=[
+        "before checkpoints of trainings",
+        "before view and strides",
+        "syntax in the flat layout",
+        "paths and bytes of version 0.1.0",
+    ],
 )
 def test_the_keys_of_before_are_put_together_as_they_were_then(place, sources, view):
     former = dict(sources)
@@ -116,3 +136,21 @@ def test_the_keys_of_before_are_put_together_as_they_were_then(place, sources, v
     if view is not None:
         known["view"] = view.to_dict() | {"source": augment}
     assert keys(view=view)[place] == hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def test_layers_strides_and_views_of_the_last_period_keep_their_shards():
+    """The keys of that period name layer, strides, overlap and the digest of the whole model."""
+    strides = (("patch_stride", 8),)
+    sources = {name: one.strict for name, one in shard_key._FORMER.items()}
+    augment, now = sources.pop("augment"), shard_key._syntax()
+    view = View(1, 0, AugmentConfig())
+    known = {
+        "schema": 1, "backbone": "m", "weights": "w", "preprocessing": {}, "dtype": ExtractConfig().dtype,
+        "batch": ExtractConfig().batch, "device": "cpu", "threads": 1, "images": ["a", "b"], "sources": sources,
+        "packages": {name: version(name) for name in ("pillow", "timm", "torch")}, "strides": dict(strides),
+        "layer": {"name": "blocks.4", "source": now["layers"]}, "overlap": now["overlap"],
+        "view": view.to_dict() | {"source": augment},
+    }  # fmt: skip
+    expected = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    _, *before = keys(view=view, strides=strides, layer="blocks.4")
+    assert before == [expected]
