@@ -65,7 +65,7 @@ _FORMER = {
         "2aef78391cbf2bcfc3bb21d6cd48709909b9b03392aa59a43b7cb09d910a70b5",
         "2aef78391cbf2bcfc3bb21d6cd48709909b9b03392aa59a43b7cb09d910a70b5",
         "2aef78391cbf2bcfc3bb21d6cd48709909b9b03392aa59a43b7cb09d910a70b5",
-        "2aef78391cbf2bcfc3bb21d6cd48709909b9b03392aa59a43b7cb09d910a70b5",
+        "57134e498837393a7a042e8e46723b68d53a6d5d896855a643ba704f5df93e9b",
     ),
     "pixels": _Former(
         "data/pixels.py",
