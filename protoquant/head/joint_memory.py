@@ -11,7 +11,7 @@ from protoquant.head.config import JointConfig
 
 # Copies of the shares (b, t, k) that a step holds at once, as measured (docs/imagenet.md): softmax and gradients of one
 # image, what is kept of its view, and the holes in the heap that blocks of several sizes leave, for each layer.
-_OF_STEP, _OF_VIEW, _OF_HOLES = 4.5, 1.5, 5.0
+_OF_STEP, _OF_VIEW, _OF_HOLES = 4.5, 1.5, 1.25
 # Copies of codes (k, d) and head (c, k): parameter, gradient, two moments, this epoch's values and the best epoch's.
 _OF_CODES, _OF_HEAD = 10, 8
 # Copies of the patches of mixtures in the machine's memory: those of the model, and of the fold that tries epochs.

@@ -22,7 +22,7 @@ def of_codes(copies: int) -> int:
 
 
 def test_two_layers_seen_twice_in_the_heap() -> None:
-    assert joint_bytes(JOINT, SIZES) == 16 * SHARES + OF_BATCH + OF_IMAGES + of_codes(10 + 2 * 3) + OF_HEAD == 1_158_400
+    assert joint_bytes(JOINT, SIZES) == 8.5 * SHARES + OF_BATCH + OF_IMAGES + of_codes(10 + 2 * 3) + OF_HEAD == 678_400
 
 
 def test_a_card_has_no_heap_and_one_copy_of_the_patches() -> None:
@@ -42,7 +42,7 @@ def test_free_codes_have_no_patches() -> None:
 def test_large_blocks_do_not_come_from_the_heap(monkeypatch) -> None:
     whole = joint_bytes(JOINT, SIZES)
     monkeypatch.setattr(module, "HEAP", SHARES - 1)
-    assert whole - joint_bytes(JOINT, SIZES) == 10 * SHARES
+    assert whole - joint_bytes(JOINT, SIZES) == 2.5 * SHARES
 
 
 def test_directions_that_are_too_many_are_not_kept(monkeypatch) -> None:
@@ -56,16 +56,16 @@ def test_processes_share_a_batch() -> None:
     assert joint_bytes(JOINT, replace(SIZES, processes=3)) == joint_bytes(JOINT, SIZES, 4)
 
 
-@pytest.mark.parametrize(("free", "lacks"), [(1_158_500, False), (1_158_499, True)])
+@pytest.mark.parametrize(("free", "lacks"), [(678_500, False), (678_499, True)])
 def test_what_fits_to_the_byte_is_no_lack(free, lacks) -> None:
     assert (lack_of_memory(JOINT, SIZES, free, held=100) is not None) == lacks
 
 
 def test_the_largest_batch_that_fits_is_named() -> None:
-    # An image takes 16 x 6,400 + 2 x 320 bytes, the rest 128,000: (500,000 - 128,000) / 103,040 = 3.6
+    # An image takes 8.5 x 6,400 + 2 x 320 bytes, the rest 128,000: (500,000 - 128,000) / 55,040 = 6.8
     assert lack_of_memory(JOINT, SIZES, 500_000) == (
-        "train.joint.batch is 10 (params.yaml), and with 100 codes on 16 cells joint training needs about 1.2 MB of "
-        "memory, 500 kB are free: at most 3 fits; lower it, or quantize.keep or quantize.size"
+        "train.joint.batch is 10 (params.yaml), and with 100 codes on 16 cells joint training needs about 678 kB of "
+        "memory, 500 kB are free: at most 6 fits; lower it, or quantize.keep or quantize.size"
     )
 
 
