@@ -1,5 +1,7 @@
 """The ``prepare`` section of params.yaml."""
 
+from itertools import permutations
+from pathlib import PurePosixPath
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -90,8 +92,9 @@ class PrepareConfig(Section):
         if isinstance(self.splits, dict):
             if "train" not in self.splits:
                 raise ValueError(f"splits must name the folder of train, got {dict(self.splits)}")
-            if len(set(self.splits.values())) < len(self.splits):
-                raise ValueError(f"splits must name another folder for each split, got {dict(self.splits)}")
+            places = [PurePosixPath(name) for name in self.splits.values()]
+            if any(one.is_relative_to(other) for one, other in permutations(places, 2)):
+                raise ValueError(f"splits must name another folder for each split, none in another, got {self.splits}")
             for name in self.splits.values():
                 if not name.strip("/.") or name.startswith("/") or ".." in name.split("/"):
                     raise ValueError(f"splits must name folders below root, got {name!r}")

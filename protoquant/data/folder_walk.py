@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from protoquant.core.errors import DataError
+
 _LEFT_BEHIND = frozenset(
     {
         "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information",  # Windows
@@ -27,11 +29,27 @@ def subfolders(folder: Path, on_error: Callable[[OSError], None] | None = None) 
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted(folder / entry.name for entry in entries if visible(entry.name) and entry.is_dir())
+            return sorted(folder / entry.name for entry in entries if visible(entry.name) and _is_folder(entry))
     except OSError as error:
         if on_error is not None:
             on_error(error)
         return []
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def refuse_unreadable(error: OSError) -> None:
+    """Refuse data of which a whole class or split would be lost.
+
+    Raises:
+        DataError: Always; it names the folder.
+    """
+    raise DataError(f"{error.filename} cannot be opened ({error.strerror}); mend its rights, or remove it") from error
 
 
 def files_below(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:

@@ -22,9 +22,10 @@ _AFFIXES = frozenset({"set", "data", "dataset", "seg", "split", "images", "image
 def split_named(name: str) -> SplitName | None:
     """The split that a name stands for: an alias in any case, alone or with words around it that say nothing.
 
-    ``Train``, ``testset``, ``seg_train`` and ``Training_Set`` are such names; ``train_masks`` and ``pred`` are none.
+    ``Train``, ``testset``, ``seg_train``, ``val2017`` and ``Training_Set`` are such names; ``train_masks`` and ``pred``
+    are none.
     """
-    words = [word for word in re.split(r"[\W_]+", name.casefold()) if word and word not in _AFFIXES]
+    words = [word for word in re.split(r"[\W_\d]+", name.casefold()) if word and word not in _AFFIXES]
     if len(words) != 1:
         return None
     return ALIASES.get(words[0]) or ALIASES.get(words[0].removesuffix("set"))

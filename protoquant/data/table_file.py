@@ -28,7 +28,7 @@ def load_columns(source: Path, wanted: Mapping[str, str | None], separator: str 
         DataError: The file cannot be read, a column is missing or there twice, or a cell is empty.
     """
     table = load_table(source, separator)
-    names = list(table.columns)
+    names = list(map(str, table.columns))
     for column, key in wanted.items():
         if column not in names:
             raise DataError(_no_column(source, column, key, names, separator))
@@ -39,15 +39,17 @@ def load_columns(source: Path, wanted: Mapping[str, str | None], separator: str 
 
 def _no_column(source: Path, column: str, key: str | None, names: list[str], separator: str) -> str:
     """Why a column is not found, and the key that mends it."""
-    if len(names) == 1 and source.suffix == ".csv":
-        for other in SEPARATORS:
-            if other != separator and other in names[0]:
-                return (
-                    f"{source} has no column {column!r}: its cells seem to be separated by {other!r}; set "
-                    f"prepare.table.separator: {json.dumps(other)} (params.yaml)"
-                )
+    if len(names) == 1 and source.suffix == ".csv" and (hint := _other_separator(names[0], separator)):
+        return f"{source} has no column {column!r}: {hint}"
     hint = f"; if another column holds it, set {key} (params.yaml)" if key else ""
     return f"{source} has no column {column!r}{suggest(column, names)}; its columns: {', '.join(names)}{hint}"
+
+
+def _other_separator(header: str, separator: str) -> str:
+    """What to set if the only cell of a header holds another separator; empty if it does not."""
+    other = next((one for one in SEPARATORS if one != separator and one in header), None)
+    setting = f"set prepare.table.separator: {json.dumps(other)} (params.yaml)"
+    return f"its cells seem to be separated by {other!r}; {setting}" if other else ""
 
 
 def load_table(source: Path, separator: str = ",") -> pd.DataFrame:
@@ -62,7 +64,7 @@ def load_table(source: Path, separator: str = ",") -> pd.DataFrame:
     except (ValueError, csv.Error, OSError, pa.ArrowException) as error:
         said = one_line(error)
         kind = "parquet" if parquet else f"CSV in UTF-8 with cells separated by {separator!r}"
-        raise DataError(f"{source} cannot be read as {kind} ({said}); write it again") from error
+        raise DataError(f"{source} cannot be read as {kind} ({said}); write it again as that") from error
 
 
 def require_table(source: Path, key: str) -> None:
@@ -143,7 +145,8 @@ def _load_csv(source: Path, separator: str) -> pd.DataFrame:
         header, *rows = [row for row in csv.reader(file, delimiter=separator, strict=True) if row] or [[]]
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
-            raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}")
+            hint = _other_separator(header[0], separator) if len(header) == 1 else ""
+            raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}{hint and f'; {hint}'}")
     return pd.DataFrame(rows, columns=header, dtype=str)
 
 

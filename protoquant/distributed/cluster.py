@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from protoquant.core.machine.cores import WAITING, cores, share_cores
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 TLS_VARIABLE = "RAY_USE_TLS"
 _PATIENCE = 5.0  # seconds for the head to answer; Ray itself would try for minutes
-_LONGEST_TEMPORARY = 40
+_LONGEST_TEMPORARY = 39
 """Bytes of a folder's name that leave room for Ray's own: the path of a socket has at most 107."""
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -110,32 +109,34 @@ def joined() -> Iterator[Cluster]:
     if address not in ("local", "auto") and "://" not in address:
         _check_token(address)
 
-    temporary = _short_folder() if address == "local" else None
-    own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": temporary}
-    if address != "local":
-        # Processes of a cluster are not our children: PYTHONPATH makes them run the code of this worktree.
-        waiting = {name: os.environ[name] for name in WAITING if name in os.environ}
-        path = os.pathsep.join(path for path in sys.path if path)
-        own = {"runtime_env": {"env_vars": {"PYTHONPATH": path, **waiting}}}
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        reason = one_line(error)[:300]
-        raise UnavailableError(f"{ADDRESS_VARIABLE}: Ray at {address} refuses: {reason}") from error
-    try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        yield Cluster(address, nodes)
-    finally:
-        ray.shutdown()
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with _short_folder(address) as temporary:
+        own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": temporary}
+        if address != "local":
+            # Processes of a cluster are not our children: PYTHONPATH makes them run the code of this worktree.
+            waiting = {name: os.environ[name] for name in WAITING if name in os.environ}
+            path = os.pathsep.join(path for path in sys.path if path)
+            own = {"runtime_env": {"env_vars": {"PYTHONPATH": path, **waiting}}}
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            reason = one_line(error)[:300]
+            raise UnavailableError(f"{ADDRESS_VARIABLE}: Ray at {address} refuses: {reason}") from error
+        try:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+            yield Cluster(address, nodes)
+        finally:
+            ray.shutdown()
 
 
-def _short_folder() -> str | None:
+@contextmanager
+def _short_folder(address: str) -> Iterator[str | None]:
     """A folder for Ray's sockets where that for temporary files has too long a name; None where it will do."""
-    if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TEMPORARY:
-        return None
-    return tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if address != "local" or len(os.fsencode(usual)) <= _LONGEST_TEMPORARY:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 def _check_answers(address: str) -> None:

@@ -25,6 +25,8 @@ from protoquant.features.tokens import (
 )
 
 _SMALL = 1e-12
+_DENSE = 64
+"""Cells of a layer up to which one product with all weights of its upsampling is the fastest."""
 _MEAN, _CENTER = "norm_mean", "norm_center"
 
 
@@ -118,7 +120,10 @@ class LayerSpace:
         coarse = [layer for layer in layers if layer[0] != fine]
         for part, (grid, weight, place) in zip(others, coarse, strict=True):
             values = multiply(part.flatten(0, 1), (weight * units[:, place]).contiguous()).reshape(*part.shape[:2], k)
-            total = torch.baddbmm(total, directed.scale[..., None] * upsampling(grid, fine).to(values), values)
+            if part.shape[1] <= _DENSE:
+                total = torch.baddbmm(total, directed.scale[..., None] * upsampling(grid, fine).to(values), values)
+            else:
+                total = torch.addcmul(total, directed.scale[..., None], upsampled(values, grid, fine))
         return total
 
     def cosines(self, tokens: PatchTokens, units: Float[Tensor, "k d"]) -> Float[Tensor, "n t k"]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from protoquant.core.errors import DataError, suggest
 from protoquant.data.complete import few
-from protoquant.data.folder_walk import files_below, subfolders
+from protoquant.data.folder_walk import files_below, refuse_unreadable, subfolders
 from protoquant.data.images import is_image_name
 from protoquant.data.splits import SPLITS, SplitName, split_named
 
@@ -56,11 +56,11 @@ def find_splits(root: Path, given: Mapping[SplitName, str] | Literal["none"] | N
         return _given(root, folders, given)
     named = {folder: split for folder in folders if (split := split_named(folder.name))}
     bases = {folder: _unwrapped(folder, split) for folder, split in named.items()}
-    held = {folder: _names(bases.get(folder, folder)) for folder in folders}
+    held = {folder: _names(bases.get(folder, folder), known=folder in named) for folder in folders}
     labelled = {folder: split for folder, split in named.items() if held[folder]}
     others = [folder for folder in folders if folder not in named and not _is_companion(folder.name)]
     if not labelled:
-        _refuse_unlabelled(root, [folder for folder in named if _has_image(folder)])
+        _refuse_unlabelled(root, {folder: split for folder, split in named.items() if _has_image(folder)}, others)
     elif "train" not in labelled.values() and len(labelled) == len(folders):
         names = ", ".join(folder.name for folder in labelled)
         raise DataError(
@@ -71,11 +71,9 @@ def find_splits(root: Path, given: Mapping[SplitName, str] | Literal["none"] | N
     if "train" not in labelled.values():
         _refuse_alike(root, others, held)
         return SplitFolders({})
-    deep = [folder.name for folder in others if held[folder]]
-    if len(labelled) == 1 and deep:
+    if len(labelled) == 1:
         (train,) = labelled
-        text = f"{train.name} is taken for a class, since {', '.join(deep[:3])} hold other folders than it"
-        return SplitFolders({}, notes=(f"{text}; else set prepare.splits: {{train: {train.name}}}",))
+        _refuse_lone_train(root, train, [folder for folder in others if held[folder] and _has_image(folder)])
     for split in labelled.values():
         same = [folder.name for folder in labelled if labelled[folder] == split]
         if len(same) > 1:
@@ -96,9 +94,9 @@ def _given(root: Path, folders: Sequence[Path], given: Mapping[SplitName, str]) 
             there = ", ".join(folder.name for folder in folders) or "none"
             raise DataError(f"prepare.splits.{split}: {root} holds no folder {name!r}; its folders: {there}")
         found[base] = split
-    holding = {root / Path(name).parts[0] for name in given.values()}
-    beside = tuple(folder for folder in folders if folder not in holding)
-    return SplitFolders(found, beside, tuple(map(_passed_over, beside)))
+    around = [folder for place in sorted({root, *(base.parent for base in found)}) for folder in subfolders(place)]
+    beside = tuple(folder for folder in around if not any(base.is_relative_to(folder) for base in found))
+    return SplitFolders(found, beside, tuple(map(_not_named, beside)))
 
 
 def _unwrapped(folder: Path, split: SplitName) -> Path:
@@ -107,8 +105,9 @@ def _unwrapped(folder: Path, split: SplitName) -> Path:
     return inner[0] if len(inner) == 1 and split_named(inner[0].name) == split else folder
 
 
-def _names(folder: Path) -> frozenset[str]:
-    return frozenset(inner.name for inner in subfolders(folder))
+def _names(folder: Path, *, known: bool) -> frozenset[str]:
+    """The folders in a folder, which must be readable if it is called like a split."""
+    return frozenset(inner.name for inner in subfolders(folder, refuse_unreadable if known else None))
 
 
 def _is_companion(name: str) -> bool:
@@ -120,20 +119,35 @@ def _has_image(folder: Path) -> bool:
     return any(is_image_name(path.name) for path in files_below(folder))
 
 
+def _not_named(folder: Path) -> str:
+    return f"{folder.name}/ is passed over: prepare.splits does not name it"
+
+
 def _passed_over(folder: Path) -> str:
     count = sum(is_image_name(path.name) for path in files_below(folder))
     return f"{folder.name}/ is passed over: {count:,} image{'s' * (count != 1)} without a class"
 
 
-def _refuse_unlabelled(root: Path, flat: Sequence[Path]) -> None:
-    """Refuse a root of several folders called like splits, in which images lie without class folders."""
-    if len(flat) < 2:
+def _refuse_unlabelled(root: Path, flat: Mapping[Path, SplitName], others: Sequence[Path]) -> None:
+    """Refuse folders called like splits in which images lie without class folders, unless they are among classes."""
+    classes = [folder for folder in others if _has_image(folder)]
+    if len(flat) < 2 and ("train" not in flat.values() or len(classes) > 1):
         return
     names = few([folder.name for folder in flat], "folder", "folders")
     raise DataError(
-        f"{root}: {names} hold images but no class folders; if a table has the labels, use reader: table; if these are "
-        f"the classes, set prepare.splits: none"
+        f"{root}: {names} with images but no class folders; if a table has the labels, use prepare.reader: table; if "
+        f"the folders of the root are the classes, set prepare.splits: none"
     )
+
+
+def _refuse_lone_train(root: Path, train: Path, others: Sequence[Path]) -> None:
+    """Refuse a folder train with class folders beside folders with others: a split, or one class of several?"""
+    if others:
+        names = ", ".join(folder.name for folder in others[:3])
+        raise DataError(
+            f"{root}: {train.name} holds class folders, and so do {names}, but others; if {train.name} is the train "
+            f"split, set prepare.splits: {{train: {train.name}}}; if all of them are classes, set prepare.splits: none"
+        )
 
 
 def _refuse_unknown(

@@ -4,6 +4,7 @@ The class is the first folder (below the split), however deep the image lies in 
 are splits. Hidden files and folders, and those that operating systems leave behind, are skipped.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pandas as pd
 from protoquant.core.errors import DataError
 from protoquant.core.events import MessageEvent, OnEvent, ignore
 from protoquant.data.config import PrepareConfig
-from protoquant.data.folder_walk import files_below, subfolders, visible, writable
+from protoquant.data.folder_walk import files_below, refuse_unreadable, subfolders, visible, writable
 from protoquant.data.images import SUFFIXES, is_image_name
 from protoquant.data.layout.known_layouts import other_layout
 from protoquant.data.layout.split_folders import find_splits
@@ -43,9 +44,10 @@ def read(root: Path, *, config: PrepareConfig | None = None, on_event: OnEvent =
         raise DataError(
             f"prepare.root must be a folder of class-named folders; {root} {found} (params.yaml); correct it"
         )
-    if other := other_layout(root):
+    given = None if config is None else config.splits
+    if given is None and (other := other_layout(root)):
         raise DataError(other)
-    found_splits = find_splits(root, None if config is None else config.splits)
+    found_splits = find_splits(root, given)
     for note in found_splits.notes:
         on_event(MessageEvent(note, level="warning"))
     rows: list[tuple[str, str, str | None]] = []
@@ -55,7 +57,7 @@ def read(root: Path, *, config: PrepareConfig | None = None, on_event: OnEvent =
     rejected += _outside(root, (path for place in sorted(between) for path in _top_files(place)))
     classes: set[str] = set()
     for base, split in found_splits.classes.items() or [(root, None)]:
-        for folder in subfolders(base, _refuse):
+        for folder in subfolders(base, refuse_unreadable):
             classes.add(folder.name)
             for one in _files(root, folder):
                 if isinstance(one, Rejected):
@@ -77,16 +79,11 @@ def _files(root: Path, folder: Path) -> Iterator[str | Rejected]:
         yield _fault(name) or name
     for error in unreadable:
         if not count:
-            _refuse(error)
+            refuse_unreadable(error)
         name = writable(Path(error.filename).relative_to(root).as_posix())
         yield Rejected(
             name, Reason.UNREADABLE, f"is a folder that cannot be opened ({error.strerror}); mend its rights"
         )
-
-
-def _refuse(error: OSError) -> None:
-    """Refuse data of which a whole class or split would be lost."""
-    raise DataError(f"{error.filename} cannot be opened ({error.strerror}); mend its rights, or remove it") from error
 
 
 def _outside(root: Path, paths: Iterable[Path]) -> list[Rejected]:
@@ -113,8 +110,9 @@ def _top_files(folder: Path) -> list[Path]:
     Raises:
         DataError: One is a link that leads nowhere, perhaps to a class.
     """
-    paths = sorted(path for path in folder.iterdir() if visible(path.name) and not path.is_dir())
+    # Those of Path raise where a folder may not be read or links form a loop.
+    paths = sorted(path for path in folder.iterdir() if visible(path.name) and not os.path.isdir(path))  # noqa: PTH112
     for path in paths:
-        if path.is_symlink() and not path.exists() and not is_image_name(path.name):
+        if path.is_symlink() and not path.suffix and not os.path.exists(path):  # noqa: PTH110
             raise DataError(f"{path} is a link that leads nowhere; mend it, or remove it")
     return paths

@@ -67,7 +67,8 @@ def database_file(uri: str) -> Path | None:
 
 def without_password(uri: str) -> str:
     """Remove user and password from a URI, or from every URI in a text, so that it may be shown."""
-    return re.sub(r"//[^/\s]*@", "//", uri)
+    # A password may hold a slash; what follows a port number is a path.
+    return re.sub(r"//(?:[^/\s]*@|[^@\s/:]+:(?!\d+/)[^@\s?#]*@)", "//", uri)
 
 
 def run_page(uri: str, experiment: str, run_id: str) -> str | None:

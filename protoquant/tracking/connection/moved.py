@@ -21,7 +21,7 @@ _ADDRESSES = (
 
 
 def place_of(address: str, files: Path) -> Path | None:
-    """The folder of an address; below the folder of files where it is, if that lay elsewhere once.
+    """The folder of an address; below the folder of files where it is there and no longer in its former place.
 
     Args:
         address: A ``file:`` address.
@@ -30,42 +30,48 @@ def place_of(address: str, files: Path) -> Path | None:
     Returns:
         The folder, which may be missing; None for another kind of address.
     """
-    parts = urlsplit(address)
-    if parts.scheme != "file" or parts.netloc:
-        return None
-    path = Path(url2pathname(parts.path))
-    former = _former(path, files)
-    if former is None or former.exists():
+    path = _path_of(address)
+    former = None if path is None else _former(path, files)
+    if path is None or former is None or path.exists():
         return path
-    return files / path.relative_to(former)
+    now = files / path.relative_to(former)
+    return now if now.exists() else path
 
 
 def follow_move(database: Path, files: Path) -> int:
     """Rewrite the addresses of files that lie beside the database now, so that MLflow finds them.
 
-    Where their former folder still exists the project was copied, and where none of them lies here they are elsewhere;
-    then the addresses stay.
+    A folder counts as moved if something below it is no longer there and is here; all addresses below it then follow.
 
     Args:
         database: The SQLite file of MLflow.
         files: The folder of the files beside it.
 
     Returns:
-        Number of addresses that were changed.
+        Number of addresses that were changed; none if the database cannot be read or written, which MLflow says.
     """
-    with closing(sqlite3.connect(database)) as tables, tables:
-        held = [(table, column, text) for table, column in _ADDRESSES for text in _texts(tables, table, column)]
-        moved = {text: place for _, _, text in held if (place := place_of(text, files)) and place.as_uri() != text}
-        if not any(place != files and place.is_relative_to(files) and place.exists() for place in moved.values()):
-            return 0
-        return sum(
-            tables.execute(
-                f"UPDATE {table} SET {column} = ? WHERE {column} = ?",  # noqa: S608 - the names are our own
-                (moved[text].as_uri(), text),
-            ).rowcount
-            for table, column, text in held
-            if text in moved and moved[text].is_relative_to(files)
-        )
+    try:
+        with closing(sqlite3.connect(database)) as tables, tables:
+            held = [(table, column, text) for table, column in _ADDRESSES for text in _texts(tables, table, column)]
+            paths = {text: path for _, _, text in held if (path := _path_of(text))}
+            changed = [path for text, path in paths.items() if place_of(text, files) != path]
+            moved = {former for path in changed if (former := _former(path, files)) != path}
+            return sum(
+                tables.execute(
+                    f"UPDATE {table} SET {column} = ? WHERE {column} = ?",  # noqa: S608 - the names are our own
+                    ((files / paths[text].relative_to(former)).as_uri(), text),
+                ).rowcount
+                for table, column, text in held
+                if text in paths and (former := _former(paths[text], files)) in moved and former
+            )
+    except sqlite3.Error:
+        return 0
+
+
+def _path_of(address: str) -> Path | None:
+    """The path of a ``file:`` address of this machine; None for another."""
+    parts = urlsplit(address)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" and not parts.netloc else None
 
 
 def _texts(tables: sqlite3.Connection, table: str, column: str) -> list[str]:

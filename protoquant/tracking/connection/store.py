@@ -30,7 +30,6 @@ from protoquant.tracking.connection.moved import FILES, follow_move
 from protoquant.tracking.connection.outage import denied, is_foreign, outage
 
 _log = logging.getLogger(__name__)
-_log = logging.getLogger(__name__)
 ALREADY = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 _LONGEST_REASON = 200
 _SQLITE = b"SQLite format 3\x00"

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from protoquant.core.errors import DataError
+from protoquant.data.config import PrepareConfig
 from protoquant.data.readers.image_folder import read
 
 
@@ -54,3 +55,9 @@ def test_a_layout_that_is_none_of_class_folders_is_named(names: list[str], messa
 def test_a_split_without_defects_is_no_mvtec(tmp_path: Path) -> None:
     names = ["train/good/1.png", "train/bad/1.png", "test/good/1.png", "test/bad/1.png"]
     assert read(touch(tmp_path, *names)).classes == ("bad", "good")
+
+
+def test_the_key_of_splits_overrides_what_a_folder_looks_like(tmp_path: Path) -> None:
+    touch(tmp_path, "train/good/1.png", "test/good/1.png", "test/bad/1.png")
+    listing = read(tmp_path, config=PrepareConfig(reader="image_folder", splits={"train": "test"}))
+    assert listing.classes == ("bad", "good")

@@ -81,6 +81,10 @@ def test_a_path_that_leaves_the_folder_is_refused(path: str, tmp_path: Path) -> 
             r"cannot be read as CSV in UTF-8 with cells separated by ',' \(.+\); write it again",
         ),
         ("path,label\na,b.jpg,cat\n", r"\(row 2 has 3 cells, the header 2\); write it again"),
+        (
+            "path;label;w\n1.jpg;a;0,5\n",
+            r"the header 1; its cells seem to be separated by ';'; set prepare\.table\.separator",
+        ),
         ("path,label\n\n1.jpg,a\n2.jpg\n", r"\(row 3 has 1 cells, the header 2\)"),
         ("", r"images\.csv has no column 'path'"),
     ],

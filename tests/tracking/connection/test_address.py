@@ -142,4 +142,6 @@ def test_a_database_file_is_known_by_its_uri(uri: str, file: Path | None):
 
 def test_a_password_is_left_out():
     assert without_password("https://me:p@ss@host/x") == "https://host/x"
+    assert without_password("postgresql://me:p/ss@host/x") == "postgresql://host/x"
+    assert without_password("http://host:80/models/birds@champion") == "http://host:80/models/birds@champion"
     assert without_password("http://me:p@a/x failed; ask me@b") == "http://a/x failed; ask me@b"

@@ -41,12 +41,27 @@ def test_addresses_stay_where_the_files_are_elsewhere(database: Path) -> None:
 
 
 def test_a_copy_keeps_to_the_files_of_its_original(tmp_path: Path) -> None:
-    (tmp_path / "a" / "mlruns" / "r1").mkdir(parents=True)
-    (tmp_path / "b" / "mlruns" / "r1").mkdir(parents=True)
-    original = tmp_path / "a" / "mlruns" / "r1"
-    assert place_of(original.as_uri(), tmp_path / "b" / "mlruns") == original
+    original, copied = (tmp_path / name / "mlruns" / "r1" for name in "ab")
+    for folder in (original, copied):
+        folder.mkdir(parents=True)
+    assert place_of(original.as_uri(), copied.parent) == original
     original.rmdir()
-    original.parent.rmdir()
-    assert place_of(original.as_uri(), tmp_path / "b" / "mlruns") == tmp_path / "b" / "mlruns" / "r1"
+    assert place_of(original.as_uri(), copied.parent) == copied
     assert place_of("s3://bucket/mlruns/r1", tmp_path) is None
     assert place_of("file://host/mlruns/r1", tmp_path) is None
+
+
+def test_a_new_project_in_the_former_place_changes_nothing(database: Path, tmp_path: Path) -> None:
+    former = tmp_path / "former" / "mlruns"
+    former.mkdir(parents=True)
+    with closing(sqlite3.connect(database)) as tables, tables:
+        tables.execute("UPDATE experiments SET artifact_location = ?", (former.as_uri(),))
+        tables.execute("UPDATE runs SET artifact_uri = ?", (f"{former.as_uri()}/r1",))
+    files = database.parent / "mlruns"
+    assert follow_move(database, files) == 4
+    assert set(addresses(database)) == {files.as_uri(), f"{files.as_uri()}/r1"}
+
+
+def test_what_is_no_database_is_left_to_mlflow(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"SQLite format 3\0" + b"garbage" * 1000)
+    assert follow_move(tmp_path / "mlflow.db", tmp_path / "mlruns") == 0
