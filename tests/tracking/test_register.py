@@ -155,11 +155,11 @@ def test_weights_that_are_missing_are_named(with_store: Workspace):
     assert [held.info.status for held in runs(with_store)] == ["FAILED"]
 
 
-def test_a_moved_workspace_registers_again_where_it_is(with_store: Workspace, tmp_path: Path):
+def test_a_moved_workspace_keeps_what_is_registered(with_store: Workspace, tmp_path: Path):
     run(with_store)
     moved = Workspace(with_store.root.rename(tmp_path / "moved"))
     again, _ = run(moved)
-    assert (again.version, again.already) == (2, False)
+    assert (again.version, again.already) == (1, True)
     assert fetch_bundle("models:/birds@challenger", workspace=moved, into=tmp_path / "into").bundle.is_dir()
     assert not with_store.root.exists()
 
