@@ -161,14 +161,14 @@ def test_after_kill_9_within_a_view_its_finished_shards_are_linked(photos, tmp_p
 
 
 def test_the_code_of_augmentation_is_in_the_key_of_a_view_alone(monkeypatch):
-    backbone = SimpleNamespace(spec=spec(), device=torch.device("cpu"))
+    backbone = SimpleNamespace(spec=spec(), token_digest="0" * 64, device=torch.device("cpu"))
     looks = [None, View(1, 0, MILD), View(2, 0, MILD), View(1, 1, MILD), View(1, 0, AugmentConfig(flip=0))]
 
     def keys():
         return [shard_key.shard_keys(ExtractConfig(), backbone, ["a"], look) for look in looks]
 
     before = keys()
-    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 4 * len(looks)
+    assert len({key for of_look in before for key in of_look}) == sum(map(len, before)) == 5 * len(looks)
     changed = shard_key._syntax() | {"augment": "changed"}
     monkeypatch.setattr(shard_key, "_syntax", lambda: changed)
     after = keys()

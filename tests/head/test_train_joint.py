@@ -69,9 +69,9 @@ def test_budgets_give_a_head_of_each_size(inputs, tmp_path) -> None:
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_any_work(inputs, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(train_module, "free_memory", lambda _: 40_000)
+    monkeypatch.setattr(train_module, "free_memory", lambda _: 30_000)
     events = []
-    with pytest.raises(ConfigError, match=r"train.joint.batch is 8 .* 40 kB are free: at most \d fits; lower it, or"):
+    with pytest.raises(ConfigError, match=r"train.joint.batch is 8 .* 30 kB are free: at most \d fits; lower it, or"):
         fit(inputs, tmp_path / "bundle", JOINT, events.append)
     assert events == []
     assert not (tmp_path / "bundle").exists()

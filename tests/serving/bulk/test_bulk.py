@@ -195,7 +195,7 @@ def test_two_runs_do_not_write_one_file(model, photos, tmp_path):
     ("out", "sentence"),
     [
         ("no/a.parquet", "there is no folder"),
-        ("a.csv", r"must be a file that ends in \.parquet"),
+        ("a.xlsx", r"must be a file that ends in \.parquet"),
         ("folder.parquet", r"must be a file that ends in \.parquet"),
         ("read only.parquet", "cannot be written"),
     ],
