@@ -102,8 +102,8 @@ def pooled(shares: Float[Tensor, "n t *any"]) -> Float[Tensor, " n *any"]:
 def pooled_softmax(scaled: Float[Tensor, "n t k"]) -> Float[Tensor, "n k"]:
     """Presence from similarities divided by the temperature: the maximum over cells of the softmax over codes.
 
-    It is what :func:`pooled` makes of :func:`competition`, for training: its derivative takes a third of the time,
-    since all that flows back enters at one cell for each code; of equal cells, at the first.
+    It is what :func:`pooled` makes of :func:`competition`, for training, with a cheaper derivative: all that flows
+    back enters at one cell for each code; of equal cells, at the first.
     """
     presence: Tensor = _PooledSoftmax.apply(scaled)
     return presence

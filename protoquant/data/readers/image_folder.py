@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from protoquant.core.errors import DataError
+from protoquant.core.errors import DataError, one_line
 from protoquant.core.events import MessageEvent, OnEvent, ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.folder_walk import files_below, refuse_unreadable, subfolders, visible, writable
@@ -47,7 +47,10 @@ def read(root: Path, *, config: PrepareConfig | None = None, on_event: OnEvent =
     given = None if config is None else config.splits
     if given is None and (other := other_layout(root)):
         raise DataError(other)
-    found_splits = find_splits(root, given)
+    try:
+        found_splits = find_splits(root, given)
+    except DataError as error:
+        raise DataError(one_line(error)) from error  # a folder's name may hold a line break
     for note in found_splits.notes:
         on_event(MessageEvent(note, level="warning"))
     rows: list[tuple[str, str, str | None]] = []

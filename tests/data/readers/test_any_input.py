@@ -19,7 +19,7 @@ from protoquant.settings.settings import Settings
 FOLDERS = st.sampled_from(
     [
         *("train", "Test", "valid", "val", "seg_train", "training_set", "siteA", "masks", "good", "ground_truth"),
-        *("a", "b", "A", " a", "Ä", "A\u0308", "-x", "{b}", "%s", "[b]", "x" * 200, ".git", "@eaDir"),
+        *("a", "b", "A", " a", "Ä", "A\u0308", "-x", "{b}", "%s", "[b]", "a\nb", "x" * 200, ".git", "@eaDir"),
     ]
 )
 FILES = st.sampled_from(
