@@ -62,6 +62,12 @@ class PrepareConfig(Section):
         description="With image_folder: folder of each split, such as {train: Training, test: Testing}, other folders "
         "being passed over; none: the folders of the root are classes; empty (null): splits are recognised by name.",
     )
+    exclude: str | None = Field(
+        None,
+        min_length=1,
+        description="CSV table of images that a person chose to leave out, with columns path, sha256 and reason; "
+        "a relative path starts at the folder of params.yaml; empty (null) if there is none.",
+    )
     table: TableConfig | None = Field(
         None, description="Names used by the table; empty (null) for the defaults, and with any other reader."
     )

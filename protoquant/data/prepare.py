@@ -14,6 +14,7 @@ from protoquant.core.events import MessageEvent, OnEvent, track
 from protoquant.data.checks import Checked, ImageEntry, check_images, set_apart
 from protoquant.data.complete import few
 from protoquant.data.config import PrepareConfig
+from protoquant.data.exclusions import Exclusions
 from protoquant.data.names import spelt_alike
 from protoquant.data.parts.listing import PartListing
 from protoquant.data.parts.table import KIND as PARTS
@@ -22,8 +23,8 @@ from protoquant.data.quarantine import Rejected, count_reasons, in_words
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.registry import reader
 from protoquant.data.splits import SPLITS, SplitName, cut
-from protoquant.data.table import CLASSES, DTYPES, KIND, SUMMARY, TABLE
-from protoquant.data.words import named_classes, of_classes, of_counts, of_no_images, of_parts, of_tests
+from protoquant.data.table import CLASSES, DTYPES, EXCLUDED, KIND, SUMMARY, TABLE
+from protoquant.data.words import named_classes, of_classes, of_counts, of_excluded, of_no_images, of_parts, of_tests
 
 TITLES = "titles.json"
 
@@ -37,16 +38,26 @@ class PrepareResult:
         classes: Number of classes.
         images: Number of images by split.
         quarantined: Number of images left out, by reason.
+        excluded: Number of images left out by hand, by split.
     """
 
     out: Path
     classes: int
     images: Mapping[str, int]
     quarantined: Mapping[str, int]
+    excluded: Mapping[str, int]
 
 
 def prepare(
-    config: PrepareConfig, *, root: Path, out: Path, parts: Path, seed: int, on_event: OnEvent, workers: int = 1
+    config: PrepareConfig,
+    *,
+    root: Path,
+    out: Path,
+    parts: Path,
+    seed: int,
+    on_event: OnEvent,
+    exclude: Path | None = None,
+    workers: int = 1,
 ) -> PrepareResult:
     """List the images, open each once, leave out what cannot be used, and cut the splits that are missing.
 
@@ -60,6 +71,8 @@ def prepare(
             finds out there that data has none.
         seed: The seed of params.yaml.
         on_event: Receives progress and, at the end, a message with the counts.
+        exclude: ``prepare.exclude`` as a path; its images take part in the draw of the splits, so that leaving one out
+            moves no other.
         workers: Threads that decode images, or processes that render them; the result does not depend on them.
 
     Returns:
@@ -67,19 +80,27 @@ def prepare(
 
     Raises:
         DataError: The root is missing or wrong, there are fewer than two classes, a class has no training image, a
-            split has no image, no image is left, or annotations do not fit their images.
+            split has no image, no image is left, annotations do not fit their images, or the table of exclusions is
+            none.
     """
+    exclusions = Exclusions.read(exclude)
     with writing(out, KIND, reader=config.reader) as folder, writing(parts, PARTS, reader=config.reader) as parted:
         drawn = folder / "drawn"
         listing = reader(config.reader)(root, into=drawn, config=config, workers=workers, on_event=on_event)
         listing = spelt_alike(listing, on_event)
         classes = listing.class_names()
         _check_listing(listing, classes, root)
-        kept, rejected = _check(listing, config.min_side, workers, on_event)
-        splits = _split(kept, set(listing.frame["split"].dropna()), config, seed, on_event)
+        kept, excluded, rejected = _check(listing, exclusions, config.min_side, workers, on_event)
+        split_of = _split(kept + excluded, set(listing.frame["split"].dropna()), config, seed, on_event)
+        splits = [split_of[image.entry.image_id] for image in kept]
         _check_kept(kept, splits, classes, rejected)
-        counts = Counter(splits)
-        result = PrepareResult(out, len(classes), {name: counts[name] for name in SPLITS}, count_reasons(rejected))
+        result = PrepareResult(
+            out,
+            len(classes),
+            _counts(splits),
+            count_reasons(rejected),
+            _counts(split_of[image.entry.image_id] for image in excluded),
+        )
         frame = _frame(kept, splits, classes)
         _write(folder, result, frame, classes, rejected)
         if titles := {name: listing.titles[name] for name in classes if name in listing.titles}:
@@ -90,6 +111,8 @@ def prepare(
     on_event(MessageEvent(of_classes(frame, classes)))
     for event in of_tests(listing, kept, rejected):
         on_event(event)
+    if measured := of_excluded(result.excluded):
+        on_event(MessageEvent(measured, level="warning"))
     on_event(MessageEvent(of_counts(result.images, result.classes, result.quarantined)))
     if given.schema.form is not None:
         on_event(MessageEvent(of_parts(given.schema, len(set(given.annotated) & set(frame["image_id"])))))
@@ -109,7 +132,7 @@ def _write(
     write_table(folder / "quarantine.parquet", _quarantine(rejected))
     write_json(folder / CLASSES, list(classes))
     summary = {"classes": result.classes, "images": result.images, "quarantined": result.quarantined}
-    write_json(folder / SUMMARY, summary)
+    write_json(folder / SUMMARY, summary | ({EXCLUDED: result.excluded} if any(result.excluded.values()) else {}))
 
 
 def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None:
@@ -122,8 +145,10 @@ def _check_listing(listing: Listing, classes: Sequence[str], root: Path) -> None
         raise DataError(found + (hint if inner else "; add a second class"))
 
 
-def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> tuple[list[Checked], list[Rejected]]:
-    """Open every image and set apart those that cannot be used."""
+def _check(
+    listing: Listing, exclusions: Exclusions, min_side: int, workers: int, on_event: OnEvent
+) -> tuple[list[Checked], list[Checked], list[Rejected]]:
+    """Open every image, and part those that stay, those that a person left out, and those that cannot be used."""
     rows = zip(listing.frame["path"], listing.frame["class_name"], listing.frame["split"], strict=True)
     entries = [ImageEntry(path, name, None if pd.isna(split) else split) for path, name, split in rows]
     checked = check_images(entries, listing.image_root, min_side, workers, keep_tests=listing.official)
@@ -134,17 +159,21 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
             rejected.append(one)
         else:
             decoded.append(one)
-    kept, alike = set_apart(decoded, keep_tests=listing.official)
+    wanted, excluded = exclusions.part(decoded)
+    kept, alike = set_apart(wanted, keep_tests=listing.official)
     if odd := [f"{one.entry.image_id} ({one.misnamed})" for one in kept if one.misnamed]:
         text = f"{few(odd, 'image', 'images')} used as what the bytes are, not as what the name says"
         on_event(MessageEvent(text, level="warning"))
-    return kept, rejected + alike
+    rejected += [*alike, *exclusions.rejected(excluded)]
+    if idle := exclusions.idle(rejected, set(listing.frame["path"])):
+        on_event(MessageEvent(idle, level="warning"))
+    return kept, excluded, rejected
 
 
 def _split(
     images: Sequence[Checked], given: set[str], config: PrepareConfig, seed: int, on_event: OnEvent
-) -> list[SplitName]:
-    """Assign each image its split: its own, or one cut from train, first test, then validation.
+) -> dict[str, SplitName]:
+    """Assign each image, by its id, its split: its own, or one cut from train, first test, then validation.
 
     A split that the data has stays as it is, even if none of its images can be used.
     """
@@ -163,7 +192,12 @@ def _split(
         if drawn.bare:
             text = f"no {name} image of {named_classes(drawn.bare)}: one image in train, which stays there; add images"
             on_event(MessageEvent(text, level="warning"))
-    return [splits[image.entry.image_id] for image in images]
+    return splits
+
+
+def _counts(splits: Iterable[SplitName]) -> dict[str, int]:
+    counts = Counter(splits)
+    return {name: counts[name] for name in SPLITS}
 
 
 def _check_kept(

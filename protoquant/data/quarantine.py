@@ -25,6 +25,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     OUTSIDE_CLASS_FOLDER = "outside_class_folder"
     AMBIGUOUS = "ambiguous"
+    EXCLUDED = "excluded"
 
 
 class ImageError(DataError):

@@ -22,6 +22,8 @@ KIND = "images"
 TABLE = "images.parquet"
 CLASSES = "classes.json"
 SUMMARY = "summary.json"
+EXCLUDED = "excluded"
+"""Key of the summary: number of images that were left out by hand, by split, if any."""
 DTYPES = {
     "image_id": "str",
     "label": "int64",
@@ -150,3 +152,13 @@ class ImageTable:
         if {column: str(dtype) for column, dtype in frame.dtypes.items()} != DTYPES:
             raise ArtifactError(f"{folder / TABLE} must have the columns {', '.join(DTYPES)}; run prepare again")
         return frame
+
+
+def left_out_by_hand(images: Path) -> dict[str, int]:
+    """Number of images that a person left out, by split; empty if there are none.
+
+    Args:
+        images: Written by prepare, perhaps by a version that knew of none.
+    """
+    summary = images / SUMMARY
+    return dict(read_json(summary).get(EXCLUDED, {})) if summary.is_file() else {}

@@ -14,45 +14,52 @@ from protoquant.core.errors import DataError, one_line, suggest
 
 SEPARATORS = (",", ";", "\t", "|")
 """What may stand between two cells of a CSV file."""
+_SEPARATOR = "prepare.table.separator"
 
 
-def load_columns(source: Path, wanted: Mapping[str, str | None], separator: str = ",") -> dict[str, list[str]]:
+def load_columns(
+    source: Path,
+    wanted: Mapping[str, str | None],
+    separator: str = ",",
+    separator_key: str | None = _SEPARATOR,
+) -> dict[str, list[str]]:
     """Read columns of a table as text, without spaces around it.
 
     Args:
         source: A UTF-8 file or a parquet file that exists.
         wanted: The columns, each with the key of params.yaml that names it, if one does.
         separator: What stands between two cells of a CSV file.
+        separator_key: The key of params.yaml that sets it, if one does.
 
     Raises:
         DataError: The file cannot be read, a column is missing or there twice, or a cell is empty.
     """
-    table = load_table(source, separator)
+    table = load_table(source, separator, separator_key)
     names = list(map(str, table.columns))
     for column, key in wanted.items():
         if column not in names:
-            raise DataError(_no_column(source, column, key, names, separator))
+            raise DataError(_no_column(source, column, key, names, (separator, separator_key)))
         if names.count(column) > 1:
             raise DataError(f"{source} has {names.count(column)} columns called {column!r}; rename all but one")
     return {column: _texts(table[column], column, source) for column in wanted}
 
 
-def _no_column(source: Path, column: str, key: str | None, names: list[str], separator: str) -> str:
+def _no_column(source: Path, column: str, key: str | None, names: list[str], separator: tuple[str, str | None]) -> str:
     """Why a column is not found, and the key that mends it."""
-    if len(names) == 1 and source.suffix == ".csv" and (hint := _other_separator(names[0], separator)):
+    if len(names) == 1 and source.suffix == ".csv" and (hint := _other_separator(names[0], *separator)):
         return f"{source} has no column {column!r}: {hint}"
     hint = f"; if another column holds it, set {key} (params.yaml)" if key else ""
     return f"{source} has no column {column!r}{suggest(column, names)}; its columns: {', '.join(names)}{hint}"
 
 
-def _other_separator(header: str, separator: str) -> str:
+def _other_separator(header: str, separator: str, key: str | None) -> str:
     """What to set if the only cell of a header holds another separator; empty if it does not."""
     other = next((one for one in SEPARATORS if one != separator and one in header), None)
-    setting = f"set prepare.table.separator: {json.dumps(other)} (params.yaml)"
+    setting = f"set {key}: {json.dumps(other)} (params.yaml)" if key else f"write {separator!r} there"
     return f"its cells seem to be separated by {other!r}; {setting}" if other else ""
 
 
-def load_table(source: Path, separator: str = ",") -> pd.DataFrame:
+def load_table(source: Path, separator: str = ",", separator_key: str | None = _SEPARATOR) -> pd.DataFrame:
     """Read a whole table; the cells of a CSV file are text.
 
     Raises:
@@ -60,7 +67,7 @@ def load_table(source: Path, separator: str = ",") -> pd.DataFrame:
     """
     parquet = source.suffix == ".parquet"
     try:
-        return pd.read_parquet(source) if parquet else _load_csv(source, separator)
+        return pd.read_parquet(source) if parquet else _load_csv(source, separator, separator_key)
     except (ValueError, csv.Error, OSError, pa.ArrowException) as error:
         said = one_line(error)
         kind = "parquet" if parquet else f"CSV in UTF-8 with cells separated by {separator!r}"
@@ -139,13 +146,13 @@ class _Spellings:
         return place.relative_to(folder).as_posix()
 
 
-def _load_csv(source: Path, separator: str) -> pd.DataFrame:
+def _load_csv(source: Path, separator: str, separator_key: str | None) -> pd.DataFrame:
     """Read all cells as text, so that a class may be called ``NA`` or ``007``; empty lines are skipped."""
     with source.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = [row for row in csv.reader(file, delimiter=separator, strict=True) if row] or [[]]
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
-            hint = _other_separator(header[0], separator) if len(header) == 1 else ""
+            hint = _other_separator(header[0], separator, separator_key) if len(header) == 1 else ""
             raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}{hint and f'; {hint}'}")
     return pd.DataFrame(rows, columns=header, dtype=str)
 

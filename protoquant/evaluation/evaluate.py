@@ -13,7 +13,8 @@ from protoquant.core.artifacts import artifact_digest, open_artifact, rounded, w
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.data.parts.table import PartTable
-from protoquant.data.table import ImageTable
+from protoquant.data.table import EXCLUDED, ImageTable, left_out_by_hand
+from protoquant.data.words import of_excluded
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.groups.registry import GROUPS, group, lacking
 from protoquant.evaluation.metrics.grounding import PROTOTYPES, grounding_numbers, mixture_gap, prototype_table
@@ -103,6 +104,8 @@ def evaluate(
     numbers["grounding"] = rounded(asdict(grounding_numbers(prototypes)), config.decimals)
     # The decimals of the other numbers would make 0 of it.
     numbers["grounding"]["mixture_gap"] = None if gap is None else float(f"{gap:.1g}")
+    if excluded := left_out_by_hand(images):
+        numbers[EXCLUDED] = excluded
     curves = _measure_groups(subject, numbers)
     _check_unchanged(bundle, before, scorer, model)
     inputs = {
@@ -194,7 +197,9 @@ def _check_unchanged(bundle: Path, before: str, scorer: LogitScorer, model: Bund
 def _sentence(numbers: dict[str, Any]) -> str:
     """The headline in one line."""
     top1, probe = numbers["test"]["top1"], numbers["test"]["probe"]["top1"]
+    measured = of_excluded(numbers.get(EXCLUDED, {}))
+    by_hand = f"; {measured}" if measured else ""
     return (
         f"test top-1 {top1['value']:.4f} ({top1['low']:.4f} to {top1['high']:.4f}, n {top1['n']}), "
-        f"linear probe {probe['value']:.4f}, {numbers['size']['class_size']:.1f} prototypes per class"
+        f"linear probe {probe['value']:.4f}, {numbers['size']['class_size']:.1f} prototypes per class{by_hand}"
     )

@@ -54,7 +54,7 @@ class StageCode:
     Attributes:
         modules: Syntax digest of each imported module; imports inside functions count too.
         files: Digest of each file beside such a module, such as a template, by its path in the package.
-            That of ``extract`` names the weights file too, if there is one.
+            Files that params.yaml names, such as one of backbone weights, stand here too.
         packages: Version of each imported third-party package, except those in `HARMLESS`.
     """
 
@@ -63,13 +63,13 @@ class StageCode:
     packages: Mapping[str, str]
 
 
-def write_code(out: Path, on_event: OnEvent = ignore, weights: Mapping[str, str] | None = None) -> None:
+def write_code(out: Path, on_event: OnEvent = ignore, named: Mapping[str, Mapping[str, str]] | None = None) -> None:
     """Write ``STAGE.json`` for each stage whose file is missing or out of date.
 
     Args:
         out: The folder; it gets a ``.gitignore``, since its content follows from the code.
         on_event: Receives one message that names the changed modules and the stages that use them.
-        weights: Digest of a file of backbone weights, by its key of params.yaml; ``extract`` depends on it too.
+        named: Digests of files that params.yaml names, by stage and key; the stage depends on them too.
 
     Raises:
         UsageError: The package that reads imports is not installed. ProtoQuantError: A source is not valid Python.
@@ -79,8 +79,7 @@ def write_code(out: Path, on_event: OnEvent = ignore, weights: Mapping[str, str]
     changed: dict[str, list[str]] = {}
     for stage, code in read_code().items():
         path, value = out / f"{stage}.json", asdict(code)
-        if stage == "extract":
-            value["files"] = {**value["files"], **(weights or {})}
+        value["files"] = {**value["files"], **(named or {}).get(stage, {})}
         before = _before(path)
         if before != value:
             write_json(path, value)

@@ -1,4 +1,4 @@
-"""Links images and weights that git does not keep into a run's worktree, at the same paths as in the clone."""
+"""Links images and other files that git does not keep into a run's worktree, at the same paths as in the clone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def link_inputs(settings: Settings, *, clone: Path, folder: Path) -> None:
     Raises:
         UsageError: A link would lie outside that part, or replace the worktree or a path that is written in it.
     """
-    named = {"prepare.root": settings.prepare.root, "extract.weights_file": settings.extract.weights_file}
+    named = {
+        "prepare.root": settings.prepare.root,
+        "prepare.exclude": settings.prepare.exclude,
+        "extract.weights_file": settings.extract.weights_file,
+    }
     for key, name in named.items():
         if not name or "://" in name or Path(name).is_absolute():
             continue

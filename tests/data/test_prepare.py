@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from protoquant.core.events import Event, MessageEvent, ProgressEvent, ignore
 from protoquant.data.config import PrepareConfig
 from protoquant.data.prepare import PrepareResult, prepare
 from protoquant.data.splits import SPLITS
-from protoquant.data.table import ImageTable
+from protoquant.data.table import ImageTable, left_out_by_hand
 
 Fill = Callable[..., None]
 Photo = Callable[..., Image.Image]
@@ -297,3 +298,39 @@ def test_no_images_says_what_was_there(tmp_path: Path) -> None:
 def test_an_image_of_another_format_than_its_name_is_used_and_said(root: Path, photo: Photo) -> None:
     photo(3).save(root / "cat" / "3.png", "JPEG")
     assert "1 image (cat/3.png (JPEG)) used as what the bytes are, not as what the name says" in said(FOLDER, root)
+
+
+def excluding(root: Path, names: list[str]) -> Path:
+    rows = [f"{name},{hashlib.sha256((root / name).read_bytes()).hexdigest()},out of focus\n" for name in names]
+    file = root.parent / "exclude.csv"
+    file.write_text("path,sha256,reason\n" + "".join(rows))
+    return file
+
+
+def test_leaving_an_image_out_by_hand_moves_no_other(root: Path) -> None:
+    _, out = run(root)
+    before = splits(root, out)
+    assert "excluded" not in json.loads((out / "summary.json").read_text())
+    gone = [next(name for name, split in before.items() if split == wanted) for wanted in ("test", "train")]
+    events: list[Event] = []
+    result = prepare(
+        FOLDER, root=root, out=out, parts=out.parent / "parts", seed=0, on_event=events.append,
+        exclude=excluding(root, gone),
+    )  # fmt: skip
+    assert splits(root, out) == {name: split for name, split in before.items() if name not in gone}
+    assert quarantine(out) == dict.fromkeys(gone, "excluded")
+    assert result.excluded == {"train": 1, "validation": 0, "test": 1} == left_out_by_hand(out)
+    assert [event.text for event in events if isinstance(event, MessageEvent) and event.level == "warning"] == [
+        "images excluded by hand: 1 of test; their numbers are of the images that are left"
+    ]
+
+
+def test_of_two_copies_the_one_that_no_row_names_stays(root: Path) -> None:
+    (root / "cat" / "copy.png").write_bytes((root / "cat" / "3.png").read_bytes())
+    out = root.parent / "images"
+    prepare(
+        FOLDER, root=root, out=out, parts=root.parent / "parts", seed=0, on_event=ignore,
+        exclude=excluding(root, ["cat/3.png"]),
+    )  # fmt: skip
+    assert quarantine(out) == {"cat/3.png": "excluded"}
+    assert "cat/copy.png" in splits(root, out)

@@ -275,6 +275,15 @@ def test_artifacts_of_other_runs_are_refused_and_nothing_is_written(make: Make) 
     assert not paths["metrics"].exists()
 
 
+def test_images_left_out_by_hand_stand_beside_the_numbers(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, told = make(), []
+    assert "excluded" not in run(paths).numbers
+    excluded = {"train": 1, "validation": 0, "test": 2}
+    monkeypatch.setattr("protoquant.evaluation.evaluate.left_out_by_hand", lambda _: excluded)
+    assert run(paths, on_event=told.append).numbers["excluded"] == excluded
+    assert "prototypes per class; images excluded by hand: 2 of test; their numbers" in told[-1].text
+
+
 def test_other_classes_are_refused(make: Make, tmp_path: Path) -> None:
     from protoquant.core.artifacts import digest_json, write_json, writing
 

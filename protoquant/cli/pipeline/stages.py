@@ -46,6 +46,10 @@ class _Run:
         """
         return image_root(self.settings.prepare, self.workspace, self.runtime.workers, self.on_event, renew=renew)
 
+    def file(self, name: str | None) -> Path | None:
+        """Return the path of a file that params.yaml names."""
+        return None if name is None else self.workspace.root / name
+
     def together(self, step: DeviceStep[Result_co]) -> Result_co:
         """Run a step in as many processes as the environment asks for."""
         from protoquant.distributed.device_step import do_together
@@ -92,13 +96,13 @@ def running() -> Iterator[_Run]:
 def code() -> None:
     """Read which code each stage runs, so that a change of it reruns the stages that it reaches."""
     from protoquant.pipeline.code import write_code
-    from protoquant.pipeline.weights_input import weights_digest
+    from protoquant.pipeline.named_files import file_digests
     from protoquant.settings.settings import read_params
 
     workspace = Workspace(Path.cwd())
-    weights = weights_digest(read_params(workspace.params), workspace.root)
+    named = file_digests(read_params(workspace.params), workspace.root)
     with listening(Console(stderr=True)) as on_event:
-        write_code(workspace.code, on_event, weights)
+        write_code(workspace.code, on_event, named)
 
 
 def prepare() -> None:
@@ -113,6 +117,7 @@ def prepare() -> None:
             out=run.workspace.images,
             parts=run.workspace.parts,
             seed=run.settings.seed,
+            exclude=run.file(run.settings.prepare.exclude),
             workers=run.runtime.workers,
             on_event=run.on_event,
         )

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from protoquant.core.events import MessageEvent
 from protoquant.data.checks import Checked
-from protoquant.data.quarantine import Rejected, count_reasons, in_words
+from protoquant.data.quarantine import Reason, Rejected, count_reasons, in_words
 
 
 def said_of_tests(
@@ -20,7 +20,8 @@ def said_of_tests(
     """
     if twins := _twins(kept):
         yield MessageEvent(twins)
-    if lost := [one for one in rejected if one.image_id in listed]:
+    lost = [one for one in rejected if one.image_id in listed and one.reason is not Reason.EXCLUDED]
+    if lost:
         found = f"{len(lost):,} of {len(listed):,} published test images cannot be used"
         why = f"{in_words(count_reasons(lost))}, such as {lost[0].image_id}"
         yield MessageEvent(f"{found} ({why}); replace these files, or numbers of test are not comparable", "warning")

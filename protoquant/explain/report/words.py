@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from protoquant.data.table import EXCLUDED
+from protoquant.data.words import of_excluded
 from protoquant.evaluation.groups.registry import GROUPS
 from protoquant.evaluation.metrics.registry import METRICS, Metric
 from protoquant.explain.gallery import Gallery
@@ -54,11 +56,13 @@ def summary(sources: Sources) -> str:
     """The report in two sentences."""
     test, size = sources.metrics["test"], sources.metrics["size"]
     top1, probe = test["top1"], test["probe"]["top1"]
+    excluded = of_excluded(sources.prepared.get(EXCLUDED, {}))
+    by_hand = f" {excluded[:1].upper()}{excluded[1:]}." if excluded else ""
     return (
         f"On {top1['n']:,} test images of {len(sources.bundle.classes)} classes the model is right in "
         f"{percent(top1['value'])} of cases ({interval(top1)}), and each answer is the sum of "
         f"{size['local_size']['value']:.1f} prototypes on average. A linear probe on the same features, which explains "
-        f"nothing, reaches {percent(probe['value'])}."
+        f"nothing, reaches {percent(probe['value'])}.{by_hand}"
     )
 
 
