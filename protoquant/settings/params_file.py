@@ -37,7 +37,7 @@ def override(params: Path, changes: Mapping[str, Any], *, source: str = "overrid
     wanted = with_changes(read_params(params), changes, source)
     Settings.parse(wanted, source=source)
     touched = {key.partition(".")[0] for key in changes}
-    return rewrite(params, wanted, _yaml({name: wanted[name] for name in wanted if name in touched}))
+    return rewrite(params, wanted, as_yaml({name: wanted[name] for name in wanted if name in touched}))
 
 
 def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -88,6 +88,15 @@ def read_text(path: Path) -> str:
     return path.read_bytes().decode("utf-8")
 
 
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """Write plain values as YAML, one key a line."""
+    out = io.StringIO()
+    yaml = YAML(typ="rt")
+    yaml.width = 10_000
+    yaml.dump(dict(values), out)
+    return out.getvalue()
+
+
 def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
     *sections, name = key.split(".")
     for number, section in enumerate(sections):
@@ -98,14 +107,6 @@ def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
             raise ConfigError(f"{'.'.join(sections[: number + 1])} is a value and has no key below it ({source})")
         values = inner
     values[name] = value
-
-
-def _yaml(values: Mapping[str, Any]) -> str:
-    out = io.StringIO()
-    yaml = YAML(typ="rt")
-    yaml.width = 10_000
-    yaml.dump(dict(values), out)
-    return out.getvalue()
 
 
 def _holds(text: str, wanted: object) -> bool:

@@ -1,5 +1,6 @@
 """Whole configurations: what they hold, and what writing one into params.yaml does."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from typer.testing import CliRunner
 
 from protoquant.cli.main import app
 from protoquant.core.errors import ConfigError, UsageError
-from protoquant.settings.presets import Preset, preset_names
+from protoquant.features.backbone.catalogue import backbone_names, describe
+from protoquant.settings.presets import Preset, apply, preset_names
 from protoquant.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "presets"
 NAMES = preset_names(FOLDER)
+DATA, BACKBONES = preset_names(FOLDER, "data"), preset_names(FOLDER, "backbone")
 
 
 @pytest.fixture
@@ -79,11 +82,11 @@ def test_params_hold_the_preset_and_all_else_as_it_was(project: Path, name: str)
     params.write_text(params.read_text().replace("seed: 0", "seed: 7  # mine").replace("size: 40", "size: 5  # few"))
     preset, before = Preset.open(FOLDER, name), load(params)
     comments = comments_of(params)
-    assert preset.apply(params)
+    assert apply([preset], params)
     assert load(params) == {**before, **preset.values}
     assert comments <= comments_of(params)
     once = params.read_bytes()
-    assert not preset.apply(params)
+    assert not apply([preset], params)
     assert params.read_bytes() == once
     assert [path.name for path in project.iterdir() if path.name.startswith(".")] == []
 
@@ -91,9 +94,9 @@ def test_params_hold_the_preset_and_all_else_as_it_was(project: Path, name: str)
 def test_fast_after_paper_gives_the_file_back(project: Path) -> None:
     params = project / "params.yaml"
     params.chmod(0o640)
-    assert Preset.open(FOLDER, "paper").apply(params)
+    assert apply([Preset.open(FOLDER, "paper")], params)
     assert Settings.load(params).train.prune is not None
-    assert Preset.open(FOLDER, "fast").apply(params)
+    assert apply([Preset.open(FOLDER, "fast")], params)
     assert params.read_bytes() == (ROOT / "params.yaml").read_bytes()
     assert params.stat().st_mode & 0o777 == 0o640
 
@@ -105,7 +108,7 @@ def test_however_nothing_is_written_no_comment_goes(project: Path, nothing: str)
     comments = comments_of(params)
     for name in ("paper", "fast", "paper"):
         preset, before = Preset.open(FOLDER, name), load(params)
-        assert preset.apply(params) or name == "fast"
+        assert apply([preset], params) or name == "fast"
         assert load(params) == {**before, **preset.values}
         assert comments <= comments_of(params)
 
@@ -115,7 +118,7 @@ def test_sections_that_are_missing_or_short_are_filled(tmp_path: Path, text: str
     params = tmp_path / "params.yaml"
     params.write_text(text)
     preset = Preset.open(FOLDER, "paper")
-    assert preset.apply(params)
+    assert apply([preset], params)
     assert load(params) == {**(load_text(text) or {}), **preset.values}
 
 
@@ -132,7 +135,7 @@ def test_a_file_that_cannot_be_edited_stays_as_it_is(tmp_path: Path, text: str, 
     params = tmp_path / "params.yaml"
     params.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        Preset.open(FOLDER, "fast").apply(params)
+        apply([Preset.open(FOLDER, "fast")], params)
     assert params.read_text() == text
 
 
@@ -161,7 +164,81 @@ def test_the_verb(project: Path) -> None:
     assert "quantize and train are those of preset paper" in said("paper")
     assert "holds preset paper already" in said("paper")
     assert "did you mean 'paper'?" in said("papr", code=2)
-    assert "name a preset: fast, paper" in said(code=2)
+    assert "name a preset (fast, paper), --data or --backbone" in said(code=2)
+
+
+def recipe(name: str, data: str, backbone: str) -> list[Preset]:
+    given = {"preset": name, "data": data, "backbone": backbone}
+    return [Preset.open(FOLDER, one, kind) for kind, one in given.items()]
+
+
+def test_every_recipe_is_valid() -> None:
+    for names in itertools.product(NAMES, DATA, BACKBONES):
+        values = {key: held for preset in recipe(*names) for key, held in preset.values.items()}
+        assert set(values) == {"quantize", "train", "prepare", "extract"}
+        Settings.parse(values, source=str(names))
+
+
+def test_the_delivered_params_are_a_recipe(project: Path) -> None:
+    assert not apply(recipe("fast", "partbirds", "efficientnet_lite0"), project / "params.yaml")
+
+
+def test_a_recipe_changes_values_and_leaves_what_is_said_of_keys(project: Path) -> None:
+    chosen = recipe("fast", "imagenet", "dinov2_b")
+    params, before = project / "params.yaml", load(project / "params.yaml")
+    comments = comments_of(params)
+    assert apply(chosen, params)
+    assert load(params) == before | {key: value for preset in chosen for key, value in preset.values.items()}
+    assert comments <= comments_of(params)
+
+
+@pytest.mark.parametrize("kind", ["data", "backbone"])
+def test_presets_of_data_and_backbones_are_short_and_say_what_they_are(kind: str) -> None:
+    for name in preset_names(FOLDER, kind):
+        preset = Preset.open(FOLDER, name, kind)
+        assert list(preset.values) == ["prepare" if kind == "data" else "extract"]
+        assert 10 < len(preset.summary) <= 90
+
+
+def test_the_backbones_are_timms_and_have_the_layers_that_are_named() -> None:
+    for name in BACKBONES:
+        extract = Preset.open(FOLDER, name, "backbone").values["extract"]
+        if extract["weights"] == "hub":
+            assert extract["backbone"] in backbone_names(extract["backbone"]), "timm has weights of this very tag"
+        layers = describe(extract["backbone"], input_size=extract["input_size"]).layers
+        assert set(extract["layers"]) <= set(layers)
+
+
+def test_what_was_set_for_other_data_is_gone(project: Path) -> None:
+    params = project / "params.yaml"
+    assert apply([Preset.open(FOLDER, "cub", "data")], params)
+    params.write_text(params.read_text().replace("crop: false", "crop: true"))
+    assert apply([Preset.open(FOLDER, "cars", "data")], params)
+    assert load(params)["prepare"]["crop"] is False
+
+
+def test_the_verb_takes_data_and_backbone_with_or_without_a_preset(project: Path) -> None:
+    def said(*words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ["config", *words])
+        assert result.exit_code == code, result.output
+        return " ".join(result.output.split())
+
+    whole = said("apply", "paper", "--data", "cub", "--backbone", "dinov2_b")
+    assert "quantize and train and prepare and extract are those of preset paper, data cub, backbone dinov2_b" in whole
+    assert "there is no data/CUB_200_2011" in said("check", code=2)
+    (project / "data" / "CUB_200_2011").mkdir(parents=True)
+    assert "params.yaml is valid" in said("check")
+    assert "extract are those of backbone deit_s" in said("apply", "--backbone", "deit_s")
+    assert "no backbone 'resnet_50' among" in said("apply", "--backbone", "resnet_50", code=2)
+    assert "did you mean 'cub'?" in said("apply", "--data", "cubs", code=2)
+
+
+@pytest.mark.process
+def test_a_recipe_can_be_planned_before_its_data_is_there(project: Path) -> None:
+    assert apply(recipe("fast", "cub", "deit_s"), project / "params.yaml")
+    counts = ["--images", "4795", "--validation", "1199", "--test", "5794", "--classes", "200"]
+    result = CliRunner().invoke(app, ["plan", "--seconds", "0", *counts])
+    assert "14 x 14 cells of 384 numbers in float16; 2,400 codes" in " ".join(result.output.split())
 
 
 def load_text(text: str) -> Any:

@@ -58,25 +58,31 @@ def show(
 def apply(
     name: Annotated[str, typer.Argument(help="A file of presets/, without its ending.", show_default=False)] = "",
     *,
-    names: Annotated[bool, typer.Option("--list", help="Say which presets there are.")] = False,
+    data: Annotated[str, typer.Option(help="Which images: a file of presets/data/.", show_default=False)] = "",
+    backbone: Annotated[str, typer.Option(help="A file of presets/backbones/.", show_default=False)] = "",
+    names: Annotated[bool, typer.Option("--list", help="Say which there are.")] = False,
 ) -> None:
-    """Write a whole configuration from presets/ into params.yaml; its other sections and comments stay."""
-    from protoquant.settings.presets import Preset, preset_names
+    """Write whole sections from presets/ into params.yaml; its other sections and comments stay."""
+    from protoquant.settings import presets
 
     workspace, console = Workspace(Path.cwd()), Console()
-    known = preset_names(workspace.presets)
     if names:
-        table = Table("preset", "what it is")
-        for one in known:
-            table.add_row(one, Preset.open(workspace.presets, one).summary)
+        table = Table("", "name", "what it is")
+        for kind in presets.KINDS:
+            table.add_section()
+            for one in presets.preset_names(workspace.presets, kind):
+                table.add_row(kind, one, presets.Preset.open(workspace.presets, one, kind).summary)
         console.print(table, highlight=False, markup=False)
         return
-    if not name:
-        raise UsageError(f"name a preset: {', '.join(known)}")
-    preset = Preset.open(workspace.presets, name)
-    sections = " and ".join(preset.values)
-    if preset.apply(workspace.params):
-        said = f"{workspace.params.name}: {sections} are those of preset {name}; next: dvc repro"
+    given = {"preset": name, "data": data, "backbone": backbone}
+    chosen = {kind: presets.Preset.open(workspace.presets, one, kind) for kind, one in given.items() if one}
+    if not chosen:
+        known = ", ".join(presets.preset_names(workspace.presets))
+        raise UsageError(f"name a preset ({known}), --data or --backbone; --list says which there are")
+    sections = " and ".join(section for preset in chosen.values() for section in preset.values)
+    named = ", ".join(f"{kind} {preset.name}" for kind, preset in chosen.items())
+    if presets.apply(chosen.values(), workspace.params):
+        said = f"{workspace.params.name}: {sections} are those of {named}; next: protoquant config check, dvc repro"
     else:
-        said = f"{workspace.params.name} holds preset {name} already: {sections} stay as they are"
+        said = f"{workspace.params.name} holds {named} already: {sections} stay as they are"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
