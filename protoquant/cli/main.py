@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from protoquant.cli.model import assess, drift, export, predict, prune, serve
-from protoquant.cli.pipeline import backbones, cache, config, plan, runs, stages, sweep
+from protoquant.cli.pipeline import backbones, cache, config, plan, runs, split, stages, sweep
 from protoquant.cli.remote import registry, storage, tracking
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.machine.cores import share_cores
@@ -79,6 +79,7 @@ app.add_typer(sweep.app, name="sweep", rich_help_panel=_SEARCH)
 app.command(rich_help_panel=_MANAGE)(plan.plan)
 app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)
+app.add_typer(split.app, name="split", rich_help_panel=_MANAGE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MANAGE)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MANAGE)
 app.add_typer(registry.app, name="registry", rich_help_panel=_MANAGE)
