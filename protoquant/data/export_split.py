@@ -39,7 +39,7 @@ def export_split(images: Path, root: Path, out: Path) -> dict[str, int]:
         raise DataError(f"class {odd[0]!r} can be no folder; rename it in the data")
     aside = out.with_name(f"{out.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
-    counts = {}
+    counts: dict[str, int] = {}
     for split, folder in FOLDERS.items():
         part = table.split(split)
         for image_id, name in zip(part.frame["image_id"], part.frame["class_name"], strict=True):

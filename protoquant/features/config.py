@@ -130,7 +130,7 @@ class ExtractConfig(Section):
     @property
     def trained_on(self) -> TrainedOn:
         """Which of our images the weights have seen, as far as is known."""
-        return self.weights_trained_on or ("unknown" if self.weights == "file" else "other")
+        return trained_on(self.weights, self.weights_trained_on)
 
     @model_validator(mode="after")
     def _size_fits(self) -> Self:
@@ -155,3 +155,8 @@ class ExtractConfig(Section):
         if self.augment is not None and not self.views:
             raise ValueError("augment has no effect with views: 0; set views to 1 or more or remove it")
         return self
+
+
+def trained_on(source: str, stated: TrainedOn | None) -> TrainedOn:
+    """Which of our images weights have seen: what is stated, or what their source says."""
+    return stated or ("unknown" if source == "file" else "other")

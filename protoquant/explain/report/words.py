@@ -72,11 +72,12 @@ def facts(sources: Sources) -> tuple[tuple[str, str], ...]:
     left_out = prepared["quarantined"]
     listed = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(left_out.items()))
     images = prepared["images"]
+    known = "; may have seen validation images" if sources.bundle.backbone.weights.may_know_validation else ""
     return (
         ("Classes", f"{len(sources.bundle.classes):,}"),
         ("Images", " · ".join(f"{images[name]:,} {name}" for name in ("train", "validation", "test"))),
         ("Left out in quarantine", f"{sum(left_out.values()):,}" + (f" ({listed})" if listed else "")),
-        ("Backbone", sources.bundle.backbone.name),
+        ("Backbone", sources.bundle.backbone.name + known),
         ("Prototypes", f"{sources.metrics['size']['global_size']:,} of {sources.bundle.codebook.k:,} codes"),
     )
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from protoquant.core.errors import ArtifactError
 from protoquant.features.backbone.preprocessing import Preprocessing
-from protoquant.features.config import LAST, ExtractConfig, TrainedOn
+from protoquant.features.config import LAST, ExtractConfig, TrainedOn, trained_on
 
 WeightSource = Literal["packaged", "hub", "file"]
 
@@ -27,6 +27,11 @@ class WeightsSpec:
     file: str | None = None
     entry: str | None = None
     trained_on: TrainedOn | None = None
+
+    @property
+    def may_know_validation(self) -> bool:
+        """Whether the weights may have seen validation images, which then promise too much."""
+        return trained_on(self.source, self.trained_on) not in {"other", "train"}
 
     @classmethod
     def asked(cls, config: ExtractConfig) -> Self:

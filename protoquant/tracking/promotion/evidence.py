@@ -93,6 +93,7 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
         test_accuracy=version.tags.get("test_accuracy"),
         metrics=measured,
         codes=bundle.codes_are,
+        validation_known=bundle.backbone.weights.may_know_validation,
     )
     images = open_artifact(fetched.bundle, KIND, verify=False).inputs.get(_VALIDATION)
     return CandidateVersion(fetched.bundle, bundle, fetched.weights, images, evidence)

@@ -49,6 +49,7 @@ class GateEvidence:
         test_accuracy: The tag of the version; it is shown, but no gate uses it.
         metrics: Metrics of validation by their path, as far as they were measured.
         codes: The kind of its prototypes: mixture or free.
+        validation_known: Whether its backbone may have been trained on validation images.
     """
 
     version: int
@@ -59,6 +60,7 @@ class GateEvidence:
     test_accuracy: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     codes: Literal["free", "mixture"] = "free"
+    validation_known: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,17 @@ def judge(
     known = champion if isinstance(champion, GateEvidence) else None
     before = known.test_accuracy if known else None
     came = f"{before or 'unknown'} -> " if known else ""
-    beside = f"test accuracy {came}{challenger.test_accuracy or 'unknown'} (decides nothing)"
+    beside = f"test accuracy {came}{challenger.test_accuracy or 'unknown'} (decides nothing){_known(challenger, known)}"
     return GateVerdict(challenger.version, known.version if known else None, gates, beside)
+
+
+def _known(challenger: GateEvidence, champion: GateEvidence | None) -> str:
+    """Which versions' validation numbers may promise too much; empty if none do."""
+    versions = [str(one.version) for one in (champion, challenger) if one is not None and one.validation_known]
+    if not versions:
+        return ""
+    named = f"version{'s' * (len(versions) > 1)} {' and '.join(versions)}"
+    return f"; the backbone of {named} may have seen validation images (extract.weights_trained_on)"
 
 
 def _ask(name: str, limit: float | None, rival: Rival | str | None, decide: Callable[[float, Rival], Answer]) -> Gate:

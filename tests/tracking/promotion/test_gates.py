@@ -138,6 +138,13 @@ def test_the_test_numbers_are_shown_and_decide_nothing() -> None:
     assert ask(champion=None).beside == "test accuracy 0.9000 (decides nothing)"
 
 
+def test_a_backbone_that_may_know_validation_images_is_said() -> None:
+    known = replace(NEW, validation_known=True)
+    said = "; the backbone of {} may have seen validation images (extract.weights_trained_on)"
+    assert ask(known, None).beside.endswith(said.format("version 2"))
+    assert ask(known, replace(OLD, validation_known=True)).beside.endswith(said.format("versions 1 and 2"))
+
+
 def test_without_a_champion_lock_and_export_alone_decide() -> None:
     verdict = judge(LIMITS, NEW, None, compared=None, lock=replace(LOCK, passed=False), export=EXPORT)
     assert verdict.failed == ("lock",)
