@@ -17,6 +17,7 @@ from protoquant.codebook.probe import LinearProbe
 from protoquant.core.artifacts import artifact_digest, digest_file, open_artifact, read_table
 from protoquant.core.errors import ArtifactError, ConfigError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
+from protoquant.evaluation import evaluate as steps
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.evaluate import EvaluateResult, evaluate
 from protoquant.evaluation.metrics.measure import measure_abstention
@@ -253,6 +254,23 @@ def test_grounding_is_read_off_the_bundle(make: Make) -> None:
     }
     assert pd.read_csv(paths["out"] / "prototypes.csv")["code"].tolist() == [0, 1, 2, 3, 4]
     assert json.loads(paths["metrics"].read_text())["nearest_patch"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("gap", "level", "said"),
+    [
+        (2e-8, "info", "the patches of every prototype give it, to 2e-08"),
+        (0.2, "warning", "prototype 3 differs by 0.2 from the mixture of its patches in the train features; it was"),
+    ],
+)
+def test_a_mixture_that_its_patches_do_not_give_is_said(
+    monkeypatch: pytest.MonkeyPatch, gap: float, level: str, said: str
+) -> None:
+    told: list[MessageEvent] = []
+    monkeypatch.setattr(steps, "mixture_gap", lambda *_: (3, gap))
+    assert steps._mixture_gap(SimpleNamespace(bundle=None, store=str, on_event=told.append)) == gap
+    assert told[0].level == level
+    assert told[0].text.startswith(said)
 
 
 def test_a_group_that_is_not_named_is_not_measured(make: Make) -> None:

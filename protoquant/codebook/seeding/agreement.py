@@ -1,6 +1,6 @@
 """Agreement: which of a class's codes stand for patches that look alike, and not like those of other classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -56,25 +56,29 @@ def agreeing(
     if keep >= len(codes):
         return torch.arange(len(codes))
     units, count = torch.nn.functional.normalize(codes, dim=1), min(IMAGES, images.n)
-    ranks = _ranks(_nearness(images, norm.cosines, units, count, batch))
+    near, own = _nearness(images, (norm.cosines, norm.earliest), units, count, batch)
+    ranks = _ranks(near)
     if others.n:
         alike = max(1, round(others.n * count / images.n))
-        own = _nearness(images, norm.earliest, units, count, batch)
-        ranks = ranks + _ranks(own - _nearness(others, norm.earliest, units, alike, batch))
+        (theirs,) = _nearness(others, (norm.earliest,), units, alike, batch)
+        ranks = ranks + _ranks(own - theirs)
     return ranks.argsort(stable=True)[:keep].sort().values
 
 
 def _nearness(
     images: TokenSource,
-    compare: Callable[[PatchTokens, Tensor], Float[Tensor, "n _t k"]],
+    compares: Sequence[Callable[[PatchTokens, Tensor], Float[Tensor, "n _t k"]]],
     units: Float[Tensor, "k d"],
     count: int,
     batch: int,
-) -> Float[Tensor, " k"]:
-    """Mean cosine with the nearest patch of each of the nearest images."""
-    parts = (images.tokens(some).to(units.device) for some in image_batches(images, batch))
-    best = torch.cat([compare(tokens, units).amax(dim=1) for tokens in parts])
-    return best.topk(count, dim=0).values.double().mean(dim=0).cpu()
+) -> list[Float[Tensor, " k"]]:
+    """Mean cosine with the nearest patch of each of the nearest images, for each way to compare."""
+    best: list[list[Float[Tensor, "b k"]]] = [[] for _ in compares]
+    for some in image_batches(images, batch):
+        tokens = images.tokens(some).to(units.device)
+        for found, compare in zip(best, compares, strict=True):
+            found.append(compare(tokens, units).amax(dim=1))
+    return [torch.cat(found).topk(count, dim=0).values.double().mean(dim=0).cpu() for found in best]
 
 
 def _ranks(values: Float[Tensor, " k"]) -> Int64[Tensor, " k"]:
