@@ -76,7 +76,7 @@ def prepare(
         classes = listing.class_names()
         _check_listing(listing, classes, root)
         kept, rejected = _check(listing, config.min_side, workers, on_event)
-        splits = _split(kept, set(listing.frame["split"].dropna()), config, seed, on_event)
+        splits = assign_splits(kept, set(listing.frame["split"].dropna()), config, seed, on_event)
         _check_kept(kept, splits, classes, rejected)
         counts = Counter(splits)
         result = PrepareResult(out, len(classes), {name: counts[name] for name in SPLITS}, count_reasons(rejected))
@@ -141,12 +141,22 @@ def _check(listing: Listing, min_side: int, workers: int, on_event: OnEvent) -> 
     return kept, rejected + alike
 
 
-def _split(
+def assign_splits(
     images: Sequence[Checked], given: set[str], config: PrepareConfig, seed: int, on_event: OnEvent
 ) -> list[SplitName]:
     """Assign each image its split: its own, or one cut from train, first test, then validation.
 
     A split that the data has stays as it is, even if none of its images can be used.
+
+    Args:
+        images: The images that can be used.
+        given: The splits that the data has.
+        config: The shares of the others.
+        seed: The seed of params.yaml.
+        on_event: Receives which splits the data has, and which classes have too few images to be cut.
+
+    Returns:
+        The split of each image.
     """
     splits: dict[str, SplitName] = {image.entry.image_id: image.entry.split or "train" for image in images}
     shares: dict[SplitName, float] = {"test": config.test_share, "validation": config.validation_share}

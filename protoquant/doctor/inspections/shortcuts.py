@@ -1,0 +1,135 @@
+"""Whether the class can be told without the object: from a corner, the border, the surroundings or the file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from protoquant.core.artifacts import digest_bytes
+from protoquant.doctor.findings import Finding, FindingKind, FoundImage
+from protoquant.doctor.inspections.cross_fit import FOLDS, Told, told
+from protoquant.doctor.perceptual_hash import SIDE
+from protoquant.doctor.photo import Photo
+
+LEAST_GAIN = 0.1
+"""Least part of the way from chance to certainty that a source must go, however sure it is."""
+LEAST_DEVIATIONS = 5.0
+"""Least distance from shuffled labels, in their standard deviations; nine sources are tried."""
+MOST_IMAGES = 2_000
+MOST_CLASSES = 200
+_CORNER, _BORDER, _CENTRE = 6, 2, SIDE // 4  # pixels of a thumbnail
+_CLASSES_SHOWN, _IMAGES_SHOWN = 3, 4
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the classifier sees, as the subject of a sentence, and its numbers (n, d)."""
+
+    name: str
+    values: Float[np.ndarray, "n d"]
+
+
+def shortcuts(photos: Iterable[Photo]) -> list[Finding]:
+    """Try each source on a sample of train images; of the four corners, the best is told.
+
+    Args:
+        photos: The photos of train. Classes with fewer images than there are folds are passed over.
+    """
+    chosen = _sample(photos)
+    names = sorted({photo.class_name for photo in chosen})
+    if len(names) < 2:
+        return []
+    label_of = {name: label for label, name in enumerate(names)}
+    labels = np.array([label_of[photo.class_name] for photo in chosen], dtype=np.int64)
+    findings = []
+    for sources in _sources(chosen):
+        tried = [(source, told(source.values, labels)) for source in sources if np.ptp(source.values, axis=0).any()]
+        if tried:
+            source, result = max(tried, key=lambda pair: pair[1].accuracy)
+            if _alarms(result, 1 / len(names)):
+                findings.append(_finding(source.name, result, chosen, labels, names))
+    return findings
+
+
+def _alarms(result: Told, chance: float) -> bool:
+    gain = (result.accuracy - chance) / (1 - chance)
+    return gain >= LEAST_GAIN and result.deviations >= LEAST_DEVIATIONS
+
+
+def _sample(photos: Iterable[Photo]) -> list[Photo]:
+    """As many images of each class, drawn by the digests of their names."""
+    by_class: dict[str, list[Photo]] = defaultdict(list)
+    for photo in sorted(photos, key=lambda photo: photo.sha256 + photo.path):
+        by_class[photo.class_name].append(photo)
+    usable = sorted((name for name, of in by_class.items() if len(of) >= FOLDS), key=_digest)[:MOST_CLASSES]
+    share = MOST_IMAGES // max(1, len(usable))
+    return [photo for name in sorted(usable) for photo in by_class[name][:share]]
+
+
+def _digest(name: str) -> str:
+    return digest_bytes(name.encode())
+
+
+def _sources(photos: Sequence[Photo]) -> Iterator[list[_Source]]:
+    thumbs = np.stack([photo.thumb for photo in photos]).astype(np.float64)
+    n = len(photos)
+    near, far = slice(0, _CORNER), slice(SIDE - _CORNER, SIDE)
+    corners = {
+        "top left": (near, near),
+        "top right": (near, far),
+        "bottom left": (far, near),
+        "bottom right": (far, far),
+    }
+    yield [
+        _Source(f"the {name} corner", thumbs[:, rows, columns].reshape(n, -1))
+        for name, (rows, columns) in corners.items()
+    ]
+    yield [_Source("the border", thumbs[:, _frame(_BORDER)].reshape(n, -1))]
+    around = thumbs[:, _frame(_CENTRE)]
+    yield [_Source("the mean colour outside the centre", np.concatenate([around.mean(1), around.std(1)], axis=1))]
+    sides = np.log([[photo.width, photo.height, photo.width / photo.height] for photo in photos])
+    yield [_Source("the width and height", sides)]
+    density = np.log([[photo.size / (photo.width * photo.height)] for photo in photos])
+    yield [_Source("the file's bytes per pixel", density)]
+    yield [_Source("the file's format, colour mode and camera", _categories(photos))]
+
+
+def _frame(depth: int) -> np.ndarray:
+    inside = np.zeros((SIDE, SIDE), dtype=bool)
+    inside[depth:-depth, depth:-depth] = True
+    frame: np.ndarray = ~inside
+    return frame
+
+
+def _categories(photos: Sequence[Photo]) -> Float[np.ndarray, "n k"]:
+    columns = []
+    for of in (
+        [photo.format for photo in photos],
+        [photo.mode for photo in photos],
+        [photo.camera for photo in photos],
+    ):
+        columns += [[float(value == name) for value in of] for name in sorted(set(of), key=str)]
+    return np.array(columns).T
+
+
+def _finding(
+    name: str, result: Told, photos: Sequence[Photo], labels: Int64[np.ndarray, " n"], names: Sequence[str]
+) -> Finding:
+    chance = 1 / len(names)
+    recall = np.bincount(labels, weights=result.right) / np.bincount(labels)
+    best = sorted(range(len(names)), key=lambda label: (-recall[label], label))[:_CLASSES_SHOWN]
+    images = [
+        FoundImage.of(photos[place])
+        for label in best
+        for place in np.flatnonzero((labels == label) & result.right)[:_IMAGES_SHOWN]
+    ]
+    most = ", ".join(f"{names[label]!r} {100 * recall[label]:.0f} %" for label in best)
+    sentence = (
+        f"{name} alone tells the class in {100 * result.accuracy:.0f} % of {len(photos):,} train images (chance "
+        f"{100 * chance:.0f} %, shuffled labels {100 * result.shuffled:.0f} %); best: {most}"
+    )
+    return Finding(FindingKind.SHORTCUT, sentence, tuple(images), number=result.accuracy, chance=chance)
