@@ -83,7 +83,8 @@ def likeness(one: UInt8[np.ndarray, "n 32 32 3"], other: UInt8[np.ndarray, "n 32
 def _standard(thumbs: UInt8[np.ndarray, "n 32 32 3"]) -> Float[np.ndarray, "n p"]:
     flat = thumbs.reshape(len(thumbs), -1).astype(np.float64)
     flat -= flat.mean(axis=1, keepdims=True)
-    return flat / np.maximum(flat.std(axis=1, keepdims=True), 1e-9)
+    flat /= np.maximum(flat.std(axis=1, keepdims=True), 1e-9)
+    return flat
 
 
 def _buckets(hashes: UInt64[np.ndarray, " n"], distance: int) -> Iterator[Int64[np.ndarray, " b"]]:

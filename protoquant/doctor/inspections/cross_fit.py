@@ -15,25 +15,42 @@ _RIDGE = 0.1
 
 
 @dataclass(frozen=True)
+class AgainstChance:
+    """A measurement, and the same for labels dealt at random.
+
+    Attributes:
+        value: With the true labels.
+        shuffled: Mean over shuffled labels.
+        spread: Standard deviation over shuffled labels.
+    """
+
+    value: float
+    shuffled: float
+    spread: float
+
+    @property
+    def deviations(self) -> float:
+        """Distance of the value from shuffled labels, in their standard deviations."""
+        return (self.value - self.shuffled) / max(self.spread, 1e-9)
+
+
+@dataclass(frozen=True)
 class Told:
     """How well a classifier tells the class of images that it did not see.
 
     Attributes:
         accuracy: Balanced accuracy: the mean over classes of the share that is right, in [0, 1].
-        shuffled: Mean of the same over shuffled labels, about one over the number of classes.
-        spread: Standard deviation over shuffled labels.
+        best: The largest of ``gains``.
+        recall: Share of each class that is right (c).
+        gains: For each class, the share of its images that are called so less that of other images (c); 0 by chance.
         right: Whether each image is right (n).
     """
 
-    accuracy: float
-    shuffled: float
-    spread: float
+    accuracy: AgainstChance
+    best: AgainstChance
+    recall: Float[np.ndarray, " c"]
+    gains: Float[np.ndarray, " c"]
     right: Bool[np.ndarray, " n"]
-
-    @property
-    def deviations(self) -> float:
-        """Standard deviations between the accuracy and that of shuffled labels."""
-        return (self.accuracy - self.shuffled) / max(self.spread, 1e-9)
 
 
 def folds(labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
@@ -59,18 +76,41 @@ def told(values: Float[np.ndarray, "n d"], labels: Int64[np.ndarray, " n"]) -> T
         Saunders, Gammerman and Vovk 1998 (kernel ridge regression); Ojala and Garriga 2010 (test by permutation).
     """
     maps = _maps(values, folds(labels))
-    right = _predict(maps, labels) == labels
     rng = numpy_generator(0, "doctor", "shuffle")
+    predicted = _predict(maps, labels)
+    recall, gains = by_class(predicted, labels)
     by_chance = []
     for _ in range(SHUFFLES):
         shuffled = rng.permutation(labels)
-        by_chance.append(balanced(_predict(maps, shuffled) == shuffled, shuffled))
-    return Told(balanced(right, labels), float(np.mean(by_chance)), float(np.std(by_chance)), right)
+        some_recall, some_gains = by_class(_predict(maps, shuffled), shuffled)
+        by_chance.append((some_recall.mean(), some_gains.max()))
+    (accuracy, best), (spread, spread_of_best) = np.mean(by_chance, axis=0), np.std(by_chance, axis=0)
+    return Told(
+        accuracy=AgainstChance(float(recall.mean()), float(accuracy), float(spread)),
+        best=AgainstChance(float(gains.max()), float(best), float(spread_of_best)),
+        recall=recall,
+        gains=gains,
+        right=predicted == labels,
+    )
 
 
-def balanced(right: Bool[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]) -> float:
-    """Mean over classes of the share of images that are right; every class in [0, c) has an image."""
-    return float(np.mean(np.bincount(labels, weights=right) / np.bincount(labels)))
+def by_class(
+    predicted: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    """Recall of each class, and recall less the share of other images that are called so.
+
+    Args:
+        predicted: Classes in [0, c).
+        labels: Classes in [0, c), at least two, each with an image.
+
+    Source:
+        Youden 1950, the index J of each class against the others.
+    """
+    of = np.bincount(labels)
+    right = np.bincount(labels, weights=predicted == labels)
+    recall = right / of
+    wrong = np.bincount(predicted, minlength=len(of)) - right
+    return recall, recall - wrong / (len(labels) - of)
 
 
 _Map = tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " r"], Float[np.ndarray, "m r"]]

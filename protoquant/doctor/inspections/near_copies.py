@@ -13,7 +13,7 @@ from protoquant.doctor.photo import Photo
 
 DISTANCE = 8
 """Bits of 64 in which two hashes may differ; unrelated photos differ in about 32."""
-ALIKE = 0.95
+ALIKE = 0.9
 """Least correlation of two thumbnails: a hash keeps slow waves alone, and no colour."""
 
 

@@ -19,7 +19,7 @@ GAP = 2
 """Most that the numbers of two frames in a row differ: one frame may be missing."""
 FRAME_DISTANCE = 16
 """Bits in which the hashes of two frames in a row may differ."""
-FRAME_ALIKE = 0.8
+FRAME_ALIKE = 0.85
 """Least correlation of the thumbnails of two frames in a row."""
 
 

@@ -11,12 +11,14 @@ from jaxtyping import Float, Int64
 
 from protoquant.core.artifacts import digest_bytes
 from protoquant.doctor.findings import Finding, FindingKind, FoundImage
-from protoquant.doctor.inspections.cross_fit import FOLDS, Told, told
+from protoquant.doctor.inspections.cross_fit import FOLDS, AgainstChance, Told, told
 from protoquant.doctor.perceptual_hash import SIDE
 from protoquant.doctor.photo import Photo
 
 LEAST_GAIN = 0.1
-"""Least part of the way from chance to certainty that a source must go, however sure it is."""
+"""Least part of the way from chance to certainty that a source must go over all classes, however sure it is."""
+LEAST_OF_ONE = 0.6
+"""The same for one class against the others: a watermark on one class of many moves their mean by little."""
 LEAST_DEVIATIONS = 5.0
 """Least distance from shuffled labels, in their standard deviations; nine sources are tried."""
 MOST_IMAGES = 2_000
@@ -48,16 +50,29 @@ def shortcuts(photos: Iterable[Photo]) -> list[Finding]:
     findings = []
     for sources in _sources(chosen):
         tried = [(source, told(source.values, labels)) for source in sources if np.ptp(source.values, axis=0).any()]
-        if tried:
-            source, result = max(tried, key=lambda pair: pair[1].accuracy)
-            if _alarms(result, 1 / len(names)):
-                findings.append(_finding(source.name, result, chosen, labels, names))
+        findings += _best(tried, chosen, labels, names)
     return findings
 
 
-def _alarms(result: Told, chance: float) -> bool:
-    gain = (result.accuracy - chance) / (1 - chance)
-    return gain >= LEAST_GAIN and result.deviations >= LEAST_DEVIATIONS
+def _best(
+    tried: Sequence[tuple[_Source, Told]],
+    photos: Sequence[Photo],
+    labels: Int64[np.ndarray, " n"],
+    names: Sequence[str],
+) -> list[Finding]:
+    """The source that tells all classes best if that is an alarm; else the one that tells one class best, if it is."""
+    chance = 1 / len(names)
+    for source, result in sorted(tried, key=lambda pair: -pair[1].accuracy.value):
+        if (result.accuracy.value - chance) / (1 - chance) >= LEAST_GAIN and _sure(result.accuracy):
+            return [_of_all(source.name, result, photos, labels, names)]
+    for source, result in sorted(tried, key=lambda pair: -pair[1].best.value):
+        if result.best.value >= LEAST_OF_ONE and _sure(result.best):
+            return [_of_one(source.name, result, photos, labels, names)]
+    return []
+
+
+def _sure(score: AgainstChance) -> bool:
+    return score.deviations >= LEAST_DEVIATIONS
 
 
 def _sample(photos: Iterable[Photo]) -> list[Photo]:
@@ -92,10 +107,10 @@ def _sources(photos: Sequence[Photo]) -> Iterator[list[_Source]]:
     around = thumbs[:, _frame(_CENTRE)]
     yield [_Source("the mean colour outside the centre", np.concatenate([around.mean(1), around.std(1)], axis=1))]
     sides = np.log([[photo.width, photo.height, photo.width / photo.height] for photo in photos])
-    yield [_Source("the width and height", sides)]
+    yield [_Source("the size in pixels", sides)]
     density = np.log([[photo.size / (photo.width * photo.height)] for photo in photos])
     yield [_Source("the file's bytes per pixel", density)]
-    yield [_Source("the file's format, colour mode and camera", _categories(photos))]
+    yield [_Source("the combination of format, colour mode and camera", _categories(photos))]
 
 
 def _frame(depth: int) -> np.ndarray:
@@ -116,20 +131,36 @@ def _categories(photos: Sequence[Photo]) -> Float[np.ndarray, "n k"]:
     return np.array(columns).T
 
 
-def _finding(
+def _of_all(
     name: str, result: Told, photos: Sequence[Photo], labels: Int64[np.ndarray, " n"], names: Sequence[str]
 ) -> Finding:
-    chance = 1 / len(names)
-    recall = np.bincount(labels, weights=result.right) / np.bincount(labels)
-    best = sorted(range(len(names)), key=lambda label: (-recall[label], label))[:_CLASSES_SHOWN]
-    images = [
-        FoundImage.of(photos[place])
-        for label in best
-        for place in np.flatnonzero((labels == label) & result.right)[:_IMAGES_SHOWN]
-    ]
-    most = ", ".join(f"{names[label]!r} {100 * recall[label]:.0f} %" for label in best)
+    chance, score = 1 / len(names), result.accuracy
+    best = sorted(range(len(names)), key=lambda label: (-result.gains[label], label))[:_CLASSES_SHOWN]
+    most = ", ".join(f"{names[label]!r} {100 * result.recall[label]:.0f} %" for label in best)
     sentence = (
-        f"{name} alone tells the class in {100 * result.accuracy:.0f} % of {len(photos):,} train images (chance "
-        f"{100 * chance:.0f} %, shuffled labels {100 * result.shuffled:.0f} %); best: {most}"
+        f"{name} alone tells the class in {100 * score.value:.0f} % of {len(photos):,} train images (chance "
+        f"{100 * chance:.0f} %, shuffled labels {100 * score.shuffled:.0f} %); best: {most}"
     )
-    return Finding(FindingKind.SHORTCUT, sentence, tuple(images), number=result.accuracy, chance=chance)
+    images = _examples(result, photos, labels, best)
+    return Finding(FindingKind.SHORTCUT, sentence, images, number=score.value, chance=chance)
+
+
+def _of_one(
+    name: str, result: Told, photos: Sequence[Photo], labels: Int64[np.ndarray, " n"], names: Sequence[str]
+) -> Finding:
+    label, score = int(result.gains.argmax()), result.best
+    recall = result.recall[label]
+    sentence = (
+        f"{name} alone tells {names[label]!r}: {100 * recall:.0f} % of its train images are called so, of the others "
+        f"{100 * (recall - score.value):.0f} % (the best class of shuffled labels is {100 * score.shuffled:.0f} % "
+        f"apart)"
+    )
+    images = _examples(result, photos, labels, [label])
+    return Finding(FindingKind.SHORTCUT, sentence, images, number=score.value, chance=score.shuffled)
+
+
+def _examples(
+    result: Told, photos: Sequence[Photo], labels: Int64[np.ndarray, " n"], classes: Sequence[int]
+) -> tuple[FoundImage, ...]:
+    places = [place for of in classes for place in np.flatnonzero((labels == of) & result.right)[:_IMAGES_SHOWN]]
+    return tuple(FoundImage.of(photos[place]) for place in places)
