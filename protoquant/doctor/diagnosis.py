@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from protoquant.core.artifacts import rounded
 from protoquant.core.events import OnEvent, track
 from protoquant.data.splits import SPLITS
-from protoquant.doctor.findings import Finding, FindingKind, Severity
+from protoquant.doctor.findings import FACTS, Finding, FindingKind, Severity
 from protoquant.doctor.inspections.class_sizes import class_sizes
 from protoquant.doctor.inspections.copies import copies
 from protoquant.doctor.inspections.near_copies import crowded_hashes, near_copies
@@ -35,7 +35,7 @@ class Diagnosis:
 
     Attributes:
         survey: The data set.
-        findings: The findings, in the order of their kinds.
+        findings: The findings, the most serious kinds first.
         notes: What a reader must know: a sample, cut splits, what was not looked at.
     """
 
@@ -45,19 +45,18 @@ class Diagnosis:
 
     @property
     def by_kind(self) -> dict[FindingKind, list[Finding]]:
-        """The findings of each kind that has some, in the order of the kinds."""
-        found: dict[FindingKind, list[Finding]] = {kind: [] for kind in FindingKind}
+        """The findings of each kind that has some, in their order."""
+        found: dict[FindingKind, list[Finding]] = {}
         for one in self.findings:
-            found[one.kind].append(one)
-        return {kind: ones for kind, ones in found.items() if ones}
+            found.setdefault(one.kind, []).append(one)
+        return found
 
     def sentence(self) -> str:
         """Summarise in one sentence."""
         counted = Counter(one.facts.severity for one in self.findings)
-        counts = ", ".join(f"{counted[severity]:,} {severity}" for severity in Severity if counted[severity])
-        found = (
-            f"{len(self.findings):,} finding{'s' * (len(self.findings) != 1)} ({counts})" if counts else "no finding"
-        )
+        counts = ", ".join(severity.counted(counted[severity]) for severity in Severity if counted[severity])
+        n = len(self.findings)
+        found = f"{n:,} finding{'s' * (n != 1)} ({counts})" if n else "No finding"
         return f"{found} in {self.survey.looked:,} images of {len(self.survey.counts):,} classes."
 
     def split_counts(self) -> dict[str, int]:
@@ -117,7 +116,7 @@ def diagnose(survey: Survey, doubts: Doubts | None, on_event: OnEvent) -> Diagno
         on_event: Receives progress.
     """
     found = list(track(_inspect(survey, doubts), "inspect", _INSPECTIONS, "inspections", on_event))
-    order = list(FindingKind)
+    order = [kind for severity in Severity for kind in FindingKind if FACTS[kind].severity is severity]
     findings = sorted((one for inspection in found for one in inspection), key=lambda one: order.index(one.kind))
     return Diagnosis(survey, tuple(findings), tuple(_notes(survey, labels=doubts is not None)))
 

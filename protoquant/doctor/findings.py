@@ -17,6 +17,10 @@ class Severity(StrEnum):
     WARNING = "warning"
     HINT = "hint"
 
+    def counted(self, n: int) -> str:
+        """So many findings, such as ``3 serious`` or ``2 hints``."""
+        return f"{n:,} {self}{'s' * (n != 1 and self is not Severity.SERIOUS)}"
+
 
 class FindingKind(StrEnum):
     """The kinds of findings, in the order of the page."""

@@ -16,7 +16,7 @@ _GLYPHS = {Severity.SERIOUS: "\N{MULTIPLICATION SIGN}", Severity.WARNING: "!", S
 def render(
     diagnosis: Diagnosis,
     shown: Mapping[FindingKind, Sequence[ShownFinding]],
-    pictures: Mapping[str, str | None],
+    pictures: Mapping[str, str],
     *,
     title: str,
 ) -> str:
@@ -25,7 +25,7 @@ def render(
     Args:
         diagnosis: The diagnosis.
         shown: The findings with pictures, by kind.
-        pictures: ``data:`` URIs by path; None where an image cannot be opened.
+        pictures: ``data:`` URIs by path, of the images that can be opened.
         title: Name of the data set.
 
     Returns:

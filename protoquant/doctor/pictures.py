@@ -43,8 +43,8 @@ def shown(by_kind: Mapping[FindingKind, Sequence[Finding]]) -> dict[FindingKind,
     }
 
 
-def thumbnails(images: Iterable[FoundImage], folder: Path, workers: int, on_event: OnEvent) -> dict[str, str | None]:
-    """Encode pictures by path as ``data:`` URIs; None for an image that cannot be opened.
+def thumbnails(images: Iterable[FoundImage], folder: Path, workers: int, on_event: OnEvent) -> dict[str, str]:
+    """Encode pictures by path as ``data:`` URIs; an image that cannot be opened has none.
 
     Args:
         images: The images; each path is drawn once.
@@ -55,7 +55,8 @@ def thumbnails(images: Iterable[FoundImage], folder: Path, workers: int, on_even
     paths = sorted({image.path for image in images})
     with ThreadPoolExecutor(workers) as pool:
         uris = pool.map(lambda path: _thumbnail(folder, path), paths)
-        return dict(zip(paths, track(uris, "draw", len(paths), "pictures", on_event), strict=True))
+        drawn = zip(paths, track(uris, "draw", len(paths), "pictures", on_event), strict=True)
+        return {path: uri for path, uri in drawn if uri is not None}
 
 
 def _some(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:

@@ -45,7 +45,7 @@ def test_nothing_is_found_where_nothing_is_wrong(clean, tmp_path):
     found = look(clean, tmp_path / "out").diagnosis
     assert [one.sentence for one in found.findings] == []
     assert found.split_counts() == {split: len(CLASSES) * count for split, count in SIZES.items()}
-    assert found.sentence() == "no finding in 128 images of 4 classes."
+    assert found.sentence() == "No finding in 128 images of 4 classes."
     assert (tmp_path / "out" / PAGE).read_text().count("<img") == 0
 
 
@@ -162,7 +162,7 @@ def test_data_without_a_usable_image_end_in_one_line(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_that_went_away_leaves_a_gap_on_the_page(tmp_path, monkeypatch):
+def test_a_picture_that_went_away_is_named_on_the_page(tmp_path, monkeypatch):
     for seed in range(8):
         save(tmp_path / "data" / CLASSES[seed % 2] / f"{seed}.jpg", paint(seed, CLASSES[seed % 2], 64, 64))
 
@@ -173,4 +173,6 @@ def test_a_picture_that_went_away_leaves_a_gap_on_the_page(tmp_path, monkeypatch
 
     monkeypatch.setattr("protoquant.doctor.pictures.decode_image", lost)
     look(tmp_path / "data", tmp_path / "out")
-    assert "no picture" in (tmp_path / "out" / PAGE).read_text()
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert "<img" not in page
+    assert "ant/0.jpg" in page.replace("<wbr>", "")

@@ -17,7 +17,9 @@ from protoquant.doctor.photo import Photo
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PENALTY, _ITERATIONS = 0.3, 300
+CONFIDENT = 0.9
+"""Part of a class's mean probability from which an image counts to it: half of its own images are below the mean."""
+_PENALTY, _ITERATIONS = 0.03, 300
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def label_noise(photos: Sequence[Photo], means: Float[Tensor, "n d"]) -> list[Fi
 def suspects(probabilities: Float[np.ndarray, "n c"], labels: Int64[np.ndarray, " n"]) -> list[Suspect]:
     """The off-diagonal of the confident joint: images that are confidently of another class than their label.
 
-    An image counts to class j if its probability of j reaches the mean probability of j among the images labelled j;
-    of several such classes, to the most probable.
+    An image counts to class j if its probability of j reaches, but for a tenth, the mean probability of j among the
+    images labelled j; of several such classes, to the most probable.
 
     Args:
         probabilities: Out-of-fold probabilities.
@@ -74,7 +76,7 @@ def suspects(probabilities: Float[np.ndarray, "n c"], labels: Int64[np.ndarray, 
         Northcutt, Jiang and Chuang 2021, Journal of Artificial Intelligence Research 70, section 3.1.
     """
     n, c = probabilities.shape
-    confident = np.array([probabilities[labels == label, label].mean() for label in range(c)])
+    confident = CONFIDENT * np.array([probabilities[labels == label, label].mean() for label in range(c)])
     reached = np.where(probabilities >= confident, probabilities, -1.0)
     counted = reached.argmax(axis=1)
     rows = np.arange(n)

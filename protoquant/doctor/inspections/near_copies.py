@@ -81,7 +81,7 @@ def _finding(group: list[Photo]) -> Finding:
     what = f"of {labels[0]!r}" if len(labels) == 1 else f"with {len(labels)} labels, {', '.join(map(repr, labels[:3]))}"
     bits = max((int(photo.hash or 0) ^ int(group[0].hash or 0)).bit_count() for photo in group)
     sentence = (
-        f"{len(group)} almost equal images {what} in {' and '.join(splits)} (hashes differ from the first in at most "
-        f"{bits} of {BITS} bits)"
+        f"{len(group)} almost equal images {what} in {' and '.join(splits)}; of {BITS} bits of their hashes "
+        f"{f'up to {bits} differ' if bits else 'none differs'} from the first's"
     )
     return Finding(kind, sentence, found_images(group), number=bits, chance=BITS / 2)

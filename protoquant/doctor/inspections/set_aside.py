@@ -22,6 +22,7 @@ def set_aside(left_out: Iterable[tuple[FoundImage, Rejected]]) -> list[Finding]:
 
 
 def _finding(reason: Reason, images: list[FoundImage]) -> Finding:
-    n = len(images)
-    sentence = f"{n:,} file{'s' * (n != 1)} left out as {reason}, such as {images[0].path}, which {images[0].note}"
+    n, first = len(images), images[0]
+    count = f"{n:,} file{'s are' if n != 1 else ' is'}"
+    sentence = f"{count} left out as {reason}{', such as' if n != 1 else ':'} {first.path}, which {first.note}"
     return Finding(FindingKind.SET_ASIDE, sentence, tuple(images), number=n)

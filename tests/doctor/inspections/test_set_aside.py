@@ -15,8 +15,8 @@ def test_one_finding_for_each_reason_but_those_of_copies():
         left_out("e.jpg", Reason.ZERO_BYTES, "is empty too"),
     ]
     empty, cut = set_aside(rows)
-    assert empty.sentence == "2 files left out as zero_bytes, such as d.jpg, which is empty"
-    assert cut.sentence == "1 file left out as truncated, such as a.jpg, which ends early"
+    assert empty.sentence == "2 files are left out as zero_bytes, such as d.jpg, which is empty"
+    assert cut.sentence == "1 file is left out as truncated: a.jpg, which ends early"
     assert [image.path for image in empty.images] == ["d.jpg", "e.jpg"]
     assert empty.number == 2
     assert set_aside([]) == []
