@@ -37,11 +37,13 @@ class Diagnosis:
         survey: The data set.
         findings: The findings, the most serious kinds first.
         notes: What a reader must know: a sample, cut splits, what was not looked at.
+        unseen: Kinds that were not looked for.
     """
 
     survey: Survey
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    unseen: frozenset[FindingKind] = frozenset()
 
     @property
     def by_kind(self) -> dict[FindingKind, list[Finding]]:
@@ -50,6 +52,11 @@ class Diagnosis:
         for one in self.findings:
             found.setdefault(one.kind, []).append(one)
         return found
+
+    @property
+    def clear(self) -> list[FindingKind]:
+        """The kinds that were looked for and of which nothing was found."""
+        return [kind for kind in FindingKind if kind not in self.by_kind and kind not in self.unseen]
 
     def sentence(self) -> str:
         """Summarise in one sentence."""
@@ -78,7 +85,10 @@ class Diagnosis:
                 "classes": len(self.survey.counts),
                 "splits_of_the_data": list(self.survey.given),
                 "notes": list(self.notes),
-                "counts": {str(kind): len(self.by_kind.get(kind, ())) for kind in FindingKind},
+                "counts": {
+                    str(kind): len(self.by_kind.get(kind, ())) for kind in FindingKind if kind not in self.unseen
+                },
+                "not_looked_for": sorted(self.unseen),
                 "findings": [one.to_dict() for one in self.findings],
             },
             digits=4,
@@ -118,7 +128,8 @@ def diagnose(survey: Survey, doubts: Doubts | None, on_event: OnEvent) -> Diagno
     found = list(track(_inspect(survey, doubts), "inspect", _INSPECTIONS, "inspections", on_event))
     order = [kind for severity in Severity for kind in FindingKind if FACTS[kind].severity is severity]
     findings = sorted((one for inspection in found for one in inspection), key=lambda one: order.index(one.kind))
-    return Diagnosis(survey, tuple(findings), tuple(_notes(survey, labels=doubts is not None)))
+    unseen = frozenset() if doubts else frozenset({FindingKind.LABEL_SUSPECT})
+    return Diagnosis(survey, tuple(findings), tuple(_notes(survey, labels=doubts is not None)), unseen)
 
 
 def _inspect(survey: Survey, doubts: Doubts | None) -> Iterator[list[Finding]]:

@@ -40,7 +40,7 @@ def render(
         by_kind=diagnosis.by_kind,
         shown=shown,
         pictures=pictures,
-        clear=[FACTS[kind].title for kind in FindingKind if kind not in diagnosis.by_kind],
+        clear=[FACTS[kind].title for kind in diagnosis.clear],
         facts=FACTS,
         glyphs=_GLYPHS,
         name=lambda path: PurePosixPath(path).name,

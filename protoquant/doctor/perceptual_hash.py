@@ -74,17 +74,25 @@ def crowded(hashes: UInt64[np.ndarray, " n"], distance: int) -> int:
 
 
 def likeness(one: UInt8[np.ndarray, "n 32 32 3"], other: UInt8[np.ndarray, "n 32 32 3"]) -> Float[np.ndarray, " n"]:
-    """Correlation of thumbnails over all pixels and colours, pair by pair, in [-1, 1]; brightness does not matter."""
-    a, b = (_standard(thumbs) for thumbs in (one, other))
-    alike: Float[np.ndarray, " n"] = (a * b).mean(axis=1)
+    """Correlation of the edges of thumbnails, pair by pair, in [-1, 1]; brightness and contrast do not matter.
+
+    The edges are slopes of each colour after a light blur. Plain values would not do: objects of one shape on one plain
+    background correlate by 0.94.
+    """
+    alike: Float[np.ndarray, " n"] = (_edges(one) * _edges(other)).mean(axis=1)
     return alike
 
 
-def _standard(thumbs: UInt8[np.ndarray, "n 32 32 3"]) -> Float[np.ndarray, "n p"]:
-    flat = thumbs.reshape(len(thumbs), -1).astype(np.float64)
-    flat -= flat.mean(axis=1, keepdims=True)
-    flat /= np.maximum(flat.std(axis=1, keepdims=True), 1e-9)
-    return flat
+def _edges(thumbs: UInt8[np.ndarray, "n 32 32 3"]) -> Float[np.ndarray, "n p"]:
+    """Horizontal and vertical slopes, standardised; those at the margin are left out."""
+    soft = thumbs.astype(np.float64)
+    soft = (soft[:, :-2] + 2 * soft[:, 1:-1] + soft[:, 2:]) / 4
+    soft = (soft[:, :, :-2] + 2 * soft[:, :, 1:-1] + soft[:, :, 2:]) / 4
+    slopes = soft[:, 2:, 1:-1] - soft[:, :-2, 1:-1], soft[:, 1:-1, 2:] - soft[:, 1:-1, :-2]
+    edges = np.stack(slopes, axis=1).reshape(len(thumbs), -1)
+    edges -= edges.mean(axis=1, keepdims=True)
+    edges /= np.maximum(edges.std(axis=1, keepdims=True), 1e-9)
+    return edges
 
 
 def _buckets(hashes: UInt64[np.ndarray, " n"], distance: int) -> Iterator[Int64[np.ndarray, " b"]]:

@@ -46,7 +46,11 @@ def test_nothing_is_found_where_nothing_is_wrong(clean, tmp_path):
     assert [one.sentence for one in found.findings] == []
     assert found.split_counts() == {split: len(CLASSES) * count for split, count in SIZES.items()}
     assert found.sentence() == "No finding in 128 images of 4 classes."
-    assert (tmp_path / "out" / PAGE).read_text().count("<img") == 0
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert page.count("<img") == 0
+    assert "Same pixels in two splits" in page
+    assert "Labels to look at" not in page  # which needs features
+    assert json.loads((tmp_path / "out" / "doctor.json").read_text())["not_looked_for"] == ["label_suspect"]
 
 
 def test_every_planted_fault_is_found_and_nothing_else(faulty):

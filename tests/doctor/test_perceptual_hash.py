@@ -70,10 +70,24 @@ def test_a_picture_without_contrast_has_no_hash():
     assert perceptual_hash(noise) is None
 
 
-def test_likeness_is_the_correlation_of_all_values():
-    rng = np.random.default_rng(3)
-    one, other = rng.integers(0, 256, (2, 4, SIDE, SIDE, 3), dtype=np.uint8)
-    expected = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(one, other, strict=True)]
-    assert likeness(one, other) == pytest.approx(expected)
-    assert likeness(one, one // 2) == pytest.approx(np.ones(4), abs=1e-3)
-    assert likeness(one[:1], np.zeros_like(one[:1])).tolist() == [0.0]
+def test_likeness_is_the_correlation_of_slopes():
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    across, down = (np.repeat(np.square(each / 2).astype(np.uint8)[..., None], 3, axis=2) for each in (columns, rows))
+    # The slopes of one lie where the other has none: z-scores of (x, 0) and (0, x) correlate by minus one at most.
+    assert likeness(across[None], down[None])[0] < 0
+    for one in (across, down, thumb(picture(5))):
+        assert likeness(one[None], one[None])[0] == pytest.approx(1)
+        assert likeness(one[None], one[None] // 2 + 40)[0] > 0.97
+    assert likeness(across[None], np.zeros_like(across)[None]).tolist() == [0.0]
+
+
+def test_objects_on_one_plain_background_are_not_alike():
+    def scene(colour: tuple[int, int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+        image = Image.new("RGB", (SIDE, SIDE), (80, 80, 150))
+        image.paste((250, 250, 250), (12, 8, 20, 26))
+        image.paste(colour, box)
+        return np.asarray(image)
+
+    one, other = scene((250, 30, 30), (3, 10, 12, 17)), scene((30, 60, 230), (20, 8, 29, 15))
+    assert np.corrcoef(one.mean(axis=2).ravel(), other.mean(axis=2).ravel())[0, 1] > 0.85
+    assert likeness(one[None], other[None])[0] < 0.7

@@ -13,8 +13,8 @@ from protoquant.doctor.photo import Photo
 
 DISTANCE = 8
 """Bits of 64 in which two hashes may differ; unrelated photos differ in about 32."""
-ALIKE = 0.9
-"""Least correlation of two thumbnails: a hash keeps slow waves alone, and no colour."""
+ALIKE = 0.87
+"""Least correlation of the edges of two thumbnails, since a hash keeps slow waves and no colour."""
 
 
 def near_copies(photos: Iterable[Photo]) -> list[Finding]:
@@ -80,8 +80,9 @@ def _finding(group: list[Photo]) -> Finding:
     kind = FindingKind.NEAR_DUPLICATE_ACROSS_SPLITS if across else FindingKind.NEAR_DUPLICATE
     what = f"of {labels[0]!r}" if len(labels) == 1 else f"with {len(labels)} labels, {', '.join(map(repr, labels[:3]))}"
     bits = max((int(photo.hash or 0) ^ int(group[0].hash or 0)).bit_count() for photo in group)
+    most = "up to " if len(group) > 2 else ""
     sentence = (
-        f"{len(group)} almost equal images {what} in {' and '.join(splits)}; of {BITS} bits of their hashes "
-        f"{f'up to {bits} differ' if bits else 'none differs'} from the first's"
+        f"{len(group)} almost equal images {what} in {' and '.join(splits)}, whose hashes differ in {most}{bits} of "
+        f"{BITS} bits"
     )
     return Finding(kind, sentence, found_images(group), number=bits, chance=BITS / 2)

@@ -19,8 +19,8 @@ GAP = 2
 """Most that the numbers of two frames in a row differ: one frame may be missing."""
 FRAME_DISTANCE = 16
 """Bits in which the hashes of two frames in a row may differ."""
-FRAME_ALIKE = 0.85
-"""Least correlation of the thumbnails of two frames in a row."""
+FRAME_ALIKE = 0.75
+"""Least correlation of the edges of two frames in a row."""
 
 
 def shoots(photos: Sequence[Photo]) -> list[Finding]:
