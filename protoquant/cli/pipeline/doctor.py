@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from protoquant.data.readers.registry import ReaderName, layouts
 
@@ -82,7 +82,7 @@ def _print(diagnosis: Diagnosis) -> None:
     """Print each kind with its count and first finding, the notes, and the summary sentence."""
     console = Console()
     if diagnosis.findings:
-        table = Table("finding", "severity", "count", "first of them")
+        table = Table(Column("finding", no_wrap=True), "severity", "count", "first of them")
         for kind, findings in diagnosis.by_kind.items():
             facts = findings[0].facts
             table.add_row(str(kind), str(facts.severity), f"{len(findings):,}", findings[0].sentence)
