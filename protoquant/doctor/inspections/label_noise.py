@@ -116,8 +116,8 @@ def out_of_fold(means: Float[Tensor, "n d"], labels: Int64[np.ndarray, " n"]) ->
 
 def _finding(photo: Photo, one: Suspect, names: Sequence[str]) -> Finding:
     sentence = (
-        f"{photo.path} is labelled {photo.class_name!r}, which the probe gives {100 * one.own:.0f} %; "
-        f"it gives {names[one.other]!r} {100 * one.rival:.0f} %"
+        f"labelled {photo.class_name!r}, yet the probe gives that {100 * one.own:.0f} % and {names[one.other]!r} "
+        f"{100 * one.rival:.0f} %: {photo.path}"
     )
     image = FoundImage.of(photo, f"looks like {names[one.other]!r}")
     return Finding(FindingKind.LABEL_SUSPECT, sentence, (image,), number=one.rival - one.own)

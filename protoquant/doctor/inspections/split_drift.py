@@ -61,7 +61,7 @@ def split_drift(train: Sequence[Photo], others: Mapping[str, Sequence[Photo]]) -
 
 
 def _finding(one: _Difference) -> Finding:
-    sentence = f"{one.name} differs between train and {one.split}: {one.text}"
+    sentence = f"train and {one.split} differ in {one.name}: {one.text}"
     return Finding(FindingKind.SPLIT_DRIFT, sentence, found_images(one.shown), number=one.size, chance=0.0)
 
 

@@ -59,7 +59,8 @@ def test_swapped_labels_are_found_and_no_others():
     assert {one.images[0].path for one in found} == {"3", "25", "47"}
     (of_3,) = [one for one in found if one.images[0].path == "3"]
     assert of_3.images[0].note == "looks like 'ant'"
-    assert of_3.sentence.startswith("3 is labelled 'bee', which the probe gives ")
+    assert of_3.sentence.startswith("labelled 'bee', yet the probe gives that ")
+    assert of_3.sentence.endswith(" %: 3")
     assert label_noise(photos, means) == []
 
 
