@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from protoquant.cli.model import assess, drift, export, predict, prune, serve
-from protoquant.cli.pipeline import backbones, cache, config, plan, runs, split, stages, sweep
+from protoquant.cli.pipeline import backbones, cache, config, doctor, plan, runs, split, stages, sweep
 from protoquant.cli.remote import registry, storage, tracking
 from protoquant.core.errors import ProtoQuantError
 from protoquant.core.machine.cores import share_cores
@@ -76,6 +76,7 @@ app.command(rich_help_panel=_READ)(predict.verify)
 app.command(rich_help_panel=_SMALLER)(prune.prune)
 app.command(rich_help_panel=_SMALLER)(prune.study)
 app.add_typer(sweep.app, name="sweep", rich_help_panel=_SEARCH)
+app.command(rich_help_panel=_MANAGE)(doctor.doctor)
 app.command(rich_help_panel=_MANAGE)(plan.plan)
 app.add_typer(config.app, name="config", rich_help_panel=_MANAGE)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=_MANAGE)

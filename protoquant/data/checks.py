@@ -2,16 +2,21 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
 
 from protoquant.core.artifacts import digest_bytes
 from protoquant.core.machine.prefetch import ahead
 from protoquant.data.images import decode_image, misnamed, read_bytes
 from protoquant.data.quarantine import ImageError, Reason, Rejected
 from protoquant.data.splits import SplitName
+
+T = TypeVar("T")
 
 _KEEPING_ORDER = ("test", "validation", "train")
 
@@ -46,6 +51,15 @@ class Checked:
     misnamed: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """An image that decodes, with its bytes and its upright RGB pixels."""
+
+    checked: Checked
+    data: bytes
+    image: Image.Image
+
+
 def check_image(entry: ImageEntry, root: Path, min_side: int) -> Checked | Rejected:
     """Read and decode one image in full.
 
@@ -54,6 +68,50 @@ def check_image(entry: ImageEntry, root: Path, min_side: int) -> Checked | Rejec
         root: The folder that its id is relative to.
         min_side: Least number of pixels of its shorter side.
     """
+    opened = _open(entry, root, min_side)
+    return opened if isinstance(opened, Rejected) else opened.checked
+
+
+def check_images(
+    entries: Iterable[ImageEntry], root: Path, min_side: int, workers: int, *, keep_tests: bool = False
+) -> Iterator[Checked | Rejected]:
+    """Check images in parallel threads, as :func:`open_images` opens them."""
+    return open_images(_checked, entries, root, min_side, workers, keep_tests=keep_tests)
+
+
+def open_images(
+    look: Callable[[OpenedImage], T],
+    entries: Iterable[ImageEntry],
+    root: Path,
+    min_side: int,
+    workers: int,
+    *,
+    keep_tests: bool = False,
+) -> Iterator[T | Rejected]:
+    """Open images in parallel threads; the results come in the order given, whatever the number of threads.
+
+    Args:
+        look: Called in a thread with each image that can be used; its result takes the image's place.
+        entries: The images.
+        root: The folder that their ids are relative to.
+        min_side: Least number of pixels of a shorter side.
+        workers: Number of threads.
+        keep_tests: Whether test images may be smaller.
+    """
+
+    def one(entry: ImageEntry) -> T | Rejected:
+        opened = _open(entry, root, 1 if keep_tests and entry.split == "test" else min_side)
+        return opened if isinstance(opened, Rejected) else look(opened)
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from ahead(one, entries, pool, 4 * workers)
+
+
+def _checked(opened: OpenedImage) -> Checked:
+    return opened.checked
+
+
+def _open(entry: ImageEntry, root: Path, min_side: int) -> OpenedImage | Rejected:
     name = entry.image_id
     try:
         data = read_bytes(root / name, name)
@@ -66,27 +124,8 @@ def check_image(entry: ImageEntry, root: Path, min_side: int) -> Checked | Rejec
         return Rejected(name, Reason.TOO_SMALL, detail)
     pixels = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=16)
     pixels.update(image.tobytes())
-    return Checked(entry, digest_bytes(data), pixels.digest(), width, height, misnamed(data, name))
-
-
-def check_images(
-    entries: Iterable[ImageEntry], root: Path, min_side: int, workers: int, *, keep_tests: bool = False
-) -> Iterator[Checked | Rejected]:
-    """Check images in parallel threads; the results come in the order given, whatever the number of threads.
-
-    Args:
-        entries: The images.
-        root: The folder that their ids are relative to.
-        min_side: Least number of pixels of a shorter side.
-        workers: Number of threads.
-        keep_tests: Whether test images may be smaller.
-    """
-
-    def check(entry: ImageEntry) -> Checked | Rejected:
-        return check_image(entry, root, 1 if keep_tests and entry.split == "test" else min_side)
-
-    with ThreadPoolExecutor(workers) as pool:
-        yield from ahead(check, entries, pool, 4 * workers)
+    checked = Checked(entry, digest_bytes(data), pixels.digest(), width, height, misnamed(data, name))
+    return OpenedImage(checked, data, image)
 
 
 def set_apart(images: Iterable[Checked], *, keep_tests: bool = False) -> tuple[list[Checked], list[Rejected]]:

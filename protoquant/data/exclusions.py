@@ -1,7 +1,7 @@
 """Images that a person chose to leave out, each named with the digest of its bytes."""
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +33,8 @@ class Exclusions:
         """Read ``prepare.exclude``; without a file there are none.
 
         Raises:
-            DataError: There is no such file, it is no CSV table with these columns, a digest is none, or a path stands
-                in two rows.
+            DataError: There is no such file, it is no CSV table with these columns, a digest is none, or a path has
+                two.
         """
         if file is None:
             return cls()
@@ -45,13 +45,15 @@ class Exclusions:
             if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
                 where = f"{_KEY}: {file}, row {row_number(index, file)}"
                 raise DataError(f"{where}: sha256 must be 64 hexadecimal digits, got {digest[:80]!r}; correct it")
-        path, count = max(Counter(rows["path"]).items(), key=lambda item: item[1], default=("", 0))
-        if count > 1:
-            raise DataError(f"{_KEY}: {file} names {path!r} {count} times; keep one row")
-        return cls(
-            dict(zip(rows["path"], map(str.lower, rows["sha256"]), strict=True)),
-            dict(zip(rows["path"], map(one_line, rows["reason"]), strict=True)),
-        )
+        digests: dict[str, str] = {}
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for path, digest, reason in zip(*rows.values(), strict=True):
+            if digests.setdefault(path, digest.lower()) != digest.lower():
+                raise DataError(
+                    f"{_KEY}: {file} names {path!r} with two digests; keep the row of the file that is there"
+                )
+            reasons[path].append(one_line(reason))
+        return cls(digests, {path: "; ".join(dict.fromkeys(said)) for path, said in reasons.items()})
 
     def part(self, images: Sequence[Checked]) -> tuple[list[Checked], list[Checked]]:
         """Part images into those that stay and those that leave: a row names their path, with the bytes they have."""

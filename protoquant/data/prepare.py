@@ -91,7 +91,7 @@ def prepare(
         classes = listing.class_names()
         _check_listing(listing, classes, root)
         kept, excluded, rejected = _check(listing, exclusions, config.min_side, workers, on_event)
-        split_of = _split(kept + excluded, set(listing.frame["split"].dropna()), config, seed, on_event)
+        split_of = assign_splits(kept + excluded, set(listing.frame["split"].dropna()), config, seed, on_event)
         splits = [split_of[image.entry.image_id] for image in kept]
         _check_kept(kept, splits, classes, rejected)
         result = PrepareResult(
@@ -170,12 +170,22 @@ def _check(
     return kept, excluded, rejected
 
 
-def _split(
+def assign_splits(
     images: Sequence[Checked], given: set[str], config: PrepareConfig, seed: int, on_event: OnEvent
 ) -> dict[str, SplitName]:
     """Assign each image, by its id, its split: its own, or one cut from train, first test, then validation.
 
     A split that the data has stays as it is, even if none of its images can be used.
+
+    Args:
+        images: The images that can be used.
+        given: The splits that the data has.
+        config: The shares of the others.
+        seed: The seed of params.yaml.
+        on_event: Receives which splits the data has, and which classes have too few images to be cut.
+
+    Returns:
+        The split of each image by its id.
     """
     splits: dict[str, SplitName] = {image.entry.image_id: image.entry.split or "train" for image in images}
     shares: dict[SplitName, float] = {"test": config.test_share, "validation": config.validation_share}

@@ -31,6 +31,12 @@ def test_a_row_leaves_out_the_file_of_that_path_and_digest_alone(tmp_path: Path)
     assert given.reasons["b.png"] == "not sharp"
 
 
+def test_an_image_may_have_several_reasons_and_a_table_other_columns(tmp_path: Path) -> None:
+    rows = [f"a.png,{DIGEST},{reason},dog" for reason in ("blurred", "a dog", "blurred")]
+    given = Exclusions.read(table(tmp_path, *rows, header="path,sha256,reason,class\n"))
+    assert given.reasons == {"a.png": "blurred; a dog"}
+
+
 def test_rows_that_change_nothing_are_said_with_the_reason(tmp_path: Path) -> None:
     given = Exclusions.read(table(tmp_path, *(f"{name}.png,{DIGEST},x" for name in "abcd")))
     rejected = [Rejected("a.png", Reason.EXCLUDED, ""), Rejected("b.png", Reason.DUPLICATE, "")]
@@ -48,7 +54,11 @@ def test_rows_that_change_nothing_are_said_with_the_reason(tmp_path: Path) -> No
         ([f"a.png;{DIGEST};x"], "path;sha256;reason\n", r"seem to be separated by ';'; write ',' there$"),
         (["a.png,123,x"], HEADER, r"row 2: sha256 must be 64 hexadecimal digits, got '123'"),
         ([f"a.png,{DIGEST},"], HEADER, r"column 'reason' is empty in row 2"),
-        ([f"a.png,{DIGEST},x"] * 2, HEADER, r"names 'a\.png' 2 times; keep one row"),
+        (
+            [f"a.png,{DIGEST},x", f"a.png,{'0' * 64},x"],
+            HEADER,
+            r"names 'a\.png' with two digests; keep that of the file",
+        ),
     ],
 )
 def test_a_table_that_is_none_is_one_line(rows: list[str], header: str, sentence: str, tmp_path: Path) -> None:
