@@ -49,9 +49,7 @@ class Exclusions:
         reasons: dict[str, list[str]] = defaultdict(list)
         for path, digest, reason in zip(*rows.values(), strict=True):
             if digests.setdefault(path, digest.lower()) != digest.lower():
-                raise DataError(
-                    f"{_KEY}: {file} names {path!r} with two digests; keep the row of the file that is there"
-                )
+                raise DataError(f"{_KEY}: {file} names {path!r} with two digests; keep that of the file")
             reasons[path].append(one_line(reason))
         return cls(digests, {path: "; ".join(dict.fromkeys(said)) for path, said in reasons.items()})
 
