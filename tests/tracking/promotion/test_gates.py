@@ -17,13 +17,15 @@ NAMES = ["lock", "accuracy", "calibration", "prototypes", "codebook", "grounding
 LIMITS = GatesConfig()
 
 
-def compared(accuracy: float = 0.0, calibration: float = 0.0) -> Paired:
+def compared(accuracy: float = 0.0, calibration: float = 0.0, balanced: float = 0.0) -> Paired:
     """200 images, the change of each number and a wide interval around it."""
 
     def change(before: float, by: float) -> Difference:
         return Difference(before, before + by, by, by - 0.02, by + 0.02)
 
-    return Paired(200, change(0.92, accuracy), change(0.05, calibration), 3, 4, 1.0, pd.DataFrame())
+    return Paired(
+        200, change(0.92, accuracy), change(0.9, balanced), change(0.05, calibration), 3, 4, 1.0, pd.DataFrame()
+    )
 
 
 def ask(
