@@ -46,6 +46,7 @@ def fitted(penalty: float, code: int, top1: float = 0.75) -> Fitted:
     return Fitted(candidate(penalty, top1), weights.to_sparse(), weights.to_sparse())
 
 
+REMEDY = "train.class_weights balanced makes images of rare classes count more"
 ROWS = (
     JointRow(1, 0.9, 0.8, 0.6, 0.99, 2.0),
     JointRow(2, 0.7, 0.6, 0.7, 0.95, 2.0),
@@ -109,24 +110,13 @@ def test_with_class_weights_balanced_accuracy_decides_and_is_told(given, scores)
     ("predicted", "weighed", "said"),
     [
         ((0, 1, 2), False, ""),
-        (
-            (0, 0, 1),
-            False,
-            "never predicted on validation: 1 of 3 classes, 'wren'; train.class_weights balanced makes images of rare "
-            "classes count more",
-        ),
+        ((0, 0, 1), False, f"never predicted on validation: 1 of 3 classes, 'wren'; {REMEDY}"),
         ((0, 0, 0), True, "never predicted on validation: 2 of 3 classes, 'owl', 'wren'"),
     ],
 )
 def test_a_class_that_is_never_predicted_is_told(predicted, weighed, said) -> None:
-    bundle = answering(
-        turned(0, 90),
-        torch.eye(3, 2),
-        predicted,
-        labels=(0, 1, 2),
-        classes=("robin", "owl", "wren"),
-        ids=("a", "b", "c"),
-    )
+    names, ids = ("robin", "owl", "wren"), ("a", "b", "c")
+    bundle = answering(turned(0, 90), torch.eye(3, 2), predicted, labels=(0, 1, 2), classes=names, ids=ids)
     assert never_predicted(bundle, weighed=weighed) == said
 
 
@@ -177,9 +167,8 @@ def test_the_bundle_holds_the_taken_head_and_its_numbers(given, scores) -> None:
     assert bundle.prototypes.tolist() == [1]
     assert bundle.head[:, 1].tolist() == [1.0, 2.0, 3.0]
     # A section that fits on train alone reads as before there was a last fit.
-    assert bundle.params == {
-        "train": CONFIG.model_dump(mode="json", exclude={"class_weights", "codes", "fit_on", "mixture"})
-    }
+    absent = {"class_weights", "codes", "fit_on", "mixture"}
+    assert bundle.params == {"train": CONFIG.model_dump(mode="json", exclude=absent)}
     assert set(bundle.provenance["code"]) == {1}
     assert bundle.metrics["train"] == {"top1": 1.0, "n": 24}
     assert bundle.metrics["validation"] == {"top1": 0.75, "n": 12}
