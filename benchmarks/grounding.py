@@ -68,7 +68,9 @@ class Bench:
         """Return all heads, validation presence scores, and the mean cosine of codes with their nearest train patch."""
         on_train, on_validation = self.score(self.train, codebook), self.score(self.validation, codebook)
         classes = int(self.train.labels.max()) + 1
-        fitted = fit_candidates(self.config, on_train, on_validation, classes, seed=0, on_event=ignore)
+        fitted = fit_candidates(
+            self.config, on_train, on_validation, classes, class_weights=None, seed=0, on_event=ignore
+        )
         return fitted, on_validation, float(on_train.nearest.cosines.mean())
 
 

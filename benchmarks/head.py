@@ -41,8 +41,8 @@ from protoquant.codebook.codebook import Codebook
 from protoquant.core.seeding import torch_generator
 from protoquant.core.workspace import Workspace
 from protoquant.features.store.store import FeatureStore
-from protoquant.head.config import GradientHeadConfig
 from protoquant.head.solvers.gradient import train_epochs
+from protoquant.head.solvers.gradient_config import GradientHeadConfig
 from protoquant.head.solvers.l1_path import largest_penalty
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.solvers.proximal import solve

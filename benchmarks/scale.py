@@ -178,7 +178,7 @@ def _learn(folder: Path, answer: Any) -> None:
             )
             for name in ("train", "validation")
         )
-        fit_candidates(TRAIN, train, validation, CLASSES, seed=0, on_event=ignore)
+        fit_candidates(TRAIN, train, validation, CLASSES, class_weights=None, seed=0, on_event=ignore)
     two = time.perf_counter() - started
     over.set()
     thread.join()

@@ -134,6 +134,7 @@ def together(bundle: Bundle, config: JointConfig, stores: Mapping[str, FeatureSt
         bundle.head,
         bundle.temperature,
         config=config,
+        class_weights=None,
         generator=torch_generator(seed, "head", "joint"),
     )
     best = None

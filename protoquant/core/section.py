@@ -53,9 +53,17 @@ class Section(BaseModel):
 
 
 def _deepest(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without what the other kinds of a value say of a list in which an item is wrong."""
-    wrong = {detail["loc"][:-2] for detail in details if detail["loc"] and isinstance(detail["loc"][-1], int)}
-    return [detail for detail in details if detail["loc"][:-1] not in wrong or not isinstance(detail["input"], list)]
+    """Without what the other kinds of a value say of a list, or of a table of free keys, in which an item is wrong."""
+    wrong = {detail["loc"][:-2] for detail in details if _of_an_item(detail["loc"])}
+    return [
+        detail for detail in details if detail["loc"][:-1] not in wrong or not isinstance(detail["input"], list | dict)
+    ]
+
+
+def _of_an_item(location: tuple[int | str, ...]) -> bool:
+    """Whether a pydantic location is that of an item of a list, or of a table of free keys among other kinds."""
+    of_list = len(location) > 0 and isinstance(location[-1], int)
+    return of_list or (len(location) > 1 and str(location[-2]).startswith("dict["))
 
 
 def _sentence(schema: Schema, detail: ErrorDetails, where: str, source: str) -> str:

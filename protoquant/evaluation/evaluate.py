@@ -129,7 +129,7 @@ def evaluate(
         for name, table in {PROTOTYPES: prototypes, **curves}.items():
             write_csv(folder / name, table, config.decimals)
     write_json(metrics, headline(numbers))
-    on_event(MessageEvent(_sentence(numbers)))
+    on_event(MessageEvent(_sentence(numbers, balanced=len(set(store.labels.bincount().tolist()) - {0}) > 1)))
     return EvaluateResult(out, metrics, numbers)
 
 
@@ -194,12 +194,13 @@ def _check_unchanged(bundle: Path, before: str, scorer: LogitScorer, model: Bund
         raise ArtifactError(f"{bundle} changed during evaluation; its numbers are void: run evaluate again")
 
 
-def _sentence(numbers: dict[str, Any]) -> str:
-    """The headline in one line."""
-    top1, probe = numbers["test"]["top1"], numbers["test"]["probe"]["top1"]
+def _sentence(numbers: dict[str, Any], *, balanced: bool) -> str:
+    """The headline in one line; balanced accuracy stands in it where classes differ in their number of images."""
+    top1, macro, probe = numbers["test"]["top1"], numbers["test"]["macro"], numbers["test"]["probe"]["top1"]
     measured = of_excluded(numbers.get(EXCLUDED, {}))
     by_hand = f"; {measured}" if measured else ""
+    beside = f"balanced accuracy {macro['value']:.4f} ({macro['low']:.4f} to {macro['high']:.4f}), " if balanced else ""
     return (
-        f"test top-1 {top1['value']:.4f} ({top1['low']:.4f} to {top1['high']:.4f}, n {top1['n']}), "
+        f"test top-1 {top1['value']:.4f} ({top1['low']:.4f} to {top1['high']:.4f}, n {top1['n']}), {beside}"
         f"linear probe {probe['value']:.4f}, {numbers['size']['class_size']:.1f} prototypes per class{by_hand}"
     )

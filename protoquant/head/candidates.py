@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protoquant.core.events import EpochEvent, MessageEvent, OnEvent
+from protoquant.head.class_weights import ClassWeights
 from protoquant.head.config import TrainConfig
 from protoquant.head.narrowing import wide_head
 from protoquant.head.select import HeadCandidate
@@ -35,6 +36,7 @@ def fit_candidates(
     validation: ScoredSplit,
     classes: int,
     *,
+    class_weights: ClassWeights | None,
     seed: int,
     on_event: OnEvent,
 ) -> list[Fitted]:
@@ -45,6 +47,7 @@ def fit_candidates(
         train: Scores to fit on.
         validation: Scores to measure on.
         classes: Number of classes c.
+        class_weights: Weights of the images of each class; None: all count the same, and top-1 compares heads.
         seed: The seed of params.yaml; only the gradient solver draws random numbers.
         on_event: Receives an event for each head, and a warning if a solver did not converge.
 
@@ -53,12 +56,14 @@ def fit_candidates(
     """
     fitted: list[Fitted] = []
     said: set[str] = set()
+    weights = None if class_weights is None else class_weights.of_images(train.labels)
+    judging = None if class_weights is None else class_weights.judging.of_images(validation.labels)
     for temperature, scores, held_out in zip(config.temperatures, train.scores, validation.scores, strict=True):
-        problem = Problem(scores, train.labels, classes)
-        held = Problem(held_out, validation.labels, classes)
+        problem = Problem(scores, train.labels, classes, weights=weights)
+        held = Problem(held_out, validation.labels, classes, weights=judging)
         task = FitTask(config, problem, held, temperature, seed, on_event)
         for fit in SOLVERS[config.solver](task):
-            candidate = _describe(temperature, problem, held, fit)
+            candidate = _describe(temperature, problem, held, fit, balanced=class_weights is not None)
             fitted.append(Fitted(candidate, fit.last.weights.to_sparse(), wide_head(config, fit).to_sparse()))
             _tell(candidate, len(fitted), on_event)
             # One dense fit ranks the weights of all budgets, so its warning is given only once.
@@ -66,7 +71,7 @@ def fit_candidates(
     return fitted
 
 
-def _describe(temperature: float, problem: Problem, held: Problem, fit: Fit) -> HeadCandidate:
+def _describe(temperature: float, problem: Problem, held: Problem, fit: Fit, *, balanced: bool) -> HeadCandidate:
     first, last = fit.first, fit.last
     used = last.weights > 0
     penalty, relaxed = first.penalty + fit.ridges[0], last.penalty + fit.ridges[1]
@@ -86,6 +91,7 @@ def _describe(temperature: float, problem: Problem, held: Problem, fit: Fit) -> 
         class_size=int(used.sum()) / problem.classes,
         train_top1=problem.top1(last.weights),
         validation_top1=held.top1(last.weights),
+        balanced_accuracy=held.accuracy(last.weights) if balanced else None,
     )
 
 
@@ -97,6 +103,8 @@ def _tell(candidate: HeadCandidate, number: int, on_event: OnEvent) -> None:
         "gap": candidate.gap,
         "validation_top1": candidate.validation_top1,
     }
+    if candidate.balanced_accuracy is not None:
+        values["balanced_accuracy"] = candidate.balanced_accuracy
     on_event(EpochEvent("head", number, values))
 
 

@@ -2,52 +2,16 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from protoquant.core.descent import OptimizerName
 from protoquant.core.errors import ConfigError
 from protoquant.core.section import Section
 from protoquant.head.prune_plan import PrunePlan
+from protoquant.head.solvers.gradient_config import GradientHeadConfig
 
 Grounding = Literal["centroid", "medoid", "chosen", "mean"]
 Temperature = Annotated[float, Field(ge=0.001, le=10.0)]
-Penalty = Annotated[float, Field(ge=0.0, le=10.0)]
-
-
-class GradientHeadConfig(Section):
-    """Stage 2 of the paper: weights behind a ReLU, trained by gradient on mini-batches."""
-
-    optimizer: OptimizerName = Field(
-        "adam", description="adam: weight decay is part of the gradient; adamw: it shrinks weights directly"
-    )
-    lr: float = Field(0.01, gt=0.0, le=100.0, description="highest learning rate, met after the warm-up")
-    weight_decay: float = Field(0.0, ge=0.0, le=1.0, description="pull of every weight above 0 towards zero")
-    epochs: int = Field(60, ge=1, le=10_000, description="passes over the train images; validation chooses one of them")
-    warmup_epochs: int = Field(
-        10, ge=0, le=1_000, description="epochs in which the learning rate rises, step by step; below epochs"
-    )
-    batch: int = Field(128, ge=1, le=1_000_000, description="images of a step")
-    objective: Literal["plain", "log"] = Field(
-        "plain", description="plain: cross-entropy of the logits; log: of ln(logits^2 + 1), in training alone (PIP-Net)"
-    )
-    penalties: Annotated[tuple[Penalty, ...], Field(min_length=1, max_length=50)] = Field(
-        (0.0, 0.001, 0.01, 0.1),
-        description="L1 penalties tried for each temperature; a weight costs its penalty over the number of classes",
-    )
-    smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of each label spread over all classes")
-    mixup: float = Field(
-        0.0, ge=0.0, le=100.0, description="strength of mixing the scores and labels of two images; 0: none"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len(set(self.penalties)) != len(self.penalties):
-            raise ValueError(f"penalties must not repeat a value, got {list(self.penalties)}")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs must be below epochs, {self.epochs}, got {self.warmup_epochs}")
-        if self.optimizer == "adamw" and self.weight_decay == 0.0:
-            raise ValueError("optimizer must be adam with weight_decay 0, got adamw, which is the same then")
-        return self
+ClassWeightsSetting = Literal["none", "balanced"] | dict[str, float]
 
 
 class BudgetConfig(Section):
@@ -153,6 +117,12 @@ class TrainConfig(Section):
     )
     budget: BudgetConfig | None = Field(BudgetConfig(), description="sizes to fit (budget); null with another solver")
     gradient: GradientHeadConfig | None = Field(None, description="how to train by gradient (gradient); null otherwise")
+    class_weights: ClassWeightsSetting = Field(
+        "none",
+        description="how much the cross-entropy of an image counts in every fit of the head; none: all the same; "
+        "balanced: all classes the same; or a table {class: weight} of all classes. Unless none, balanced accuracy "
+        "chooses",
+    )
     points: int = Field(20, ge=1, le=200, description="sparsities tried for each temperature (proximal)")
     ratio: float = Field(
         0.003,
@@ -259,6 +229,14 @@ class TrainConfig(Section):
                 "set train.choice to null"
             )
         return self
+
+    @field_validator("class_weights")
+    @classmethod
+    def _above_0(cls, setting: ClassWeightsSetting) -> ClassWeightsSetting:
+        for name, weight in setting.items() if isinstance(setting, dict) else ():
+            if not weight > 0:
+                raise ValueError(f"the weight of class {name!r} must be > 0, got {weight:g}")
+        return setting
 
     @model_validator(mode="after")
     def _fitted_on(self) -> "TrainConfig":

@@ -17,6 +17,7 @@ from protoquant.codebook.tokens import TokenSource
 from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import own, sum_over_ranks, totals_over_ranks
+from protoquant.head.class_weights import ClassWeights, weighed
 from protoquant.head.config import JointConfig
 from protoquant.head.moving_codes import lower_rates, moving_codes
 from protoquant.head.narrowing import narrowing
@@ -55,6 +56,7 @@ def joint_epochs(
     temperature: float,
     *,
     config: JointConfig,
+    class_weights: ClassWeights | None,
     generator: torch.Generator,
     size: int | None = None,
 ) -> Iterator[JointEpoch]:
@@ -65,7 +67,8 @@ def joint_epochs(
     too, because they compete. A zero weight of the head stays zero, as in the paper's training, so the head keeps its
     size or shrinks. A head of more than ``size`` weights in a class is cut to it over the first half of the epochs, the
     smallest weights of each class first, by :func:`narrowing`. In every step each prototype is dropped from an image
-    with probability ``prototype_dropout`` and the others are scaled up, so that no class depends on a single part. With
+    with probability ``prototype_dropout`` and the others are scaled up, so that no class depends on a single part. The
+    cross-entropy of an image is multiplied by its class weight, the order loss is not. With
     ``steadiness`` every step sees an image and a view of it: the loss is the mean of both, and ``steadiness`` times
     :func:`order_loss` between them. In a distributed run every process handles its share of each batch, and all make
     the same step.
@@ -77,6 +80,7 @@ def joint_epochs(
         weights: Initial head, >= 0.
         temperature: Temperature of the softmax over codes; it is fixed.
         config: Learning rates, epochs and dropout.
+        class_weights: Weights of the images of each class; None: all count the same.
         generator: Decides the order of the images and the dropout; on the CPU, so that all devices draw the same.
         size: Most weights of a class at the end; None: as many as at the start.
 
@@ -95,6 +99,7 @@ def joint_epochs(
     head = weights.to(device).clone().requires_grad_()
     kept = head.detach() > 0
     sizes = (codebook.k,) * config.epochs if size is None else narrowing(config, size)
+    counted = None if class_weights is None else class_weights.of_images(views[0].labels)
     remedy = f"; {lower_rates(codebook, config)}"
 
     room = KEPT // len(views)
@@ -109,7 +114,8 @@ def joint_epochs(
         units, positive = moving.units(), head.relu() * kept
         seen = [pooled_softmax(codebook.norm.project(held[place].of(mine), units / temperature)) for place in places]
         losses = [cross_entropy((scores * factors) @ positive.T, targets, reduction="none") for scores in seen]
-        loss = torch.stack(losses).mean(dim=0).sum() / size
+        own_weights = None if counted is None else counted[mine]
+        loss = weighed(torch.stack(losses).mean(dim=0), own_weights).sum() / size
         if config.steadiness:
             loss = loss + config.steadiness * order_loss(seen[0], seen[1], positive, labels) * len(mine) / size
         (value,) = totals_over_ranks(float(loss.detach()))

@@ -20,7 +20,6 @@ from protoquant.head.joint import joint_epochs
 from protoquant.head.joint_stage import measured
 from protoquant.head.narrowing import final_size, wide_head
 from protoquant.head.record import TrainingOutcome
-from protoquant.head.solvers.problem import Problem
 from protoquant.head.solvers.registry import SOLVERS, FitTask
 from protoquant.model.scored_split import score_source
 
@@ -55,7 +54,10 @@ def fit_on_all(task: CrossFitTask, trained: TrainingOutcome, room: Scoring, on_e
         scores = room.scores(codebook)
         moved = measured(trained, weights, scores, room.temperatures.index(temperature))
     # Its answers for validation are in-sample; those of the twin are not.
-    candidate = replace(moved.candidate, validation_top1=trained.taken.candidate.validation_top1)
+    held_out = trained.taken.candidate
+    candidate = replace(
+        moved.candidate, validation_top1=held_out.validation_top1, balanced_accuracy=held_out.balanced_accuracy
+    )
     return replace(trained, codebook=codebook, scores=scores, moved=replace(moved, candidate=candidate), twin=trained)
 
 
@@ -66,7 +68,7 @@ def _refit(task: CrossFitTask, trained: TrainingOutcome, temperature: float) -> 
     # Prototypes name train images, whatever they were fitted on.
     codebook = learn_part(task, Fold(_LAST, 0, every, every[:0]), pooled, every[: trained.scores.train.images])
     (scores,) = score_source(task.part(every), codebook, (temperature,), task.train.batch)
-    problem = Problem(scores, task.labels.to(task.device), task.classes)
+    problem = task.problem(scores, every)
     heads = len(trained.fitted) // len(task.train.temperatures)
     fits = SOLVERS[task.train.solver](FitTask(task.train, problem, problem, temperature, task.seed, ignore))
     return codebook, wide_head(task.train, list(fits)[trained.place % heads])
@@ -85,6 +87,7 @@ def _together(
         *start,
         trained.taken.candidate.temperature,
         config=config,
+        class_weights=task.class_weights,
         generator=torch_generator(task.seed, "choice", "last"),
         size=final_size(task.train, trained.place),
     )

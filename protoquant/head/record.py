@@ -20,9 +20,13 @@ from protoquant.head.inputs import PresenceScores, TrainInputs
 from protoquant.head.select import HeadCandidate
 from protoquant.model.answers_made import CROSS_FITTED, HELD_OUT, IN_SAMPLE
 from protoquant.model.bundle import Bundle
+from protoquant.model.chosen_by import BALANCED, saying
 from protoquant.model.grounded import patches_of
 from protoquant.model.provenance import provenance_table
 from protoquant.model.reference import measure_reference
+
+_NAMED = 3
+"""Classes that a sentence names at most."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class JointRow:
         epoch: Number of the epoch, from 1.
         train_loss: Training cross-entropy, with dropout, and what ``steadiness`` adds to it, in nats.
         validation_loss: Cross-entropy on validation, in nats; without a choice by cross-fitting the lowest one decides
-            between equal accuracies.
+            between equal accuracies. With class weights all classes count the same in it.
         validation_top1: Accuracy on validation, in [0, 1]; without a choice by cross-fitting the highest one decides.
         drift: Mean cosine of the codes with those of quantize, in [-1, 1].
         class_size: Mean non-zero weights per class.
+        balanced_accuracy: Balanced accuracy on validation, in [0, 1], which then decides in the place of
+            ``validation_top1``; None without class weights.
     """
 
     epoch: int
@@ -45,15 +51,17 @@ class JointRow:
     validation_top1: float
     drift: float
     class_size: float
+    balanced_accuracy: float | None = None
 
     @property
     def merit(self) -> tuple[float, float]:
         """The value that the best epoch maximises; the first epoch wins ties."""
-        return self.validation_top1, -self.validation_loss
+        accuracy = self.validation_top1 if self.balanced_accuracy is None else self.balanced_accuracy
+        return accuracy, -self.validation_loss
 
     def values(self) -> dict[str, float]:
         """All values except the epoch."""
-        return {name: value for name, value in asdict(self).items() if name != "epoch"}
+        return {name: value for name, value in asdict(self).items() if name != "epoch" and value is not None}
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ class TrainingOutcome:
 
     def table(self) -> pd.DataFrame:
         """One row for each head of the path: ``path.csv``."""
-        frame = pd.DataFrame([asdict(one) for one in self.candidates])
+        frame = _table([asdict(one) for one in self.candidates])
         frame["selected"] = [int(position == self.place) for position in range(len(frame))]
         return frame
 
@@ -106,7 +114,7 @@ class TrainingOutcome:
         """One row for each epoch of joint training: ``joint.csv``; None without joint training."""
         if not self.joint:
             return None
-        frame = pd.DataFrame([asdict(row) for row in self.joint])
+        frame = _table([asdict(row) for row in self.joint])
         if self.tried is not None:
             frame["held_out_loss"], frame["smoothed_loss"] = self.tried.losses, self.tried.smoothed
         frame["selected"] = [int(row.epoch == self.epoch) for row in self.joint]
@@ -117,7 +125,7 @@ class TrainingOutcome:
         return None if self.choice is None else self.choice.table
 
 
-ABSENT = {"choice": None, "fit_on": "train", "codes": "free", "mixture": None}
+ABSENT = {"choice": None, "fit_on": "train", "codes": "free", "mixture": None, "class_weights": "none"}
 """Keys of the section that a bundle leaves out where they have these values: it is then as before there were any."""
 
 ABSENT_JOINT = {"start_size": None, "steadiness": 0.0}
@@ -210,10 +218,30 @@ def answered_by(bundle: Bundle, twin: Bundle) -> Bundle:
 def head_sentence(trained: TrainingOutcome, probe_top1: float) -> str:
     """The taken head in one line."""
     chosen, n = trained.taken.candidate, trained.scores.validation.images
+    balanced = "" if chosen.balanced_accuracy is None else f"balanced accuracy {chosen.balanced_accuracy:.4f}, "
     return (
-        f"head: validation top-1 {chosen.validation_top1:.4f}, linear probe {probe_top1:.4f}, n = {n}; "
+        f"head: validation {balanced}top-1 {chosen.validation_top1:.4f}, linear probe {probe_top1:.4f}, n = {n}; "
         f"{chosen.prototypes} prototypes, {chosen.class_size:.1f} per class, temperature {chosen.temperature:g}"
     )
+
+
+def never_predicted(bundle: Bundle, *, weighed: bool) -> str:
+    """The classes with validation images that the model gives as answer to none, in one line; empty if there are none.
+
+    Args:
+        bundle: The finished model, with its reference.
+        weighed: Whether it was fitted with class weights, which are else the remedy.
+    """
+    if bundle.reference is None:
+        raise ValueError("the model must have its reference")
+    answers = bundle.reference.answers
+    labels = sorted(set(answers["label"]) - set(answers["predicted"]))
+    if not labels:
+        return ""
+    names = ", ".join(repr(bundle.classes[label]) for label in labels[:_NAMED])
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    remedy = "" if weighed else "; train.class_weights balanced makes images of rare classes count more"
+    return f"never predicted on validation: {len(labels)} of {len(bundle.classes)} classes, {names}{more}{remedy}"
 
 
 def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
@@ -235,6 +263,9 @@ def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
             "grounding": _grounding(config, trained.price),
         }
     )
+    if chosen.balanced_accuracy is not None:
+        numbers["validation"] |= rounded({BALANCED: chosen.balanced_accuracy})
+        numbers |= saying(BALANCED)
     if trained.choice is not None:
         numbers["choice"] = rounded(trained.choice.numbers)
         numbers["answers"] = {
@@ -246,6 +277,12 @@ def _metrics(config: TrainConfig, trained: TrainingOutcome) -> dict[str, Any]:
     if trained.joint:
         numbers["joint"] = rounded({"epoch": trained.epoch, "drift": trained.joint[trained.epoch - 1].drift})
     return numbers
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of measurements; without class weights balanced accuracy is not among them."""
+    frame = pd.DataFrame(rows)
+    return frame.drop(columns=BALANCED) if frame[BALANCED].isna().all() else frame
 
 
 def _grounding(config: TrainConfig, price: Price | None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class HeadCandidate:
         class_size: Mean non-zero weights per class.
         train_top1: Accuracy on train images, in [0, 1].
         validation_top1: Accuracy on validation images, in [0, 1].
+        balanced_accuracy: Balanced accuracy on validation images, in [0, 1]; None without class weights.
     """
 
     temperature: float
@@ -46,6 +47,12 @@ class HeadCandidate:
     class_size: float
     train_top1: float
     validation_top1: float
+    balanced_accuracy: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy on validation by which heads are compared: with class weights the balanced one, else top-1."""
+        return self.validation_top1 if self.balanced_accuracy is None else self.balanced_accuracy
 
 
 def select(candidates: Sequence[HeadCandidate], *, tolerance: float, max_class_size: float | None) -> int:
@@ -77,11 +84,11 @@ def select(candidates: Sequence[HeadCandidate], *, tolerance: float, max_class_s
             f"train.max_class_size must be >= {least:.2f}, the sparsest head of the path, got {max_class_size}; "
             f"raise it, or fit smaller heads (train.budget.sizes, or train.points with solver proximal)"
         )
-    best = max(candidates[place].validation_top1 for place in small)
+    best = max(candidates[place].accuracy for place in small)
     # Accuracies are ratios of counts: a margin far below one image keeps rounding out of the comparison.
-    good = [place for place in small if candidates[place].validation_top1 >= best - tolerance - 1e-9]
+    good = [place for place in small if candidates[place].accuracy >= best - tolerance - 1e-9]
     return min(good, key=lambda place: (*_size(candidates[place]), place))
 
 
 def _size(candidate: HeadCandidate) -> tuple[int, int, float]:
-    return candidate.nonzeros, candidate.prototypes, -candidate.validation_top1
+    return candidate.nonzeros, candidate.prototypes, -candidate.accuracy

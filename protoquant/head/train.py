@@ -12,27 +12,25 @@ import torch
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.tokens import SubsetSource
 from protoquant.core.artifacts import writing
-from protoquant.core.errors import ConfigError
 from protoquant.core.events import MessageEvent, OnEvent
-from protoquant.core.machine.memory import free_memory
-from protoquant.distributed.ranks import alone, rank, world
+from protoquant.distributed.ranks import alone, rank
 from protoquant.features.store.store import FeatureStore
 from protoquant.head.candidates import fit_candidates
 from protoquant.head.choice.choose import HeadChoice, choose_head
 from protoquant.head.choice.crossfit import cross_fit, prepare_task
 from protoquant.head.choice.fold import CrossFitTask
 from protoquant.head.choice.joint_epoch import held_out_epochs
+from protoquant.head.class_weights import ClassWeights
 from protoquant.head.config import ChoiceConfig, TrainConfig, check_views
 from protoquant.head.grounding.grounding import Price, ground_codes, price_of
 from protoquant.head.grounding.patch_choice import Judge, halves
-from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, mapped, scores_bytes, scoring
-from protoquant.head.joint_memory import JointSizes, lack_of_memory
-from protoquant.head.joint_stage import train_jointly
+from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs, scoring
+from protoquant.head.joint_stage import check_joint_memory, train_jointly
 from protoquant.head.kind_of_codes import few_patches, of_kind
 from protoquant.head.last_fit import fit_on_all
 from protoquant.head.narrowing import final_size
 from protoquant.head.prune_plan import PrunePlan
-from protoquant.head.record import TrainingOutcome, answered_by, bundle_of, head_sentence, referred
+from protoquant.head.record import TrainingOutcome, answered_by, bundle_of, head_sentence, never_predicted, referred
 from protoquant.head.select import HeadCandidate, select
 from protoquant.model.bundle import CROPS, KIND, Bundle
 from protoquant.model.provenance import write_crops
@@ -105,8 +103,8 @@ def train(
 
     Raises:
         ArtifactError: An input is missing or damaged, or inputs do not belong together.
-        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook, or memory is too small for joint
-            training; nothing was computed.
+        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook, memory is too small for joint
+            training, or ``train.class_weights`` does not name these classes; nothing was computed.
         DataError: No head can be selected, or a score or loss is NaN.
         ValueError: ``train.prune`` is set but ``prune`` is None.
     """
@@ -124,25 +122,6 @@ def train(
         with alone():
             _write(config, given, trained, bundle, out=out, device=device, on_event=on_event, prune=prune)
     return result
-
-
-def _check_memory(config: TrainConfig, given: TrainInputs, device: torch.device) -> None:
-    """Refuse joint training that would die for lack of memory."""
-    if config.joint is None:
-        return
-    scores = scores_bytes(config, given)
-    sizes = JointSizes(
-        given.train.shapes,
-        images=given.train.n,
-        views=len(given.train.views),
-        classes=given.classes,
-        k=given.codebook.k,
-        patches=0 if config.mixture is None else config.mixture.patches,
-        heap=device.type == "cpu",
-        processes=world(),
-    )
-    if lack := lack_of_memory(config.joint, sizes, free_memory(device), held=0 if mapped(scores, device) else scores):
-        raise ConfigError(lack)
 
 
 def _write(
@@ -165,6 +144,8 @@ def _write(
     if trained.twin is not None:
         twin = referred(bundle_of(config, given, trained.twin), config, **stores, device=device, on_event=on_event)
         bundle = answered_by(bundle, twin)
+    if said := never_predicted(bundle, weighed=config.class_weights != "none"):
+        on_event(MessageEvent(said, "warning"))
     with writing(out, KIND, given.digests) as folder:
         bundle.save(
             folder, trained.table(), pruning=pruning, joint=trained.joint_table(), choice=trained.choice_table()
@@ -198,10 +179,11 @@ def fit(
         on_event: Receives progress and an event for each head.
 
     Raises:
-        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook, or memory is too small for joint
-            training; nothing was computed.
+        ConfigError: ``train.choice`` cannot cross-fit these images or this codebook, memory is too small for joint
+            training, or ``train.class_weights`` does not name these classes; nothing was computed.
     """
-    _check_memory(config, given, device)
+    class_weights = ClassWeights.of(config.class_weights, given.images.classes)
+    check_joint_memory(config, given, device)
     task = None
     if config.choice is not None:
         task = prepare_task(config, config.choice, given, room=room.folder, device=device, seed=seed)
@@ -209,27 +191,46 @@ def fit(
     if few := few_patches(config, codebook, given.train, given.images.classes):
         on_event(MessageEvent(few, "warning"))
     with torch.inference_mode():
-        trained = _path(config, given, codebook, room.scores(codebook), seed=seed, on_event=on_event)
+        scores = room.scores(codebook)
+        trained = _path(config, given, codebook, scores, class_weights=class_weights, seed=seed, on_event=on_event)
     if config.choice is not None and task is not None:
         trained = _chosen(config, config.choice, task, trained, on_event)
     if config.joint is not None:
         size = final_size(config, trained.place)
         trained = train_jointly(
-            config.joint, given, trained, room, size=size, device=device, seed=seed, on_event=on_event
+            config.joint,
+            given,
+            trained,
+            room,
+            class_weights=class_weights,
+            size=size,
+            device=device,
+            seed=seed,
+            on_event=on_event,
         )
     if config.fit_on == "all" and task is not None:
         trained = fit_on_all(task, trained, room, on_event)
     if config.grounding != "centroid":
         with torch.inference_mode():
-            trained = _ground(config, given, trained, room, device=device, seed=seed, on_event=on_event)
+            trained = _ground(
+                config, given, trained, room, class_weights=class_weights, device=device, seed=seed, on_event=on_event
+            )
     return trained
 
 
 def _path(
-    config: TrainConfig, given: TrainInputs, codebook: Codebook, scores: PresenceScores, *, seed: int, on_event: OnEvent
+    config: TrainConfig,
+    given: TrainInputs,
+    codebook: Codebook,
+    scores: PresenceScores,
+    *,
+    class_weights: ClassWeights | None,
+    seed: int,
+    on_event: OnEvent,
 ) -> TrainingOutcome:
     """Fit the path for some codes and select one of its heads on validation."""
-    fitted = fit_candidates(config, scores.train, scores.validation, given.classes, seed=seed, on_event=on_event)
+    splits = scores.train, scores.validation
+    fitted = fit_candidates(config, *splits, given.classes, class_weights=class_weights, seed=seed, on_event=on_event)
     candidates = [one.candidate for one in fitted]
     place = select(candidates, tolerance=config.tolerance, max_class_size=config.max_class_size)
     return TrainingOutcome(codebook, scores, tuple(fitted), place)
@@ -264,6 +265,7 @@ def _ground(
     trained: TrainingOutcome,
     room: Scoring,
     *,
+    class_weights: ClassWeights | None,
     device: torch.device,
     seed: int,
     on_event: OnEvent,
@@ -276,7 +278,11 @@ def _ground(
     judging, measuring = halves(given.validation.labels) if config.grounding == "chosen" else (every, every)
     taken = trained.taken
     judge = Judge(
-        SubsetSource(given.validation, judging), taken.weights.to_dense(), taken.candidate.temperature, config.batch
+        SubsetSource(given.validation, judging),
+        taken.weights.to_dense(),
+        taken.candidate.temperature,
+        config.batch,
+        None if class_weights is None else class_weights.judging.of_images(given.validation.labels[judging]),
     )
     grounded = ground_codes(
         config.grounding,
@@ -289,7 +295,7 @@ def _ground(
     found = room.scores(codebook)
     led = found.train.nearest.led_by(*(part.to(device) for part in grounded.patches))
     scores = PresenceScores(replace(found.train, nearest=led), found.validation.on(measuring.to(device)))
-    again = _path(config, given, codebook, scores, seed=seed, on_event=on_event)
+    again = _path(config, given, codebook, scores, class_weights=class_weights, seed=seed, on_event=on_event)
     before = trained.scores.validation.on(measuring.to(device))
     price: Price = price_of(trained.fitted, taken.candidate.class_size, again.fitted, before, config.temperatures)
     on_event(MessageEvent(price.sentence(config.grounding)))

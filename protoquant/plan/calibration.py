@@ -198,7 +198,7 @@ def _joint(
 
     def work() -> object:
         views = [source, source] if config.steadiness else [source]
-        return next(joint_epochs(views, codebook, head, 0.05, config=once, generator=draw))
+        return next(joint_epochs(views, codebook, head, 0.05, config=once, class_weights=None, generator=draw))
 
     return _seconds(work, budget) / n
 

@@ -14,6 +14,7 @@ from protoquant.core.artifacts import rounded
 from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
+from protoquant.head.class_weights import ClassWeights
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
@@ -22,9 +23,10 @@ from protoquant.head.solvers.duality_gap import penalised
 from protoquant.head.solvers.problem import Limits
 from protoquant.model.answers_made import IN_SAMPLE, presence_made
 from protoquant.model.bundle import Bundle
+from protoquant.model.chosen_by import BALANCED
 from protoquant.prune.engine import Pruned, PruneStep, Start, largest_class, prune
 from protoquant.prune.evidence import PresenceScorer, Rescore, Scored
-from protoquant.prune.measure import deviation, quality
+from protoquant.prune.measure import Quality, deviation, quality
 from protoquant.prune.sink import distil
 
 _HOLD = 2.0**28
@@ -147,7 +149,8 @@ def starting_point(
     fitted = fitted_with(bundle)
     penalty, ridge = (plan.penalty, 0.0) if plan.penalty is not None else _penalties(plan, bundle, fitted)
     codebook = bundle.codebook.to(device)
-    scorer = PresenceScorer(stores, codebook, bundle.temperature, fitted.batch, device, on_event)
+    weights = ClassWeights.of(fitted.class_weights, bundle.classes)
+    scorer = PresenceScorer(stores, codebook, bundle.temperature, fitted.batch, device, on_event, weights)
 
     def to_rest(removed: Tensor) -> Rest | None:
         return distil(
@@ -227,10 +230,15 @@ def _flat(row: PruneStep) -> dict[str, Any]:
         "top1_before": row.before.top1,
         "loss_before": row.before.loss,
         "validation_top1": row.after.top1,
+        **_balanced(row.after),
         "validation_loss": row.after.loss,
         "work": row.work,
         "changed": row.deviation.changed,
     }
+
+
+def _balanced(found: Quality) -> dict[str, float]:
+    return {} if found.balanced_accuracy is None else {BALANCED: found.balanced_accuracy}
 
 
 def fitted_with(bundle: Bundle) -> TrainConfig:
@@ -279,7 +287,7 @@ def _metrics(plan: PrunePlan, bundle: Bundle, start: Start, result: Pruned) -> d
         {
             **bundle.metrics,
             "train": {**known["train"], "top1": train.top1},
-            "validation": {**known["validation"], "top1": chosen.after.top1},
+            "validation": {**known["validation"], "top1": chosen.after.top1, **_balanced(chosen.after)},
             "prototypes": chosen.size.prototypes,
             "class_size": chosen.size.class_size,
             "nonzeros": chosen.size.nonzeros,

@@ -1,7 +1,7 @@
 """Criteria that rank prototypes and weights by importance; the lowest is removed first.
 
 All criteria use images of one split with their present scores. ``a`` (n, k) are the presence scores, ``W``
-(c, k) is the head, and L is the mean cross-entropy over the images.
+(c, k) is the head, and L is the mean cross-entropy over the images, each counted by its class weight.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from protoquant.core.errors import ShapeError
+from protoquant.head.class_weights import mean_cross_entropy, weighed
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.model.head import head_logits
 from protoquant.prune.evidence import PruningEvidence
@@ -121,13 +122,13 @@ def entry_taylor(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float
 def leave_one_out(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
     """Change of the loss when only this prototype is masked; below 0 if the loss is lower without it."""
     logits = head_logits(evidence.scores, head)
-    whole = functional.cross_entropy(logits, evidence.labels)
+    whole = mean_cross_entropy(logits, evidence.labels, evidence.weights)
     found = torch.zeros(head.shape[1], dtype=head.dtype, device=head.device)
     for code in (head > 0).any(dim=0).nonzero().flatten().tolist():
         classes = head[:, code].nonzero().flatten()
         without = logits.clone()
         without[:, classes] -= evidence.scores[:, code, None] * head[classes, code]
-        found[code] = functional.cross_entropy(without, evidence.labels) - whole
+        found[code] = mean_cross_entropy(without, evidence.labels, evidence.weights) - whole
     return found
 
 
@@ -176,4 +177,4 @@ def _slope(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Float[Tenso
     logits = head_logits(evidence.scores, head)
     error = torch.softmax(logits, dim=1)
     error[torch.arange(len(error), device=error.device), evidence.labels] -= 1
-    return error.T @ evidence.scores / len(error)
+    return weighed(error, evidence.weights).T @ evidence.scores / len(error)

@@ -152,9 +152,9 @@ def choose(rows: list[PruneStep], tolerance: float | None) -> int:
     """The last step within the tolerance of the best validation accuracy after fine-tuning; without it, the last."""
     if tolerance is None:
         return len(rows) - 1
-    best = max(row.after.top1 for row in rows)
+    best = max(row.after.accuracy for row in rows)
     # Accuracies are ratios of counts: a margin far below one image keeps rounding out of the comparison.
-    return max(place for place, row in enumerate(rows) if row.after.top1 >= best - tolerance - 1e-9)
+    return max(place for place, row in enumerate(rows) if row.after.accuracy >= best - tolerance - 1e-9)
 
 
 class _Drop:

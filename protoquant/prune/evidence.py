@@ -14,6 +14,7 @@ from protoquant.core.events import OnEvent
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.stream import stream_tokens
 from protoquant.features.tokens import PatchTokens
+from protoquant.head.class_weights import ClassWeights
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,18 @@ class PruningEvidence:
         scores: Presence of every code (n, k); 0 for a removed one.
         labels: Class of every image (n).
         counts: Number of patch tokens nearest to each code (k); None if they were not counted.
+        class_weights: Weights of the images of each class in every mean over these images; None: all count the same.
     """
 
     scores: Float[Tensor, "n k"]
     labels: Int64[Tensor, " n"]
     counts: Int64[Tensor, " k"] | None = None
+    class_weights: ClassWeights | None = None
+
+    @property
+    def weights(self) -> Float[Tensor, " n"] | None:
+        """Weight of every image, of mean 1; None: all count the same."""
+        return None if self.class_weights is None else self.class_weights.of_images(self.labels)
 
     def rows(self, images: Int64[Tensor, " m"]) -> "PruningEvidence":
         """Select some images, which may repeat; the counts remain those of all images."""
@@ -54,6 +62,8 @@ class PresenceScorer:
         batch: Number of images in a batch.
         device: Device to compute on.
         on_event: Receives progress.
+        class_weights: Weights with which the head was fitted to train; every other split compares heads, so that all
+            its classes count the same. None: all images count the same.
         held: Cosines of each split by name, from :meth:`holding`.
     """
 
@@ -63,6 +73,7 @@ class PresenceScorer:
     batch: int
     device: torch.device
     on_event: OnEvent
+    class_weights: ClassWeights | None = None
     held: Mapping[str, Float[Tensor, "n t k"]] | None = None
 
     def __call__(self, kept: Int64[Tensor, " m"], rest: Rest | None = None) -> Scored:
@@ -99,7 +110,9 @@ class PresenceScorer:
             nearest = kept.to(self.device)[cosines.argmax(dim=-1).flatten()]
             counts += torch.bincount(nearest, minlength=k)
             first = after
-        return PruningEvidence(scores, store.labels.to(self.device), counts)
+        fitting = self.class_weights
+        weights = fitting if fitting is None or name == "train" else fitting.judging
+        return PruningEvidence(scores, store.labels.to(self.device), counts, weights)
 
     def _cosines(
         self, name: str, kept: Int64[Tensor, " m"], rest: Rest | None

@@ -1,14 +1,14 @@
 """Fine-tuning after a cut: fits the remaining weights again; removed ones cannot come back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
 from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.errors import DataError
+from protoquant.head.class_weights import mean_cross_entropy
 from protoquant.head.prune_plan import GradientTuning, Patience
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.solvers.proximal import solve
@@ -51,7 +51,7 @@ def refit(
         ridge: L2 penalty, >= 0; at least one of the two is > 0.
     """
     columns = support.any(dim=0).nonzero().flatten()
-    problem = Problem(train.scores[:, columns], train.labels, len(weights))
+    problem = Problem(train.scores[:, columns], train.labels, len(weights), weights=train.weights)
     found = solve(problem, penalty, limits, start=weights[:, columns], support=support[:, columns], ridge=ridge)
     return Tuned(torch.zeros_like(weights).index_copy_(1, columns, found.weights), found.iterations)
 
@@ -116,7 +116,8 @@ def descend(
         DataError: A weight becomes NaN or infinite.
     """
     columns = support.any(dim=0).nonzero().flatten()
-    scores, held_out = train.scores[:, columns], PruningEvidence(validation.scores[:, columns], validation.labels)
+    scores, counted = train.scores[:, columns], train.weights
+    held_out = replace(validation, scores=validation.scores[:, columns], counts=None)
     raw = weights[:, columns].clone().requires_grad_()
     best, epoch = raw.detach().clone(), 0
     in_loss, in_optimizer = (0.0, config.weight_decay) if config.optimizer == "adamw" else (config.weight_decay, 0.0)
@@ -124,7 +125,8 @@ def descend(
 
     def slope(batch: Batch) -> Slope:
         positive = raw.relu()
-        loss = functional.cross_entropy(scores[batch.images] @ positive.T, train.labels[batch.images])
+        of_batch = None if counted is None else counted[batch.images]
+        loss = mean_cross_entropy(scores[batch.images] @ positive.T, train.labels[batch.images], of_batch)
         paid = penalty * positive.sum() + ridge / 2 * positive.square().sum()
         decayed = in_loss / 2 * positive.square().sum() if in_loss else 0.0
         return Slope(torch.autograd.grad(loss + paid / len(raw) + decayed, raw))

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from protoquant.codebook.probe import top1
+from protoquant.head.class_weights import balanced_accuracy, mean_cross_entropy
 from protoquant.head.prune_plan import Metric
 from protoquant.model.head import contributions, head_logits
 from protoquant.prune.evidence import PruningEvidence
@@ -21,15 +21,22 @@ class Quality:
 
     Attributes:
         top1: Accuracy, in [0, 1].
-        loss: Mean cross-entropy, in nats.
+        loss: Mean cross-entropy, in nats; each image counts by its weight.
+        balanced_accuracy: Balanced accuracy, in [0, 1]; None without class weights.
     """
 
     top1: float
     loss: float
+    balanced_accuracy: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy by which steps are compared: with class weights the balanced one, else top-1."""
+        return self.top1 if self.balanced_accuracy is None else self.balanced_accuracy
 
     def cost(self, metric: Metric) -> float:
         """The metric, with its sign such that lower is better."""
-        return self.loss if metric == "loss" else -self.top1
+        return self.loss if metric == "loss" else -self.accuracy
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,9 @@ class HeadCompactness:
 def quality(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> Quality:
     """Measure a head on a split."""
     logits = head_logits(evidence.scores, head)
-    return Quality(top1(logits, evidence.labels), float(functional.cross_entropy(logits, evidence.labels)))
+    labels, weights = evidence.labels, evidence.weights
+    balanced = None if evidence.class_weights is None else balanced_accuracy(logits, labels)
+    return Quality(top1(logits, labels), float(mean_cross_entropy(logits, labels, weights)), balanced)
 
 
 def size(evidence: PruningEvidence, head: Float[Tensor, "c k"]) -> HeadCompactness:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.stats import binomtest
 
+from protoquant.model.chosen_by import WORDS, ChosenBy
+
 _ROUNDING = 1e-9
 """Accuracies are quotients of counts: a margin far below one image keeps rounding out of the comparison."""
 
@@ -19,7 +21,8 @@ class Choice:
         trial: The smallest model within the tolerance of the best.
         best: The trial with the highest accuracy on held-out images; among equals, the smallest.
         tolerance: Accuracy given up for a smaller model.
-        interval: 95 % Wilson interval of the winner's accuracy, not corrected for the selection.
+        interval: 95 % Wilson interval of the winner's accuracy, not corrected for the selection; of balanced accuracy,
+            by the effective number of images.
         sentence: The reason, in one sentence.
         caution: The limits of these numbers, in words.
     """
@@ -32,7 +35,7 @@ class Choice:
     caution: str
 
 
-def choose(trials: pd.DataFrame, tolerance: float) -> Choice | None:
+def choose(trials: pd.DataFrame, tolerance: float, measure: ChosenBy = "top1") -> Choice | None:
     """Take the smallest model within a tolerance of the best accuracy on held-out images.
 
     Smallest: fewest non-zero weights, then fewest prototypes, then fewest codes, then highest accuracy, then the
@@ -41,6 +44,7 @@ def choose(trials: pd.DataFrame, tolerance: float) -> Choice | None:
     Args:
         trials: The table of trials.
         tolerance: Accuracy given up for a smaller model, in [0, 1].
+        measure: The accuracy in the table.
 
     Returns:
         The choice; None if no trial is done.
@@ -61,8 +65,8 @@ def choose(trials: pd.DataFrame, tolerance: float) -> Choice | None:
         best=str(best["trial"]),
         tolerance=tolerance,
         interval=(float(interval.low), float(interval.high)),
-        sentence=_why(taken, best, tolerance),
-        caution=_caution(done, n, float(interval.high - interval.low)),
+        sentence=_why(taken, best, tolerance, measure),
+        caution=_caution(done, n, float(interval.high - interval.low), measure),
     )
 
 
@@ -87,23 +91,24 @@ def front(trials: pd.DataFrame) -> set[str]:
     }
 
 
-def _why(taken: pd.Series, best: pd.Series, tolerance: float) -> str:
+def _why(taken: pd.Series, best: pd.Series, tolerance: float, measure: ChosenBy) -> str:
     points = f"{100 * tolerance:g} point{'' if tolerance == 0.01 else 's'}"
-    said = f"{_said(taken)} is the smallest model within {points} of the best"
+    said = f"{_said(taken, measure)} is the smallest model within {points} of the best"
     if taken["trial"] == best["trial"]:
         return f"{said}, and is the best itself."
-    return f"{said}, {_said(best)}."
+    return f"{said}, {_said(best, measure)}."
 
 
-def _said(row: pd.Series) -> str:
-    return (
-        f"trial {int(row['number'])} ({100 * float(row['accuracy']):.1f} % of {int(row['n'])} held-out "
-        f"images, {float(row['class_size']):.1f} prototypes per class, {int(row['k'])} codes)"
-    )
+def _said(row: pd.Series, measure: ChosenBy) -> str:
+    share = f"{100 * float(row['accuracy']):.1f} %"
+    right = f"{share} of {int(row['n'])} held-out images" if measure == "top1" else f"{WORDS[measure]} {share}"
+    sizes = f"{float(row['class_size']):.1f} prototypes per class, {int(row['k'])} codes"
+    return f"trial {int(row['number'])} ({right}, {sizes})"
 
 
-def _caution(done: pd.DataFrame, n: int, width: float) -> str:
-    near = f"With {n} held-out images the 95 % interval of one accuracy is {100 * width:.1f} points wide"
+def _caution(done: pd.DataFrame, n: int, width: float, measure: ChosenBy) -> str:
+    images = "held-out images" if measure == "top1" else "held-out images, to which so many of unequal classes amount,"
+    near = f"With {n} {images} the 95 % interval of one accuracy is {100 * width:.1f} points wide"
     if len(done) == 1:
         return f"{near}."
     return (

@@ -9,9 +9,10 @@ from typing import Any, Self
 
 from protoquant.codebook.config import QuantizeConfig, read_layers, recorded
 from protoquant.core.artifacts import artifact_digest, digest_json, open_artifact, read_json, write_json, writing
-from protoquant.core.errors import ArtifactError
+from protoquant.core.errors import ArtifactError, ConfigError
 from protoquant.core.workspace import Workspace
 from protoquant.features.config import LAST
+from protoquant.model.chosen_by import BALANCED, ChosenBy
 from protoquant.settings.settings import Settings
 from protoquant.settings.sweep_section import SweepConfig
 from protoquant.sweep.points import SearchPoint, check_space, drawn_points, grid_points
@@ -19,6 +20,7 @@ from protoquant.sweep.points import SearchPoint, check_space, drawn_points, grid
 KIND = "sweep"
 _FILE = "plan.json"
 _STAGES = ("quantize", "train")
+_WEIGHTS = "train.class_weights"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class SweepPlan:
         settings = Settings.parse(params)
         config = settings.sweep
         check_space(config, params)
+        _check_measure(config)
         points = {"grid": lambda: grid_points(config), "random": lambda: drawn_points(config, params, settings.seed)}
         chosen = points[config.search]() if config.search in points else []
         params = {**params, "train": {**params.get("train", {}), "choice": _choice_of(settings)}}
@@ -102,6 +105,13 @@ class SweepPlan:
             and Settings.parse(self.params).train.joint is not None
             and not any(key.startswith(later) for key in self.config.space)
         )
+
+    @property
+    def measure(self) -> ChosenBy:
+        """The accuracy by which trials are compared: balanced accuracy where heads are fitted with class weights."""
+        tried = self.config.space.get(_WEIGHTS)
+        setting = tried[0] if isinstance(tried, tuple) else Settings.parse(self.params).train.class_weights
+        return "top1" if setting == "none" else BALANCED
 
     @property
     def digest(self) -> str:
@@ -180,6 +190,16 @@ class SweepPlan:
                 f"{workspace.codebook} was learned with another quantize.{different[0]} than params.yaml has; "
                 "run dvc repro quantize"
             )
+
+
+def _check_measure(config: SweepConfig) -> None:
+    """Refuse a space whose trials would be compared by different accuracies."""
+    tried = config.space.get(_WEIGHTS, ())
+    if isinstance(tried, tuple) and len({value == "none" for value in tried}) > 1:
+        raise ConfigError(
+            f"sweep.space: {_WEIGHTS} must not try none beside weights, since top-1 compares heads with none, and "
+            "balanced accuracy all others (params.yaml); run a sweep for each"
+        )
 
 
 def _choice_of(settings: Settings) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from protoquant.core.events import MessageEvent, OnEvent, ProgressEvent
 from protoquant.core.machine.cores import warn_of_threads
 from protoquant.core.workspace import Workspace
 from protoquant.distributed.cluster import Cluster, joined
+from protoquant.model.chosen_by import WORDS
 from protoquant.settings.settings import Settings
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.records import SweepFolder, TrialRecord
@@ -54,15 +55,16 @@ def run_trials(
         if cluster.address == "local":
             warn_of_threads(Settings.parse(plan.params).threads, on_event)
         on_event(MessageEvent(_start_sentence(plan, left, cluster)))
-        keeper = _Keeper(folder, plan.trials, ended, on_record, on_event)
+        keeper = _Keeper(folder, plan, ended, on_record, on_event)
         _tune(plan, Job.prepare(plan, workspace, device), records, keeper, folder.root, left=left)
 
 
 class _Keeper:
     """Records each trial when it ends."""
 
-    def __init__(self, folder: SweepFolder, total: int, done: int, on_record: Ended, on_event: OnEvent) -> None:
-        self._folder, self._total, self._done = folder, total, done
+    def __init__(self, folder: SweepFolder, plan: SweepPlan, done: int, on_record: Ended, on_event: OnEvent) -> None:
+        total = plan.trials
+        self._folder, self._total, self._done, self._measure = folder, total, done, WORDS[plan.measure]
         self._on_record, self._on_event = on_record, on_event
         on_event(ProgressEvent("sweep", done, total, "trials"))
 
@@ -70,7 +72,7 @@ class _Keeper:
         """Write the record and report it."""
         self._folder.write(record)
         self._done += 1
-        self._on_event(MessageEvent(_trial_sentence(record, self._total)))
+        self._on_event(MessageEvent(_trial_sentence(record, self._total, self._measure)))
         self._on_event(ProgressEvent("sweep", self._done, self._total, "trials"))
         self._on_record(record)
 
@@ -181,12 +183,12 @@ def _start_sentence(plan: SweepPlan, left: int, cluster: Cluster) -> str:
     return f"sweep {plan.name}: {left} of {plan.trials} trials to run, {at_once} at once on {nodes}"
 
 
-def _trial_sentence(record: TrialRecord, total: int) -> str:
+def _trial_sentence(record: TrialRecord, total: int, measure: str) -> str:
     start = f"trial {record.number} of {total}: {record.point.sentence()}"
     if record.state != "done":
         return f"{start}: {record.state}: {record.error}"
     numbers = record.numbers
     return (
-        f"{start}: held-out top-1 {numbers[MEASURE]:.4f}, {numbers['class_size']:.1f} prototypes per class, "
+        f"{start}: held-out {measure} {numbers[MEASURE]:.4f}, {numbers['class_size']:.1f} prototypes per class, "
         f"{record.seconds:.1f} s"
     )

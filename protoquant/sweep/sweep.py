@@ -175,7 +175,7 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, records: list[TrialRecord]) 
     """Write tables, page and picture from the records."""
     keys = tuple(plan.config.space)
     trials, surface = trials_table(records, list(keys)), surface_table(records)
-    choice = choose(trials, plan.config.tolerance)
+    choice = choose(trials, plan.config.tolerance, plan.measure)
     shares = importance(trials, keys)
     left = plan.trials - int((trials["state"] != "failed").sum())
     facts = {"search": plan.config.search, "features": plan.inputs["features/train"][:12]}

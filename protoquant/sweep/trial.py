@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ from protoquant.core.errors import ProtoQuantError, one_line
 from protoquant.core.events import EpochEvent, Event, OnEvent, ignore
 from protoquant.core.runtime import Runtime
 from protoquant.core.workspace import Workspace
+from protoquant.model.chosen_by import BALANCED, ChosenBy, chosen_by
 from protoquant.sweep.plan import SweepPlan
 from protoquant.sweep.points import SearchPoint
 
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from protoquant.model.bundle import Bundle
 
 MEASURE = "accuracy"
-_HEARD = ("validation_top1", "cross_fitted_top1")
+_HEARD: Mapping[ChosenBy, tuple[str, str]] = {
+    "top1": ("validation_top1", "cross_fitted_top1"),
+    "balanced_accuracy": ("balanced_accuracy", "cross_fitted_balanced_accuracy"),
+}
+"""Names of the accuracy so far in events: on validation, and cross-fitted."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ def _measure(job: Job, point: SearchPoint, on_event: OnEvent) -> dict[str, Any]:
         if training.prune is not None:
             stores = {"train": given.train, "validation": given.validation}
             bundle, *_ = prune_trained(training.prune, bundle, stores, device=device, on_event=on_event)
-    numbers = _numbers(bundle)
+    numbers = _numbers(bundle, trained)
     return {"numbers": numbers, "path": [*_path(trained), {**numbers, "final": True}]}
 
 
@@ -138,7 +143,7 @@ def _training(plan: SweepPlan, config: TrainConfig) -> TrainConfig:
 
 
 def _listener(plan: SweepPlan, tell: Callable[[float], None]) -> OnEvent:
-    best, heard = 0.0, _HEARD[plan.cross_fits]
+    best, heard = 0.0, _HEARD[plan.measure][plan.cross_fits]
 
     def hear(event: Event) -> None:
         nonlocal best
@@ -149,15 +154,19 @@ def _listener(plan: SweepPlan, tell: Callable[[float], None]) -> OnEvent:
     return hear
 
 
-def _numbers(bundle: Bundle) -> dict[str, Any]:
-    """Return the numbers that ``train`` writes into the bundle's manifest, and the accuracy that counts with its n."""
+def _numbers(bundle: Bundle, trained: TrainingOutcome) -> dict[str, Any]:
+    """Return the numbers that ``train`` writes into the bundle's manifest, and the accuracy that counts with its n.
+
+    Of balanced accuracy, n is the number of images of equal weight that would make it as certain.
+    """
     metrics = bundle.metrics
+    by = chosen_by(metrics)
     counted = metrics.get("choice", metrics["validation"])
     told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size")
     return {
         "k": bundle.codebook.k,
-        "accuracy": counted["top1"],
-        "n": counted["n"],
+        "accuracy": counted[by],
+        "n": counted["n"] if by == "top1" else _effective(trained),
         "probe_top1": metrics["probe"]["validation"]["top1"],
         "train_top1": metrics["train"]["top1"],
         "validation_top1": metrics["validation"]["top1"],
@@ -165,13 +174,24 @@ def _numbers(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def _effective(trained: TrainingOutcome) -> int:
+    from protoquant.head.class_weights import ClassWeights, effective_images
+
+    if trained.choice is not None:
+        answers = trained.choice.answers
+        return round(effective_images(answers.counted, answers.losses.shape[1]))
+    labels = trained.scores.validation.labels
+    return round(effective_images(ClassWeights(len(trained.taken.weights)).of_images(labels), len(labels)))
+
+
 def _path(trained: TrainingOutcome) -> list[dict[str, Any]]:
     """Return the rows of the heads as they were fitted before joint training, apart from the grounding of the codes."""
     told = ("temperature", "penalty", "nonzeros", "prototypes", "class_size", "train_top1", "validation_top1")
     rows = [asdict(one.candidate) for one in trained.fitted]
-    held_out = [row["validation_top1"] for row in rows]
+    held_out = [one.accuracy for one in trained.candidates]
     if trained.choice is not None:
-        held_out = trained.choice.table["top1"].tolist()
+        table = trained.choice.table
+        held_out = table[BALANCED if BALANCED in table else "top1"].tolist()
     return [
         {"k": trained.codebook.k, **{name: row[name] for name in told}, "accuracy": accuracy, "final": False}
         for row, accuracy in zip(rows, held_out, strict=True)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from protoquant.head.class_weights import ClassWeights
 from protoquant.head.solvers.problem import Limits, Problem
 
 EXACT = Limits(tolerance=1e-6, max_iterations=20_000)
@@ -18,6 +19,12 @@ def random_problem(seed: int, n: int, k: int, c: int = 3, dtype: torch.dtype = t
     return Problem(scores.to(dtype), labels, c)
 
 
+def weighed(problem: Problem, relative: tuple[float, ...]) -> Problem:
+    """The same problem with class weights."""
+    weights = ClassWeights(problem.classes, relative).of_images(problem.labels)
+    return Problem(problem.scores, problem.labels, problem.classes, problem.targets, weights=weights)
+
+
 def lbfgs(
     problem: Problem, *, penalty: float = 0.0, ridge: float = 0.0, support: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
@@ -25,6 +32,7 @@ def lbfgs(
     scores, labels, c = problem.scores.numpy(), problem.labels.numpy(), problem.classes
     free = np.ones((c, problem.k), dtype=bool) if support is None else support
     rows = np.arange(problem.n)
+    counted = np.ones(problem.n) if problem.weights is None else problem.weights.numpy()
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(c, problem.k)
@@ -32,10 +40,10 @@ def lbfgs(
         top = logits.max(axis=1, keepdims=True)
         chances = np.exp(logits - top)
         total = chances.sum(axis=1, keepdims=True)
-        loss = (np.log(total[:, 0]) + top[:, 0] - logits[rows, labels]).mean()
+        loss = (counted * (np.log(total[:, 0]) + top[:, 0] - logits[rows, labels])).mean()
         error = chances / total
         error[rows, labels] -= 1
-        gradient = error.T @ scores / problem.n + penalty / c + ridge / c * weights
+        gradient = (counted[:, None] * error).T @ scores / problem.n + penalty / c + ridge / c * weights
         return loss + penalty / c * weights.sum() + ridge / (2 * c) * (weights**2).sum(), gradient.ravel()
 
     found = minimize(

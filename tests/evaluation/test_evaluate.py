@@ -19,7 +19,7 @@ from protoquant.core.errors import ArtifactError, ConfigError
 from protoquant.core.events import MessageEvent, ProgressEvent, ignore
 from protoquant.evaluation import evaluate as steps
 from protoquant.evaluation.config import EvaluateConfig
-from protoquant.evaluation.evaluate import EvaluateResult, evaluate
+from protoquant.evaluation.evaluate import EvaluateResult, _sentence, evaluate
 from protoquant.evaluation.metrics.measure import measure_abstention
 from protoquant.evaluation.score import LogitScorer, score
 from protoquant.evaluation.subject import GroupResult, LackingDataError, Subject
@@ -69,6 +69,17 @@ def test_numbers_equal_the_formulas(make: Make, expected: dict[str, np.ndarray])
     perplexity = np.exp(-(counts[counts > 0] * np.log(counts[counts > 0])).sum())
     assert numbers["codebook"]["perplexity"] == pytest.approx(perplexity, abs=1e-4)
     assert numbers["codebook"]["tokens"] == 33 * 6
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_headline_holds_balanced_accuracy_where_classes_differ_in_size(*, balanced: bool) -> None:
+    measured = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 33}
+    test = {"top1": measured, "macro": {**measured, "value": 0.6}, "probe": {"top1": measured}}
+    said = _sentence({"test": test, "size": {"class_size": 2.0}}, balanced=balanced)
+    beside = "balanced accuracy 0.6000 (0.7000 to 0.9000), " if balanced else ""
+    assert said == (
+        f"test top-1 0.8000 (0.7000 to 0.9000, n 33), {beside}linear probe 0.8000, 2.0 prototypes per class"
+    )
 
 
 def test_every_account_closes(make: Make, expected: dict[str, np.ndarray]) -> None:

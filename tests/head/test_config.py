@@ -4,7 +4,8 @@ import sys
 import pytest
 
 from protoquant.core.errors import ConfigError
-from protoquant.head.config import BudgetConfig, ChoiceConfig, GradientHeadConfig, JointConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, ChoiceConfig, JointConfig, TrainConfig
+from protoquant.head.solvers.gradient_config import GradientHeadConfig
 
 FREE = {"codes": "free", "mixture": None}
 

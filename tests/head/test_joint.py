@@ -14,6 +14,7 @@ from protoquant.codebook.space.feature_norm import FeatureNorm
 from protoquant.codebook.tokens import TensorSource
 from protoquant.core.errors import DataError
 from protoquant.head import joint
+from protoquant.head.class_weights import ClassWeights
 from protoquant.head.config import JointConfig
 from protoquant.head.joint import joint_epochs
 from protoquant.head.solvers.budget import largest_of_class
@@ -67,7 +68,14 @@ def head() -> Tensor:
 
 
 def run(
-    config: JointConfig = PLAIN, views=None, weights=None, *, seed: int = 0, codes: Codebook | None = None, size=None
+    config: JointConfig = PLAIN,
+    views=None,
+    weights=None,
+    *,
+    seed: int = 0,
+    codes: Codebook | None = None,
+    size=None,
+    class_weights: ClassWeights | None = None,
 ):
     return list(
         joint_epochs(
@@ -76,10 +84,24 @@ def run(
             head() if weights is None else weights,
             0.1,
             config=config,
+            class_weights=class_weights,
             generator=torch.Generator().manual_seed(seed),
             size=size,
         )
     )
+
+
+def test_a_class_of_weight_2_counts_as_its_images_twice() -> None:
+    once = source()
+    twice = torch.cat([torch.arange(24), (once.labels == 0).nonzero().flatten()])
+    often = Source(once.values[twice], once.labels[twice])
+    config = PLAIN.model_copy(update={"batch": 100})
+    found = run(config, [once], class_weights=ClassWeights(3, (2.0, 1.0, 1.0)))
+    expected, plain = run(config, [often]), run(config, [once])
+    torch.testing.assert_close(found[-1].weights, expected[-1].weights)
+    torch.testing.assert_close(found[-1].codebook.codes, expected[-1].codebook.codes)
+    assert found[-1].loss == pytest.approx(expected[-1].loss)
+    assert not torch.allclose(found[-1].weights, plain[-1].weights)
 
 
 def test_a_weight_that_is_zero_stays_zero_and_none_is_negative() -> None:
@@ -155,7 +177,13 @@ def test_the_epochs_are_values_not_views() -> None:
     """An epoch that was kept is what it was after later ones."""
     kept, states = [], []
     for epoch in joint_epochs(
-        [source()], codebook(), head(), 0.1, config=PLAIN, generator=torch.Generator().manual_seed(0)
+        [source()],
+        codebook(),
+        head(),
+        0.1,
+        config=PLAIN,
+        class_weights=None,
+        generator=torch.Generator().manual_seed(0),
     ):
         kept.append(epoch)
         states.append((epoch.codebook.codes.clone(), epoch.weights.clone()))

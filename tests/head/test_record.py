@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,8 +10,11 @@ from protoquant.head.candidates import Fitted
 from protoquant.head.config import TrainConfig
 from protoquant.head.grounding.grounding import Price
 from protoquant.head.inputs import PresenceScores, Scoring, TrainInputs
-from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence
+from protoquant.head.record import JointRow, TrainingOutcome, bundle_of, head_sentence, never_predicted
 from protoquant.head.select import HeadCandidate
+from protoquant.model.chosen_by import chosen_by
+from tests.builders.bundles import answering
+from tests.builders.tokens import turned
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(codes="free", mixture=None, temperature=(0.1,))
@@ -41,6 +46,7 @@ def fitted(penalty: float, code: int, top1: float = 0.75) -> Fitted:
     return Fitted(candidate(penalty, top1), weights.to_sparse(), weights.to_sparse())
 
 
+REMEDY = "train.class_weights balanced makes images of rare classes count more"
 ROWS = (
     JointRow(1, 0.9, 0.8, 0.6, 0.99, 2.0),
     JointRow(2, 0.7, 0.6, 0.7, 0.95, 2.0),
@@ -77,6 +83,41 @@ def test_of_epochs_that_are_equally_accurate_the_least_loss_decides() -> None:
     numbers = ((0.8, 0.7), (0.6, 0.7), (0.6, 0.7), (0.1, 0.6))
     rows = [JointRow(epoch, 0.5, loss, top1, 1.0, 2.0) for epoch, (loss, top1) in enumerate(numbers, start=1)]
     assert max(rows, key=lambda row: row.merit).epoch == 2
+
+
+def test_with_class_weights_balanced_accuracy_decides_and_is_told(given, scores) -> None:
+    one, other = (replace(row, balanced_accuracy=balanced) for row, balanced in zip(ROWS[1:], (0.9, 0.5), strict=True))
+    assert max(ROWS[1:], key=lambda row: row.merit).epoch == 3
+    assert max((one, other), key=lambda row: row.merit).epoch == 2
+    assert one.values()["balanced_accuracy"] == 0.9
+    moved = fitted(0.2, 5, 0.9)
+    moved = replace(moved, candidate=replace(moved.candidate, balanced_accuracy=0.8))
+    found = trained(scores, moved=moved, joint=(one, other), epoch=2)
+    assert found.joint_table()["balanced_accuracy"].tolist() == [0.9, 0.5]
+    assert "validation balanced accuracy 0.8000, top-1 0.9000" in head_sentence(found, 0.5)
+    section = CONFIG.model_copy(update={"class_weights": "balanced"})
+    bundle = bundle_of(section, given, found)
+    assert bundle.params["train"]["class_weights"] == "balanced"
+    assert bundle.metrics["validation"]["balanced_accuracy"] == 0.8
+    assert chosen_by(bundle.metrics) == "balanced_accuracy"
+    without = bundle_of(CONFIG, given, trained(scores))
+    assert "chosen_by" not in without.metrics
+    assert "balanced_accuracy" not in without.metrics["validation"]
+    assert chosen_by(without.metrics) == "top1"
+
+
+@pytest.mark.parametrize(
+    ("predicted", "weighed", "said"),
+    [
+        ((0, 1, 2), False, ""),
+        ((0, 0, 1), False, f"never predicted on validation: 1 of 3 classes, 'wren'; {REMEDY}"),
+        ((0, 0, 0), True, "never predicted on validation: 2 of 3 classes, 'owl', 'wren'"),
+    ],
+)
+def test_a_class_that_is_never_predicted_is_told(predicted, weighed, said) -> None:
+    names, ids = ("robin", "owl", "wren"), ("a", "b", "c")
+    bundle = answering(turned(0, 90), torch.eye(3, 2), predicted, labels=(0, 1, 2), classes=names, ids=ids)
+    assert never_predicted(bundle, weighed=weighed) == said
 
 
 def test_without_joint_training_there_is_no_joint_table() -> None:
@@ -126,7 +167,8 @@ def test_the_bundle_holds_the_taken_head_and_its_numbers(given, scores) -> None:
     assert bundle.prototypes.tolist() == [1]
     assert bundle.head[:, 1].tolist() == [1.0, 2.0, 3.0]
     # A section that fits on train alone reads as before there was a last fit.
-    assert bundle.params == {"train": CONFIG.model_dump(mode="json", exclude={"codes", "fit_on", "mixture"})}
+    absent = {"class_weights", "codes", "fit_on", "mixture"}
+    assert bundle.params == {"train": CONFIG.model_dump(mode="json", exclude=absent)}
     assert set(bundle.provenance["code"]) == {1}
     assert bundle.metrics["train"] == {"top1": 1.0, "n": 24}
     assert bundle.metrics["validation"] == {"top1": 0.75, "n": 12}

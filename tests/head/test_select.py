@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from protoquant.core.errors import DataError
@@ -22,6 +24,12 @@ def head(nonzeros: int, top1: float, prototypes: int = 5, temperature: float = 0
         train_top1=1.0,
         validation_top1=top1,
     )
+
+
+def test_with_class_weights_balanced_accuracy_decides() -> None:
+    heads = [replace(head(20, 0.9), balanced_accuracy=0.6), replace(head(10, 0.8), balanced_accuracy=0.7)]
+    assert select(heads, tolerance=0.0, max_class_size=None) == 1
+    assert select([head(20, 0.9), head(10, 0.8)], tolerance=0.0, max_class_size=None) == 0
 
 
 @pytest.mark.parametrize(

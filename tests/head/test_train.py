@@ -15,9 +15,10 @@ from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.writer import write_store
 from protoquant.head import inputs as module
 from protoquant.head.candidates import fit_candidates
-from protoquant.head.config import BudgetConfig, GradientHeadConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, TrainConfig
 from protoquant.head.solvers import registry
 from protoquant.head.solvers.gradient import train_epochs
+from protoquant.head.solvers.gradient_config import GradientHeadConfig
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.train import train
 from protoquant.model.bundle import Bundle
@@ -264,7 +265,7 @@ def test_validation_chooses_the_epoch() -> None:
         ScoredSplit((scores[rows],), torch.zeros(20, 2), NearestImages.empty(5, 1, torch.device("cpu")), labels[rows])
         for rows in (slice(0, 20), slice(20, 40))
     )
-    fitted = fit_candidates(section, train_split, held, 2, seed=3, on_event=ignore)
+    fitted = fit_candidates(section, train_split, held, 2, class_weights=None, seed=3, on_event=ignore)
     for one in fitted:
         penalty = one.candidate.penalty
         stream = torch_generator(3, "head", "0.1", f"{penalty:g}")

@@ -222,7 +222,7 @@ def test_answers_that_need_too_much_memory_are_refused(inputs, tmp_path, monkeyp
 
 
 def test_a_held_out_loss_that_is_not_finite_stops_training(inputs, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("protoquant.head.choice.joint_epoch._loss", lambda *_: float("nan"))
+    monkeypatch.setattr("protoquant.head.choice.joint_epoch._loss", lambda *_, **__: float("nan"))
     with pytest.raises(DataError, match=r"joint loss on a held-out fold is nan after epoch 1; lower train\.joint\.lr"):
         fit(inputs, tmp_path / "bundle", JOINT)
 

@@ -11,9 +11,10 @@ from protoquant.codebook.quantize import quantize
 from protoquant.core.events import ignore
 from protoquant.distributed.ranks import rank
 from protoquant.head import inputs as inputs_module
-from protoquant.head.config import BudgetConfig, ChoiceConfig, GradientHeadConfig, JointConfig, TrainConfig
+from protoquant.head.config import BudgetConfig, ChoiceConfig, JointConfig, TrainConfig
 from protoquant.head.prune_plan import PrunePlan
 from protoquant.head.solvers import problem as problem_module
+from protoquant.head.solvers.gradient_config import GradientHeadConfig
 from protoquant.head.train import train
 from protoquant.model.bundle import Bundle
 from protoquant.prune.apply import prune_trained

@@ -15,8 +15,8 @@ from protoquant.core.events import EpochEvent, MessageEvent, ignore
 from protoquant.features.store.store import FeatureStore
 from protoquant.features.store.writer import write_store
 from protoquant.head import inputs as inputs_module
+from protoquant.head import joint_stage
 from protoquant.head import joint_stage as module
-from protoquant.head import train as train_module
 from protoquant.head.config import BudgetConfig, JointConfig, TrainConfig
 from protoquant.head.grounding.patch_choice import halves
 from protoquant.head.prune_plan import PrunePlan
@@ -69,7 +69,7 @@ def test_budgets_give_a_head_of_each_size(inputs, tmp_path) -> None:
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_any_work(inputs, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(train_module, "free_memory", lambda _: 30_000)
+    monkeypatch.setattr(joint_stage, "free_memory", lambda _: 30_000)
     events = []
     with pytest.raises(ConfigError, match=r"train.joint.batch is 8 .* 30 kB are free: at most \d fits; lower it, or"):
         fit(inputs, tmp_path / "bundle", JOINT, events.append)

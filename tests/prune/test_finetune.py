@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
 from protoquant.core.errors import DataError
+from protoquant.head.class_weights import ClassWeights
 from protoquant.head.prune_plan import GradientTuning, Patience
 from protoquant.head.solvers.problem import Limits
 from protoquant.prune.evidence import PruningEvidence
@@ -43,6 +46,21 @@ def test_gradient_comes_to_the_same_optimum() -> None:
     found, exact = tune(config, 1.0 * SUPPORT, penalty=0.2), refit(TRAIN, 1.0 * SUPPORT, SUPPORT, 0.2, LIMITS)
     torch.testing.assert_close(found.weights, exact.weights, atol=0.05, rtol=0)
     assert found.work == 300
+
+
+@pytest.mark.parametrize("tuner", ["refit", "gradient"])
+def test_a_class_of_weight_3_counts_as_its_images_three_times(tuner: str) -> None:
+    often = TRAIN.rows(torch.arange(60).repeat_interleave(torch.tensor([3, 1, 1])[TRAIN.labels]))
+    config = GradientTuning(optimizer="adam", lr=0.05, epochs=20, batch=200)
+
+    def tuned(train: PruningEvidence) -> torch.Tensor:
+        if tuner == "refit":
+            return refit(train, 1.0 * SUPPORT, SUPPORT, 0.02, LIMITS).weights
+        return descend(config, train, HELD_OUT, 1.0 * SUPPORT, SUPPORT, penalty=0.02, generator=draws(0)).weights
+
+    found = tuned(replace(TRAIN, class_weights=ClassWeights(3, (3.0, 1.0, 1.0))))
+    torch.testing.assert_close(found, tuned(often), atol=2e-2, rtol=0)
+    assert float((found - tuned(TRAIN)).abs().max()) > 0.1
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])

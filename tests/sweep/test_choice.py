@@ -41,6 +41,16 @@ def test_the_smallest_within_the_tolerance_wins_and_is_explained() -> None:
     assert "the best of 3 looks better than it is" in choice.caution
 
 
+def test_balanced_accuracy_is_said_and_its_interval_is_that_of_fewer_images() -> None:
+    trials = table((0.95, 10, 200, 200), (0.94, 5, 100, 100))
+    choice, plain = choose(trials.assign(n=40.0), 0.01, "balanced_accuracy"), choose(trials, 0.01)
+    assert choice is not None
+    assert plain is not None
+    assert choice.sentence.startswith("trial 2 (balanced accuracy 94.0 %, 5.0 prototypes per class, 100 codes) is the")
+    assert choice.caution.startswith("With 40 held-out images, to which so many of unequal classes amount, the 95 %")
+    assert choice.interval[1] - choice.interval[0] > 1.5 * (plain.interval[1] - plain.interval[0])
+
+
 def test_of_equals_the_smaller_codebook_then_the_more_accurate_then_the_earlier() -> None:
     rows = [(0.95, 5, 100, 100), (0.95, 5, 50, 100), (0.955, 5, 50, 100), (0.955, 5, 50, 100)]
     choice = choose(table(*rows), 0.01)

@@ -8,7 +8,7 @@ import torch
 
 from protoquant.codebook.config import QuantizeConfig, recorded
 from protoquant.core.artifacts import writing
-from protoquant.core.errors import ArtifactError
+from protoquant.core.errors import ArtifactError, ConfigError
 from protoquant.core.workspace import Workspace
 from protoquant.features.store.writer import write_store
 from protoquant.features.tokens import LayeredTokens
@@ -45,6 +45,28 @@ def test_plans_of_older_versions_are_measured_as_they_were() -> None:
     old = plan({"quantize.size": [2]})
     train = {name: value for name, value in old.params["train"].items() if name != "choice"}
     assert not SweepPlan("old", {**old.params, "train": train}, old.config, (), {}).cross_fits
+
+
+TABLE = {"robin": 1.0, "wren": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("space", "train", "measure"),
+    [
+        pytest.param({"quantize.size": [2]}, {}, "top1", id="the default"),
+        pytest.param({"quantize.size": [2]}, {"class_weights": "balanced"}, "balanced_accuracy", id="params.yaml"),
+        pytest.param({"train.class_weights": ["balanced", TABLE]}, {}, "balanced_accuracy", id="searched"),
+        pytest.param({"train.class_weights": ["none"]}, {"class_weights": TABLE}, "top1", id="searched, none"),
+    ],
+)
+def test_trials_with_class_weights_are_compared_by_balanced_accuracy(space, train, measure) -> None:
+    assert plan(space, **train).measure == measure
+
+
+def test_trials_that_different_accuracies_would_compare_are_refused(workspace: Workspace) -> None:
+    space = {"space": {"train.class_weights": ["none", "balanced"]}, "search": "grid"}
+    with pytest.raises(ConfigError, match=r"^sweep.space: train.class_weights must not try none beside weights, since"):
+        SweepPlan.make("one", {**PARAMS, "sweep": space}, workspace)
 
 
 @pytest.fixture

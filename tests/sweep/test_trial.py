@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
@@ -34,6 +35,19 @@ def test_a_trial_tells_the_best_so_far_and_all_its_heads(prepared: TrialJob) -> 
     assert final["accuracy"] == found["numbers"]["accuracy"] <= told[-1] + 1e-6
     chosen = [head for head in heads if head["accuracy"] == pytest.approx(final["accuracy"], abs=1e-6)]
     assert final["nonzeros"] in {head["nonzeros"] for head in chosen}
+
+
+def test_with_class_weights_a_trial_is_measured_by_balanced_accuracy(prepared: TrialJob) -> None:
+    params = {**prepared.plan.params, "train": {**prepared.plan.params["train"], "class_weights": "balanced"}}
+    weighed = replace(prepared, plan=replace(prepared.plan, params=params))
+    told: list[float] = []
+    point = prepared.plan.points[-1]
+    found, plain = run_trial(weighed, point, told.append), run_trial(prepared, point, lambda _: None)
+    assert found["error"] == ""
+    numbers = found["numbers"]
+    assert numbers["accuracy"] <= told[-1] + 1e-6
+    assert 0 < numbers["n"] <= plain["numbers"]["n"]
+    assert numbers["accuracy"] in [pytest.approx(head["accuracy"], abs=1e-6) for head in found["path"][:-1]]
 
 
 def test_a_full_disk_is_the_trials_error(prepared: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:

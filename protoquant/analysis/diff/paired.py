@@ -11,7 +11,7 @@ from protoquant.core.errors import DataError
 from protoquant.core.seeding import numpy_generator
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.metrics.calibration import error_of
-from protoquant.evaluation.metrics.intervals import Statistic, estimate, mean_of
+from protoquant.evaluation.metrics.intervals import Statistic, estimate, macro_of, mean_of
 from protoquant.model.bundle import Bundle
 
 
@@ -41,6 +41,7 @@ class Paired:
     Attributes:
         n: Number of images.
         accuracy: Top-1 accuracy, in [0, 1].
+        balanced: Balanced accuracy, the mean recall of the classes that have images, in [0, 1].
         calibration: Expected calibration error, in [0, 1].
         gained: Images that only the second has right.
         lost: Images that only the first has right.
@@ -50,6 +51,7 @@ class Paired:
 
     n: int
     accuracy: Difference
+    balanced: Difference
     calibration: Difference
     gained: int
     lost: int
@@ -85,8 +87,13 @@ def paired(before: Bundle, after: Bundle, *, seed: int = 0) -> Paired:
         for side in ("before", "after")
     }
     shown = (joined["probability_before"].to_numpy(), joined["probability_after"].to_numpy())
+    labels, names = pd.factorize(joined["class_name"])
     statistics: dict[str, tuple[Statistic, Statistic]] = {
         "accuracy": (mean_of(right["before"]), mean_of(right["after"])),
+        "balanced": (
+            macro_of(right["before"], labels, len(names)),
+            macro_of(right["after"], labels, len(names)),
+        ),
         "calibration": (
             error_of(shown[0], right["before"], config.bins),
             error_of(shown[1], right["after"], config.bins),

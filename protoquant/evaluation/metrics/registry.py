@@ -87,7 +87,10 @@ PREDICTION = Metric(
 METRICS: tuple[Metric, ...] = (
     TOP1,
     Metric("test.top5", "share", "higher", "test images whose true class is among the five best", headline="top5"),
-    Metric("test.macro", "share", "higher", "accuracy where every class counts the same", headline="macro"),
+    Metric(
+        "test.macro", "share", "higher", "balanced accuracy: mean over classes of the share of images that are right",
+        headline="macro",
+    ),
     Metric("test.ece", "share", "lower", "mean distance of confidence from accuracy", headline="ece"),
     PROBE_TOP1,
     Metric(

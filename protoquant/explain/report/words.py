@@ -97,7 +97,7 @@ def headlines(sources: Sources) -> tuple[HeadlineNumber, ...]:
         share("Top-1 accuracy", test["top1"], f"The best class is the true one.{tied}"),
         share("Linear probe", test["probe"]["top1"], "The yardstick: same features, no prototypes, no explanation."),
         share("Top-5 accuracy", test["top5"], "The true class is among the five best."),
-        share("Macro accuracy", test["macro"], "Every class counts the same."),
+        share("Balanced accuracy", test["macro"], "Every class counts the same."),
         HeadlineNumber(
             "Prototypes per class",
             number(size["class_size"], 1),

@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 
 from protoquant.head.choice.crossfit import CrossFitted
-from protoquant.head.choice.rule import Ruling, one_standard_error, within_tolerance
+from protoquant.head.choice.rule import Ruling, one_standard_error, over_images, within_tolerance
 from protoquant.head.config import ChoiceConfig, TrainConfig
 from protoquant.head.select import HeadCandidate
+from protoquant.model.chosen_by import BALANCED
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class HeadChoice:
     def sentence(self) -> str:
         """The choice in one line."""
         row = self.table.iloc[self.place]
+        balanced = f"balanced accuracy {row[BALANCED]:.4f}, " if BALANCED in row else ""
         return (
-            f"choice: {row['size']:g} per class, temperature {row['temperature']:g}; cross-fitted top-1 "
+            f"choice: {row['size']:g} per class, temperature {row['temperature']:g}; cross-fitted {balanced}top-1 "
             f"{row['top1']:.4f}, log-loss {row['log_loss']:.4f}, n = {self.numbers['n']}"
         )
 
@@ -41,7 +43,7 @@ class HeadChoice:
 def choose_head(
     config: TrainConfig, choice: ChoiceConfig, answers: CrossFitted, candidates: Sequence[HeadCandidate]
 ) -> HeadChoice:
-    """Choose a candidate by its held-out answers.
+    """Choose a candidate by its held-out answers; with class weights all classes count the same in their means.
 
     Args:
         config: Gives ``tolerance`` and ``max_class_size``.
@@ -53,12 +55,14 @@ def choose_head(
         DataError: All candidates are empty or above ``max_class_size``.
     """
     allowed = torch.tensor([one.nonzeros > 0 and one.class_size <= _limit(config) for one in candidates])
-    accuracies = answers.right.mean(dim=1)
+    losses, right = (over_images(values, answers.counted) for values in (answers.losses, answers.right))
     if choice.rule == "one_se":
-        ruling = one_standard_error(answers.losses, answers.sizes, allowed)
+        ruling = one_standard_error(losses, answers.sizes, allowed)
     else:
-        ruling = within_tolerance(answers.losses, accuracies, answers.sizes, allowed, config.tolerance)
+        ruling = within_tolerance(losses, right.mean(dim=1), answers.sizes, allowed, config.tolerance)
     table = _table(answers, candidates, ruling)
+    if config.class_weights != "none":
+        table.insert(list(table).index("best"), BALANCED, right.mean(dim=1).tolist())
     row, held = table.iloc[ruling.place], candidates[ruling.place].validation_top1
     numbers = {
         "rule": choice.rule,
@@ -70,6 +74,8 @@ def choose_head(
         "validation_top1": held,
         "optimism": held - float(row["top1"]),
     }
+    if BALANCED in row:
+        numbers[BALANCED] = float(row[BALANCED])
     return HeadChoice(ruling.place, table, numbers, answers)
 
 
@@ -82,7 +88,7 @@ def _table(answers: CrossFitted, candidates: Sequence[HeadCandidate], ruling: Ru
         {
             "temperature": [one.temperature for one in candidates],
             "size": answers.sizes.tolist(),
-            "log_loss": answers.losses.mean(dim=1).tolist(),
+            "log_loss": over_images(answers.losses, answers.counted).mean(dim=1).tolist(),
             "difference": ruling.differences.tolist(),
             "standard_error": ruling.errors.tolist(),
             "top1": answers.right.mean(dim=1).tolist(),

@@ -19,7 +19,8 @@ from protoquant.core.machine.side_by_side import side_by_side
 from protoquant.distributed.ranks import alone, gather_over_ranks, own
 from protoquant.head.choice.fold import CrossFitTask, HeldOut, answer_fold
 from protoquant.head.choice.folds import Fold, check_folds, stratified_folds
-from protoquant.head.choice.rule import calibrated_losses
+from protoquant.head.choice.rule import calibrated_losses, over_images
+from protoquant.head.class_weights import ClassWeights
 from protoquant.head.config import BudgetConfig, ChoiceConfig, TrainConfig
 from protoquant.head.inputs import TrainInputs
 
@@ -34,6 +35,8 @@ class CrossFitted:
     Attributes:
         losses: Log-loss (m, n) after temperature scaling, in nats, float64.
         right: Share of the repeats in which the answer is right (m, n), in [0, 1], float64.
+        counted: Weight of every image where candidates are compared (n), of mean 1, by which all classes count the
+            same; None: all images count the same.
         sizes: Size of every candidate (m): prototypes per class that the solver was asked for, or else found.
         first: The first fold of the first repeat.
         start: Its codes and heads, from which joint training is tried on the images that it holds out.
@@ -41,6 +44,7 @@ class CrossFitted:
 
     losses: Float[Tensor, "m n"]
     right: Float[Tensor, "m n"]
+    counted: Float[Tensor, " n"] | None
     sizes: Float[Tensor, " m"]
     first: Fold
     start: HeldOut
@@ -83,6 +87,7 @@ def prepare_task(
         images,
         tuple(given.train.views),
         given.classes,
+        ClassWeights.of(config.class_weights, given.images.classes),
         seed=seed,
         device=device,
         room=room,
@@ -113,6 +118,8 @@ def cross_fit(task: CrossFitTask, choice: ChoiceConfig, on_event: OnEvent) -> Cr
         DataError: No code tells any class apart in a fold, or a token holds NaN or infinity.
     """
     labels, folds = task.labels, stratified_folds(task.labels, choice.folds, choice.repeats, task.seed)
+    counted = None if task.class_weights is None else task.class_weights.judging.of_images(labels)
+    measure = "top1" if task.class_weights is None else "balanced_accuracy"
     with alone():
         pooled = pooled_tokens(task.images, task.quantize.batch, task.device)
     losses: list[Tensor] = []
@@ -123,15 +130,16 @@ def cross_fit(task: CrossFitTask, choice: ChoiceConfig, on_event: OnEvent) -> Cr
         some = [fold for fold in folds if fold.repeat == repeat]
         answers = _answers(task, some, pooled, f"cross-fitting, repeat {repeat + 1} of {choice.repeats}", on_event)
         start = start or answers[0]
-        measured = [_measure(*each) for each in _candidates(some, answers, labels)]
+        measured = [_measure(*each, counted) for each in _candidates(some, answers, labels)]
         losses.append(torch.stack([loss for loss, _ in measured]))
         right.append(torch.stack([hits for _, hits in measured]))
         sizes.extend(answer.sizes.double() for answer in answers)
-        accuracies = torch.stack(right).mean(dim=(0, 2))
-        on_event(EpochEvent("choice", repeat + 1, {"cross_fitted_top1": float(accuracies.max())}))
+        accuracies = over_images(torch.stack(right).mean(dim=0), counted).mean(dim=1)
+        on_event(EpochEvent("choice", repeat + 1, {f"cross_fitted_{measure}": float(accuracies.max())}))
     return CrossFitted(
         torch.stack(losses).mean(dim=0),
         torch.stack(right).mean(dim=0),
+        counted,
         _asked_sizes(task.train, torch.stack(sizes).mean(dim=0)),
         folds[0],
         cast("HeldOut", start),
@@ -163,10 +171,13 @@ def _candidates(
 
 
 def _measure(
-    logits: Float[Tensor, "1 n c"], labels: Int64[Tensor, " n"], fold_of: Int64[Tensor, " n"]
+    logits: Float[Tensor, "1 n c"],
+    labels: Int64[Tensor, " n"],
+    fold_of: Int64[Tensor, " n"],
+    counted: Float[Tensor, " n"] | None,
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Log-loss of every image, and whether it is answered rightly."""
-    losses = calibrated_losses(logits.double(), labels, fold_of)[0]
+    losses = calibrated_losses(logits.double(), labels, fold_of, counted)[0]
     return losses, (logits[0].argmax(dim=1) == labels).double()
 
 

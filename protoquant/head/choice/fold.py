@@ -22,6 +22,7 @@ from protoquant.core.events import ignore
 from protoquant.core.seeding import derive_seed, torch_generator
 from protoquant.features.tokens import maps_of
 from protoquant.head.choice.folds import Fold, inner_split
+from protoquant.head.class_weights import ClassWeights
 from protoquant.head.config import TrainConfig
 from protoquant.head.inputs import MAPPED
 from protoquant.head.kind_of_codes import of_kind
@@ -41,6 +42,7 @@ class CrossFitTask:
         images: The plain images of train, then those of validation.
         views: Augmented views of the train images.
         classes: Number of classes c.
+        class_weights: Weights of the images of each class; None: all count the same, and top-1 compares heads.
         seed: The seed of params.yaml.
         device: Device to compute on.
         room: Folder for memory-mapped scores; None to keep them in memory.
@@ -52,6 +54,7 @@ class CrossFitTask:
     images: TokenSource
     views: tuple[TokenSource, ...]
     classes: int
+    class_weights: ClassWeights | None
     seed: int
     device: torch.device
     room: Path | None = None
@@ -69,6 +72,12 @@ class CrossFitTask:
             return 1
         k = resolve_size(self.quantize, self.labels, self.images.t).k
         return max(1, MAPPED // (4 * self.images.n * k * len(self.train.temperatures)))
+
+    def problem(self, scores: Float[Tensor, "m k"], images: Int64[Tensor, " m"]) -> Problem:
+        """What a head is fitted to for the scores of some images."""
+        labels = self.labels[images].to(self.device)
+        weights = None if self.class_weights is None else self.class_weights.of_images(labels)
+        return Problem(scores, labels, self.classes, weights=weights)
 
     def part(self, images: Int64[Tensor, " m"]) -> SubsetSource:
         """Some of the plain images."""
@@ -122,11 +131,11 @@ def answer_fold(task: CrossFitTask, fold: Fold, pooled: Float[Tensor, "n d"], *,
     Raises:
         DataError: No code tells any class apart, or a token holds NaN or infinity.
     """
-    labels, codebook = task.labels[fold.fitting], learn_part(task, fold, pooled)
+    codebook = learn_part(task, fold, pooled)
     logits, sizes, starts = [], [], []
     with _scores(task, fold, codebook) as (fitting, held):
         for temperature, scores, held_out in zip(task.train.temperatures, fitting, held, strict=True):
-            problem = Problem(scores, labels.to(task.device), task.classes)
+            problem = task.problem(scores, fold.fitting)
             fits = SOLVERS[task.train.solver](FitTask(task.train, problem, problem, temperature, task.seed, ignore))
             for fit in fits:
                 logits.append((held_out @ fit.last.weights.T).cpu())

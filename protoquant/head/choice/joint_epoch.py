@@ -17,6 +17,7 @@ from protoquant.distributed.ranks import mean_over_ranks
 from protoquant.head.choice.crossfit import CrossFitted
 from protoquant.head.choice.fold import CrossFitTask
 from protoquant.head.choice.rule import smoothed
+from protoquant.head.class_weights import ClassWeights, mean_cross_entropy
 from protoquant.head.config import JointConfig
 from protoquant.head.joint import joint_epochs
 from protoquant.head.moving_codes import lower_rates
@@ -33,7 +34,8 @@ class HeldOutEpochs:
     """Joint training tried on one fold.
 
     Attributes:
-        losses: Cross-entropy of the fold's held-out images after each epoch, in nats.
+        losses: Cross-entropy of the fold's held-out images after each epoch, in nats; with class weights all classes
+            count the same in it.
         smoothed: Their centred moving average over the epochs that may be taken, which have the head's final size; NaN
             for those before.
         epoch: The epoch of the least average, from 1; the first on a tie.
@@ -74,13 +76,15 @@ def held_out_epochs(
         answers.start.starts[place].to_dense(),
         temperature,
         config=config,
+        class_weights=task.class_weights,
         generator=torch_generator(task.seed, "choice", "joint"),
         size=final_size(task.train, place),
     )
     held = own_part(task.part(answers.first.held))
     losses, before = [], 0
     for epoch in track(epochs, "joint training, held-out fold", config.epochs, "epochs", on_event):
-        loss = _loss(held, epoch.codebook, epoch.weights, temperature, config.batch)
+        weighing = task.class_weights
+        loss = _loss(held, epoch.codebook, epoch.weights, temperature, config.batch, class_weights=weighing)
         if not math.isfinite(loss):
             raise DataError(
                 f"the joint loss on a held-out fold is {loss} after epoch {epoch.number}; "
@@ -102,11 +106,18 @@ def views_of(task: CrossFitTask, images: Int64[Tensor, " m"]) -> tuple[TokenSour
 
 
 def _loss(
-    source: TokenSource, codebook: Codebook, weights: Float[Tensor, "c k"], temperature: float, batch: int
+    source: TokenSource,
+    codebook: Codebook,
+    weights: Float[Tensor, "c k"],
+    temperature: float,
+    batch: int,
+    *,
+    class_weights: ClassWeights | None,
 ) -> float:
     with torch.inference_mode():
         (scores,) = score_source(source, codebook, (temperature,), batch)
         labels = source.labels.to(scores.device)
         logits = head_logits(scores, weights).double()
-        loss = torch.nn.functional.cross_entropy(logits, labels)
+        judging = None if class_weights is None else class_weights.judging.of_images(labels)
+        loss = mean_cross_entropy(logits, labels, judging)
         return float(mean_over_ranks(loss, source.n))

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from protoquant.core.errors import DataError
+from protoquant.head.class_weights import weighed
 
 SCALES = (1 / 16, 16.0)
 """Bounds of the factor of the logits: a head that is right about every image would ask for an infinite one."""
@@ -38,8 +39,12 @@ def log_losses(logits: Float[Tensor, "m n c"], labels: Int64[Tensor, " n"]) -> F
     return torch.logsumexp(logits, dim=2) - logits.gather(2, right)[..., 0]
 
 
-def fitted_scales(logits: Float[Tensor, "m n c"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " m"]:
+def fitted_scales(
+    logits: Float[Tensor, "m n c"], labels: Int64[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+) -> Float[Tensor, " m"]:
     """The factor of each candidate's logits with the least mean cross-entropy, which is convex in it.
+
+    With weights the cross-entropy of each image counts by its weight.
 
     It is 1 over the temperature of temperature scaling. The sign of the derivative is bisected in the log of the
     factor, within ``SCALES``; logits that tell nothing give the largest.
@@ -52,13 +57,21 @@ def fitted_scales(logits: Float[Tensor, "m n c"], labels: Int64[Tensor, " n"]) -
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         chances = torch.softmax(logits * middle.exp()[:, None, None], dim=2)
-        rising = ((chances * logits).sum(dim=2) - own).mean(dim=1) > 0
+        rising = over_images((chances * logits).sum(dim=2) - own, weights).mean(dim=1) > 0
         low, high = torch.where(rising, low, middle), torch.where(rising, middle, high)
     return ((low + high) / 2).exp()
 
 
+def over_images(values: Float[Tensor, "m n"], weights: Float[Tensor, " n"] | None) -> Float[Tensor, "m n"]:
+    """Values of every image under every candidate, each times the image's weight: their mean is the weighted mean."""
+    return weighed(values.T, weights).T
+
+
 def calibrated_losses(
-    logits: Float[Tensor, "m n c"], labels: Int64[Tensor, " n"], fold_of: Int64[Tensor, " n"]
+    logits: Float[Tensor, "m n c"],
+    labels: Int64[Tensor, " n"],
+    fold_of: Int64[Tensor, " n"],
+    weights: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, "m n"]:
     """Log-losses of one repeat, the logits of each fold scaled by the factor that suits those of all other folds.
 
@@ -66,11 +79,12 @@ def calibrated_losses(
         logits: Logits of each image from the heads of the fold that held it out, float64.
         labels: Labels.
         fold_of: The fold that held each image out; at least two folds.
+        weights: How much each image counts where a factor is fitted; the losses themselves are not weighed.
     """
     losses = torch.empty(logits.shape[:2], dtype=logits.dtype)
     for fold in torch.unique(fold_of).tolist():
         here = fold_of == fold
-        scales = fitted_scales(logits[:, ~here], labels[~here])
+        scales = fitted_scales(logits[:, ~here], labels[~here], None if weights is None else weights[~here])
         losses[:, here] = log_losses(logits[:, here] * scales[:, None, None], labels[here])
     return losses
 
@@ -82,7 +96,8 @@ def one_standard_error(losses: Float[Tensor, "m n"], sizes: Float[Tensor, " m"],
     the same images. Of equally small heads the one of least log-loss is taken, then the first.
 
     Args:
-        losses: Log-loss of every image under every candidate, averaged over repeats; at least two images.
+        losses: Log-loss of every image under every candidate, averaged over repeats; at least two images. With class
+            weights, times the image's weight, so that a mean over images is one over classes.
         sizes: Size of every candidate.
         allowed: Candidates that may be taken; the others are not the best either.
 

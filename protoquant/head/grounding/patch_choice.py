@@ -9,6 +9,7 @@ from torch import Tensor
 from protoquant.codebook.codebook import Codebook
 from protoquant.codebook.competition import competition, log_total, pooled, share_instead, share_of
 from protoquant.codebook.tokens import TokenSource, image_batches
+from protoquant.head.class_weights import weighed
 from protoquant.model.head import head_logits
 
 PASSES = 2
@@ -58,12 +59,14 @@ class Judge:
         head: The present head (c, k).
         temperature: Temperature of the softmax over codes.
         batch: Number of images in a batch.
+        weights: How much each image counts (n), of mean 1; None: all count the same.
     """
 
     source: TokenSource
     head: Float[Tensor, "c k"]
     temperature: float
     batch: int
+    weights: Float[Tensor, " n"] | None = None
 
 
 @torch.inference_mode()
@@ -109,7 +112,7 @@ def _choose(
     owned = set(offers.patches.gather(1, taken[:, None]).flatten().tolist())
     for place, code in enumerate(rows.tolist()):
         change = (offered[:, place] - scores[:, code, None]).double()
-        losses = _losses(logits, change, judge.head[:, code].double(), labels)
+        losses = _losses(logits, change, judge.head[:, code].double(), labels, judge.weights)
         present = int(taken[code])
         for slot in losses.argsort(stable=True).tolist():
             patch = int(offers.patches[code, slot])
@@ -129,6 +132,7 @@ def _losses(
     change: Float[Tensor, "n m"],
     weights: Float[Tensor, " c"],
     labels: Int64[Tensor, " n"],
+    counted: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, " m"]:
     """Change of the mean cross-entropy for each change of one presence; only classes with a weight for it matter."""
     classes = weights.nonzero().flatten()
@@ -136,7 +140,7 @@ def _losses(
     shares = torch.exp(logits[:, classes] - total)
     steps = change[:, :, None] * weights[classes]
     grown = torch.log1p((shares[:, None] * torch.expm1(steps)).sum(dim=2))
-    return (grown - change * weights[labels][:, None]).mean(dim=0)
+    return weighed(grown - change * weights[labels][:, None], counted).mean(dim=0)
 
 
 def _presences(
@@ -165,7 +169,11 @@ def _loss(codebook: Codebook, judge: Judge) -> float:
         scores = pooled(competition(codebook.similarity(tokens), judge.temperature, background))
         logits = head_logits(scores, judge.head).double()
         own = labels[images].to(logits.device)
-        total += float(torch.nn.functional.cross_entropy(logits, own, reduction="sum"))
+        if judge.weights is None:
+            total += float(torch.nn.functional.cross_entropy(logits, own, reduction="sum"))
+        else:
+            losses = torch.nn.functional.cross_entropy(logits, own, reduction="none")
+            total += float(weighed(losses, judge.weights[images]).sum())
     return total / judge.source.n
 
 

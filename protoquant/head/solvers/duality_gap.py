@@ -21,20 +21,21 @@ def duality_gap(
 ) -> float:
     """Objective of a head minus the lower bound that its own probabilities give, in nats.
 
-    With targets y_i in the simplex (a label is one of its corners), logits z_i = W a_i and
-    logsumexp(z) = max over q in the simplex of q . z + H(q), H the entropy, the primal problem is
+    With targets y_i in the simplex (a label is one of its corners), image weights w_i (1 without class weights), logits
+    z_i = W a_i and logsumexp(z) = max over q in the simplex of q . z + H(q), H the entropy, the primal problem is
 
-        P = min over W >= 0 of  mean_i [logsumexp(z_i) - y_i . z_i] + penalty / c * sum(W)
-          = min over W >= 0, max over q of  mean_i H(q_i)
-            + sum_jp W_jp * [penalty / c - mean_i a_ip (y_ij - q_ij)]
+        P = min over W >= 0 of  mean_i w_i [logsumexp(z_i) - y_i . z_i] + penalty / c * sum(W)
+          = min over W >= 0, max over q of  mean_i w_i H(q_i)
+            + sum_jp W_jp * [penalty / c - mean_i w_i a_ip (y_ij - q_ij)]
 
     Exchanging the two, the minimum over W is 0 where no bracket is negative and -infinity elsewhere, so that
 
-        D = max of mean_i H(q_i)  over q_i in the simplex with  c * mean_i a_ip (y_ij - q_ij) <= penalty  for all j, p.
+        D = max of mean_i w_i H(q_i)  over q_i in the simplex
+            with  c * mean_i w_i a_ip (y_ij - q_ij) <= penalty  for all j, p.
 
     y need not be a corner, so soft targets need no further term. For any head, with p = softmax(z),
     the point q = (1 - s) y + s p has y - q = s (y - p) and satisfies all conditions for
-    s = min(1, penalty / max(c * mean_i a_ip (y_ij - p_ij))). At the optimum s = 1 and the gap is 0.
+    s = min(1, penalty / max(c * mean_i w_i a_ip (y_ij - p_ij))). At the optimum s = 1 and the gap is 0.
 
     With a ridge the minimum over W is -(c / (2 ridge)) * min(bracket, 0)^2 where a bracket is negative, so every q is
     feasible and q = p is used. At the optimum W = c / ridge * max(-bracket, 0) and the gap is 0 again.
@@ -74,11 +75,11 @@ def penalised(weights: Float[Tensor, "c k"], penalty: float, ridge: float) -> fl
 
 
 def _mean_entropy(problem: Problem, logits: Logits, share: float) -> float:
-    """Mean entropy of (1 - share) * targets + share * probabilities."""
+    """Mean entropy of (1 - share) * targets + share * probabilities, each image counted by its weight."""
     total = 0.0
     for block in problem.blocks():
         chances = torch.softmax(logits[block].double(), dim=1).mul_(share)
         if share < 1:
             chances += (1 - share) * problem.target_rows(block)
-        total += float(torch.special.entr(chances).sum())
+        total += float(problem.weighed(torch.special.entr(chances), block).sum())
     return problem.mean(total)

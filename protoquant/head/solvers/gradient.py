@@ -16,7 +16,7 @@ from protoquant.codebook.task.targets import mixup, smooth
 from protoquant.core.descent import Batch, Descent, Slope
 from protoquant.core.schedule import warmup_cosine
 from protoquant.distributed.ranks import gather_over_ranks, rank, sum_over_ranks, world
-from protoquant.head.config import GradientHeadConfig
+from protoquant.head.solvers.gradient_config import GradientHeadConfig
 from protoquant.head.solvers.objective import cross_entropy
 from protoquant.head.solvers.problem import Problem
 
@@ -118,7 +118,10 @@ def loss_and_gradient(
 def _batch(
     problem: Problem, images: Tensor, config: GradientHeadConfig, generator: torch.Generator
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n c"]]:
-    """Scores and soft labels of some images, given by their positions among all, with mixup as configured."""
+    """Scores and soft labels of some images, given by their positions among all, with mixup as configured.
+
+    Soft labels of an image sum to its weight; mixup mixes the weights with them.
+    """
     first = sum(gather_over_ranks(problem.n)[: rank()])
     mine = (images >= first) & (images < first + problem.n)
     here = images[mine] - first
@@ -126,7 +129,7 @@ def _batch(
         labels = smooth(problem.labels[here], problem.classes, config.smoothing).to(problem.dtype)
     else:
         labels = problem.target_rows(here)
-    scores, targets = (_whole(part, mine) for part in (problem.rows(here), labels))
+    scores, targets = (_whole(part, mine) for part in (problem.rows(here), problem.weighed(labels, here)))
     mixed = mixup(scores, targets, config.mixup, generator)
     return mixed.values, mixed.targets
 

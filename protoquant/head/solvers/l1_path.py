@@ -13,7 +13,7 @@ def largest_penalty(problem: Problem) -> float:
     """The smallest penalty at which the best head is all zero.
 
     At W = 0 every class has probability 1 / c, and no weight can grow while its gradient is at
-    most the penalty: max over (j, p) of c * mean_i a_ip (y_ij - 1 / c).
+    most the penalty: max over (j, p) of c * mean_i w_i a_ip (y_ij - 1 / c), w_i the image's weight.
 
     Source:
         Friedman, Hastie, Tibshirani 2010 (glmnet), section 2.5, with the sign constraint.

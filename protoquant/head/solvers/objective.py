@@ -38,12 +38,14 @@ def objective_logits(logits: Float[Tensor, "n c"], objective: ObjectiveName) -> 
 def cross_entropy(logits: Float[Tensor, "n c"], targets: Float[Tensor, "n c"], objective: ObjectiveName) -> Loss:
     """Mean cross-entropy of soft targets, and its derivative, derived by hand.
 
+    A row of targets that sums to w counts w times, as an image of that weight.
+
     With x = objective_logits(z) and p = softmax(x): dL/dz = (p * sum(y) - y) * dx/dz / n, where dx/dz is 1, or
     2 z / (z^2 + 1) for the logarithm.
 
     Args:
         logits: Plain logits of the head.
-        targets: Soft labels, >= 0, with rows that sum to 1.
+        targets: Soft labels, >= 0, with rows that sum to 1, or to the image's weight.
         objective: ``plain`` or ``log``.
     """
     seen = objective_logits(logits, objective)

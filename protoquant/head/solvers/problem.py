@@ -12,6 +12,7 @@ from torch import Tensor
 
 from protoquant.core.errors import DataError, ShapeError
 from protoquant.distributed.ranks import sum_over_ranks, totals_over_ranks
+from protoquant.head.class_weights import weighed
 
 WHOLE = 1 << 25
 """Maximum number of scores or logits held in memory at once (128 MiB of float32); larger problems use row blocks."""
@@ -70,6 +71,8 @@ class Problem:
         labels: Class of every image (n,), in [0, classes).
         classes: Number of classes c, at least 2.
         targets: Soft labels (n, c), >= 0, with rows that sum to 1, to use instead of one-hot labels.
+        weights: How much each image counts in every mean over images (n,), > 0, of mean 1 over the images of all
+            processes; None: all count the same.
         block: Rows per block; 0 for all rows; None for all rows unless the problem is large.
 
     Raises:
@@ -84,10 +87,11 @@ class Problem:
         classes: int,
         targets: Float[Tensor, "n c"] | None = None,
         *,
+        weights: Float[Tensor, " n"] | None = None,
         block: int | None = None,
     ) -> None:
         self.n, self.k = scores.shape
-        self.labels, self.classes, self.targets = labels, classes, targets
+        self.labels, self.classes, self.targets, self.weights = labels, classes, targets, weights
         self.dtype = torch.float32 if scores.dtype == torch.float16 else scores.dtype
         wide = max(self.k, classes)
         automatic = 0 if self.n * wide <= WHOLE else max(1, BLOCK // wide)
@@ -103,6 +107,8 @@ class Problem:
             raise ShapeError(f"the head needs one label per row of scores: expected ({n},), got {tuple(labels.shape)}")
         if self.targets is not None and self.targets.shape != (n, c):
             raise ShapeError(f"the head's targets must be of shape ({n}, {c}), got {tuple(self.targets.shape)}")
+        if self.weights is not None and self.weights.shape != (n,):
+            raise ShapeError(f"the head's image weights must be of shape ({n},), got {tuple(self.weights.shape)}")
         if n == 0 or c < 2:
             raise DataError(f"the head needs at least 1 image and 2 classes, got {n} images and {c} classes")
         if not all(bool(torch.isfinite(self.rows(block)).all()) for block in self.blocks()):
@@ -136,6 +142,10 @@ class Problem:
             1, labels[:, None], 1.0
         )
 
+    def weighed(self, values: Float[Tensor, "b ..."], block: slice | Tensor) -> Float[Tensor, "b ..."]:
+        """Values of a range of images, or of images by index, each times the image's weight."""
+        return weighed(values, None if self.weights is None else self.weights[block])
+
     def on(self, columns: Int[Tensor, " m"]) -> Problem:
         """The same problem with only some of the codes; a problem in blocks does not copy its scores."""
         part = copy.copy(self)
@@ -159,7 +169,7 @@ class Problem:
         total = 0.0
         for block in self.blocks():
             part = logits[block]
-            total += float((torch.logsumexp(part, dim=1).double() - self._own(part, block)).sum())
+            total += float(self.weighed(torch.logsumexp(part, dim=1).double() - self._own(part, block), block).sum())
         return self.mean(total)
 
     def mean(self, total: float) -> float:
@@ -176,13 +186,13 @@ class Problem:
         for block in self.blocks():
             part = logits[block]
             total = torch.logsumexp(part, dim=1)
-            loss += float((total.double() - self._own(part, block)).sum())
+            loss += float(self.weighed(total.double() - self._own(part, block), block).sum())
             error = (part - total[:, None]).exp_()
             if self.targets is None:
                 error[torch.arange(len(error), device=error.device), self.labels[block]] -= 1
             else:
                 error -= self.target_rows(block)
-            gradient.addmm_(error.T, self.rows(block))
+            gradient.addmm_(self.weighed(error, block).T, self.rows(block))
         return self.mean(loss), sum_over_ranks(gradient).mul_(self.classes / self.images)
 
     def curvature(self, logits: Logits, direction: Float[Tensor, "c k"]) -> float:
@@ -191,21 +201,29 @@ class Problem:
         for block in self.blocks():
             change, chances = self.rows(block) @ direction.T, torch.softmax(logits[block], dim=1)
             mean = (chances * change).sum(dim=1, keepdim=True)
-            spread += float((chances * (change - mean).square()).sum().double())
+            spread += float(self.weighed(chances * (change - mean).square(), block).sum().double())
         return self.mean(spread)
 
     def diagonal(self, logits: Logits) -> Float[Tensor, "c k"]:
-        """Diagonal of the Hessian of the mean cross-entropy, times c: c * mean_i a_ip^2 p_ij (1 - p_ij)."""
+        """Diagonal of the Hessian of the mean cross-entropy, times c: c * mean_i w_i a_ip^2 p_ij (1 - p_ij)."""
         diagonal = self.zeros()
         for block in self.blocks():
             chances = torch.softmax(logits[block], dim=1)
-            diagonal.addmm_((chances * (1 - chances)).T, self.rows(block).square())
+            diagonal.addmm_(self.weighed(chances * (1 - chances), block).T, self.rows(block).square())
         return sum_over_ranks(diagonal).mul_(self.classes / self.images)
 
     def top1(self, weights: Float[Tensor, "c k"]) -> float:
         """Share of images whose highest logit is their label's, in [0, 1]; the lower class wins ties."""
         logits = self.logits(weights)
         right = sum(int((logits[block].argmax(dim=1) == self.labels[block]).sum()) for block in self.blocks())
+        return self.mean(right)
+
+    def accuracy(self, weights: Float[Tensor, "c k"]) -> float:
+        """As :meth:`top1`, each image counted by its weight: with balanced weights, the balanced accuracy."""
+        logits, right = self.logits(weights), 0.0
+        for block in self.blocks():
+            hits = (logits[block].argmax(dim=1) == self.labels[block]).double()
+            right += float(self.weighed(hits, block).sum())
         return self.mean(right)
 
     def _own(self, logits: Float[Tensor, "b c"], block: slice) -> Float[Tensor, " b"]:

@@ -4,7 +4,8 @@ The objective, for scores a (n, k), labels y and head W (c, k) with W >= 0 and n
 
     F(W) = mean over images of CE(a W^T, y)  +  penalty / c * sum(W)  +  ridge / (2 c) * sum(W^2)
 
-so that both penalties mean the same for any number of classes. The ridge is 0 by default.
+so that both penalties mean the same for any number of classes. The ridge is 0 by default. With class weights the
+cross-entropy of each image is multiplied by the image's weight, whose mean is 1.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from typing import cast
 from protoquant.core.errors import DataError
 from protoquant.core.events import OnEvent, track
 from protoquant.core.seeding import torch_generator
-from protoquant.head.config import BudgetConfig, GradientHeadConfig, SolverName, TrainConfig
+from protoquant.head.config import BudgetConfig, SolverName, TrainConfig
 from protoquant.head.solvers.budget import budget_path
 from protoquant.head.solvers.gradient import train_epochs
+from protoquant.head.solvers.gradient_config import GradientHeadConfig
 from protoquant.head.solvers.l1_path import largest_penalty, penalty_path, solve_path
 from protoquant.head.solvers.problem import Limits, Problem, Solution
 from protoquant.head.solvers.proximal import describe, refit
@@ -42,7 +43,7 @@ class FitTask:
     Attributes:
         config: The params section.
         problem: Train scores and labels.
-        held: Those of validation, for solvers that choose among their own results.
+        held: Those of validation, for solvers that choose among their own results; each image counts by its weight.
         temperature: Temperature of the scores.
         seed: The seed of params.yaml.
         on_event: Receives the progress of a solver that takes long for one head.
@@ -92,7 +93,7 @@ def _gradient(task: FitTask) -> Iterator[Fit]:
         epochs = train_epochs(problem, penalty, config, generator)
         label = f"head, temperature {task.temperature:g}, penalty {penalty:g}"
         told = track(epochs, label, config.epochs, "epochs", task.on_event)
-        best = max(told, key=lambda epoch: (held.top1(epoch.weights), -int((epoch.weights > 0).sum())))
+        best = max(told, key=lambda epoch: (held.accuracy(epoch.weights), -int((epoch.weights > 0).sum())))
         logits = problem.logits(best.weights)
         gradient = problem.gradient(logits)
         solution = describe(problem, best.weights, logits, gradient=gradient, penalty=penalty, iterations=best.steps)

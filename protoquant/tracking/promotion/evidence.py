@@ -22,6 +22,7 @@ from protoquant.features.backbone.backbone import Backbone
 from protoquant.features.backbone.spec import BackboneSpec
 from protoquant.model.answers_made import IN_SAMPLE, answers_made, presence_made
 from protoquant.model.bundle import KIND, Bundle
+from protoquant.model.chosen_by import chosen_by
 from protoquant.model.classifier import BATCH, Model
 from protoquant.model.provenance import nearest_cosine
 from protoquant.model.reference import Reference
@@ -94,6 +95,7 @@ def gather(store: Store, version: ModelVersion, into: Path) -> CandidateVersion:
         metrics=measured,
         codes=bundle.codes_are,
         validation_known=bundle.backbone.weights.may_know_validation,
+        chosen_by=chosen_by(bundle.metrics),
     )
     images = open_artifact(fetched.bundle, KIND, verify=False).inputs.get(_VALIDATION)
     return CandidateVersion(fetched.bundle, bundle, fetched.weights, images, evidence)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from protoquant.evaluation.metrics.registry import by_path
+from protoquant.model.chosen_by import BALANCED, WORDS, ChosenBy
 from protoquant.tracking.promotion.config import GatesConfig
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class GateEvidence:
         metrics: Metrics of validation by their path, as far as they were measured.
         codes: The kind of its prototypes: mixture or free.
         validation_known: Whether its backbone may have been trained on validation images.
+        chosen_by: The accuracy that chose its head.
     """
 
     version: int
@@ -61,6 +63,7 @@ class GateEvidence:
     metrics: Mapping[str, float] = field(default_factory=dict)
     codes: Literal["free", "mixture"] = "free"
     validation_known: bool = False
+    chosen_by: ChosenBy = "top1"
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def judge(
     alike = compared if isinstance(champion, GateEvidence) else champion
     gates = (
         lock,
-        _ask("accuracy", config.accuracy_drop, alike, _accuracy),
+        _ask("accuracy", config.accuracy_drop, alike, partial(_accuracy, challenger, champion)),
         _ask("calibration", config.calibration_rise, alike, _calibration),
         _ask("prototypes", config.class_size_rise, champion, partial(_prototypes, challenger)),
         _ask("codebook", config.dead_rise, champion, partial(_codebook, challenger)),
@@ -173,11 +176,18 @@ def _ask(name: str, limit: float | None, rival: Rival | str | None, decide: Call
     return Gate(name, False, rival) if isinstance(rival, str) else Gate(name, *decide(limit, rival))
 
 
-def _accuracy(limit: float, compared: Paired) -> Answer:
-    found = compared.accuracy
+def _accuracy(challenger: GateEvidence, champion: GateEvidence | str | None, limit: float, compared: Paired) -> Answer:
+    """Compare top-1 accuracy if it chose both versions, else balanced accuracy, which is known of both."""
+    before = champion.chosen_by if isinstance(champion, GateEvidence) else challenger.chosen_by
+    by_top1 = before == challenger.chosen_by == "top1"
+    found = compared.accuracy if by_top1 else compared.balanced
+    unlike = ""
+    if before != challenger.chosen_by:
+        unlike = f"; the champion was chosen by {WORDS[before]}, this version by {WORDS[challenger.chosen_by]}"
+    name = "accuracy" if by_top1 else WORDS[BALANCED]
     said = (
-        f"accuracy {_moved(found)} on {compared.n:,} validation images, {compared.gained} gained, {compared.lost} "
-        f"lost, McNemar p {compared.p_value:.2g}; at most {limit:.4f} may be lost"
+        f"{name} {_moved(found)} on {compared.n:,} validation images, {compared.gained} gained, {compared.lost} "
+        f"lost, McNemar p {compared.p_value:.2g}; at most {limit:.4f} may be lost{unlike}"
     )
     return found.change >= -limit - _ROUNDING, said
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
 
 from protoquant.analysis.diff.paired import mcnemar, paired
 from protoquant.core.errors import DataError
@@ -21,6 +22,15 @@ def test_images_that_tell_two_models_apart_are_counted_by_hand() -> None:
     assert found.p_value == pytest.approx(0.5)  # two of two: 2 * 0.25
     assert found.calibration.before == pytest.approx(0.25)
     assert list(found.answers["before"]) == ["owl", "wren", "wren", "owl"]
+
+
+def test_balanced_accuracy_is_that_of_scikit_learn() -> None:
+    labels, answers = (0, 0, 0, 1), {"before": (0, 0, 0, 0), "after": (0, 1, 0, 1)}
+    found = paired(*(bundle(predicted, labels=labels) for predicted in answers.values())).balanced
+    expected = [balanced_accuracy_score(labels, predicted) for predicted in answers.values()]
+    assert expected == pytest.approx([1 / 2, (2 / 3 + 1) / 2])
+    assert [found.before, found.after] == pytest.approx(expected)
+    assert found.low <= found.change <= found.high
 
 
 def test_each_model_is_held_to_its_own_confidence() -> None:

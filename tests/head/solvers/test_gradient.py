@@ -6,10 +6,11 @@ import torch
 from protoquant.codebook.task.targets import mixup, smooth
 from protoquant.core.errors import DataError
 from protoquant.core.schedule import warmup_cosine
-from protoquant.head.config import GradientHeadConfig
 from protoquant.head.solvers.gradient import HeadEpoch, loss_and_gradient, train_epochs
+from protoquant.head.solvers.gradient_config import GradientHeadConfig
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.solvers.proximal import solve
+from tests.builders.problems import weighed
 
 CONFIG = GradientHeadConfig(epochs=4, warmup_epochs=1, batch=7, lr=0.05)
 SCORES = torch.tensor([[1.0, 0.0], [0.5, 1.0]], dtype=torch.float64)
@@ -51,6 +52,19 @@ def test_log_objective_and_gradient_by_hand() -> None:
     first = ((p00 - 1) * 2 * math.log(2) / a + 0.5 * p10 * math.log(2) / half) / 2
     last = (p11 - 1) * 2 * math.log(3) / b / 2
     torch.testing.assert_close(gradient, torch.tensor([[first, 0.0], [0.0, last]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("objective", ["plain", "log"])
+def test_a_class_of_weight_3_counts_as_its_images_three_times(objective: str) -> None:
+    """In steps of all images, which start with the same weights, smoothed labels included."""
+    once = problem()
+    repeats = torch.tensor([1, 3, 1])[once.labels]
+    often = Problem(once.scores.repeat_interleave(repeats, dim=0), once.labels.repeat_interleave(repeats), 3)
+    config = CONFIG.model_copy(update={"batch": 100, "objective": objective, "smoothing": 0.1})
+    found, expected, plain = (run(config, on=each)[-1] for each in (weighed(once, (1.0, 3.0, 1.0)), often, once))
+    torch.testing.assert_close(found.weights, expected.weights)
+    assert found.objective == pytest.approx(expected.objective)
+    assert not torch.allclose(found.weights, plain.weights)
 
 
 @pytest.mark.parametrize("objective", ["plain", "log"])

@@ -112,6 +112,31 @@ def test_diagonal_is_that_of_the_hessian(block: int) -> None:
     torch.testing.assert_close(found.flatten(), 3 * hessian.diagonal())
 
 
+@pytest.mark.parametrize("block", [0, 5])
+def test_weights_multiply_the_cross_entropy_of_every_image(block: int) -> None:
+    scores, labels, _ = parts()
+    counted = torch.linspace(0.2, 1.8, 23, dtype=torch.float64)
+    problem = Problem(scores, labels, 3, weights=counted, block=block)
+    weights = torch.rand(3, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def loss(flat: torch.Tensor) -> torch.Tensor:
+        logits = scores @ flat.view(3, 8).T
+        return (counted * torch.nn.functional.cross_entropy(logits, labels, reduction="none")).mean()
+
+    logits, flat = problem.logits(weights), weights.flatten()
+    assert problem.loss(logits) == pytest.approx(float(loss(flat)), abs=1e-13)
+    slope = torch.autograd.functional.jacobian(loss, flat)
+    hessian = torch.autograd.functional.hessian(loss, flat)
+    torch.testing.assert_close(problem.gradient(logits).flatten(), 3 * slope)
+    torch.testing.assert_close(problem.diagonal(logits).flatten(), 3 * hessian.diagonal())
+    way = flat - 0.5
+    assert problem.curvature(logits, way.view(3, 8)) == pytest.approx(float(way @ hessian @ way), abs=1e-13)
+    right = (scores @ weights.T).argmax(dim=1) == labels
+    assert problem.accuracy(weights) == pytest.approx(float((counted * right).mean()))
+    assert problem.top1(weights) == pytest.approx(float(right.double().mean()))
+    assert problem.on(torch.tensor([0, 2])).weights is counted
+
+
 def test_logits_in_blocks_pass_over_unused_codes() -> None:
     scores, labels, _ = parts()
     problem = Problem(scores, labels, 3, block=5)
@@ -133,6 +158,8 @@ def test_refuses_what_cannot_be_fitted() -> None:
         Problem(scores, labels, 1)
     with pytest.raises(ShapeError, match=r"targets must be of shape \(4, 2\), got \(4, 3\)"):
         Problem(scores, labels, 2, torch.rand(4, 3))
+    with pytest.raises(ShapeError, match=r"image weights must be of shape \(4,\), got \(3,\)"):
+        Problem(scores, labels, 2, weights=torch.ones(3))
     with pytest.raises(DataError, match="targets must be >= 0 and sum to 1"):
         Problem(scores, labels, 2, torch.rand(4, 2), block=2)
 

@@ -8,7 +8,7 @@ from protoquant.core.errors import DataError
 from protoquant.head.solvers.l1_path import largest_penalty
 from protoquant.head.solvers.problem import Limits, Problem
 from protoquant.head.solvers.proximal import optimality_residual, refit, solve
-from tests.builders.problems import EXACT, lbfgs, random_problem
+from tests.builders.problems import EXACT, lbfgs, random_problem, weighed
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -20,6 +20,30 @@ def test_reaches_the_optimum_of_scipy(seed: int, share: float) -> None:
     expected, weights = lbfgs(problem, penalty=penalty)
     assert found.objective == pytest.approx(expected, abs=1e-7)
     np.testing.assert_allclose(found.weights.numpy(), weights, atol=5e-3 * max(1.0, weights.max()))
+
+
+@pytest.mark.parametrize(("penalty", "ridge"), [(0.02, 0.0), (0.0, 0.05)])
+def test_with_class_weights_it_reaches_the_weighted_optimum_of_scipy(penalty: float, ridge: float) -> None:
+    plain = random_problem(3, 40, 7)
+    problem = weighed(plain, (1.0, 5.0, 0.2))
+    found = solve(problem, penalty, EXACT, start=problem.zeros(), ridge=ridge)
+    expected, weights = lbfgs(problem, penalty=penalty, ridge=ridge)
+    assert found.objective == pytest.approx(expected, abs=1e-7)
+    assert found.gap <= 1e-6
+    np.testing.assert_allclose(found.weights.numpy(), weights, atol=5e-3 * max(1.0, weights.max()))
+    assert abs(lbfgs(plain, penalty=penalty, ridge=ridge)[0] - expected) > 1e-2, "else the weights would change nothing"
+
+
+@given(seed=st.integers(0, 1000), times=st.tuples(*[st.integers(1, 4)] * 3))
+def test_a_class_of_weight_m_counts_as_its_images_m_times(seed: int, times: tuple[int, int, int]) -> None:
+    once = random_problem(seed, 20, 5)
+    repeats = torch.tensor(times)[once.labels]
+    often = Problem(once.scores.repeat_interleave(repeats, dim=0), once.labels.repeat_interleave(repeats), 3)
+    weights = weighed(once, tuple(map(float, times)))
+    assert largest_penalty(weights) == pytest.approx(largest_penalty(often))
+    one, other = (solve(each, 0.02, EXACT, start=each.zeros()) for each in (weights, often))
+    assert one.objective == pytest.approx(other.objective, abs=1e-8)
+    assert one.gap == pytest.approx(other.gap, abs=1e-6)
 
 
 def test_float32_reaches_the_same_objective() -> None:

@@ -17,13 +17,15 @@ NAMES = ["lock", "accuracy", "calibration", "prototypes", "codebook", "grounding
 LIMITS = GatesConfig()
 
 
-def compared(accuracy: float = 0.0, calibration: float = 0.0) -> Paired:
+def compared(accuracy: float = 0.0, calibration: float = 0.0, balanced: float = 0.0) -> Paired:
     """200 images, the change of each number and a wide interval around it."""
 
     def change(before: float, by: float) -> Difference:
         return Difference(before, before + by, by, by - 0.02, by + 0.02)
 
-    return Paired(200, change(0.92, accuracy), change(0.05, calibration), 3, 4, 1.0, pd.DataFrame())
+    return Paired(
+        200, change(0.92, accuracy), change(0.9, balanced), change(0.05, calibration), 3, 4, 1.0, pd.DataFrame()
+    )
 
 
 def ask(
@@ -60,6 +62,36 @@ def test_each_gate_refuses_what_is_worse_by_more_than_allowed_and_names_itself(g
     assert verdict(worse).failed == (gate,)
     assert verdict(worse).word == f"refused by {gate}"
     assert verdict(just).passed
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "measure", "told"),
+    [
+        ("top1", "top1", "accuracy", ""),
+        ("balanced_accuracy", "balanced_accuracy", "balanced accuracy", ""),
+        (
+            "top1",
+            "balanced_accuracy",
+            "balanced accuracy",
+            "; the champion was chosen by top-1, this version by balanced accuracy",
+        ),
+        (
+            "balanced_accuracy",
+            "top1",
+            "balanced accuracy",
+            "; the champion was chosen by balanced accuracy, this version by top-1",
+        ),
+    ],
+)
+def test_balanced_accuracy_is_compared_where_it_chose_either_version(before, after, measure, told) -> None:
+    versions = replace(NEW, chosen_by=after), replace(OLD, chosen_by=before)
+    lost = {"accuracy": compared(accuracy=-0.02), "balanced accuracy": compared(balanced=-0.02)}
+    for name, alike in lost.items():
+        gate = next(gate for gate in ask(*versions, alike=alike).gates if gate.name == "accuracy")
+        assert gate.passed == (name != measure)
+        assert gate.said.startswith(f"{measure} 0.9")
+        assert gate.said.endswith(f"may be lost{told}")
+        assert "\n" not in gate.said
 
 
 def test_cosines_of_prototypes_of_another_kind_are_not_compared() -> None:
