@@ -7,9 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from protoquant.core.artifacts import MANIFEST, open_artifact, write_json, writing
-from protoquant.core.errors import ArtifactError, UsageError
+from protoquant.core.artifacts import write_json, writing
 from protoquant.core.events import OnEvent
+from protoquant.core.result_folder import check_out
 from protoquant.doctor.diagnosis import Diagnosis, diagnose
 from protoquant.doctor.page import render
 from protoquant.doctor.pictures import shown, thumbnails
@@ -28,25 +28,6 @@ class DoctorResult:
 
     out: Path
     diagnosis: Diagnosis
-
-
-def check_out(out: Path) -> None:
-    """Refuse, before any work, to replace a folder that holds anything but an older result.
-
-    Raises:
-        UsageError: ``out`` is a file, or a folder with other content.
-    """
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.is_dir() and (out / MANIFEST).is_file():
-        try:
-            open_artifact(out, KIND, verify=False)
-        except ArtifactError as error:
-            raise UsageError(f"--out: {error}; choose another folder") from error
-        return
-    if out.exists():
-        what = "holds other things" if out.is_dir() else "is a file"
-        raise UsageError(f"--out: {out} {what}; choose a new folder, or that of an older result")
 
 
 def doctor(
@@ -80,7 +61,7 @@ def doctor(
         UsageError: ``out`` holds something else. DataError: The data cannot be listed, no image can be used, or the
             features are of other images. ArtifactError: There are no such features.
     """
-    check_out(out)
+    check_out(out, KIND)
     doubts = None
     if features is not None:
         from protoquant.doctor.train_features import doubts_of

@@ -10,9 +10,9 @@ from protoquant.analysis.drift.account import DriftAnalysis, account, reference_
 from protoquant.analysis.drift.measure import measure
 from protoquant.analysis.drift.page import render
 from protoquant.analysis.drift.pictures import pictures
-from protoquant.core.artifacts import MANIFEST, digest_json, open_artifact, write_json, writing
-from protoquant.core.errors import ArtifactError, UsageError
+from protoquant.core.artifacts import digest_json, write_json, writing
 from protoquant.core.events import MessageEvent, OnEvent
+from protoquant.core.result_folder import check_out
 from protoquant.model.classifier import Model
 
 KIND = "drift"
@@ -25,25 +25,6 @@ class DriftResult:
 
     out: Path
     account: DriftAnalysis
-
-
-def check_out(out: Path) -> None:
-    """Refuse, before any work, to replace a folder that holds anything but an older result.
-
-    Raises:
-        UsageError: ``out`` is a file, or a folder with other content.
-    """
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.is_dir() and (out / MANIFEST).is_file():
-        try:
-            open_artifact(out, KIND, verify=False)
-        except ArtifactError as error:
-            raise UsageError(f"--out: {error}; choose another folder") from error
-        return
-    if out.exists():
-        what = "holds other things" if out.is_dir() else "is a file"
-        raise UsageError(f"--out: {out} {what}; choose a new folder, or that of an older drift")
 
 
 def drift(
@@ -71,7 +52,7 @@ def drift(
         ArtifactError: The bundle is of an older version that kept no reference. DataError: No image can be read.
         UsageError: ``out`` holds something else.
     """
-    check_out(out)
+    check_out(out, KIND)
     reference_of(model.bundle)
     measured = measure(model, root=root, names=names, workers=workers, on_event=on_event)
     found = account(model.bundle, measured)

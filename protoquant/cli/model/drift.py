@@ -28,15 +28,16 @@ def drift(
 ) -> None:
     """Say which parts vanished from new images, which appeared, and which classes that hits."""
     import protoquant
-    from protoquant.analysis.drift.drift import PAGE, check_out
+    from protoquant.analysis.drift.drift import KIND, PAGE
     from protoquant.analysis.drift.drift import drift as step
     from protoquant.core.log import listening
+    from protoquant.core.result_folder import check_out
     from protoquant.core.runtime import Runtime
     from protoquant.core.workspace import Workspace
     from protoquant.model.folder import find_images
     from protoquant.settings.roots import folder_of
 
-    check_out(out)
+    check_out(out, KIND)
     runtime = Runtime.from_environment()
     with listening(Console(stderr=True)) as on_event:
         root = folder_of(folder, Workspace(Path.cwd()), runtime.workers, on_event)

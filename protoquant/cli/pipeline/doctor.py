@@ -36,16 +36,17 @@ def doctor(
 ) -> None:
     """Look for copies, leaks, shortcuts, odd images and doubtful labels; changes and excludes nothing."""
     from protoquant.core.log import listening
+    from protoquant.core.result_folder import check_out
     from protoquant.core.runtime import Runtime
     from protoquant.core.workspace import Workspace
-    from protoquant.doctor.doctor import PAGE, check_out
+    from protoquant.doctor.doctor import KIND, PAGE
     from protoquant.doctor.doctor import doctor as step
     from protoquant.settings.roots import check_root, image_root
 
     workspace = Workspace(Path.cwd())
     config, seed = _section(workspace, root, reader)
     check_root(config, workspace)
-    check_out(out)
+    check_out(out, KIND)
     runtime = Runtime.from_environment()
     with listening(Console(stderr=True)) as on_event:
         found = step(
