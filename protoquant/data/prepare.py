@@ -23,8 +23,8 @@ from protoquant.data.quarantine import Rejected, count_reasons, in_words
 from protoquant.data.readers.listing import Listing
 from protoquant.data.readers.registry import reader
 from protoquant.data.splits import SPLITS, SplitName, cut
-from protoquant.data.table import CLASSES, DTYPES, EXCLUDED, KIND, SUMMARY, TABLE
-from protoquant.data.words import named_classes, of_classes, of_counts, of_excluded, of_no_images, of_parts, of_tests
+from protoquant.data.table import CLASSES, DTYPES, EXCLUDED, KIND, SUMMARY, TABLE, of_excluded
+from protoquant.data.words import named_classes, of_classes, of_counts, of_no_images, of_parts, of_tests
 
 TITLES = "titles.json"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -162,3 +162,10 @@ def left_out_by_hand(images: Path) -> dict[str, int]:
     """
     summary = images / SUMMARY
     return dict(read_json(summary).get(EXCLUDED, {})) if summary.is_file() else {}
+
+
+def of_excluded(excluded: Mapping[str, int]) -> str:
+    """How many images that measure were left out by hand; empty if none was."""
+    measuring = {name: count for name, count in excluded.items() if count and name != "train"}
+    named = " and ".join(f"{count:,} of {name}" for name, count in measuring.items())
+    return f"images excluded by hand: {named}; their numbers are of the images that are left" if measuring else ""

@@ -63,13 +63,6 @@ def of_counts(images: Mapping[str, int], classes: int, left_out: Mapping[str, in
     return f"{sum(images.values()):,} images of {classes} classes: {named}{out}"
 
 
-def of_excluded(excluded: Mapping[str, int]) -> str:
-    """How many images that measure were left out by hand; empty if none was."""
-    measuring = {name: count for name, count in excluded.items() if count and name != "train"}
-    named = " and ".join(f"{count:,} of {name}" for name, count in measuring.items())
-    return f"images excluded by hand: {named}; their numbers are of the images that are left" if measuring else ""
-
-
 def of_parts(schema: PartSchema, images: int) -> str:
     """Which parts were found, and which of them count as twins."""
     named = ", ".join(schema.parts)

@@ -13,8 +13,7 @@ from protoquant.core.artifacts import artifact_digest, open_artifact, rounded, w
 from protoquant.core.errors import ArtifactError
 from protoquant.core.events import MessageEvent, OnEvent
 from protoquant.data.parts.table import PartTable
-from protoquant.data.table import EXCLUDED, ImageTable, left_out_by_hand
-from protoquant.data.words import of_excluded
+from protoquant.data.table import EXCLUDED, ImageTable, left_out_by_hand, of_excluded
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.groups.registry import GROUPS, group, lacking
 from protoquant.evaluation.metrics.grounding import PROTOTYPES, grounding_numbers, mixture_gap, prototype_table

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from protoquant.data.table import EXCLUDED
-from protoquant.data.words import of_excluded
+from protoquant.data.table import EXCLUDED, of_excluded
 from protoquant.evaluation.groups.registry import GROUPS
 from protoquant.evaluation.metrics.registry import METRICS, Metric
 from protoquant.explain.gallery import Gallery
