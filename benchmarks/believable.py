@@ -38,6 +38,7 @@ from benchmarks.intervals import interval, of_images
 from benchmarks.recipes import shorter
 from benchmarks.training import Sections, write_aside
 from protoquant.codebook.config import QuantizeConfig
+from protoquant.data.table import ImageTable
 from protoquant.evaluation.config import EvaluateConfig
 from protoquant.evaluation.groups.funnybirds import TABLE
 from protoquant.features.config import AugmentConfig, ExtractConfig
@@ -118,11 +119,22 @@ def measured(data: DataSet, name: str, size: int, work: Path, *, quick: bool) ->
     place = _place(data.key, data.seed, name, size, work)
     kept = place.with_name(f"{place.name}.json")
     if not kept.is_file():
-        sections = VARIANTS[name].sections(size)
+        sections = _foldable(VARIANTS[name].sections(size), data)
         row = _row(data, shorter(*sections) if quick else sections, place, work, quick=quick)
         names = {"data": data.name, "seed": data.seed, "variant": name, "asked": size}
         write_aside(kept, json.dumps(names | row))
     return {**json.loads(kept.read_text(encoding="utf-8")), "key": data.key}
+
+
+def _foldable(sections: Sections, data: DataSet) -> Sections:
+    """The sections, with fewer folds where the smallest class has fewer images in train and validation."""
+    quantize, train = sections
+    table = ImageTable.open(data.workspace.images, data.root)
+    frames = [table.split(split).frame["label"] for split in ("train", "validation")]
+    fewest = int(pd.concat(frames).value_counts().min())
+    if train.choice is None or fewest >= train.choice.folds:
+        return sections
+    return quantize, train.model_copy(update={"choice": train.choice.model_copy(update={"folds": fewest})})
 
 
 def _place(key: str, seed: int, name: str, size: int, work: Path) -> Path:
