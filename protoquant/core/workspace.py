@@ -19,7 +19,7 @@ class Workspace:
 
     @property
     def presets(self) -> Path:
-        """Whole configurations, one file each."""
+        """Files with whole sections of params.yaml, by kind."""
         return self.root / "presets"
 
     @property

@@ -154,11 +154,12 @@ def judge(
     known = champion if isinstance(champion, GateEvidence) else None
     before = known.test_accuracy if known else None
     came = f"{before or 'unknown'} -> " if known else ""
-    beside = f"test accuracy {came}{challenger.test_accuracy or 'unknown'} (decides nothing){_known(challenger, known)}"
+    beside = f"test accuracy {came}{challenger.test_accuracy or 'unknown'} (decides nothing)"
+    beside += _caveat(challenger, known)
     return GateVerdict(challenger.version, known.version if known else None, gates, beside)
 
 
-def _known(challenger: GateEvidence, champion: GateEvidence | None) -> str:
+def _caveat(challenger: GateEvidence, champion: GateEvidence | None) -> str:
     """Which versions' validation numbers may promise too much; empty if none do."""
     versions = [str(one.version) for one in (champion, challenger) if one is not None and one.validation_known]
     if not versions:
